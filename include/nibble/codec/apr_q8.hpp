@@ -1,0 +1,137 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <nibble/codec/code_packing.hpp>
+#include <nibble/codec/codec.hpp>
+#include <nibble/codec/pack_status.hpp>
+#include <nibble/core/encoding.hpp>
+#include <nibble/core/float16.hpp>
+
+namespace nibble {
+inline namespace NIBBLE_ARCHITECTURE {
+
+/// One f32 scale for the whole tensor, then a byte an element, 8 bits per weight: x = scale * q,
+/// q in -127..127. An empty tensor has no bytes at all.
+///
+///   byte  0       4                      4 + N
+///         | scale | q[0] q[1] ... q[N-1] |
+///
+/// For the stored scale, an element within 127 steps of zero has |x - x^| <= scale / 2 to f32 rounding;
+/// the best rule may leave a tensor's largest values outside, where that lessens the squared error.
+struct apr_q8 {
+  static constexpr nibble::encoding encoding = nibble::encoding::apr_q8;
+  static constexpr code_packing packing = code_packing::signed_bytes;
+
+  /// What stands before the codes.
+  struct header {
+    float scale;
+  };
+  static_assert(sizeof(header) == 4);
+
+  /// Element values from their codes.
+  static void unpack(float scale, std::span<const std::int8_t> codes,
+                     std::span<float> values) noexcept {
+    for (std::size_t j = 0; j < codes.size(); ++j) {
+      values[j] = scale * static_cast<float>(codes[j]);
+    }
+  }
+
+  /// max|x| of finite values; 0 for none.
+  [[nodiscard]] static float largest_magnitude(std::span<const float> values) noexcept {
+    std::array<float, 16> lanes{};
+    std::size_t j = 0;
+    for (; j + lanes.size() <= values.size(); j += lanes.size()) {
+      for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
+        const float magnitude = std::fabs(values[j + lane]);
+        lanes[lane] = magnitude > lanes[lane] ? magnitude : lanes[lane];
+      }
+    }
+    for (; j < values.size(); ++j) lanes[0] = std::max(lanes[0], std::fabs(values[j]));
+    return *std::ranges::max_element(lanes);
+  }
+
+  /// The reference implementation's scale: max|x| / 127, 1 where all values are zero. Underflows to 0
+  /// below 127 * 2^-150.
+  [[nodiscard]] static float reference_scale(float largest) noexcept {
+    return largest == 0.0F ? 1.0F : largest / 127.0F;
+  }
+
+  /// Scales that the best rule chooses among: the reference's first, then ever tighter ones, down to
+  /// 5/16 of it.
+  static constexpr std::size_t candidate_count = 12;
+  using candidates = std::array<float, candidate_count>;
+  [[nodiscard]] static candidates candidate_scales(float largest) noexcept {
+    candidates scales;
+    for (std::size_t i = 0; i < candidate_count; ++i) {
+      const float sixteenths = static_cast<float>(16 - i) / 16.0F;
+      scales[i] = std::max(reference_scale(largest) * sixteenths, 0x1p-149F);
+    }
+    return scales;
+  }
+
+  /// Adds to errors[i] the squared error of `values` under scales[i]. One fixed order of summation;
+  /// scale * code is exact in f64 and so is the square of an f32, so fusing changes no bit.
+  using squared_errors = std::array<double, candidate_count>;
+  static void add_squared_errors(std::span<const float> values, const candidates& scales,
+                                 squared_errors& errors) noexcept {
+    for (std::size_t i = 0; i < candidate_count; ++i) {
+      std::array<double, 8> lanes{};
+      std::size_t j = 0;
+      const auto squared = [scale = scales[i]](float value) {
+        const double decoded = static_cast<double>(scale) * nearest_code(value, scale);
+        const double difference = static_cast<float>(static_cast<double>(value) - decoded);
+        return difference * difference;
+      };
+      for (; j + lanes.size() <= values.size(); j += lanes.size()) {
+        for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
+          lanes[lane] += squared(values[j + lane]);
+        }
+      }
+      for (std::size_t lane = 0; j < values.size(); ++j, ++lane) lanes[lane] += squared(values[j]);
+      errors[i] += ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
+                   ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+    }
+  }
+
+  /// Codes of finite values under `scale`: nearest, halves away from zero as the reference rounds them.
+  /// `scale` may be 0 under the reference rule alone, where any value that is not 0 codes as +-127.
+  static void code(std::span<const float> values, float scale, packing_rule rule,
+                   std::span<std::int8_t> codes) noexcept {
+    for (std::size_t j = 0; j < values.size(); ++j) {
+      if (rule == packing_rule::best) {
+        codes[j] = static_cast<std::int8_t>(nearest_code(values[j], scale));
+      } else if (values[j] == 0.0F) {
+        codes[j] = 0;
+      } else if (scale == 0.0F) {
+        codes[j] = values[j] < 0.0F ? std::int8_t{-127} : std::int8_t{127};
+      } else {
+        const float steps = std::round(values[j] / scale);
+        codes[j] = static_cast<std::int8_t>(std::clamp(steps, -127.0F, 127.0F));
+      }
+    }
+  }
+
+ private:
+  /// By truncation of a positive number, which every compiler turns into the same vector code.
+  [[nodiscard]] static std::int32_t nearest_code(float value, float scale) noexcept {
+    const float steps = value / scale + 127.5F;
+    const float clamped = steps < 0.0F ? 0.0F : (steps > 254.0F ? 254.0F : steps);
+    return static_cast<std::int32_t>(clamped) - 127;
+  }
+};
+static_assert(sizeof(apr_q8::header) == describe(apr_q8::encoding).header_bytes);
+static_assert(sizeof(std::int8_t) == describe(apr_q8::encoding).block_bytes);
+
+template <>
+struct codec_of<nibble::encoding::apr_q8> {
+  using type = apr_q8;
+};
+
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble

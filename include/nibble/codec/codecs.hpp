@@ -1,0 +1,60 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include <nibble/codec/apr_q4.hpp>
+#include <nibble/codec/apr_q8.hpp>
+#include <nibble/codec/codec.hpp>
+#include <nibble/codec/plain.hpp>
+#include <nibble/codec/q4.hpp>
+#include <nibble/codec/q8.hpp>
+#include <nibble/core/encoding.hpp>
+#include <nibble/core/error.hpp>
+
+namespace nibble {
+inline namespace NIBBLE_ARCHITECTURE {
+
+namespace detail {
+template <nibble::encoding Encoding, class Visitor>
+bool visit_codec_of(Visitor& visitor) {
+  if constexpr (has_codec<Encoding>) visitor(typename codec_of<Encoding>::type{});
+  return has_codec<Encoding>;
+}
+}  // namespace detail
+
+/// Calls visitor(codec) with a value of the codec type of `which`. Throws unsupported_encoding, naming
+/// `tensor`, where it has none.
+template <class Visitor>
+void visit_codec(encoding which, std::string_view tensor, Visitor&& visitor) {
+  bool visited = false;
+  switch (which) {
+#define NIBBLE_VISIT(name, ...)                                          \
+  case encoding::name:                                                   \
+    visited = detail::visit_codec_of<encoding::name>(visitor);           \
+    break;
+    NIBBLE_ENCODINGS(NIBBLE_VISIT)
+#undef NIBBLE_VISIT
+  }
+  if (!visited) {
+    throw error(error_code::unsupported_encoding,
+                {.tensor = std::string(tensor),
+                 .field = "encoding",
+                 .found = std::string(to_string(which)),
+                 .expected = "an encoding that this version can decode"});
+  }
+}
+
+/// Whether `which` has a codec, so that its tensors can be decoded.
+[[nodiscard]] constexpr bool is_decodable(encoding which) noexcept {
+  switch (which) {
+#define NIBBLE_HAS_CODEC(name, ...) \
+  case encoding::name: return has_codec<encoding::name>;
+    NIBBLE_ENCODINGS(NIBBLE_HAS_CODEC)
+#undef NIBBLE_HAS_CODEC
+  }
+  return false;
+}
+
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <type_traits>
+
+namespace nibble {
+
+/// A reference to a callable void(std::size_t task); like a view, it owns nothing.
+class task_reference {
+ public:
+  template <class Callable>
+    requires(!std::is_same_v<std::remove_cvref_t<Callable>, task_reference>)
+  task_reference(Callable& callable) noexcept  // NOLINT: implicit by purpose
+      : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
+        call_([](void* object, std::size_t task) { (*static_cast<Callable*>(object))(task); }) {}
+
+  void operator()(std::size_t task) const { call_(object_, task); }
+
+ private:
+  void* object_;
+  void (*call_)(void*, std::size_t);
+};
+
+/// Threads as the host gives them. Derive from it to run this library's work on a pool of your own.
+class executor {
+ public:
+  virtual ~executor() = default;
+
+  /// Calls body(0), body(1), ... body(tasks - 1), each once, in any order and on any threads, and
+  /// returns when all have returned. The bodies that this library hands over never throw.
+  virtual void run(std::size_t tasks, task_reference body) = 0;
+
+ protected:
+  executor() = default;
+  executor(const executor&) = default;
+  executor& operator=(const executor&) = default;
+};
+
+/// The calling thread, one task after the other.
+class serial_executor final : public executor {
+ public:
+  void run(std::size_t tasks, task_reference body) override {
+    for (std::size_t task = 0; task < tasks; ++task) body(task);
+  }
+};
+
+/// Runs body(task) for every task on `on`, or on the calling thread where it is null. After the first
+/// exception no further task starts its work, and the exception is rethrown here.
+template <class Body>
+void run_tasks(executor* on, std::size_t tasks, Body&& body) {
+  if (on == nullptr || tasks < 2) {
+    for (std::size_t task = 0; task < tasks; ++task) body(task);
+    return;
+  }
+  std::mutex guard;
+  std::exception_ptr first;
+  auto shielded = [&](std::size_t task) noexcept {
+    {
+      const std::lock_guard lock(guard);
+      if (first) return;
+    }
+    try {
+      body(task);
+    } catch (...) {
+      const std::lock_guard lock(guard);
+      if (!first) first = std::current_exception();
+    }
+  };
+  on->run(tasks, shielded);
+  if (first) std::rethrow_exception(first);
+}
+
+}  // namespace nibble

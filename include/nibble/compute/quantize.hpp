@@ -1,0 +1,299 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <nibble/codec/codecs.hpp>
+#include <nibble/compute/executor.hpp>
+#include <nibble/compute/row_source.hpp>
+#include <nibble/core/checked.hpp>
+#include <nibble/core/encoding.hpp>
+#include <nibble/core/error.hpp>
+#include <nibble/core/shape.hpp>
+
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__)
+#error "packing must give the same bytes everywhere: compile it without -ffast-math"
+#endif
+
+namespace nibble {
+
+/// How to pack.
+struct quantize_options {
+  packing_rule rule = packing_rule::best;
+  executor* on = nullptr;  ///< null: the calling thread
+};
+
+inline namespace NIBBLE_ARCHITECTURE {
+
+/// Packs one tensor chunk by chunk, each chunk of whole rows and independent of all others, so that a
+/// tensor larger than memory passes through. The chunks' bytes, one after the other, are the tensor's;
+/// they do not depend on threads, compiler or instruction set.
+class tensor_packer {
+ public:
+  /// Values in memory, borrowed for as long as the packer is used; values.size() == shape.elements().
+  tensor_packer(std::string name, encoding which, const shape& dimensions,
+                std::span<const float> values, packing_rule rule)
+      : tensor_packer(std::move(name), which, dimensions, rule) {
+    values_ = values;
+  }
+  /// Values on demand.
+  tensor_packer(std::string name, encoding which, const shape& dimensions, row_source source,
+                packing_rule rule)
+      : tensor_packer(std::move(name), which, dimensions, rule) {
+    source_ = std::move(source);
+  }
+
+  [[nodiscard]] std::size_t chunk_count() const noexcept { return chunk_count_; }
+
+  /// Reads the whole tensor once or twice where the encoding has one scale for all of it; to be called
+  /// before the first pack(). Throws not_representable, and whatever the row source throws.
+  void prepare(executor* on) {
+    visit_codec(encoding_, name_, [&]<Codec Codec>(Codec) {
+      if constexpr (TensorScaleCodec<Codec>) choose_scale<Codec>(on);
+    });
+  }
+
+  /// First byte of a chunk, counted from the tensor's first.
+  [[nodiscard]] std::uint64_t chunk_offset_bytes(std::size_t chunk) const noexcept {
+    const encoding_description& row = describe(encoding_);
+    if (chunk == 0) return 0;
+    const std::uint64_t first_row = chunk * rows_per_chunk_;
+    return *stored_bytes(row, first_row, dimensions_.cols());
+  }
+  [[nodiscard]] std::size_t chunk_size_bytes(std::size_t chunk) const noexcept {
+    const std::uint64_t end = chunk + 1 == chunk_count_ ? *stored_bytes(encoding_, dimensions_)
+                                                        : chunk_offset_bytes(chunk + 1);
+    return static_cast<std::size_t>(end - chunk_offset_bytes(chunk));
+  }
+
+  /// Packs a chunk into `to`, chunk_size_bytes(chunk) long. May run for several chunks at once. Throws
+  /// not_representable (naming element index and value), and whatever the row source throws.
+  void pack(std::size_t chunk, std::span<std::byte> to) const {
+    visit_codec(encoding_, name_, [&]<Codec Codec>(Codec) { pack_as<Codec>(chunk, to); });
+  }
+
+ private:
+  /// 256 KiB of f32: large enough to hide a task's overhead, small enough for the second-level cache.
+  static constexpr std::uint64_t chunk_elements = 1U << 16U;
+
+  tensor_packer(std::string name, encoding which, const shape& dimensions, packing_rule rule)
+      : name_(std::move(name)), encoding_(which), dimensions_(dimensions), rule_(rule) {
+    if (dimensions.elements() == 0) return;
+    rows_per_chunk_ = std::max<std::uint64_t>(1, chunk_elements / dimensions.cols());
+    chunk_count_ =
+        static_cast<std::size_t>(divide_round_up(dimensions.rows(), rows_per_chunk_));
+  }
+
+  /// A range of the flattened tensor, and its values.
+  struct piece {
+    std::uint64_t first;
+    std::span<const float> values;
+  };
+
+  /// Elements [first, end), fetched into `buffer` by whole rows unless they are in memory.
+  piece fetch(std::uint64_t first, std::uint64_t end, std::vector<float>& buffer) const {
+    const auto count = static_cast<std::size_t>(end - first);
+    if (!source_) return {first, values_.subspan(static_cast<std::size_t>(first), count)};
+    const std::uint64_t cols = dimensions_.cols();
+    const std::uint64_t first_row = first / cols;
+    const std::uint64_t row_count = divide_round_up(end, cols) - first_row;
+    buffer.resize(static_cast<std::size_t>(row_count * cols));
+    source_(first_row, row_count, buffer);
+    return {first, std::span<const float>(buffer).subspan(
+                       static_cast<std::size_t>(first - first_row * cols), count)};
+  }
+
+  /// The elements of a chunk's rows.
+  std::pair<std::uint64_t, std::uint64_t> elements_of(std::size_t chunk) const noexcept {
+    const std::uint64_t first_row = chunk * rows_per_chunk_;
+    const std::uint64_t end_row = std::min(first_row + rows_per_chunk_, dimensions_.rows());
+    return {first_row * dimensions_.cols(), end_row * dimensions_.cols()};
+  }
+
+  [[noreturn]] void refuse(std::uint64_t element, std::string found, std::string expected) const {
+    throw error(error_code::not_representable, {.tensor = name_,
+                                                .field = fmt::format("element {}", element),
+                                                .found = std::move(found),
+                                                .expected = std::move(expected)});
+  }
+
+  void require_finite(const piece& part) const {
+    bool all_finite = true;
+    for (const float value : part.values) all_finite &= is_finite(value);
+    if (all_finite) return;
+    const auto bad = std::ranges::find_if(part.values, [](float x) { return !is_finite(x); });
+    refuse(part.first + static_cast<std::uint64_t>(bad - part.values.begin()),
+           is_nan(*bad) ? "nan" : (*bad < 0.0F ? "-inf" : "inf"),
+           fmt::format("a finite value for {}", to_string(encoding_)));
+  }
+
+  template <BlockCodec Codec>
+  void pack_block(const piece& part, std::byte* to) const {
+    typename Codec::block block;
+    pack_status status = pack_status::packed;
+    if constexpr (requires { Codec::pack(part.values, block, rule_); }) {
+      status = Codec::pack(part.values, block, rule_);
+    } else {
+      status = Codec::pack(part.values, block);
+    }
+    if (status != pack_status::packed) refuse_overflow(part, status);
+    std::memcpy(to, &block, sizeof(block));
+  }
+
+  [[noreturn]] void refuse_overflow(const piece& part, pack_status status) const {
+    const auto largest =
+        std::ranges::max_element(part.values, {}, [](float x) { return std::fabs(x); });
+    refuse(part.first + static_cast<std::uint64_t>(largest - part.values.begin()),
+           fmt::format("{}", *largest),
+           fmt::format("a {} within float16 for the {} block around it",
+                       status == pack_status::min_overflow ? "min" : "scale",
+                       to_string(encoding_)));
+  }
+
+  template <BlockCodec Codec>
+  void pack_blocks(const piece& part, std::byte* to) const {
+    for (std::size_t at = 0; at < part.values.size(); at += Codec::block_elements) {
+      const std::size_t count = std::min(part.values.size() - at, Codec::block_elements);
+      pack_block<Codec>({part.first + at, part.values.subspan(at, count)}, to);
+      to += sizeof(typename Codec::block);
+    }
+  }
+
+  template <Codec Codec>
+  void pack_as(std::size_t chunk, std::span<std::byte> to) const {
+    std::vector<float> buffer;
+    auto [first, end] = elements_of(chunk);
+    if constexpr (PlainCodec<Codec>) {
+      pack_plain<Codec>(fetch(first, end, buffer), to);
+    } else if constexpr (TensorScaleCodec<Codec>) {
+      const piece part = fetch(first, end, buffer);
+      require_finite(part);
+      if (chunk == 0) {
+        const typename Codec::header header{scale_};
+        std::memcpy(to.data(), &header, sizeof(header));
+        to = to.subspan(sizeof(header));
+      }
+      std::vector<std::int8_t> codes(part.values.size());
+      Codec::code(part.values, scale_, rule_, codes);
+      std::memcpy(to.data(), codes.data(), codes.size());
+    } else if constexpr (describe(Codec::encoding).blocks_run_along == block_run::tensor) {
+      // A block belongs to the chunk in which it starts.
+      constexpr std::uint64_t unit = Codec::block_elements;
+      first = divide_round_up(first, unit) * unit;
+      end = std::min(divide_round_up(end, unit) * unit, dimensions_.elements());
+      if (first >= end) return;
+      const piece part = fetch(first, end, buffer);
+      require_finite(part);
+      pack_blocks<Codec>(part, to.data());
+    } else {
+      const piece part = fetch(first, end, buffer);
+      require_finite(part);
+      const auto cols = static_cast<std::size_t>(dimensions_.cols());
+      const auto row_bytes =
+          static_cast<std::size_t>(*stored_bytes(describe(Codec::encoding), 1, cols));
+      std::byte* row_to = to.data();
+      for (std::size_t at = 0; at < part.values.size(); at += cols, row_to += row_bytes) {
+        pack_blocks<Codec>({part.first + at, part.values.subspan(at, cols)}, row_to);
+      }
+    }
+  }
+
+  template <PlainCodec Codec>
+  void pack_plain(const piece& part, std::span<std::byte> to) const {
+    if constexpr (Codec::can_pack) {
+      for (std::size_t i = 0; i < part.values.size(); ++i) {
+        const float value = part.values[i];
+        const auto stored = Codec::pack(value);
+        if (rule_ == packing_rule::best && is_finite(value) && !is_finite(Codec::unpack(stored))) {
+          refuse(part.first + i, fmt::format("{}", value),
+                 fmt::format("a value within {}", to_string(encoding_)));
+        }
+        std::memcpy(to.data() + i * sizeof(stored), &stored, sizeof(stored));
+      }
+    } else {
+      throw error(error_code::unsupported_encoding,
+                  {.tensor = name_,
+                   .field = "encoding",
+                   .found = std::string(to_string(encoding_)),
+                   .expected = "f32, f16, bf16 or a quantized encoding to pack f32 into"});
+    }
+  }
+
+  template <TensorScaleCodec Codec>
+  void choose_scale(executor* on) {
+    if (chunk_count_ == 0) return;
+    std::vector<float> largest_of(chunk_count_);
+    run_tasks(on, chunk_count_, [&](std::size_t chunk) {
+      std::vector<float> buffer;
+      const auto [first, end] = elements_of(chunk);
+      const piece part = fetch(first, end, buffer);
+      require_finite(part);
+      largest_of[chunk] = Codec::largest_magnitude(part.values);
+    });
+    const float largest = *std::ranges::max_element(largest_of);
+    scale_ = Codec::reference_scale(largest);
+    if (rule_ == packing_rule::reference || largest == 0.0F) return;
+
+    const auto scales = Codec::candidate_scales(largest);
+    std::vector<typename Codec::squared_errors> errors_of(chunk_count_);
+    run_tasks(on, chunk_count_, [&](std::size_t chunk) {
+      std::vector<float> buffer;
+      const auto [first, end] = elements_of(chunk);
+      Codec::add_squared_errors(fetch(first, end, buffer).values, scales, errors_of[chunk]);
+    });
+    typename Codec::squared_errors total{};
+    for (const auto& errors : errors_of) {
+      for (std::size_t i = 0; i < total.size(); ++i) total[i] += errors[i];
+    }
+    scale_ = scales[static_cast<std::size_t>(std::ranges::min_element(total) - total.begin())];
+  }
+
+  std::string name_;
+  encoding encoding_;
+  shape dimensions_;
+  packing_rule rule_;
+  std::span<const float> values_;
+  row_source source_;
+  std::uint64_t rows_per_chunk_ = 1;
+  std::size_t chunk_count_ = 0;
+  float scale_ = 0.0F;
+};
+
+/// Packs `values`, row-major and of `dimensions`, into `to`, as stored_bytes(which, dimensions) bytes.
+///
+/// The spans do not overlap; `to` needs no alignment. `name` is for messages. Throws invalid_argument
+/// (sizes), unsupported_encoding, and not_representable for NaN, infinities and values whose scale or
+/// min float16 cannot hold, naming the element; `to` is unspecified then.
+inline void quantize(encoding which, const shape& dimensions, std::span<const float> values,
+                     std::span<std::byte> to, const quantize_options& options = {},
+                     std::string_view name = {}) {
+  const auto needed = stored_bytes(which, dimensions);
+  if (values.size() != dimensions.elements() || !needed || *needed != to.size()) {
+    throw error(error_code::invalid_argument,
+                {.tensor = std::string(name),
+                 .field = "sizes",
+                 .found = fmt::format("{} values and {} bytes", values.size(), to.size()),
+                 .expected = fmt::format("{} values and {} bytes for {} of {}",
+                                         dimensions.elements(), needed.value_or(0),
+                                         to_string(which), dimensions.to_string())});
+  }
+  tensor_packer packer(std::string(name), which, dimensions, values, options.rule);
+  packer.prepare(options.on);
+  run_tasks(options.on, packer.chunk_count(), [&](std::size_t chunk) {
+    packer.pack(chunk, to.subspan(static_cast<std::size_t>(packer.chunk_offset_bytes(chunk)),
+                                  packer.chunk_size_bytes(chunk)));
+  });
+}
+
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble

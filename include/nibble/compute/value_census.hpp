@@ -1,0 +1,87 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include <nibble/codec/codecs.hpp>
+#include <nibble/compute/dequantize.hpp>
+#include <nibble/core/float16.hpp>
+#include <nibble/core/tensor_view.hpp>
+#include <nibble/simd/simd.hpp>
+
+namespace nibble {
+
+/// What a tensor's values are, counted over all of them.
+struct value_census {
+  std::uint64_t elements = 0;
+  std::uint64_t nan = 0;
+  std::uint64_t infinite = 0;
+  std::uint64_t zero = 0;               ///< of either sign
+  std::uint64_t non_finite_scales = 0;  ///< stored scales and mins that are NaN or infinite
+};
+
+inline namespace NIBBLE_ARCHITECTURE {
+namespace kernel {
+
+template <Codec Codec>
+[[nodiscard]] std::uint64_t count_non_finite_scales(std::span<const std::byte> bytes) noexcept {
+  std::uint64_t count = 0;
+  if constexpr (TensorScaleCodec<Codec>) {
+    if (bytes.empty()) return 0;
+    typename Codec::header header;
+    std::memcpy(&header, bytes.data(), sizeof(header));
+    count = is_finite(header.scale) ? 0 : 1;
+  } else if constexpr (BlockCodec<Codec>) {
+    for (; !bytes.empty(); bytes = bytes.subspan(sizeof(typename Codec::block))) {
+      typename Codec::block block;
+      std::memcpy(&block, bytes.data(), sizeof(block));
+      count += is_finite(block.scale) ? 0U : 1U;
+      if constexpr (Codec::has_min) count += is_finite(block.min) ? 0U : 1U;
+    }
+  }
+  return count;
+}
+
+}  // namespace kernel
+
+/// Decodes and counts the whole tensor, in constant memory beyond one row. Throws unsupported_encoding.
+template <class Architecture = simd::best_architecture>
+[[nodiscard]] value_census take_census(const tensor_view& of) {
+  value_census census{.elements = of.elements()};
+  visit_codec(of.encoding(), of.name(), [&]<Codec Codec>(Codec) {
+    census.non_finite_scales = kernel::count_non_finite_scales<Codec>(of.bytes());
+    if (of.elements() == 0) return;
+    constexpr std::uint64_t panel_elements = 1U << 14U;
+    const auto cols = static_cast<std::size_t>(of.cols());
+    std::vector<float> panel(static_cast<std::size_t>(std::min<std::uint64_t>(panel_elements, of.elements())));
+    const auto count = [&](const std::byte* run, std::uint64_t first, std::uint64_t length) {
+      while (length != 0) {
+        const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(length, panel.size()));
+        kernel::decode_run<Architecture, Codec>(run, first, part, panel.data());
+        for (const float value : std::span(panel).first(part)) {
+          census.nan += is_nan(value) ? 1U : 0U;
+          census.infinite += !is_finite(value) && !is_nan(value) ? 1U : 0U;
+          census.zero += value == 0.0F ? 1U : 0U;
+        }
+        first += part;
+        length -= part;
+      }
+    };
+    if constexpr (describe(Codec::encoding).blocks_run_along == block_run::tensor) {
+      count(of.bytes().data(), 0, of.elements());
+    } else {
+      for (std::uint64_t row = 0; row < of.rows(); ++row) {
+        const auto [run, first] = kernel::position_of_row<Codec>(of, row);
+        count(run, first, cols);
+      }
+    }
+  });
+  return census;
+}
+
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble

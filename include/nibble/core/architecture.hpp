@@ -1,0 +1,75 @@
+#pragma once
+
+#include <bit>
+#include <climits>
+
+/// The inline namespace of every function whose machine code depends on the instruction set it is
+/// compiled for: two translation units of one program that are compiled for different ones each
+/// keep their own, where the linker would otherwise hand one unit's code to both.
+#define NIBBLE_JOIN_TOKENS(a, b, c, d, e, f) a##b##c##d##e##f
+#define NIBBLE_JOIN(a, b, c, d, e, f) NIBBLE_JOIN_TOKENS(a, b, c, d, e, f)
+
+#if defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define NIBBLE_VECTOR_WIDTH avx512bw
+#elif defined(__AVX512F__)
+#define NIBBLE_VECTOR_WIDTH avx512f
+#elif defined(__AVX2__)
+#define NIBBLE_VECTOR_WIDTH avx2
+#elif defined(__AVX__)
+#define NIBBLE_VECTOR_WIDTH avx
+#elif defined(__SSE4_1__)
+#define NIBBLE_VECTOR_WIDTH sse4_1
+#elif defined(__SSSE3__)
+#define NIBBLE_VECTOR_WIDTH ssse3
+#elif defined(__SSE2__)
+#define NIBBLE_VECTOR_WIDTH sse2
+#elif defined(__ARM_NEON)
+#define NIBBLE_VECTOR_WIDTH neon
+#else
+#define NIBBLE_VECTOR_WIDTH portable
+#endif
+
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+#define NIBBLE_WITH_FMA _fma
+#else
+#define NIBBLE_WITH_FMA
+#endif
+
+#if defined(__F16C__) || defined(__ARM_FP16_FORMAT_IEEE)
+#define NIBBLE_WITH_F16 _f16
+#else
+#define NIBBLE_WITH_F16
+#endif
+
+#if defined(__AVX512VNNI__)
+#define NIBBLE_WITH_DOT _vnni
+#elif defined(__AVXVNNI__)
+#define NIBBLE_WITH_DOT _avxvnni
+#elif defined(__ARM_FEATURE_DOTPROD)
+#define NIBBLE_WITH_DOT _dotprod
+#else
+#define NIBBLE_WITH_DOT
+#endif
+
+#if defined(__BMI2__)
+#define NIBBLE_WITH_BIT _bmi2
+#else
+#define NIBBLE_WITH_BIT
+#endif
+
+#define NIBBLE_ARCHITECTURE \
+  NIBBLE_JOIN(compiled_for_, NIBBLE_VECTOR_WIDTH, NIBBLE_WITH_FMA, NIBBLE_WITH_F16, NIBBLE_WITH_DOT, NIBBLE_WITH_BIT)
+
+namespace nibble {
+
+static_assert(std::endian::native == std::endian::little,
+              "nibble reads little-endian files in place and needs a little-endian host");
+static_assert(CHAR_BIT == 8);
+
+inline namespace NIBBLE_ARCHITECTURE {
+/// Names the instruction set of this translation unit. As the default of a template parameter it
+/// gives each unit its own instance of a member function whose class all units share.
+struct this_architecture {};
+}  // namespace NIBBLE_ARCHITECTURE
+
+}  // namespace nibble

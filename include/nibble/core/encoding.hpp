@@ -1,0 +1,167 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include <nibble/core/checked.hpp>
+#include <nibble/core/shape.hpp>
+
+/// The one table: every encoding there is, what its bytes are and what files call it. Size arithmetic,
+/// writer, reader, kernels, tools and tests take these figures from here.
+///
+/// X(name, family, block_elements, block_bytes, header_bytes, blocks_run_along, code_bits, has_min,
+///   apr_dtype_id, apr_legacy_dtype_id, safetensors_dtype)
+///
+/// header_bytes stand once before the blocks of a tensor that has elements. has_min: codes are counted
+/// from a stored min rather than around zero. apr_dtype_id is written to .apr files; apr_legacy_dtype_id
+/// (no_id: none) is a second one that the encoding may bear there.
+/// safetensors_dtype is empty where that container has no name for it.
+// clang-format off
+#define NIBBLE_ENCODINGS(X)                                                         \
+  X(f32,     plain,    1,    4,    0,  tensor,  32,  false,  0,    no_id,  "F32")   \
+  X(f16,     plain,    1,    2,    0,  tensor,  16,  false,  1,    no_id,  "F16")   \
+  X(bf16,    plain,    1,    2,    0,  tensor,  16,  false,  30,   no_id,  "BF16")  \
+  X(f64,     plain,    1,    8,    0,  tensor,  64,  false,  3,    no_id,  "F64")   \
+  X(i32,     plain,    1,    4,    0,  tensor,  32,  false,  4,    no_id,  "I32")   \
+  X(i64,     plain,    1,    8,    0,  tensor,  64,  false,  5,    no_id,  "I64")   \
+  X(i8,      plain,    1,    1,    0,  tensor,  8,   false,  6,    no_id,  "I8")    \
+  X(u8,      plain,    1,    1,    0,  tensor,  8,   false,  7,    no_id,  "U8")    \
+  X(q8,      nibble,   32,   36,   0,  row,     8,   true,   9,    no_id,  "")      \
+  X(q4,      nibble,   32,   20,   0,  row,     4,   true,   8,    no_id,  "")      \
+  X(apr_q8,  apr,      1,    1,    4,  tensor,  8,   false,  129,  9,      "")      \
+  X(apr_q4,  apr,      32,   18,   0,  tensor,  4,   false,  128,  8,      "")      \
+  X(q4_0,    ggml,     32,   18,   0,  row,     4,   false,  2,    no_id,  "")      \
+  X(q4_1,    ggml,     32,   20,   0,  row,     4,   true,   3,    no_id,  "")      \
+  X(q5_0,    ggml,     32,   22,   0,  row,     5,   false,  6,    no_id,  "")      \
+  X(q5_1,    ggml,     32,   24,   0,  row,     5,   true,   7,    no_id,  "")      \
+  X(q8_0,    ggml,     32,   34,   0,  row,     8,   false,  8,    no_id,  "")      \
+  X(q2_k,    ggml_k,   256,  84,   0,  row,     2,   true,   10,   no_id,  "")      \
+  X(q3_k,    ggml_k,   256,  110,  0,  row,     3,   false,  11,   no_id,  "")      \
+  X(q4_k,    ggml_k,   256,  144,  0,  row,     4,   true,   12,   no_id,  "")      \
+  X(q5_k,    ggml_k,   256,  176,  0,  row,     5,   true,   13,   no_id,  "")      \
+  X(q6_k,    ggml_k,   256,  210,  0,  row,     6,   false,  14,   no_id,  "")      \
+  X(iq4_nl,  ggml,     32,   18,   0,  row,     4,   false,  20,   no_id,  "")      \
+  X(iq4_xs,  ggml,     256,  136,  0,  row,     4,   false,  23,   no_id,  "")      \
+  X(mxfp4,   ggml,     32,   17,   0,  row,     4,   false,  39,   no_id,  "")
+// clang-format on
+
+namespace nibble {
+
+/// How the values of a tensor are stored; one enumerator a row of the table.
+enum class encoding : std::uint8_t {
+#define NIBBLE_ENUMERATOR(name, ...) name,
+  NIBBLE_ENCODINGS(NIBBLE_ENUMERATOR)
+#undef NIBBLE_ENUMERATOR
+};
+
+/// Whose an encoding is, which decides when a bare dtype id may mean it.
+enum class encoding_family : std::uint8_t {
+  plain,   ///< one number an element
+  nibble,  ///< only where the file records it
+  apr,     ///< the reference .apr implementation's
+  ggml,    ///< ggml's
+  ggml_k,  ///< ggml's super-blocks of 256
+};
+
+/// What blocks run along: each row on its own, or the flattened tensor.
+enum class block_run : std::uint8_t { tensor, row };
+
+/// A row of the table.
+struct encoding_description {
+  nibble::encoding encoding;
+  std::string_view name;
+  encoding_family family;
+  std::uint32_t block_elements;
+  std::uint32_t block_bytes;
+  std::uint32_t header_bytes;
+  block_run blocks_run_along;
+  std::uint32_t code_bits;
+  bool has_min;
+  std::uint8_t apr_dtype_id;
+  std::optional<std::uint8_t> apr_legacy_dtype_id;
+  std::string_view safetensors_dtype;
+
+  /// Whether values are coded in blocks or under a shared scale rather than one by one.
+  [[nodiscard]] constexpr bool is_quantized() const noexcept {
+    return family != encoding_family::plain;
+  }
+  /// Whether the packing record has block figures for it.
+  [[nodiscard]] constexpr bool has_blocks() const noexcept { return header_bytes == 0; }
+};
+
+/// Every encoding, in the order of the enumeration.
+inline constexpr auto encodings = [] {
+  constexpr std::optional<std::uint8_t> no_id{};
+  return std::array{
+#define NIBBLE_DESCRIPTION(name, family, block_elements, block_bytes, header_bytes, run, bits, \
+                           has_min, id, legacy_id, safetensors_dtype)                          \
+  encoding_description{encoding::name,                                                        \
+                       #name,                                                                 \
+                       encoding_family::family,                                               \
+                       block_elements,                                                        \
+                       block_bytes,                                                           \
+                       header_bytes,                                                          \
+                       block_run::run,                                                        \
+                       bits,                                                                  \
+                       has_min,                                                               \
+                       id,                                                                    \
+                       legacy_id,                                                             \
+                       safetensors_dtype},
+      NIBBLE_ENCODINGS(NIBBLE_DESCRIPTION)
+#undef NIBBLE_DESCRIPTION
+  };
+}();
+
+/// The row of `which`.
+[[nodiscard]] constexpr const encoding_description& describe(encoding which) noexcept {
+  return encodings[static_cast<std::size_t>(which)];
+}
+
+/// The name of `which`, as tools and files spell it: "q4", "apr_q8", "bf16".
+[[nodiscard]] constexpr std::string_view to_string(encoding which) noexcept {
+  return describe(which).name;
+}
+
+/// The encoding of that name, or nothing.
+[[nodiscard]] constexpr std::optional<encoding> encoding_from_name(std::string_view name) noexcept {
+  for (const encoding_description& row : encodings) {
+    if (row.name == name) return row.encoding;
+  }
+  return std::nullopt;
+}
+
+/// Bytes that `row_count` rows of `cols` elements take as row blocks; for encodings whose blocks run
+/// along the tensor, bytes of row_count * cols elements with the header. No elements, no bytes.
+/// Nothing where 64 bits do not hold the figure.
+[[nodiscard]] constexpr std::optional<std::uint64_t> stored_bytes(const encoding_description& row,
+                                                                  std::uint64_t row_count,
+                                                                  std::uint64_t cols) noexcept {
+  if (row_count == 0 || cols == 0) return 0;
+  std::optional<std::uint64_t> blocks;
+  if (row.blocks_run_along == block_run::row) {
+    blocks = checked_multiply(row_count, divide_round_up(cols, row.block_elements));
+  } else if (const auto elements = checked_multiply(row_count, cols)) {
+    blocks = divide_round_up(*elements, row.block_elements);
+  }
+  if (!blocks) return std::nullopt;
+  const auto bytes = checked_multiply(*blocks, row.block_bytes);
+  return bytes ? checked_add(*bytes, row.header_bytes) : std::nullopt;
+}
+
+/// Bytes that a tensor of `dimensions` takes as `which`, or nothing where 64 bits do not hold them.
+[[nodiscard]] inline std::optional<std::uint64_t> stored_bytes(encoding which,
+                                                               const shape& dimensions) noexcept {
+  return stored_bytes(describe(which), dimensions.rows(), dimensions.cols());
+}
+
+/// 4 * elements / stored bytes: how many times smaller than f32. Nothing for an empty tensor.
+[[nodiscard]] inline std::optional<double> packing_ratio(const shape& dimensions,
+                                                         std::uint64_t bytes) noexcept {
+  if (dimensions.elements() == 0 || bytes == 0) return std::nullopt;
+  return 4.0 * static_cast<double>(dimensions.elements()) / static_cast<double>(bytes);
+}
+
+}  // namespace nibble

@@ -1,0 +1,98 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+
+#include <fmt/format.h>
+
+#include <nibble/core/checked.hpp>
+#include <nibble/core/error.hpp>
+
+namespace nibble {
+
+/// Up to eight dimensions, outermost first (row-major). As a matrix, cols is the last dimension and
+/// rows the product of the others; a scalar (no dimensions) is 1 x 1.
+class shape {
+ public:
+  static constexpr std::size_t max_rank = 8;
+  static constexpr std::uint64_t max_elements = std::uint64_t{1} << 63U;
+
+  /// A scalar.
+  constexpr shape() noexcept = default;
+
+  /// Throws bad_shape for more than eight dimensions or a product over 2^63.
+  shape(std::initializer_list<std::uint64_t> dimensions)
+      : shape(std::span<const std::uint64_t>(dimensions.begin(), dimensions.size())) {}
+
+  /// As above.
+  explicit shape(std::span<const std::uint64_t> dimensions) {
+    if (dimensions.size() > max_rank) {
+      throw error(error_code::bad_shape,
+                  {.field = "shape",
+                   .found = fmt::format("{} dimensions", dimensions.size()),
+                   .expected = fmt::format("at most {}", max_rank)});
+    }
+    std::copy(dimensions.begin(), dimensions.end(), dimensions_.begin());
+    rank_ = static_cast<std::uint8_t>(dimensions.size());
+    const auto product = product_of(dimensions);
+    if (!product) {
+      throw error(error_code::bad_shape, {.field = "shape",
+                                          .found = to_string(),
+                                          .expected = "at most 2^63 elements"});
+    }
+    elements_ = *product;
+  }
+
+  [[nodiscard]] constexpr std::size_t rank() const noexcept { return rank_; }
+  [[nodiscard]] constexpr std::uint64_t operator[](std::size_t i) const noexcept {
+    return dimensions_[i];
+  }
+  [[nodiscard]] std::span<const std::uint64_t> dimensions() const noexcept {
+    return {dimensions_.data(), rank_};
+  }
+  [[nodiscard]] constexpr std::uint64_t elements() const noexcept { return elements_; }
+
+  [[nodiscard]] constexpr std::uint64_t cols() const noexcept {
+    return rank_ == 0 ? 1 : dimensions_[rank_ - 1U];
+  }
+  /// The product of all dimensions but the last, at most 2^63 (which only rows without columns reach).
+  [[nodiscard]] std::uint64_t rows() const noexcept {
+    if (rank_ < 2) return 1;
+    return product_of(dimensions().first(rank_ - 1U)).value_or(max_elements);
+  }
+
+  /// "576x576"; a scalar is "scalar".
+  [[nodiscard]] std::string to_string() const {
+    return rank_ == 0 ? "scalar" : fmt::format("{}", fmt::join(dimensions(), "x"));
+  }
+
+  friend bool operator==(const shape& a, const shape& b) noexcept {
+    return std::ranges::equal(a.dimensions(), b.dimensions());
+  }
+
+ private:
+  static std::optional<std::uint64_t> product_of(
+      std::span<const std::uint64_t> dimensions) noexcept {
+    if (std::ranges::find(dimensions, std::uint64_t{0}) != dimensions.end()) return 0;
+    std::uint64_t product = 1;
+    for (const std::uint64_t dimension : dimensions) {
+      const auto next = checked_multiply(product, dimension);
+      if (!next || *next > max_elements) return std::nullopt;
+      product = *next;
+    }
+    return product;
+  }
+
+  std::array<std::uint64_t, max_rank> dimensions_{};
+  std::uint64_t elements_ = 1;
+  std::uint8_t rank_ = 0;
+};
+
+}  // namespace nibble

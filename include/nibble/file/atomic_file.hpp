@@ -1,0 +1,163 @@
+#pragma once
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include <nibble/core/error.hpp>
+#include <nibble/file/file_descriptor.hpp>
+
+namespace nibble {
+
+/// A file that appears under its name whole or not at all.
+///
+/// Bytes go to PATH.nibble-partial beside it, which is locked while it is written. commit() syncs it,
+/// renames it over PATH and syncs the directory; a destructor without commit() removes it. A process
+/// that is killed leaves that one file behind, and the next write to PATH takes it over. Where PATH is a
+/// symbolic link, the file that it points to is replaced; an existing file's permissions are kept.
+class atomic_file {
+ public:
+  static constexpr const char* partial_suffix = ".nibble-partial";
+
+  /// Creates the partial file with room for size_bytes. Throws write_failed (with the system's reason: a
+  /// disk without room is found here where the file system can tell), already_being_written.
+  atomic_file(const std::string& path, std::uint64_t size_bytes)
+      : path_(path), target_(resolve(path)), partial_(target_.string() + partial_suffix) {
+    acquire();
+    try {
+      prepare(size_bytes);
+    } catch (...) {
+      discard();
+      throw;
+    }
+  }
+  atomic_file(const atomic_file&) = delete;
+  atomic_file& operator=(const atomic_file&) = delete;
+  ~atomic_file() {
+    if (!committed_) discard();
+  }
+
+  /// Writes bytes at an offset; any thread, any order. Throws write_failed.
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t count =
+          ::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+      if (count < 0 && errno == EINTR) continue;
+      if (count <= 0) fail("write", count < 0 ? errno : EIO);
+      bytes = bytes.subspan(static_cast<std::size_t>(count));
+      offset += static_cast<std::uint64_t>(count);
+    }
+  }
+
+  /// Makes the file durable and visible under its name. Throws write_failed; unless it was the
+  /// directory's sync that failed, the old file is then untouched.
+  void commit() {
+    if (mode_ && ::fchmod(file_.get(), *mode_) != 0) fail("fchmod", errno);
+    if (::fsync(file_.get()) != 0) fail("fsync", errno);
+    if (::rename(partial_.c_str(), target_.c_str()) != 0) fail("rename", errno);
+    committed_ = true;
+    const std::filesystem::path parent = target_.parent_path();
+    const file_descriptor directory(
+        ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!directory.is_open()) fail("open of the directory", errno);
+    // Some file systems cannot sync a directory and say EINVAL; they need none.
+    if (::fsync(directory.get()) != 0 && errno != EINVAL) fail("fsync of the directory", errno);
+  }
+
+ private:
+  [[noreturn]] void fail(std::string_view call, int reason) const {
+    throw_system_error(error_code::write_failed, path_, call, reason);
+  }
+
+  static std::filesystem::path resolve(const std::string& path) {
+    std::error_code ignored;
+    const auto status = std::filesystem::status(path, ignored);
+    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+      throw error(error_code::write_failed,
+                  {.file = path,
+                   .field = "file type",
+                   .found = std::filesystem::is_directory(status) ? "a directory" : "a special file",
+                   .expected = "a regular file or none"});
+    }
+    if (std::filesystem::is_symlink(std::filesystem::symlink_status(path, ignored))) {
+      const auto target = std::filesystem::weakly_canonical(path, ignored);
+      if (!ignored) return target;
+    }
+    return path;
+  }
+
+  /// Opens and locks the partial file. Between open and lock its last owner may have renamed or removed
+  /// it; what was locked then is no longer under the name, and must not be written.
+  void acquire() {
+    while (true) {
+      file_descriptor opened(
+          ::open(partial_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
+      if (!opened.is_open()) fail(fmt::format("open of {}", partial_), errno);
+      if (::flock(opened.get(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EINTR) continue;
+        if (errno != EWOULDBLOCK) fail("flock", errno);
+        throw error(error_code::already_being_written,
+                    {.file = path_,
+                     .field = partial_,
+                     .found = "a lock held by another writer",
+                     .expected = "one writer to a path at a time"});
+      }
+      struct stat locked{};
+      struct stat named{};
+      if (::fstat(opened.get(), &locked) != 0) fail("fstat", errno);
+      if (::stat(partial_.c_str(), &named) == 0 && named.st_ino == locked.st_ino &&
+          named.st_dev == locked.st_dev) {
+        file_ = std::move(opened);
+        return;
+      }
+    }
+  }
+
+  void prepare(std::uint64_t size_bytes) {
+    if (size_bytes > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) {
+      fail("file size", EFBIG);
+    }
+    struct stat existing{};
+    if (::stat(target_.c_str(), &existing) == 0) {
+      mode_ = existing.st_mode & 07777U;
+      // Readable by nobody that could not read the old file, and still open to the next writer.
+      if (::fchmod(file_.get(), (*mode_ & 0777U) | 0600U) != 0) fail("fchmod", errno);
+    }
+    if (::ftruncate(file_.get(), 0) != 0) fail("ftruncate", errno);
+#if defined(__linux__)
+    if (size_bytes != 0 &&
+        ::fallocate(file_.get(), 0, 0, static_cast<off_t>(size_bytes)) != 0 &&
+        errno != EOPNOTSUPP && errno != EINTR && errno != ENOSYS) {
+      fail("fallocate", errno);
+    }
+#endif
+    if (::ftruncate(file_.get(), static_cast<off_t>(size_bytes)) != 0) fail("ftruncate", errno);
+  }
+
+  /// While the lock is still held, so that only this writer's own file can go.
+  void discard() noexcept {
+    if (file_.is_open()) ::unlink(partial_.c_str());
+    file_ = file_descriptor();
+  }
+
+  std::string path_;
+  std::filesystem::path target_;
+  std::string partial_;
+  file_descriptor file_;
+  std::optional<mode_t> mode_;
+  bool committed_ = false;
+};
+
+}  // namespace nibble

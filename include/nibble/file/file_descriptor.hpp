@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cerrno>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <unistd.h>
+
+#include <nibble/core/error.hpp>
+
+namespace nibble {
+
+/// An open POSIX file descriptor, closed with its owner.
+class file_descriptor {
+ public:
+  file_descriptor() = default;
+  explicit file_descriptor(int descriptor) noexcept : descriptor_(descriptor) {}
+  file_descriptor(file_descriptor&& other) noexcept
+      : descriptor_(std::exchange(other.descriptor_, -1)) {}
+  file_descriptor& operator=(file_descriptor&& other) noexcept {
+    std::swap(descriptor_, other.descriptor_);
+    return *this;
+  }
+  ~file_descriptor() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+
+  [[nodiscard]] bool is_open() const noexcept { return descriptor_ >= 0; }
+  [[nodiscard]] int get() const noexcept { return descriptor_; }
+
+ private:
+  int descriptor_ = -1;
+};
+
+/// Throws `code` for the system call that has just failed with `number`, naming file and call.
+[[noreturn]] inline void throw_system_error(error_code code, std::string_view file,
+                                            std::string_view call, int number) {
+  throw error(code, {.file = std::string(file),
+                     .field = std::string(call),
+                     .found = std::system_category().message(number)});
+}
+
+}  // namespace nibble

@@ -1,0 +1,147 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include <nibble/core/error.hpp>
+#include <nibble/file/crc32.hpp>
+
+namespace nibble::apr {
+
+inline constexpr std::size_t header_bytes = 64;
+inline constexpr std::size_t footer_bytes = 4;
+/// Sections and tensors start on multiples of it.
+inline constexpr std::uint64_t alignment_bytes = 64;
+inline constexpr std::string_view magic{"APR\0", 4};
+inline constexpr std::uint8_t major_version = 2;
+inline constexpr std::uint64_t max_metadata_bytes = std::uint64_t{64} << 20U;
+inline constexpr std::size_t max_name_bytes = 256;
+
+/// Bits of header::flags.
+namespace flag {
+inline constexpr std::uint16_t lz4 = 0x001;
+inline constexpr std::uint16_t zstd = 0x002;
+inline constexpr std::uint16_t encrypted = 0x004;
+inline constexpr std::uint16_t is_signed = 0x008;
+inline constexpr std::uint16_t sharded = 0x010;
+inline constexpr std::uint16_t quantized = 0x020;
+inline constexpr std::uint16_t filterbank = 0x040;
+inline constexpr std::uint16_t model_card = 0x080;
+inline constexpr std::uint16_t streaming = 0x100;
+inline constexpr std::uint16_t vocabulary = 0x200;
+inline constexpr std::uint16_t row_major = 0x400;
+inline constexpr std::uint16_t column_major = 0x800;
+inline constexpr std::uint16_t all_known = 0xFFF;
+}  // namespace flag
+
+/// A little-endian number at any address.
+template <class Number>
+[[nodiscard]] Number load_number(std::span<const std::byte> bytes, std::size_t at) noexcept {
+  Number number;
+  std::memcpy(&number, bytes.data() + at, sizeof(Number));
+  return number;
+}
+template <class Number>
+void store_number(std::span<std::byte> bytes, std::size_t at, Number number) noexcept {
+  std::memcpy(bytes.data() + at, &number, sizeof(Number));
+}
+
+/// The 64 bytes that open a file:
+///
+///   0 magic "APR\0" · 4 u8 major · 5 u8 minor · 6 u16 flags · 8 u32 tensor_count ·
+///   12 u64 metadata_offset · 20 u32 metadata_size · 24 u64 tensor_index_offset · 32 u64 data_offset ·
+///   40 u32 CRC-32 of bytes 0..39 and 44..63 · 44 twenty reserved bytes, zero
+struct header {
+  std::uint8_t minor_version = 0;
+  std::uint16_t flags = 0;
+  std::uint32_t tensor_count = 0;
+  std::uint64_t metadata_offset = 0;
+  std::uint32_t metadata_bytes = 0;
+  std::uint64_t index_offset = 0;
+  std::uint64_t data_offset = 0;
+  bool reserved_are_zero = true;
+
+  /// CRC-32 of all bytes of a header but the checksum's own.
+  [[nodiscard]] static std::uint32_t checksum(std::span<const std::byte> bytes) {
+    crc32_sum sum(bytes.first(40));
+    sum += crc32_sum(bytes.subspan(44, 20));
+    return sum.value();
+  }
+
+  /// Reads and checks the first 64 bytes of `file`. Throws unknown_container, truncated,
+  /// unsupported_version, header_checksum, unsupported_feature.
+  [[nodiscard]] static header parse(std::span<const std::byte> file) {
+    if (file.size() < magic.size() || std::memcmp(file.data(), magic.data(), magic.size()) != 0) {
+      throw error(error_code::unknown_container,
+                  {.field = "header.magic", .expected = "the bytes 41 50 52 00"});
+    }
+    if (file.size() < header_bytes) {
+      throw error(error_code::truncated, {.field = "header",
+                                          .found = fmt::format("a file of {} bytes", file.size()),
+                                          .expected = fmt::format("{} bytes of header", header_bytes)});
+    }
+    const auto bytes = file.first(header_bytes);
+    if (const auto major = load_number<std::uint8_t>(bytes, 4); major != major_version) {
+      throw error(error_code::unsupported_version, {.field = "header.version",
+                                                    .found = fmt::format("{}", major),
+                                                    .expected = fmt::format("{}", major_version)});
+    }
+    const auto recorded = load_number<std::uint32_t>(bytes, 40);
+    if (const std::uint32_t actual = checksum(bytes); recorded != actual) {
+      throw error(error_code::header_checksum, {.field = "header.checksum",
+                                                .found = fmt::format("{:08x}", recorded),
+                                                .expected = fmt::format("{:08x}", actual)});
+    }
+    header parsed{.minor_version = load_number<std::uint8_t>(bytes, 5),
+                  .flags = load_number<std::uint16_t>(bytes, 6),
+                  .tensor_count = load_number<std::uint32_t>(bytes, 8),
+                  .metadata_offset = load_number<std::uint64_t>(bytes, 12),
+                  .metadata_bytes = load_number<std::uint32_t>(bytes, 20),
+                  .index_offset = load_number<std::uint64_t>(bytes, 24),
+                  .data_offset = load_number<std::uint64_t>(bytes, 32)};
+    for (const std::byte reserved : bytes.subspan(44, 20)) {
+      parsed.reserved_are_zero &= reserved == std::byte{0};
+    }
+    parsed.refuse_unreadable_flags();
+    return parsed;
+  }
+
+  /// Writes the 64 bytes, checksum included.
+  void store(std::span<std::byte> to) const {
+    const auto bytes = to.first(header_bytes);
+    std::memset(bytes.data(), 0, bytes.size());
+    std::memcpy(bytes.data(), magic.data(), magic.size());
+    store_number(bytes, 4, major_version);
+    store_number(bytes, 5, minor_version);
+    store_number(bytes, 6, flags);
+    store_number(bytes, 8, tensor_count);
+    store_number(bytes, 12, metadata_offset);
+    store_number(bytes, 20, metadata_bytes);
+    store_number(bytes, 24, index_offset);
+    store_number(bytes, 32, data_offset);
+    store_number(bytes, 40, checksum(bytes));
+  }
+
+ private:
+  void refuse_unreadable_flags() const {
+    const auto refuse_if = [&](std::uint16_t bit, std::string_view what) {
+      if ((flags & bit) == 0) return;
+      throw error(error_code::unsupported_feature,
+                  {.field = "header.flags",
+                   .found = fmt::format("{:#05x}, which says {}", flags, what),
+                   .expected = "plain row-major data"});
+    };
+    refuse_if(flag::lz4, "LZ4 compression");
+    refuse_if(flag::zstd, "Zstd compression");
+    refuse_if(flag::encrypted, "encryption");
+    refuse_if(flag::column_major, "column-major layout");
+  }
+};
+
+}  // namespace nibble::apr

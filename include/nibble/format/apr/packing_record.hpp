@@ -1,0 +1,160 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <nibble/core/encoding.hpp>
+#include <nibble/core/error.hpp>
+
+namespace nibble::apr {
+
+/// What a file of this library says of its own bytes, under "nibble" in the metadata: the encoding and
+/// the CRC-32 of every tensor, in index order, and the block figures behind the encodings' names.
+struct packing_record {
+  static constexpr int version = 1;
+  static constexpr std::string_view key = "nibble";
+
+  std::vector<encoding> tensor_encodings;
+  std::vector<std::uint32_t> tensor_crc32;
+
+  /// The record in `metadata`, or nothing where it has none. Throws bad_record where the record is
+  /// malformed, is not of `tensor_count` tensors, or disagrees with this library's table, and
+  /// unsupported_version.
+  [[nodiscard]] static std::optional<packing_record> find(const nlohmann::json& metadata,
+                                                          std::size_t tensor_count) {
+    const auto found = metadata.find(key);
+    if (found == metadata.end()) return std::nullopt;
+    const nlohmann::json& record = *found;
+    const auto record_version = record.is_object() ? record.find("version") : record.end();
+    if (!record.is_object() || record_version == record.end() ||
+        !record_version->is_number_integer()) {
+      refuse("version", "none", "an integer");
+    }
+    if (*record_version != version) {
+      throw error(error_code::unsupported_version, {.field = "metadata.nibble.version",
+                                                    .found = record_version->dump(),
+                                                    .expected = fmt::format("{}", version)});
+    }
+    const std::vector<encoding> packing = parse_packing(record);
+    packing_record parsed;
+    const std::string_view places = hex_string(record, "tensors", 2, tensor_count);
+    parsed.tensor_encodings.reserve(tensor_count);
+    for (std::size_t i = 0; i < tensor_count; ++i) {
+      const std::uint32_t place = hex_number(places.substr(2 * i, 2), "tensors");
+      if (place >= packing.size()) {
+        refuse("tensors", fmt::format("place {} for tensor {}", place, i),
+               fmt::format("one of the {} in packing", packing.size()));
+      }
+      parsed.tensor_encodings.push_back(packing[place]);
+    }
+    const std::string_view sums = hex_string(record, "crc32", 8, tensor_count);
+    parsed.tensor_crc32.reserve(tensor_count);
+    for (std::size_t i = 0; i < tensor_count; ++i) {
+      parsed.tensor_crc32.push_back(hex_number(sums.substr(8 * i, 8), "crc32"));
+    }
+    return parsed;
+  }
+
+  /// The record as JSON, of the same length whatever the checksums are.
+  [[nodiscard]] nlohmann::json to_json() const {
+    std::vector<encoding> packing = tensor_encodings;
+    std::ranges::sort(packing);
+    packing.erase(std::unique(packing.begin(), packing.end()), packing.end());
+    nlohmann::json listed = nlohmann::json::array();
+    for (const encoding which : packing) listed.push_back(describe_packing(which));
+    std::string places;
+    places.reserve(2 * tensor_encodings.size());
+    for (const encoding which : tensor_encodings) {
+      places += fmt::format("{:02x}", std::ranges::find(packing, which) - packing.begin());
+    }
+    std::string sums;
+    sums.reserve(8 * tensor_crc32.size());
+    for (const std::uint32_t sum : tensor_crc32) sums += fmt::format("{:08x}", sum);
+    return {{"version", version},
+            {"packing", std::move(listed)},
+            {"tensors", std::move(places)},
+            {"crc32", std::move(sums)}};
+  }
+
+ private:
+  [[noreturn]] static void refuse(std::string_view field, std::string found, std::string expected) {
+    throw error(error_code::bad_record, {.field = fmt::format("metadata.{}.{}", key, field),
+                                         .found = std::move(found),
+                                         .expected = std::move(expected)});
+  }
+
+  [[nodiscard]] static nlohmann::json describe_packing(encoding which) {
+    const encoding_description& row = describe(which);
+    nlohmann::json entry{{"encoding", row.name}};
+    if (row.has_blocks()) {
+      entry["block_elements"] = row.block_elements;
+      entry["block_bytes"] = row.block_bytes;
+    }
+    return entry;
+  }
+
+  [[nodiscard]] static std::vector<encoding> parse_packing(const nlohmann::json& record) {
+    const auto listed = record.find("packing");
+    if (listed == record.end() || !listed->is_array()) refuse("packing", "none", "an array");
+    std::vector<encoding> packing;
+    for (const nlohmann::json& entry : *listed) {
+      const auto name = entry.is_object() ? entry.find("encoding") : entry.end();
+      if (!entry.is_object() || name == entry.end() || !name->is_string()) {
+        refuse("packing", entry.dump(), "an object that names an encoding");
+      }
+      const auto which = encoding_from_name(name->get_ref<const std::string&>());
+      if (!which) {
+        refuse("packing", name->get_ref<const std::string&>(), "an encoding this library knows");
+      }
+      const nlohmann::json own = describe_packing(*which);
+      for (const char* const figure : {"block_elements", "block_bytes"}) {
+        const auto recorded = entry.find(figure);
+        const bool agrees = own.contains(figure)
+                                ? recorded != entry.end() && *recorded == own[figure]
+                                : recorded == entry.end();
+        if (!agrees) refuse("packing", entry.dump(), own.dump());
+      }
+      packing.push_back(*which);
+    }
+    return packing;
+  }
+
+  [[nodiscard]] static std::string_view hex_string(const nlohmann::json& record, const char* field,
+                                                   std::size_t digits, std::size_t tensor_count) {
+    const auto found = record.find(field);
+    if (found == record.end() || !found->is_string()) refuse(field, "none", "a string");
+    const std::string_view text = found->get_ref<const std::string&>();
+    if (text.size() / digits != tensor_count || text.size() % digits != 0) {
+      refuse(field, fmt::format("{} digits", text.size()),
+             fmt::format("{} for each of {} tensors", digits, tensor_count));
+    }
+    return text;
+  }
+
+  [[nodiscard]] static std::uint32_t hex_number(std::string_view digits, std::string_view field) {
+    std::uint32_t number = 0;
+    for (const char digit : digits) {
+      std::uint32_t value = 0;
+      if (digit >= '0' && digit <= '9') {
+        value = static_cast<std::uint32_t>(digit - '0');
+      } else if (digit >= 'a' && digit <= 'f') {
+        value = static_cast<std::uint32_t>(digit - 'a') + 10U;
+      } else {
+        refuse(field, std::string(digits), "lower-case hexadecimal digits");
+      }
+      number = number * 16U + value;
+    }
+    return number;
+  }
+};
+
+}  // namespace nibble::apr

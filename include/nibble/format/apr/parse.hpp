@@ -1,0 +1,344 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <nibble/core/checked.hpp>
+#include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
+#include <nibble/format/apr/header.hpp>
+#include <nibble/format/apr/layout.hpp>
+#include <nibble/format/apr/packing_record.hpp>
+#include <nibble/format/apr/settle.hpp>
+#include <nibble/format/directory.hpp>
+#include <nibble/format/json_text.hpp>
+
+namespace nibble::apr {
+
+/// Whether a file starts as .apr files do.
+[[nodiscard]] inline bool has_magic(std::span<const std::byte> file) noexcept {
+  return file.size() >= magic.size() && std::memcmp(file.data(), magic.data(), magic.size()) == 0;
+}
+
+namespace detail {
+
+/// Throws bad_layout unless the sections stand in order, truncated unless they lie inside the file.
+inline void check_sections(const header& head, std::uint64_t file_bytes) {
+  const auto metadata_end = checked_add(head.metadata_offset, head.metadata_bytes);
+  const auto refuse = [](std::string_view field, std::uint64_t found, std::string expected) {
+    throw error(error_code::bad_layout, {.field = std::string(field),
+                                         .found = fmt::format("{}", found),
+                                         .expected = std::move(expected)});
+  };
+  if (head.metadata_offset < header_bytes) {
+    refuse("header.metadata_offset", head.metadata_offset, "at least 64, behind the header");
+  }
+  if (head.metadata_bytes > max_metadata_bytes) {
+    throw error(error_code::bad_metadata, {.field = "header.metadata_size",
+                                           .found = fmt::format("{} bytes", head.metadata_bytes),
+                                           .expected = fmt::format("at most {}", max_metadata_bytes)});
+  }
+  if (!metadata_end || head.index_offset < *metadata_end) {
+    refuse("header.tensor_index_offset", head.index_offset,
+           fmt::format("at least {}, behind the metadata", metadata_end.value_or(0)));
+  }
+  if (head.data_offset < head.index_offset) {
+    refuse("header.data_offset", head.data_offset,
+           fmt::format("at least {}, behind the index", head.index_offset));
+  }
+  const auto require_inside = [&](std::string_view section, std::uint64_t end) {
+    if (end <= file_bytes) return;
+    throw error(error_code::truncated, {.field = std::string(section),
+                                        .found = fmt::format("a file of {} bytes", file_bytes),
+                                        .expected = fmt::format("at least {}", end)});
+  };
+  require_inside("metadata", *metadata_end);
+  require_inside("index", head.index_offset);
+  require_inside("data", head.data_offset);
+}
+
+/// The reference writer lets a tensor have no name; files that record their packing do not.
+enum class empty_name : std::uint8_t { refused, taken };
+
+/// Reads index entries one after the other, each bound checked before it is read.
+class index_cursor {
+ public:
+  index_cursor(std::span<const std::byte> index, std::uint64_t data_offset, empty_name empty)
+      : index_(index), data_offset_(data_offset), empty_name_(empty) {}
+
+  struct entry {
+    tensor_info info;
+    std::uint8_t dtype_id;
+  };
+
+  [[nodiscard]] entry next(std::string_view previous_name) {
+    entry read;
+    const auto name_bytes = take<std::uint16_t>("name length");
+    const std::uint16_t least_name_bytes = empty_name_ == empty_name::refused ? 1 : 0;
+    if (name_bytes < least_name_bytes || name_bytes > max_name_bytes) {
+      throw error(error_code::bad_name,
+                  {.field = fmt::format("index entry {}", entry_),
+                   .found = fmt::format("a name of {} bytes", name_bytes),
+                   .expected = fmt::format("{} to {}", least_name_bytes, max_name_bytes)});
+    }
+    const auto name = take_bytes(name_bytes, "name");
+    read.info.name.assign(reinterpret_cast<const char*>(name.data()), name.size());
+    if (find_invalid_utf8(read.info.name) != std::string_view::npos) {
+      throw error(error_code::bad_name, {.tensor = read.info.name,
+                                         .field = fmt::format("index entry {}", entry_),
+                                         .found = "a name with bytes that are not UTF-8",
+                                         .expected = "UTF-8"});
+    }
+    if (entry_ != 0 && read.info.name <= previous_name) {
+      throw error(error_code::bad_index,
+                  {.tensor = read.info.name,
+                   .field = fmt::format("index entry {}", entry_),
+                   .found = fmt::format("'{}' behind '{}'", read.info.name, previous_name),
+                   .expected = "names strictly increasing"});
+    }
+    read.dtype_id = take<std::uint8_t>("dtype id");
+    const auto rank = take<std::uint8_t>("dimension count");
+    if (rank > shape::max_rank) {
+      throw error(error_code::bad_shape, {.tensor = read.info.name,
+                                          .field = "dimension count",
+                                          .found = fmt::format("{}", rank),
+                                          .expected = fmt::format("at most {}", shape::max_rank)});
+    }
+    std::array<std::uint64_t, shape::max_rank> dimensions{};
+    for (std::size_t i = 0; i < rank; ++i) dimensions[i] = take<std::uint64_t>("dimension");
+    try {
+      read.info.shape = shape(std::span(dimensions).first(rank));
+    } catch (const error& problem) {
+      error_detail detail = problem.detail();
+      detail.tensor = read.info.name;
+      throw error(problem.code(), std::move(detail));
+    }
+    const auto offset = take<std::uint64_t>("offset");
+    read.info.size_bytes = take<std::uint64_t>("size");
+    const auto absolute = checked_add(offset, data_offset_);
+    if (!absolute || !checked_add(*absolute, read.info.size_bytes)) {
+      throw error(error_code::truncated,
+                  {.tensor = read.info.name,
+                   .field = "offset and size",
+                   .found = fmt::format("{} and {}", offset, read.info.size_bytes),
+                   .expected = "an end below 2^64"});
+    }
+    read.info.file_offset_bytes = *absolute;
+    read.info.dtype_id = read.dtype_id;
+    ++entry_;
+    return read;
+  }
+
+  /// Throws bad_index unless nothing but padding is left.
+  void finish() const {
+    const bool is_zero = std::ranges::all_of(index_, [](std::byte b) { return b == std::byte{0}; });
+    if (is_zero && index_.size() < alignment_bytes) return;
+    throw error(error_code::bad_index,
+                {.field = "index",
+                 .found = fmt::format("{} bytes behind entry {}", index_.size(), entry_),
+                 .expected = fmt::format("zero padding to a multiple of {}", alignment_bytes)});
+  }
+
+ private:
+  [[nodiscard]] std::span<const std::byte> take_bytes(std::size_t count, std::string_view field) {
+    if (index_.size() < count) {
+      throw error(error_code::bad_index,
+                  {.field = fmt::format("index entry {}, {}", entry_, field),
+                   .found = fmt::format("{} bytes left before the data", index_.size()),
+                   .expected = fmt::format("at least {}", count)});
+    }
+    const auto taken = index_.first(count);
+    index_ = index_.subspan(count);
+    return taken;
+  }
+  template <class Number>
+  [[nodiscard]] Number take(std::string_view field) {
+    return load_number<Number>(take_bytes(sizeof(Number), field), 0);
+  }
+
+  std::span<const std::byte> index_;
+  std::uint64_t data_offset_;
+  empty_name empty_name_;
+  std::size_t entry_ = 0;
+};
+
+/// The smallest index entry there is: no name and no dimensions.
+inline constexpr std::size_t min_entry_bytes = 2 + 1 + 1 + 8 + 8;
+
+/// Throws truncated for a tensor past the end, bad_layout for two that overlap; returns the end of the
+/// last one.
+inline std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_offset,
+                                   std::uint64_t file_bytes) {
+  std::vector<const tensor_info*> by_offset;
+  by_offset.reserve(tensors.size());
+  for (const tensor_info& tensor : tensors) {
+    const std::uint64_t end = tensor.file_offset_bytes + tensor.size_bytes;
+    if (end > file_bytes) {
+      throw error(error_code::truncated, {.tensor = tensor.name,
+                                          .field = "data",
+                                          .found = fmt::format("a file of {} bytes", file_bytes),
+                                          .expected = fmt::format("at least {}", end)});
+    }
+    if (tensor.size_bytes != 0) by_offset.push_back(&tensor);
+  }
+  if (!std::ranges::is_sorted(by_offset, {}, &tensor_info::file_offset_bytes)) {
+    std::ranges::sort(by_offset, {}, &tensor_info::file_offset_bytes);
+  }
+  std::uint64_t end = data_offset;
+  for (std::size_t i = 0; i < by_offset.size(); ++i) {
+    const tensor_info& tensor = *by_offset[i];
+    if (i != 0 && tensor.file_offset_bytes < end) {
+      throw error(error_code::bad_layout,
+                  {.tensor = tensor.name,
+                   .field = "offset",
+                   .found = fmt::format("{}", tensor.file_offset_bytes),
+                   .expected = fmt::format("at least {}, behind tensor '{}'", end,
+                                           by_offset[i - 1]->name)});
+    }
+    end = tensor.file_offset_bytes + tensor.size_bytes;
+  }
+  return end;
+}
+
+/// The footer behind the padded data, or nothing where the file ends there. Throws truncated,
+/// bad_layout.
+inline std::optional<std::uint32_t> find_footer(std::span<const std::byte> file,
+                                                std::uint64_t data_end) {
+  const auto padded_end = checked_round_up(data_end, alignment_bytes);
+  if (!padded_end || *padded_end > file.size()) {
+    throw error(error_code::truncated,
+                {.field = "padding behind the data",
+                 .found = fmt::format("a file of {} bytes", file.size()),
+                 .expected = fmt::format("at least {}", padded_end.value_or(data_end))});
+  }
+  const std::uint64_t left = file.size() - *padded_end;
+  if (left == 0) return std::nullopt;
+  if (left == footer_bytes) {
+    return load_number<std::uint32_t>(file.last(footer_bytes), 0);
+  }
+  if (left < footer_bytes) {
+    throw error(error_code::truncated, {.field = "footer",
+                                        .found = fmt::format("{} bytes", left),
+                                        .expected = fmt::format("{} or none", footer_bytes)});
+  }
+  throw error(error_code::bad_layout, {.field = "footer",
+                                       .found = fmt::format("{} bytes behind the data", left),
+                                       .expected = fmt::format("{} or none", footer_bytes)});
+}
+
+inline void note_header(const header& head, std::vector<finding>& notes) {
+  const auto note = [&](std::string_view field, std::string text) {
+    notes.push_back({.field = std::string(field), .text = std::move(text)});
+  };
+  if (head.minor_version != 0) {
+    note("header.version", fmt::format("minor version {}, this library knows 0", head.minor_version));
+  }
+  if (!head.reserved_are_zero) note("header.reserved", "not zero");
+  if ((head.flags & ~flag::all_known) != 0) {
+    note("header.flags", fmt::format("{:#06x} has bits that are not known", head.flags));
+  }
+  if ((head.flags & flag::row_major) == 0) note("header.flags", "the row-major flag is absent");
+  if ((head.flags & flag::is_signed) != 0) {
+    note("header.flags", "a signature is present and is not checked");
+  }
+}
+
+inline void note_placement(const header& head, const directory& parsed,
+                           std::uint64_t index_bytes, std::vector<finding>& notes) {
+  std::vector<std::uint64_t> sizes;
+  sizes.reserve(parsed.tensors.size());
+  for (const tensor_info& tensor : parsed.tensors) sizes.push_back(tensor.size_bytes);
+  const auto expected = lay_out(head.metadata_bytes, index_bytes, sizes);
+  bool is_as_laid_out = expected && expected->metadata_offset == head.metadata_offset &&
+                        expected->index_offset == head.index_offset &&
+                        expected->data_offset == head.data_offset;
+  for (std::size_t i = 0; i < parsed.tensors.size(); ++i) {
+    const tensor_info& tensor = parsed.tensors[i];
+    if (tensor.name.empty()) {
+      notes.push_back({.field = fmt::format("index entry {}", i), .text = "the name is empty"});
+    }
+    if (tensor.file_offset_bytes % alignment_bytes != 0) {
+      notes.push_back({.tensor = tensor.name,
+                       .field = "offset",
+                       .text = fmt::format("{} is no multiple of {}", tensor.file_offset_bytes,
+                                           alignment_bytes)});
+    }
+    is_as_laid_out = is_as_laid_out && tensor.file_offset_bytes == expected->tensor_offsets[i];
+  }
+  if (!is_as_laid_out) {
+    notes.push_back({.field = "layout",
+                     .text = "sections or tensors do not follow each other in index order"});
+  }
+  if (!parsed.footer_crc32) {
+    notes.push_back({.field = "footer", .text = "absent: nothing guards the file as a whole"});
+  }
+}
+
+}  // namespace detail
+
+/// The directory of an .apr file of version 2, from its bytes alone. Throws an error that names section, tensor and field, without a file's name.
+[[nodiscard]] inline directory parse(std::span<const std::byte> file) {
+  const header head = header::parse(file);
+  detail::check_sections(head, file.size());
+
+  directory parsed{.container = container::apr};
+  detail::note_header(head, parsed.notes);
+
+  const auto raw = file.subspan(static_cast<std::size_t>(head.metadata_offset), head.metadata_bytes);
+  const std::string_view text =
+      trim_json({reinterpret_cast<const char*>(raw.data()), raw.size()});
+  parsed.metadata = parse_json_object(text, "metadata");
+  parsed.metadata_text = text;
+
+  const auto index = file.subspan(static_cast<std::size_t>(head.index_offset),
+                                  static_cast<std::size_t>(head.data_offset - head.index_offset));
+  if (head.tensor_count > index.size() / detail::min_entry_bytes) {
+    throw error(error_code::bad_index,
+                {.field = "header.tensor_count",
+                 .found = fmt::format("{}", head.tensor_count),
+                 .expected = fmt::format("at most {} in an index of {} bytes",
+                                         index.size() / detail::min_entry_bytes, index.size())});
+  }
+  const auto record = packing_record::find(parsed.metadata, head.tensor_count);
+
+  detail::index_cursor cursor(
+      index, head.data_offset, record ? detail::empty_name::refused : detail::empty_name::taken);
+  parsed.tensors.reserve(head.tensor_count);
+  for (std::size_t i = 0; i < head.tensor_count; ++i) {
+    auto [info, id] = cursor.next(i == 0 ? std::string_view{} : parsed.tensors.back().name);
+    if (record) {
+      info.encoding = settle_recorded(info.name, record->tensor_encodings[i], id, info.shape,
+                                      info.size_bytes);
+      info.crc32 = record->tensor_crc32[i];
+    } else {
+      info.encoding = settle_unrecorded(info.name, id, info.shape, info.size_bytes);
+    }
+    parsed.tensors.push_back(std::move(info));
+  }
+  cursor.finish();
+
+  const std::uint64_t data_end =
+      detail::check_extents(parsed.tensors, head.data_offset, file.size());
+  parsed.footer_crc32 = detail::find_footer(file, data_end);
+  if (record && !parsed.footer_crc32) {
+    throw error(error_code::missing_footer,
+                {.field = "footer",
+                 .found = "none",
+                 .expected = "a checksum, as in every file that records its packing"});
+  }
+  detail::note_placement(head, parsed, index.size(), parsed.notes);
+  return parsed;
+}
+
+}  // namespace nibble::apr

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include <nibble/core/encoding.hpp>
+#include <nibble/core/error.hpp>
+#include <nibble/core/shape.hpp>
+
+namespace nibble::apr {
+
+/// Whether tensors of an encoding may carry a dtype id.
+[[nodiscard]] constexpr bool may_bear(const encoding_description& row, std::uint8_t id) noexcept {
+  return row.apr_dtype_id == id || row.apr_legacy_dtype_id == id;
+}
+
+/// Whether a bare id, in a file without a packing record, may mean this encoding for this shape. q4 and
+/// q8 exist only where they are recorded. ggml's rows are whole blocks; of its super-blocks, a single
+/// row may end in a partial one, where padding row by row and running on come to the same bytes. Empty
+/// tensors have no rows to be whole.
+[[nodiscard]] inline bool is_candidate(const encoding_description& row, std::uint8_t id,
+                                       const shape& dimensions) noexcept {
+  if (!may_bear(row, id) || row.family == encoding_family::nibble) return false;
+  if (dimensions.elements() == 0) return true;
+  const bool rows_are_whole = dimensions.cols() % row.block_elements == 0;
+  if (row.family == encoding_family::ggml) return rows_are_whole;
+  if (row.family == encoding_family::ggml_k) return rows_are_whole || dimensions.rows() == 1;
+  return true;
+}
+
+/// The encoding of a tensor in a file without a packing record: the one candidate of its id that takes
+/// exactly `size_bytes`. An empty tensor is the first candidate. Nothing for ids that the table lacks.
+/// Throws size_mismatch, naming what each candidate would need.
+[[nodiscard]] inline std::optional<encoding> settle_unrecorded(std::string_view tensor,
+                                                               std::uint8_t id,
+                                                               const shape& dimensions,
+                                                               std::uint64_t size_bytes) {
+  bool id_is_known = false;
+  std::string needed;
+  std::string recorded_only;
+  for (const encoding_description& row : encodings) {
+    if (!may_bear(row, id)) continue;
+    id_is_known = true;
+    const auto bytes = stored_bytes(row.encoding, dimensions);
+    if (is_candidate(row, id, dimensions)) {
+      if (bytes == size_bytes) return row.encoding;
+      needed += fmt::format("{}{} for {}", needed.empty() ? "" : " or ",
+                            bytes ? fmt::format("{}", *bytes) : "over 2^64", row.name);
+    } else if (bytes == size_bytes) {
+      recorded_only += fmt::format(
+          "; they would fit {}, which is {}", row.name,
+          row.family == encoding_family::nibble
+              ? "read only where the file's metadata records it under 'nibble'"
+              : "stored in whole blocks only, so rows of these columns are not settled");
+    }
+  }
+  if (!id_is_known) return std::nullopt;
+  throw error(error_code::size_mismatch,
+              {.tensor = std::string(tensor),
+               .field = "size",
+               .found = fmt::format("{} bytes under dtype id {} with shape {}", size_bytes, id,
+                                    dimensions.to_string()),
+               .expected = (needed.empty() ? "no encoding of this id for this shape" : needed) +
+                           recorded_only});
+}
+
+/// The encoding of a tensor whose file records it. Throws bad_record where the id is not the encoding's,
+/// size_mismatch where the bytes are not what it needs.
+[[nodiscard]] inline encoding settle_recorded(std::string_view tensor, encoding recorded,
+                                              std::uint8_t id, const shape& dimensions,
+                                              std::uint64_t size_bytes) {
+  const encoding_description& row = describe(recorded);
+  if (!may_bear(row, id)) {
+    throw error(error_code::bad_record,
+                {.tensor = std::string(tensor),
+                 .field = "dtype id",
+                 .found = fmt::format("{}", id),
+                 .expected = fmt::format("{} for {}, which the file records", row.apr_dtype_id,
+                                         row.name)});
+  }
+  if (const auto bytes = stored_bytes(recorded, dimensions); bytes != size_bytes) {
+    throw error(error_code::size_mismatch,
+                {.tensor = std::string(tensor),
+                 .field = "size",
+                 .found = fmt::format("{} bytes", size_bytes),
+                 .expected = fmt::format("{} for {} of {}", bytes.value_or(0), row.name,
+                                         dimensions.to_string())});
+  }
+  return recorded;
+}
+
+}  // namespace nibble::apr

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <nibble/core/tensor_info.hpp>
+#include <nibble/format/finding.hpp>
+
+namespace nibble {
+
+/// The kinds of file that there are readers for.
+enum class container : std::uint8_t { apr, safetensors };
+
+/// "apr", "safetensors".
+[[nodiscard]] constexpr std::string_view to_string(container which) noexcept {
+  switch (which) {
+    case container::apr: return "apr";
+    case container::safetensors: return "safetensors";
+  }
+  return "unknown";
+}
+
+/// All that a container says before its tensors' bytes, proved against the file: every tensor lies
+/// inside it, overlaps no other and has exactly the bytes that its encoding and shape need.
+struct directory {
+  nibble::container container{};
+  std::string metadata_text{};           ///< the JSON as it stands in the file
+  nlohmann::json metadata{};             ///< the same parsed, an object
+  std::vector<tensor_info> tensors{};    ///< in the order of the file's own list
+  std::optional<std::uint32_t> footer_crc32{};  ///< over every byte before it, where the file has one
+  std::vector<finding> notes{};
+};
+
+}  // namespace nibble

@@ -1,0 +1,109 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <numeric>
+#include <span>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <nibble/core/encoding.hpp>
+#include <nibble/core/error.hpp>
+#include <nibble/format/json_text.hpp>
+#include <nibble/format/planned_tensor.hpp>
+#include <nibble/format/safetensors/parse.hpp>
+
+namespace nibble::safetensors {
+
+/// Everything of a safetensors file but its tensors' bytes. Tensors stand widest dtype first, then by
+/// name, behind a header padded to a multiple of 64, so that each is aligned to its own dtype.
+class serialiser {
+ public:
+  static constexpr std::uint64_t alignment_bytes = 64;
+
+  /// Metadata becomes the container's map of strings: strings as they are, other values as JSON text.
+  /// Throws unsupported_encoding for what safetensors has no dtype for, bad_metadata for a header over
+  /// the format's limit.
+  serialiser(std::vector<planned_tensor> tensors, const nlohmann::json& metadata)
+      : tensors_(std::move(tensors)), order_(tensors_.size()) {
+    for (const planned_tensor& tensor : tensors_) {
+      if (!describe(tensor.encoding).safetensors_dtype.empty()) continue;
+      throw error(error_code::unsupported_encoding,
+                  {.tensor = tensor.name,
+                   .field = "encoding",
+                   .found = std::string(to_string(tensor.encoding)),
+                   .expected = "one that safetensors has a dtype for"});
+    }
+    std::iota(order_.begin(), order_.end(), std::size_t{0});
+    std::ranges::sort(order_, {}, [&](std::size_t i) {
+      const std::uint32_t narrowness = ~describe(tensors_[i].encoding).block_bytes;
+      return std::tuple<std::uint32_t, const std::string&>(narrowness, tensors_[i].name);
+    });
+    std::string text = "{";
+    append_metadata(metadata, text);
+    std::uint64_t end = 0;
+    for (const std::size_t i : order_) {
+      const planned_tensor& tensor = tensors_[i];
+      offsets_.push_back(end);
+      const std::uint64_t begin = std::exchange(end, end + tensor.size_bytes);
+      text += fmt::format(R"({}{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
+                          text.size() == 1 ? "" : ",", print_json(tensor.name, "tensor name"),
+                          describe(tensor.encoding).safetensors_dtype,
+                          fmt::join(tensor.shape.dimensions(), ","), begin, end);
+    }
+    text += '}';
+    const std::uint64_t padded = (length_bytes + text.size() + alignment_bytes - 1) /
+                                 alignment_bytes * alignment_bytes;
+    text.resize(static_cast<std::size_t>(padded - length_bytes), ' ');
+    if (text.size() > max_header_bytes) {
+      throw error(error_code::bad_metadata, {.field = "header",
+                                             .found = fmt::format("{} bytes", text.size()),
+                                             .expected = fmt::format("at most {}", max_header_bytes)});
+    }
+    header_ = std::move(text);
+    data_offset_ = padded;
+    data_end_ = padded + end;
+  }
+
+  [[nodiscard]] std::span<const std::size_t> order() const noexcept { return order_; }
+  [[nodiscard]] std::uint64_t offset_bytes(std::size_t place) const noexcept {
+    return data_offset_ + offsets_[place];
+  }
+  [[nodiscard]] std::uint64_t data_end() const noexcept { return data_end_; }
+  [[nodiscard]] std::uint64_t file_bytes() const noexcept { return data_end_; }
+  static constexpr bool has_footer = false;
+
+  [[nodiscard]] std::vector<std::byte> front(std::span<const std::uint32_t>) const {
+    std::vector<std::byte> bytes(static_cast<std::size_t>(data_offset_));
+    const std::uint64_t header_bytes = header_.size();
+    std::memcpy(bytes.data(), &header_bytes, sizeof(header_bytes));
+    std::memcpy(bytes.data() + length_bytes, header_.data(), header_.size());
+    return bytes;
+  }
+
+ private:
+  static void append_metadata(const nlohmann::json& metadata, std::string& text) {
+    if (metadata.empty()) return;
+    nlohmann::json strings = nlohmann::json::object();
+    for (const auto& [key, value] : metadata.items()) {
+      strings[key] = value.is_string() ? value.get<std::string>() : print_json(value, key);
+    }
+    text += fmt::format(R"("{}":{})", metadata_key, print_json(strings, metadata_key));
+  }
+
+  std::vector<planned_tensor> tensors_;
+  std::vector<std::size_t> order_;
+  std::vector<std::uint64_t> offsets_;
+  std::string header_;
+  std::uint64_t data_offset_ = 0;
+  std::uint64_t data_end_ = 0;
+};
+
+}  // namespace nibble::safetensors

@@ -1,0 +1,55 @@
+#pragma once
+
+/// nibble: quantized tensor containers for host inference engines.
+///
+/// A program that packs a weight, opens the file and multiplies by the packed blocks:
+///
+///   #include <nibble/nibble.hpp>
+///   #include <cstdio>
+///   #include <vector>
+///
+///   int main() {
+///     std::vector<float> weights(576 * 576, 0.02F), x(576, 1.0F), y(576);
+///     nibble::writer out;
+///     out.metadata()["architecture"] = "llama";
+///     out.add<nibble::q4>("q_proj.weight", {576, 576}, weights);  // [outputs, inputs], row-major
+///     out.write("model.apr");
+///
+///     const nibble::reader in("model.apr");
+///     nibble::matmul(in["q_proj.weight"], x, y);                  // y = x * w^T, on the blocks
+///     std::printf("%f\n", y[0]);
+///   }
+///
+/// What the bytes are (little-endian; N elements; a row is the last dimension):
+///
+///   encoding  block     bytes  blocks run along  value of an element
+///   q8        32        36     row               scale * q + min        f16 scale, f16 min, u8 q[32]
+///   q4        32        20     row               scale * q + min        f16 scale, f16 min, u8 p[16]:
+///                                                q[j] = p[j] & 15, q[j + 16] = p[j] >> 4
+///   apr_q8    tensor    4 + N  tensor            scale * q              f32 scale, i8 q[N]
+///   apr_q4    32        18     tensor            scale * (q - 8)        f16 scale, u8 p[16]:
+///                                                q[2j] = p[j] & 15, q[2j + 1] = p[j] >> 4
+///   f32 f16 bf16 f64 i32 i64 i8 u8               the number itself
+///
+/// core/encoding.hpp holds these figures once for everybody; codec/ says how values are coded;
+/// format/apr/ how a file is laid out. Files that hold q4 or q8 can be read by this library alone;
+/// apr_q4, apr_q8, f16 and f32 are what other .apr programs read too.
+///
+/// The doors:
+///   writer.hpp               nibble::writer: add(), add_stored(), metadata(), write()
+///   reader.hpp               nibble::reader: [name], find(), iteration, metadata(), verify()
+///   core/tensor_view.hpp     nibble::tensor_view: name, encoding, shape, offset, packing ratio, bytes
+///   compute/dequantize.hpp   nibble::dequantize(view, floats), dequantize_rows(view, first, count, floats)
+///   compute/matmul.hpp       nibble::matmul(view, x, y)
+///   compute/quantize.hpp     nibble::quantize(encoding, shape, floats, bytes)
+///   compute/executor.hpp     nibble::executor: run all of it on threads of yours
+///   core/error.hpp           nibble::error: the one exception; nibble::error_code: its codes
+#include <nibble/compute/convert.hpp>
+#include <nibble/compute/dequantize.hpp>
+#include <nibble/compute/executor.hpp>
+#include <nibble/compute/matmul.hpp>
+#include <nibble/compute/quantize.hpp>
+#include <nibble/core/error.hpp>
+#include <nibble/core/tensor_view.hpp>
+#include <nibble/reader.hpp>
+#include <nibble/writer.hpp>

@@ -1,0 +1,256 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <nibble/compute/executor.hpp>
+#include <nibble/compute/value_census.hpp>
+#include <nibble/core/error.hpp>
+#include <nibble/core/tensor_view.hpp>
+#include <nibble/file/crc32.hpp>
+#include <nibble/file/input_file.hpp>
+#include <nibble/format/apr/parse.hpp>
+#include <nibble/format/directory.hpp>
+#include <nibble/format/safetensors/parse.hpp>
+
+namespace nibble {
+
+/// A container that is open for reading: its directory, proved whole, and views of its tensors.
+///
+/// Views, names and metadata live as long as the reader does, and stay valid when it is moved. All member
+/// functions that are const may be called from several threads at once.
+class reader {
+ public:
+  /// Opens a file; what kind it is shows in its first bytes, not in its name. Everything that can be told
+  /// without reading the tensors is checked here, and every error names the file.
+  ///
+  /// Throws file_not_found, read_failed, unknown_container, and whatever the container's parse throws:
+  /// unsupported_version, unsupported_feature, header_checksum, truncated, bad_layout, bad_metadata,
+  /// bad_record, bad_index, bad_name, bad_shape, size_mismatch, missing_footer, duplicate_name.
+  explicit reader(std::string path, access how = access::mapped)
+      : name_(std::move(path)), file_(name_, how), bytes_(file_.bytes()) {
+    open();
+  }
+  /// As above, so that a string literal is a path.
+  explicit reader(const char* path, access how = access::mapped) : reader(std::string(path), how) {}
+
+  /// Opens a container in memory, which must outlive the reader; `name` stands for the path in messages.
+  explicit reader(std::span<const std::byte> bytes, std::string name = "memory")
+      : name_(std::move(name)), bytes_(bytes) {
+    open();
+  }
+
+  [[nodiscard]] nibble::container container() const noexcept { return directory_.container; }
+  /// The path, or what the caller named the bytes.
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] std::uint64_t file_bytes() const noexcept { return bytes_.size(); }
+  /// The metadata as an object: an .apr file's own, a safetensors file's map of strings.
+  [[nodiscard]] const nlohmann::json& metadata() const noexcept { return directory_.metadata; }
+  /// The JSON that the file holds, to the letter: an .apr file's metadata, a safetensors header.
+  [[nodiscard]] std::string_view metadata_text() const noexcept { return directory_.metadata_text; }
+
+  /// Tensors, in the order in which their bytes stand in the file.
+  [[nodiscard]] std::span<const tensor_view> tensors() const noexcept { return views_; }
+  [[nodiscard]] auto begin() const noexcept { return views_.begin(); }
+  [[nodiscard]] auto end() const noexcept { return views_.end(); }
+  [[nodiscard]] std::size_t size() const noexcept { return views_.size(); }
+
+  /// The tensor of that name, or null; O(log n).
+  [[nodiscard]] const tensor_view* find(std::string_view tensor) const noexcept {
+    const auto at = std::ranges::lower_bound(by_name_, tensor, {}, [&](std::size_t i) {
+      return views_[i].name();
+    });
+    return at != by_name_.end() && views_[*at].name() == tensor ? &views_[*at] : nullptr;
+  }
+  [[nodiscard]] bool contains(std::string_view tensor) const noexcept {
+    return find(tensor) != nullptr;
+  }
+  /// The tensor of that name. Throws no_such_tensor, which gives the names nearest to it.
+  [[nodiscard]] const tensor_view& operator[](std::string_view tensor) const {
+    if (const tensor_view* const found = find(tensor)) return *found;
+    const std::vector<std::string> nearest = nearest_names(tensor);
+    throw error(error_code::no_such_tensor,
+                {.file = name_,
+                 .tensor = std::string(tensor),
+                 .expected = nearest.empty() ? "nothing, for the file holds no tensors"
+                                             : fmt::format("perhaps '{}'",
+                                                           fmt::join(nearest, "' or '"))});
+  }
+
+  /// Reads everything and lists what is unusual (notes) and what is wrong (problems): the file's and every
+  /// tensor's checksum where they are recorded, scales that are not finite, NaN and infinity among the
+  /// values, and matrices that decode to more than 80 % zeros (F-DATA-QUALITY-001).
+  template <class Architecture = this_architecture>
+  [[nodiscard]] std::vector<finding> examine(executor* on = nullptr) const {
+    std::vector<finding> findings = directory_.notes;
+    if (directory_.footer_crc32) {
+      const std::uint32_t actual = crc32_sum(bytes_.first(bytes_.size() - apr::footer_bytes)).value();
+      if (actual != *directory_.footer_crc32) {
+        findings.push_back({.severity = finding::kind::problem,
+                            .field = "footer",
+                            .text = checksum_text(*directory_.footer_crc32, actual)});
+      }
+    }
+    std::vector<std::vector<finding>> of_tensor(views_.size());
+    run_tasks(on, views_.size(),
+              [&](std::size_t i) { of_tensor[i] = examine_tensor<Architecture>(i); });
+    for (auto& some : of_tensor) std::ranges::move(some, std::back_inserter(findings));
+    return findings;
+  }
+
+  /// As examine(), but throws damaged, naming every problem, where there is one.
+  template <class Architecture = this_architecture>
+  void verify(executor* on = nullptr) const {
+    std::string problems;
+    std::string first_tensor;
+    for (const finding& found : examine<Architecture>(on)) {
+      if (found.severity != finding::kind::problem) continue;
+      if (problems.empty()) first_tensor = found.tensor;
+      problems += fmt::format("{}{}{}: {}", problems.empty() ? "" : "; ",
+                              found.tensor.empty() ? "" : fmt::format("'{}' ", found.tensor),
+                              found.field, found.text);
+    }
+    if (problems.empty()) return;
+    throw error(error_code::damaged,
+                {.file = name_, .tensor = first_tensor, .found = std::move(problems)});
+  }
+
+ private:
+  void open() {
+    try {
+      if (apr::has_magic(bytes_)) {
+        directory_ = apr::parse(bytes_);
+      } else if (safetensors::has_magic(bytes_)) {
+        directory_ = safetensors::parse(bytes_);
+      } else {
+        throw error(error_code::unknown_container,
+                    {.field = "first bytes",
+                     .found = first_bytes_text(),
+                     .expected = ".apr (41 50 52 00) or safetensors (a header length, then '{')"});
+      }
+    } catch (const error& problem) {
+      throw problem.in_file(name_);
+    }
+    std::vector<std::size_t> order(directory_.tensors.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::ranges::stable_sort(order, {}, [&](std::size_t i) {
+      const tensor_info& tensor = directory_.tensors[i];
+      return std::pair(tensor.file_offset_bytes, tensor.size_bytes);
+    });
+    views_.reserve(order.size());
+    crc32_.reserve(order.size());
+    for (const std::size_t i : order) {
+      const tensor_info& tensor = directory_.tensors[i];
+      views_.emplace_back(tensor, bytes_.subspan(static_cast<std::size_t>(tensor.file_offset_bytes),
+                                                 static_cast<std::size_t>(tensor.size_bytes)));
+      crc32_.push_back(tensor.crc32);
+    }
+    by_name_.resize(views_.size());
+    std::iota(by_name_.begin(), by_name_.end(), std::size_t{0});
+    std::ranges::sort(by_name_, {}, [&](std::size_t i) { return views_[i].name(); });
+  }
+
+  [[nodiscard]] std::string first_bytes_text() const {
+    if (bytes_.empty()) return "an empty file";
+    std::string text;
+    for (const std::byte byte : bytes_.first(std::min<std::size_t>(bytes_.size(), 9))) {
+      text += fmt::format("{}{:02x}", text.empty() ? "" : " ", std::to_integer<unsigned>(byte));
+    }
+    return text;
+  }
+
+  [[nodiscard]] static std::string checksum_text(std::uint32_t recorded, std::uint32_t actual) {
+    return fmt::format("recorded CRC-32 {:08x}, the bytes have {:08x}", recorded, actual);
+  }
+
+  template <class Architecture>
+  [[nodiscard]] std::vector<finding> examine_tensor(std::size_t i) const {
+    const tensor_view& tensor = views_[i];
+    std::vector<finding> findings;
+    const auto add = [&](finding::kind severity, std::string_view field, std::string text) {
+      findings.push_back({.severity = severity,
+                          .tensor = std::string(tensor.name()),
+                          .field = std::string(field),
+                          .text = std::move(text)});
+    };
+    if (crc32_[i]) {
+      const std::uint32_t actual = crc32_sum(tensor.bytes()).value();
+      if (actual != *crc32_[i]) {
+        add(finding::kind::problem, "crc32", checksum_text(*crc32_[i], actual));
+      }
+    }
+    if (!tensor.has_encoding() || !is_decodable(tensor.encoding())) {
+      add(finding::kind::note, "dtype",
+          fmt::format("{} cannot be decoded here, its values were not looked at", tensor.dtype_text()));
+      return findings;
+    }
+    const value_census census = take_census(tensor);
+    if (census.non_finite_scales != 0) {
+      add(finding::kind::problem, "scales",
+          fmt::format("{} scales or mins are not finite", census.non_finite_scales));
+    }
+    if (census.nan != 0 || census.infinite != 0) {
+      add(finding::kind::problem, "values",
+          fmt::format("{} NaN and {} infinite of {} (F-DATA-QUALITY-001)", census.nan, census.infinite,
+                      census.elements));
+    }
+    const bool is_matrix = tensor.shape().rank() >= 2 && census.elements != 0;
+    if (is_matrix && census.zero > census.elements / 5 * 4 + census.elements % 5 * 4 / 5) {
+      add(finding::kind::problem, "values",
+          fmt::format("{:.1f} % zeros, more than 80 % (F-DATA-QUALITY-001)",
+                      100.0 * static_cast<double>(census.zero) /
+                          static_cast<double>(census.elements)));
+    }
+    return findings;
+  }
+
+  /// Up to three names by edit distance (Levenshtein).
+  [[nodiscard]] std::vector<std::string> nearest_names(std::string_view wanted) const {
+    constexpr std::size_t most = 3;
+    std::vector<std::pair<std::size_t, std::string_view>> ranked;
+    ranked.reserve(views_.size());
+    std::vector<std::size_t> row(wanted.size() + 1);
+    for (const tensor_view& view : views_) {
+      const std::string_view name = view.name();
+      std::iota(row.begin(), row.end(), std::size_t{0});
+      for (std::size_t i = 0; i < name.size(); ++i) {
+        std::size_t diagonal = std::exchange(row[0], i + 1);
+        for (std::size_t j = 0; j < wanted.size(); ++j) {
+          const std::size_t replaced = diagonal + (name[i] == wanted[j] ? 0U : 1U);
+          diagonal = row[j + 1];
+          row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
+        }
+      }
+      ranked.emplace_back(row.back(), name);
+    }
+    const auto count = static_cast<std::ptrdiff_t>(std::min(most, ranked.size()));
+    std::ranges::partial_sort(ranked, ranked.begin() + count);
+    std::vector<std::string> names;
+    for (const auto& [distance, name] : std::span(ranked).first(static_cast<std::size_t>(count))) {
+      names.emplace_back(name);
+    }
+    return names;
+  }
+
+  std::string name_;
+  input_file file_;
+  std::span<const std::byte> bytes_;
+  directory directory_;
+  std::vector<tensor_view> views_;
+  std::vector<std::optional<std::uint32_t>> crc32_;
+  std::vector<std::size_t> by_name_;
+};
+
+}  // namespace nibble

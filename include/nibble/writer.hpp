@@ -1,0 +1,292 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <nibble/codec/codecs.hpp>
+#include <nibble/compute/dequantize.hpp>
+#include <nibble/compute/executor.hpp>
+#include <nibble/compute/quantize.hpp>
+#include <nibble/compute/row_source.hpp>
+#include <nibble/core/error.hpp>
+#include <nibble/core/tensor_view.hpp>
+#include <nibble/core/text.hpp>
+#include <nibble/file/atomic_file.hpp>
+#include <nibble/file/crc32.hpp>
+#include <nibble/format/apr/serialise.hpp>
+#include <nibble/format/directory.hpp>
+#include <nibble/format/planned_tensor.hpp>
+#include <nibble/format/safetensors/serialise.hpp>
+
+namespace nibble {
+
+/// How far a write has come.
+struct write_progress {
+  std::uint64_t written_bytes;  ///< of tensors
+  std::uint64_t total_bytes;
+  std::string_view tensor;  ///< the one that the latest bytes belong to
+};
+
+/// What write() may be told.
+struct write_options {
+  nibble::container container = nibble::container::apr;
+  executor* on = nullptr;  ///< null: the calling thread
+  /// Called after every chunk (256 KiB of f32, or a row), by one thread at a time; false cancels.
+  std::function<bool(const write_progress&)> progress{};
+};
+
+/// A plan of tensors, which write() packs and writes in one go.
+///
+/// Nothing is packed before write(): spans are borrowed and row sources kept until then. The same plan
+/// gives the same bytes on every machine, whatever the order of add() and the executor.
+class writer {
+ public:
+  /// The file's metadata, an object to be filled. "nibble" and "quantization" are written by the library.
+  [[nodiscard]] nlohmann::json& metadata() noexcept { return metadata_; }
+  [[nodiscard]] const nlohmann::json& metadata() const noexcept { return metadata_; }
+  /// Number of tensors planned.
+  [[nodiscard]] std::size_t size() const noexcept { return plan_.size(); }
+
+  /// Plans a tensor to be packed as `which` from values in memory, row-major, which must live until the
+  /// last write().
+  ///
+  /// Throws bad_name (empty, over 256 bytes, not UTF-8), duplicate_name, size_mismatch (values.size() is
+  /// not shape.elements()), unsupported_encoding (no codec packs f32 into it).
+  void add(encoding which, std::string name, const shape& dimensions, std::span<const float> values,
+           packing_rule rule = packing_rule::best) {
+    if (values.size() != dimensions.elements()) {
+      refuse(error_code::size_mismatch, name, "values", fmt::format("{}", values.size()),
+             fmt::format("{} for shape {}", dimensions.elements(), dimensions.to_string()));
+    }
+    planned& entry = plan(which, std::move(name), dimensions, rule);
+    entry.values = values;
+  }
+  /// Plans a tensor to be packed from rows on demand, in memory for a few rows at a time. Throws as above.
+  void add(encoding which, std::string name, const shape& dimensions, row_source rows,
+           packing_rule rule = packing_rule::best) {
+    planned& entry = plan(which, std::move(name), dimensions, rule);
+    entry.rows = std::move(rows);
+  }
+  /// As above, the encoding chosen when compiling: add<nibble::q4>(...).
+  template <Codec Codec>
+  void add(std::string name, const shape& dimensions, std::span<const float> values,
+           packing_rule rule = packing_rule::best) {
+    add(Codec::encoding, std::move(name), dimensions, values, rule);
+  }
+  template <Codec Codec>
+  void add(std::string name, const shape& dimensions, row_source rows,
+           packing_rule rule = packing_rule::best) {
+    add(Codec::encoding, std::move(name), dimensions, std::move(rows), rule);
+  }
+
+  /// Plans a tensor whose bytes were packed elsewhere and are kept bit for bit; they must live until the
+  /// last write(). Throws bad_name, duplicate_name, size_mismatch (bytes.size() is not what encoding and
+  /// shape need).
+  void add_stored(encoding which, std::string name, const shape& dimensions,
+                  std::span<const std::byte> bytes) {
+    const auto needed = stored_bytes(which, dimensions);
+    if (needed != bytes.size()) {
+      refuse(error_code::size_mismatch, name, "bytes", fmt::format("{}", bytes.size()),
+             fmt::format("{} for {} of {}", needed.value_or(0), to_string(which),
+                         dimensions.to_string()));
+    }
+    planned& entry = enter(which, std::move(name), dimensions);
+    entry.bytes = bytes;
+  }
+
+  /// Packs and writes all tensors. The file appears under `path` when every byte of it is on the disk; on
+  /// any failure what stood there before is untouched and no temporary file stays. Memory beyond the
+  /// plan: about 0.5 MiB or two rows a task, and the directory.
+  ///
+  /// Throws not_representable (naming tensor, element and value), write_failed, already_being_written,
+  /// bad_metadata, unsupported_encoding (what the container cannot hold), cancelled, and whatever a row
+  /// source or the progress callback throws.
+  template <class Architecture = this_architecture>
+  void write(const std::string& path, const write_options& options = {}) const {
+    try {
+      std::vector<planned_tensor> tensors;
+      tensors.reserve(plan_.size());
+      for (const planned& entry : plan_) tensors.push_back(entry.tensor);
+      switch (options.container) {
+        case container::apr:
+          write_as<Architecture>(apr::serialiser(std::move(tensors), metadata_), path, options);
+          break;
+        case container::safetensors:
+          write_as<Architecture>(safetensors::serialiser(std::move(tensors), metadata_), path, options);
+          break;
+      }
+    } catch (const error& problem) {
+      throw problem.in_file(path);
+    }
+  }
+
+ private:
+  /// A tensor and where its bytes come from: values, rows, or bytes as they are.
+  struct planned {
+    planned_tensor tensor;
+    packing_rule rule = packing_rule::best;
+    std::span<const float> values{};
+    row_source rows{};
+    std::optional<std::span<const std::byte>> bytes{};
+  };
+
+  [[noreturn]] static void refuse(error_code code, std::string_view tensor, std::string_view field,
+                                  std::string found, std::string expected) {
+    throw error(code, {.tensor = std::string(tensor),
+                       .field = std::string(field),
+                       .found = std::move(found),
+                       .expected = std::move(expected)});
+  }
+
+  planned& enter(encoding which, std::string name, const shape& dimensions) {
+    if (name.empty() || name.size() > apr::max_name_bytes) {
+      refuse(error_code::bad_name, name, "name", fmt::format("{} bytes", name.size()),
+             fmt::format("1 to {}", apr::max_name_bytes));
+    }
+    if (find_invalid_utf8(name) != std::string_view::npos) {
+      refuse(error_code::bad_name, name, "name", "bytes that are not UTF-8", "UTF-8");
+    }
+    const auto size_bytes = stored_bytes(which, dimensions);
+    if (!size_bytes) {
+      refuse(error_code::bad_shape, name, "shape", dimensions.to_string(), "bytes below 2^64");
+    }
+    if (!names_.insert(name).second) {
+      throw error(error_code::duplicate_name, {.tensor = std::move(name),
+                                               .field = "name",
+                                               .expected = "a name that is not planned yet"});
+    }
+    plan_.push_back({.tensor = {std::move(name), which, dimensions, *size_bytes}});
+    return plan_.back();
+  }
+
+  planned& plan(encoding which, std::string name, const shape& dimensions, packing_rule rule) {
+    bool can_pack = true;
+    visit_codec(which, name, [&]<Codec Codec>(Codec) {
+      if constexpr (PlainCodec<Codec>) can_pack = Codec::can_pack;
+    });
+    if (!can_pack) {
+      refuse(error_code::unsupported_encoding, name, "encoding", std::string(to_string(which)),
+             "f32, f16, bf16 or a quantized encoding to pack f32 into, or add_stored()");
+    }
+    planned& entry = enter(which, std::move(name), dimensions);
+    entry.rule = rule;
+    return entry;
+  }
+
+  /// Part of a tensor that one task packs and writes.
+  struct part {
+    std::size_t place;  ///< of the tensor, in file order
+    std::size_t chunk;
+  };
+  static constexpr std::uint64_t stored_part_bytes = 1U << 20U;
+
+  template <class Architecture, class Serialiser>
+  void write_as(Serialiser serialiser, const std::string& path, const write_options& options) const {
+    const std::span<const std::size_t> order = serialiser.order();
+    std::vector<std::optional<tensor_packer>> packers(order.size());
+    std::vector<part> parts;
+    std::uint64_t total_bytes = 0;
+    for (std::size_t place = 0; place < order.size(); ++place) {
+      const planned& entry = plan_[order[place]];
+      total_bytes += entry.tensor.size_bytes;
+      std::size_t chunks = 0;
+      if (entry.bytes) {
+        chunks = static_cast<std::size_t>(divide_round_up(entry.bytes->size(), stored_part_bytes));
+      } else {
+        packers[place] = packer_of(entry);
+        packers[place]->prepare(options.on);
+        chunks = packers[place]->chunk_count();
+      }
+      for (std::size_t chunk = 0; chunk < chunks; ++chunk) parts.push_back({place, chunk});
+    }
+
+    atomic_file file(path, serialiser.file_bytes());
+    std::vector<crc32_sum> sums(parts.size());
+    std::mutex guard;
+    std::uint64_t written_bytes = 0;
+    run_tasks(options.on, parts.size(), [&](std::size_t i) {
+      const auto [place, chunk] = parts[i];
+      const planned& entry = plan_[order[place]];
+      std::vector<std::byte> packed;
+      std::span<const std::byte> bytes;
+      std::uint64_t offset = serialiser.offset_bytes(place);
+      if (entry.bytes) {
+        const std::uint64_t skipped = chunk * stored_part_bytes;
+        const std::uint64_t left = entry.bytes->size() - skipped;
+        bytes = entry.bytes->subspan(static_cast<std::size_t>(skipped),
+                                     static_cast<std::size_t>(std::min(left, stored_part_bytes)));
+        offset += skipped;
+      } else {
+        packed.resize(packers[place]->chunk_size_bytes(chunk));
+        packers[place]->pack(chunk, packed);
+        bytes = packed;
+        offset += packers[place]->chunk_offset_bytes(chunk);
+      }
+      file.write_at(offset, bytes);
+      sums[i] = crc32_sum(bytes);
+      if (!options.progress) return;
+      const std::lock_guard lock(guard);
+      written_bytes += bytes.size();
+      if (!options.progress({written_bytes, total_bytes, entry.tensor.name})) {
+        throw error(error_code::cancelled, {.field = "progress callback", .found = "a no"});
+      }
+    });
+
+    std::vector<crc32_sum> tensor_sums(order.size());
+    for (std::size_t i = 0; i < parts.size(); ++i) tensor_sums[parts[i].place] += sums[i];
+    std::vector<std::uint32_t> crc32;
+    crc32.reserve(tensor_sums.size());
+    for (const crc32_sum& sum : tensor_sums) crc32.push_back(sum.value());
+
+    const std::vector<std::byte> front = serialiser.front(crc32);
+    file.write_at(0, front);
+    if constexpr (Serialiser::has_footer) {
+      crc32_sum whole{std::span<const std::byte>(front)};
+      for (std::size_t place = 0; place < order.size(); ++place) {
+        whole += crc32_sum::of_zeros(serialiser.offset_bytes(place) - whole.size_bytes());
+        whole += tensor_sums[place];
+      }
+      whole += crc32_sum::of_zeros(serialiser.data_end() - whole.size_bytes());
+      std::array<std::byte, apr::footer_bytes> footer;
+      apr::store_number(footer, 0, whole.value());
+      file.write_at(serialiser.data_end(), footer);
+    }
+    file.commit();
+  }
+
+  [[nodiscard]] static tensor_packer packer_of(const planned& entry) {
+    const planned_tensor& tensor = entry.tensor;
+    if (entry.rows) return {tensor.name, tensor.encoding, tensor.shape, entry.rows, entry.rule};
+    return {tensor.name, tensor.encoding, tensor.shape, entry.values, entry.rule};
+  }
+
+  nlohmann::json metadata_ = nlohmann::json::object();
+  std::vector<planned> plan_;
+  std::set<std::string, std::less<>> names_;
+};
+
+/// Rows of a tensor that is open elsewhere, decoded to f32 as they are asked for. The view's bytes must
+/// outlive the source; throws unsupported_encoding at once where it cannot be decoded.
+[[nodiscard]] inline row_source rows_of(const tensor_view& view) {
+  visit_codec(view.encoding(), view.name(), [](auto) {});
+  return [view](std::uint64_t first_row, std::uint64_t row_count, std::span<float> values) {
+    dequantize_rows(view, first_row, row_count, values);
+  };
+}
+
+}  // namespace nibble

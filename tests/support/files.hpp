@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <unistd.h>
+
+namespace nibble_test {
+
+/// A directory of its own that goes with the object.
+class temporary_directory {
+ public:
+  temporary_directory() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "nibble-test-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
+    path_ = pattern;
+  }
+  temporary_directory(const temporary_directory&) = delete;
+  temporary_directory& operator=(const temporary_directory&) = delete;
+  ~temporary_directory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  /// The path of a file in it.
+  [[nodiscard]] std::string operator/(const std::string& name) const { return (path_ / name).string(); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline std::vector<std::byte> read_file(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw std::runtime_error("cannot read " + path.string());
+  const std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
+  const auto view = std::as_bytes(std::span(bytes));
+  return {view.begin(), view.end()};
+}
+
+inline void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+  std::ofstream out(path, std::ios::binary);
+  out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  if (!out) throw std::runtime_error("cannot write " + path.string());
+}
+
+/// The folder of fixtures that other programs wrote, beside the checkout; empty where there is none.
+inline std::filesystem::path shared_folder() {
+  const char* const from_environment = std::getenv("NIBBLE_SHARED");
+#if defined(NIBBLE_SHARED_FOLDER)
+  const char* const beside_checkout = NIBBLE_SHARED_FOLDER;
+#else
+  const char* const beside_checkout = "../shared";
+#endif
+  const std::filesystem::path folder = from_environment != nullptr ? from_environment : beside_checkout;
+  return std::filesystem::is_directory(folder / "fixtures") ? folder : std::filesystem::path();
+}
+
+}  // namespace nibble_test
+
+/// Leaves a test that needs the shared fixtures where they are not there, saying so.
+#define NIBBLE_REQUIRE_SHARED_OR_PASS_BY(folder)                                   \
+  const std::filesystem::path folder = nibble_test::shared_folder();               \
+  if (folder.empty()) {                                                            \
+    WARN("passed by: the shared fixtures are not beside the checkout");            \
+    return;                                                                        \
+  }                                                                                \
+  static_assert(true)
