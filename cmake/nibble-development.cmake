@@ -1,0 +1,24 @@
+# Warnings, sanitizers and output folders of nibble's own programs; consumers never see them.
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+find_package(Threads REQUIRED)
+
+add_library(nibble_development INTERFACE)
+target_link_libraries(nibble_development INTERFACE nibble::nibble Threads::Threads)
+target_compile_options(nibble_development INTERFACE
+  -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
+if(NIBBLE_NATIVE)
+  target_compile_options(nibble_development INTERFACE -march=native)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    # GCC 12's own AVX-512 headers warn of their undefined operands (GCC bug 105593).
+    target_compile_options(nibble_development INTERFACE -Wno-uninitialized -Wno-maybe-uninitialized)
+  endif()
+endif()
+if(NIBBLE_SANITIZE)
+  target_compile_options(nibble_development INTERFACE
+    -fsanitize=${NIBBLE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+  target_link_options(nibble_development INTERFACE -fsanitize=${NIBBLE_SANITIZE})
+endif()

@@ -1,0 +1,11 @@
+# The README shows the command's help, to the letter.
+file(READ ${README} readme)
+execute_process(COMMAND ${COMMAND} --help OUTPUT_VARIABLE help RESULT_VARIABLE result)
+if(NOT result EQUAL 0)
+  message(FATAL_ERROR "nibble --help ended with ${result}")
+endif()
+string(STRIP "${help}" help)
+string(FIND "${readme}" "${help}" place)
+if(place EQUAL -1)
+  message(FATAL_ERROR "README.md does not show what nibble --help prints:\n${help}")
+endif()

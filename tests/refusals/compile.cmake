@@ -1,0 +1,34 @@
+# Programs that must not compile, each held against its twin that must.
+function(expect result flags text)
+  set(file ${CMAKE_CURRENT_BINARY_DIR}/refusal.cpp)
+  file(WRITE ${file} "${text}\n")
+  execute_process(COMMAND ${COMPILER} -std=c++20 -fsyntax-only -I${SOURCE}/include ${flags} ${file}
+    RESULT_VARIABLE actual OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(result STREQUAL compiles AND NOT actual EQUAL 0)
+    message(FATAL_ERROR "should compile with '${flags}':\n${text}\n${output}")
+  elseif(result STREQUAL fails AND actual EQUAL 0)
+    message(FATAL_ERROR "should not compile with '${flags}':\n${text}")
+  endif()
+endfunction()
+
+# Packing must give the same bytes everywhere, so it refuses reassociation; reading does not care.
+set(pack "#include <nibble/compute/quantize.hpp>")
+set(decode "#include <nibble/compute/dequantize.hpp>")
+expect(compiles -O2 "${pack}")
+expect(fails -ffast-math "${pack}")
+expect(compiles -ffast-math "${decode}")
+
+# Tensors are decoded into floats and into nothing else.
+set(use "${decode}\nvoid use(const nibble::tensor_view& w, std::span<TYPE> y) { nibble::dequantize(w, y); }")
+string(REPLACE TYPE float right "${use}")
+string(REPLACE TYPE int wrong "${use}")
+expect(compiles -O0 "${right}")
+expect(fails -O0 "${wrong}")
+
+# Encodings known when compiling are codecs.
+set(use "#include <nibble/writer.hpp>
+void use(nibble::writer& w, std::span<const float> x) { w.add<TYPE>(\"w\", nibble::shape{1}, x); }")
+string(REPLACE TYPE nibble::q4 right "${use}")
+string(REPLACE TYPE float wrong "${use}")
+expect(compiles -O0 "${right}")
+expect(fails -O0 "${wrong}")
