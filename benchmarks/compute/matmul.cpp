@@ -45,9 +45,9 @@ void multiply(benchmark::State& state, nibble::encoding which) {
     nibble::matmul(weight.view(), x, y);
     benchmark::ClobberMemory();
   }
-  state.counters["FLOP"] = benchmark::Counter(
-      2.0 * static_cast<double>(x_rows * outputs * inputs),
-      benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000);
+  state.counters["FLOP"] =
+      benchmark::Counter(2.0 * static_cast<double>(x_rows * outputs * inputs),
+                         benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000);
 }
 
 const bool registered = [] {

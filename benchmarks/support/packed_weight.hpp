@@ -21,7 +21,9 @@ inline constexpr nibble::encoding packed_encodings[] = {
 /// Gaussian weights and the same packed.
 struct packed_weight {
   packed_weight(nibble::encoding which, std::uint64_t rows, std::uint64_t cols)
-      : encoding(which), shape({rows, cols}), values(shape.elements()),
+      : encoding(which),
+        shape({rows, cols}),
+        values(shape.elements()),
         bytes(*nibble::stored_bytes(which, shape)) {
     std::mt19937 generator(7);
     std::normal_distribution<float> distribution(0.0F, 0.02F);
@@ -31,7 +33,8 @@ struct packed_weight {
 
   [[nodiscard]] nibble::tensor_view view() const { return {"weight", encoding, shape, bytes}; }
 
-  /// Norm of what packing changed over the norm of the weights, or a large number for no numbers at all.
+  /// Norm of what packing changed over the norm of the weights, or a large number for no numbers at
+  /// all.
   [[nodiscard]] double relative_error() const {
     std::vector<float> decoded(values.size());
     nibble::dequantize(view(), decoded);

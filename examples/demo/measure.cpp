@@ -22,8 +22,8 @@ double fastest_seconds(Work&& work) {
   for (int run = 0; run < 5; ++run) {
     const auto start = std::chrono::steady_clock::now();
     work();
-    fastest = std::min(
-        fastest, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    fastest = std::min(fastest,
+                       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   return fastest;
 }
@@ -51,8 +51,7 @@ product_check check_product(const nibble::tensor_view& weight, std::span<const f
       magnitudes += std::fabs(term);
     }
     const double difference = static_cast<double>(y[n]) - product;
-    is_within_bound &=
-        std::fabs(difference) <= static_cast<double>(cols + 2) * 0x1p-24 * magnitudes;
+    is_within_bound &= std::fabs(difference) <= static_cast<double>(cols + 2) * 0x1p-24 * magnitudes;
     squared_difference += difference * difference;
     squared_norm += product * product;
   }
@@ -76,8 +75,9 @@ bool measure(const std::string& path) {
       nibble::dequantize(tensor, std::span(values).first(tensor.elements()));
     }
   });
-  fmt::print("{}: decoded {:.1f} M elements to f32 at {:.2f} G elements/s ({:.2f} GB/s written)\n", path,
-             static_cast<double>(elements) / 1e6, static_cast<double>(elements) / decode_seconds / 1e9,
+  fmt::print("{}: decoded {:.1f} M elements to f32 at {:.2f} G elements/s ({:.2f} GB/s written)\n",
+             path, static_cast<double>(elements) / 1e6,
+             static_cast<double>(elements) / decode_seconds / 1e9,
              4.0 * static_cast<double>(elements) / decode_seconds / 1e9);
   if (largest == nullptr) return true;
 

@@ -29,12 +29,12 @@ namespace nibble {
 
 /// A container that is open for reading: its directory, proved whole, and views of its tensors.
 ///
-/// Views, names and metadata live as long as the reader does, and stay valid when it is moved. All member
-/// functions that are const may be called from several threads at once.
+/// Views, names and metadata live as long as the reader does, and stay valid when it is moved. All
+/// member functions that are const may be called from several threads at once.
 class reader {
  public:
-  /// Opens a file; what kind it is shows in its first bytes, not in its name. Everything that can be told
-  /// without reading the tensors is checked here, and every error names the file.
+  /// Opens a file; what kind it is shows in its first bytes, not in its name. Everything that can be
+  /// told without reading the tensors is checked here, and every error names the file.
   ///
   /// Throws file_not_found, read_failed, unknown_container, and whatever the container's parse throws:
   /// unsupported_version, unsupported_feature, header_checksum, truncated, bad_layout, bad_metadata,
@@ -46,7 +46,8 @@ class reader {
   /// As above, so that a string literal is a path.
   explicit reader(const char* path, access how = access::mapped) : reader(std::string(path), how) {}
 
-  /// Opens a container in memory, which must outlive the reader; `name` stands for the path in messages.
+  /// Opens a container in memory, which must outlive the reader; `name` stands for the path in
+  /// messages.
   explicit reader(std::span<const std::byte> bytes, std::string name = "memory")
       : name_(std::move(name)), bytes_(bytes) {
     open();
@@ -69,9 +70,8 @@ class reader {
 
   /// The tensor of that name, or null; O(log n).
   [[nodiscard]] const tensor_view* find(std::string_view tensor) const noexcept {
-    const auto at = std::ranges::lower_bound(by_name_, tensor, {}, [&](std::size_t i) {
-      return views_[i].name();
-    });
+    const auto at =
+        std::ranges::lower_bound(by_name_, tensor, {}, [&](std::size_t i) { return views_[i].name(); });
     return at != by_name_.end() && views_[*at].name() == tensor ? &views_[*at] : nullptr;
   }
   [[nodiscard]] bool contains(std::string_view tensor) const noexcept {
@@ -81,17 +81,17 @@ class reader {
   [[nodiscard]] const tensor_view& operator[](std::string_view tensor) const {
     if (const tensor_view* const found = find(tensor)) return *found;
     const std::vector<std::string> nearest = nearest_names(tensor);
-    throw error(error_code::no_such_tensor,
-                {.file = name_,
-                 .tensor = std::string(tensor),
-                 .expected = nearest.empty() ? "nothing, for the file holds no tensors"
-                                             : fmt::format("perhaps '{}'",
-                                                           fmt::join(nearest, "' or '"))});
+    throw error(
+        error_code::no_such_tensor,
+        {.file = name_,
+         .tensor = std::string(tensor),
+         .expected = nearest.empty() ? "nothing, for the file holds no tensors"
+                                     : fmt::format("perhaps '{}'", fmt::join(nearest, "' or '"))});
   }
 
-  /// Reads everything and lists what is unusual (notes) and what is wrong (problems): the file's and every
-  /// tensor's checksum where they are recorded, scales that are not finite, NaN and infinity among the
-  /// values, and matrices that decode to more than 80 % zeros (F-DATA-QUALITY-001).
+  /// Reads everything and lists what is unusual (notes) and what is wrong (problems): the file's and
+  /// every tensor's checksum where they are recorded, scales that are not finite, NaN and infinity
+  /// among the values, and matrices that decode to more than 80 % zeros (F-DATA-QUALITY-001).
   template <class Architecture = this_architecture>
   [[nodiscard]] std::vector<finding> examine(executor* on = nullptr) const {
     std::vector<finding> findings = directory_.notes;
@@ -210,8 +210,7 @@ class reader {
     if (is_matrix && census.zero > census.elements / 5 * 4 + census.elements % 5 * 4 / 5) {
       add(finding::kind::problem, "values",
           fmt::format("{:.1f} % zeros, more than 80 % (F-DATA-QUALITY-001)",
-                      100.0 * static_cast<double>(census.zero) /
-                          static_cast<double>(census.elements)));
+                      100.0 * static_cast<double>(census.zero) / static_cast<double>(census.elements)));
     }
     return findings;
   }

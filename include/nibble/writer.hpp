@@ -56,7 +56,8 @@ struct write_options {
 /// gives the same bytes on every machine, whatever the order of add() and the executor.
 class writer {
  public:
-  /// The file's metadata, an object to be filled. "nibble" and "quantization" are written by the library.
+  /// The file's metadata, an object to be filled. "nibble" and "quantization" are written by the
+  /// library.
   [[nodiscard]] nlohmann::json& metadata() noexcept { return metadata_; }
   [[nodiscard]] const nlohmann::json& metadata() const noexcept { return metadata_; }
   /// Number of tensors planned.
@@ -65,8 +66,8 @@ class writer {
   /// Plans a tensor to be packed as `which` from values in memory, row-major, which must live until the
   /// last write().
   ///
-  /// Throws bad_name (empty, over 256 bytes, not UTF-8), duplicate_name, size_mismatch (values.size() is
-  /// not shape.elements()), unsupported_encoding (no codec packs f32 into it).
+  /// Throws bad_name (empty, over 256 bytes, not UTF-8), duplicate_name, size_mismatch (values.size()
+  /// is not shape.elements()), unsupported_encoding (no codec packs f32 into it).
   void add(encoding which, std::string name, const shape& dimensions, std::span<const float> values,
            packing_rule rule = packing_rule::best) {
     if (values.size() != dimensions.elements()) {
@@ -76,7 +77,8 @@ class writer {
     planned& entry = plan(which, std::move(name), dimensions, rule);
     entry.values = values;
   }
-  /// Plans a tensor to be packed from rows on demand, in memory for a few rows at a time. Throws as above.
+  /// Plans a tensor to be packed from rows on demand, in memory for a few rows at a time. Throws as
+  /// above.
   void add(encoding which, std::string name, const shape& dimensions, row_source rows,
            packing_rule rule = packing_rule::best) {
     planned& entry = plan(which, std::move(name), dimensions, rule);
@@ -94,23 +96,23 @@ class writer {
     add(Codec::encoding, std::move(name), dimensions, std::move(rows), rule);
   }
 
-  /// Plans a tensor whose bytes were packed elsewhere and are kept bit for bit; they must live until the
-  /// last write(). Throws bad_name, duplicate_name, size_mismatch (bytes.size() is not what encoding and
-  /// shape need).
+  /// Plans a tensor whose bytes were packed elsewhere and are kept bit for bit; they must live until
+  /// the last write(). Throws bad_name, duplicate_name, size_mismatch (bytes.size() is not what
+  /// encoding and shape need).
   void add_stored(encoding which, std::string name, const shape& dimensions,
                   std::span<const std::byte> bytes) {
     const auto needed = stored_bytes(which, dimensions);
     if (needed != bytes.size()) {
-      refuse(error_code::size_mismatch, name, "bytes", fmt::format("{}", bytes.size()),
-             fmt::format("{} for {} of {}", needed.value_or(0), to_string(which),
-                         dimensions.to_string()));
+      refuse(
+          error_code::size_mismatch, name, "bytes", fmt::format("{}", bytes.size()),
+          fmt::format("{} for {} of {}", needed.value_or(0), to_string(which), dimensions.to_string()));
     }
     planned& entry = enter(which, std::move(name), dimensions);
     entry.bytes = bytes;
   }
 
-  /// Packs and writes all tensors. The file appears under `path` when every byte of it is on the disk; on
-  /// any failure what stood there before is untouched and no temporary file stays. Memory beyond the
+  /// Packs and writes all tensors. The file appears under `path` when every byte of it is on the disk;
+  /// on any failure what stood there before is untouched and no temporary file stays. Memory beyond the
   /// plan: about 0.5 MiB or two rows a task, and the directory.
   ///
   /// Throws not_representable (naming tensor, element and value), write_failed, already_being_written,
@@ -166,9 +168,9 @@ class writer {
       refuse(error_code::bad_shape, name, "shape", dimensions.to_string(), "bytes below 2^64");
     }
     if (!names_.insert(name).second) {
-      throw error(error_code::duplicate_name, {.tensor = std::move(name),
-                                               .field = "name",
-                                               .expected = "a name that is not planned yet"});
+      throw error(
+          error_code::duplicate_name,
+          {.tensor = std::move(name), .field = "name", .expected = "a name that is not planned yet"});
     }
     plan_.push_back({.tensor = {std::move(name), which, dimensions, *size_bytes}});
     return plan_.back();

@@ -1,5 +1,5 @@
-// Packs tensors of every encoding from seeded values into one file: determinism/compare.cmake builds this
-// in many ways and holds the files against each other.
+// Packs tensors of every encoding from seeded values into one file: determinism/compare.cmake builds
+// this in many ways and holds the files against each other.
 #include <bit>
 #include <cstdint>
 #include <cstdlib>

@@ -1,6 +1,6 @@
-// Opens arbitrary bytes as a container; whatever opens is walked, examined, decoded and multiplied. Nothing
-// but nibble::error may come of it. Checksums are made right first in every second way of reading the
-// input, so that mutations reach what lies behind them.
+// Opens arbitrary bytes as a container; whatever opens is walked, examined, decoded and multiplied.
+// Nothing but nibble::error may come of it. Checksums are made right first in every second way of
+// reading the input, so that mutations reach what lies behind them.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>

@@ -66,10 +66,10 @@ inline std::filesystem::path shared_folder() {
 }  // namespace nibble_test
 
 /// Leaves a test that needs the shared fixtures where they are not there, saying so.
-#define NIBBLE_REQUIRE_SHARED_OR_PASS_BY(folder)                                   \
-  const std::filesystem::path folder = nibble_test::shared_folder();               \
-  if (folder.empty()) {                                                            \
-    WARN("passed by: the shared fixtures are not beside the checkout");            \
-    return;                                                                        \
-  }                                                                                \
+#define NIBBLE_REQUIRE_SHARED_OR_PASS_BY(folder)                        \
+  const std::filesystem::path folder = nibble_test::shared_folder();    \
+  if (folder.empty()) {                                                 \
+    WARN("passed by: the shared fixtures are not beside the checkout"); \
+    return;                                                             \
+  }                                                                     \
   static_assert(true)

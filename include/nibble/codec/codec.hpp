@@ -17,7 +17,9 @@ concept Codec = requires {
 
 /// One stored number an element.
 template <class T>
-concept PlainCodec = Codec<T> && requires { typename T::stored_type; };
+concept PlainCodec = Codec<T> && requires {
+  typename T::stored_type;
+};
 
 /// Blocks that each hold their own scale.
 template <class T>
@@ -28,7 +30,9 @@ concept BlockCodec = Codec<T> && requires {
 
 /// One scale before all codes of the tensor.
 template <class T>
-concept TensorScaleCodec = Codec<T> && requires { typename T::header; };
+concept TensorScaleCodec = Codec<T> && requires {
+  typename T::header;
+};
 
 /// codec_of<E>::type is the codec of an encoding; each codec's own file says so.
 template <nibble::encoding Encoding>
@@ -36,7 +40,9 @@ struct codec_of {};
 
 /// Whether an encoding has a codec. One without is listed and kept, and cannot be decoded.
 template <nibble::encoding Encoding>
-inline constexpr bool has_codec = requires { typename codec_of<Encoding>::type; };
+inline constexpr bool has_codec = requires {
+  typename codec_of<Encoding>::type;
+};
 
 }  // namespace NIBBLE_ARCHITECTURE
 }  // namespace nibble

@@ -29,10 +29,8 @@ template <class Visitor>
 void visit_codec(encoding which, std::string_view tensor, Visitor&& visitor) {
   bool visited = false;
   switch (which) {
-#define NIBBLE_VISIT(name, ...)                                          \
-  case encoding::name:                                                   \
-    visited = detail::visit_codec_of<encoding::name>(visitor);           \
-    break;
+#define NIBBLE_VISIT(name, ...) \
+  case encoding::name: visited = detail::visit_codec_of<encoding::name>(visitor); break;
     NIBBLE_ENCODINGS(NIBBLE_VISIT)
 #undef NIBBLE_VISIT
   }

@@ -28,13 +28,10 @@ struct plain_codec {
   }
 
   /// Whether values can be packed from f32; the other types are stored, listed and read.
-  static constexpr bool can_pack = std::is_same_v<Stored, float> ||
-                                   std::is_same_v<Stored, float16> ||
+  static constexpr bool can_pack = std::is_same_v<Stored, float> || std::is_same_v<Stored, float16> ||
                                    std::is_same_v<Stored, bfloat16>;
 
-  [[nodiscard]] static Stored pack(float value) noexcept
-    requires can_pack
-  {
+  [[nodiscard]] static Stored pack(float value) noexcept requires can_pack {
     if constexpr (std::is_same_v<Stored, float16>) {
       return to_float16(value);
     } else if constexpr (std::is_same_v<Stored, bfloat16>) {
@@ -47,14 +44,14 @@ struct plain_codec {
   static_assert(sizeof(Stored) == describe(Encoding).block_bytes);
 };
 
-using f32 = plain_codec<nibble::encoding::f32, float>;        ///< 32 bits per weight
-using f16 = plain_codec<nibble::encoding::f16, float16>;      ///< 16 bits per weight
-using bf16 = plain_codec<nibble::encoding::bf16, bfloat16>;   ///< 16 bits per weight
-using f64 = plain_codec<nibble::encoding::f64, double>;       ///< 64 bits per weight
+using f32 = plain_codec<nibble::encoding::f32, float>;         ///< 32 bits per weight
+using f16 = plain_codec<nibble::encoding::f16, float16>;       ///< 16 bits per weight
+using bf16 = plain_codec<nibble::encoding::bf16, bfloat16>;    ///< 16 bits per weight
+using f64 = plain_codec<nibble::encoding::f64, double>;        ///< 64 bits per weight
 using i32 = plain_codec<nibble::encoding::i32, std::int32_t>;  ///< 32 bits per weight
 using i64 = plain_codec<nibble::encoding::i64, std::int64_t>;  ///< 64 bits per weight
-using i8 = plain_codec<nibble::encoding::i8, std::int8_t>;    ///< 8 bits per weight
-using u8 = plain_codec<nibble::encoding::u8, std::uint8_t>;   ///< 8 bits per weight
+using i8 = plain_codec<nibble::encoding::i8, std::int8_t>;     ///< 8 bits per weight
+using u8 = plain_codec<nibble::encoding::u8, std::uint8_t>;    ///< 8 bits per weight
 
 template <>
 struct codec_of<nibble::encoding::f32> {

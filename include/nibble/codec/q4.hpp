@@ -15,7 +15,8 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// 32 elements in 20 bytes, 5 bits per weight: x = scale * q + min, q in 0..15. Bit for bit ggml's Q4_1.
+/// 32 elements in 20 bytes, 5 bits per weight: x = scale * q + min, q in 0..15. Bit for bit ggml's
+/// Q4_1.
 ///
 ///   byte  0     2     4                                          20
 ///         | scale | min  | q[0] + 16 q[16] ... q[15] + 16 q[31] |

@@ -79,9 +79,9 @@ inline void require_equal_sizes(std::size_t from, std::size_t to) {
 
 }  // namespace kernel
 
-/// Converts between f32 and the 16-bit floats: exactly upwards, to nearest even downwards, NaN kept NaN.
-/// The spans have one size (invalid_argument otherwise), any alignment that their type allows, and do
-/// not overlap.
+/// Converts between f32 and the 16-bit floats: exactly upwards, to nearest even downwards, NaN kept
+/// NaN. The spans have one size (invalid_argument otherwise), any alignment that their type allows, and
+/// do not overlap.
 inline void convert(std::span<const float16> from, std::span<float> to) {
   kernel::require_equal_sizes(from.size(), to.size());
   kernel::widen<simd::best_architecture, float16>(std::as_bytes(from).data(), from.size(), to.data());

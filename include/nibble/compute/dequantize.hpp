@@ -21,9 +21,9 @@ namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
-/// Decodes one whole block. Reads exactly sizeof(Codec::block) bytes at any alignment and writes exactly
-/// block_elements floats. Equal bit for bit to Codec::unpack: codes are small integers, scale * code is
-/// exact in f32, and so scale * code + min rounds once whether fused or not.
+/// Decodes one whole block. Reads exactly sizeof(Codec::block) bytes at any alignment and writes
+/// exactly block_elements floats. Equal bit for bit to Codec::unpack: codes are small integers, scale *
+/// code is exact in f32, and so scale * code + min rounds once whether fused or not.
 template <class Architecture, BlockCodec Codec>
 void decode_block(const std::byte* from, float* to) noexcept {
   using integers = simd::vector<std::int32_t, Architecture>;
@@ -247,13 +247,13 @@ void dequantize(const tensor_view& from, std::span<To> to, executor* on = nullpt
 
 /// As above, for containers such as std::vector<float>, which a template cannot see as a span.
 template <class Container>
-  requires Float<typename Container::value_type>
+requires Float<typename Container::value_type>
 void dequantize(const tensor_view& from, Container& to, executor* on = nullptr) {
   dequantize(from, std::span<typename Container::value_type>(to), on);
 }
 /// As above.
 template <class Container>
-  requires Float<typename Container::value_type>
+requires Float<typename Container::value_type>
 void dequantize_rows(const tensor_view& from, std::uint64_t first_row, std::uint64_t row_count,
                      Container& to, executor* on = nullptr) {
   dequantize_rows(from, first_row, row_count, std::span<typename Container::value_type>(to), on);

@@ -8,11 +8,17 @@
 
 namespace nibble {
 
+class task_reference;
+
+/// A callable void(std::size_t task) that is not a reference to one already.
+template <class T>
+concept Task =
+    !std::is_same_v<std::remove_cv_t<T>, task_reference> && std::is_invocable_v<T&, std::size_t>;
+
 /// A reference to a callable void(std::size_t task); like a view, it owns nothing.
 class task_reference {
  public:
-  template <class Callable>
-    requires(!std::is_same_v<std::remove_cvref_t<Callable>, task_reference>)
+  template <Task Callable>
   task_reference(Callable& callable) noexcept  // NOLINT: implicit by purpose
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
         call_([](void* object, std::size_t task) { (*static_cast<Callable*>(object))(task); }) {}

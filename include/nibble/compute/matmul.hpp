@@ -38,9 +38,9 @@ namespace kernel {
 inline constexpr std::size_t panel_rows = 16;
 inline constexpr std::size_t panel_cols = 1024;
 
-/// y[m][n] (+)= sum over k of x[m][k] * panel[n][k] for Rows activations and Cols weights. Panel rows lie
-/// panel_cols apart and are zero from `count` to the next whole vector; x rows end at `count`, and their
-/// last partial vector is read through `tails`, zero-padded.
+/// y[m][n] (+)= sum over k of x[m][k] * panel[n][k] for Rows activations and Cols weights. Panel rows
+/// lie panel_cols apart and are zero from `count` to the next whole vector; x rows end at `count`, and
+/// their last partial vector is read through `tails`, zero-padded.
 template <class Architecture, std::size_t Rows, std::size_t Cols>
 void multiply_tile(const float* x, std::size_t x_stride, const float* tails, const float* panel,
                    std::size_t count, float* y, std::size_t y_stride, bool add) noexcept {
@@ -74,8 +74,8 @@ void multiply_tile(const float* x, std::size_t x_stride, const float* tails, con
   }
 }
 
-/// The products of all M activations with one task's weight rows: first_row .. first_row + row_count, at
-/// most panel_rows of them.
+/// The products of all M activations with one task's weight rows: first_row .. first_row + row_count,
+/// at most panel_rows of them.
 template <class Architecture, Codec Codec>
 void multiply_panel(const tensor_view& weights, std::uint64_t first_row, std::size_t row_count,
                     const float* x, std::size_t x_rows, float* y, std::span<float> panel) noexcept {
@@ -104,9 +104,9 @@ void multiply_panel(const tensor_view& weights, std::uint64_t first_row, std::si
       }
       const auto multiply = [&]<std::size_t Rows, std::size_t Cols>(std::size_t m_at,
                                                                     std::size_t n_at) {
-        multiply_tile<Architecture, Rows, Cols>(
-            from + m_at * cols, cols, tails.data() + m_at * width, panel.data() + n_at * panel_cols,
-            count, y + (m + m_at) * y_stride + n_at, y_stride, k != 0);
+        multiply_tile<Architecture, Rows, Cols>(from + m_at * cols, cols, tails.data() + m_at * width,
+                                                panel.data() + n_at * panel_cols, count,
+                                                y + (m + m_at) * y_stride + n_at, y_stride, k != 0);
       };
       std::size_t n = 0;
       for (; n + tile_cols <= row_count; n += tile_cols) {
@@ -125,16 +125,17 @@ void multiply_panel(const tensor_view& weights, std::uint64_t first_row, std::si
 
 }  // namespace kernel
 
-/// y[M x N] = x[M x K] * w[N x K]^T, all row-major: w is [outputs, inputs], x one row an input vector, y
-/// one row its outputs.
+/// y[M x N] = x[M x K] * w[N x K]^T, all row-major: w is [outputs, inputs], x one row an input vector,
+/// y one row its outputs.
 ///
-/// K is w.cols(), N w.rows(), M follows from the sizes of x and y; any of them may be 0 or 1, and K need
-/// not be a multiple of a block. The spans do not overlap each other or the weight, and need no alignment
-/// beyond their type's. The weight is expanded a panel at a time, in 64 KiB for each task that runs.
+/// K is w.cols(), N w.rows(), M follows from the sizes of x and y; any of them may be 0 or 1, and K
+/// need not be a multiple of a block. The spans do not overlap each other or the weight, and need no
+/// alignment beyond their type's. The weight is expanded a panel at a time, in 64 KiB for each task
+/// that runs.
 ///
 /// exact: |y - y'| <= (K + 2) * 2^-24 * sum |x_k w_k| against the real product y' of x and the
-/// dequantized weights (Higham, Accuracy and Stability of Numerical Algorithms, 3.1), to first order. The
-/// same bits for every executor; they may differ between instruction sets.
+/// dequantized weights (Higham, Accuracy and Stability of Numerical Algorithms, 3.1), to first order.
+/// The same bits for every executor; they may differ between instruction sets.
 ///
 /// Throws unsupported_encoding, invalid_argument (sizes).
 template <class Architecture = simd::best_architecture>
@@ -167,8 +168,8 @@ void matmul(const tensor_view& w, std::span<const float> x, std::span<float> y,
   visit_codec(which, w.name(), [&]<Codec Codec>(Codec) {
     run_tasks(options.on, tasks, [&](std::size_t task) {
       const std::uint64_t first_row = task * kernel::panel_rows;
-      const auto rows = static_cast<std::size_t>(
-          std::min<std::uint64_t>(kernel::panel_rows, outputs - first_row));
+      const auto rows =
+          static_cast<std::size_t>(std::min<std::uint64_t>(kernel::panel_rows, outputs - first_row));
       std::vector<float> panel(rows * kernel::panel_cols);
       kernel::multiply_panel<Architecture, Codec>(w, first_row, rows, x.data(),
                                                   static_cast<std::size_t>(x_rows), y.data(), panel);

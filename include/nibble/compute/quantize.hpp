@@ -90,8 +90,7 @@ class tensor_packer {
       : name_(std::move(name)), encoding_(which), dimensions_(dimensions), rule_(rule) {
     if (dimensions.elements() == 0) return;
     rows_per_chunk_ = std::max<std::uint64_t>(1, chunk_elements / dimensions.cols());
-    chunk_count_ =
-        static_cast<std::size_t>(divide_round_up(dimensions.rows(), rows_per_chunk_));
+    chunk_count_ = static_cast<std::size_t>(divide_round_up(dimensions.rows(), rows_per_chunk_));
   }
 
   /// A range of the flattened tensor, and its values.
@@ -156,8 +155,7 @@ class tensor_packer {
     refuse(part.first + static_cast<std::uint64_t>(largest - part.values.begin()),
            fmt::format("{}", *largest),
            fmt::format("a {} within float16 for the {} block around it",
-                       status == pack_status::min_overflow ? "min" : "scale",
-                       to_string(encoding_)));
+                       status == pack_status::min_overflow ? "min" : "scale", to_string(encoding_)));
   }
 
   template <BlockCodec Codec>
@@ -279,13 +277,13 @@ inline void quantize(encoding which, const shape& dimensions, std::span<const fl
                      std::string_view name = {}) {
   const auto needed = stored_bytes(which, dimensions);
   if (values.size() != dimensions.elements() || !needed || *needed != to.size()) {
-    throw error(error_code::invalid_argument,
-                {.tensor = std::string(name),
-                 .field = "sizes",
-                 .found = fmt::format("{} values and {} bytes", values.size(), to.size()),
-                 .expected = fmt::format("{} values and {} bytes for {} of {}",
-                                         dimensions.elements(), needed.value_or(0),
-                                         to_string(which), dimensions.to_string())});
+    throw error(
+        error_code::invalid_argument,
+        {.tensor = std::string(name),
+         .field = "sizes",
+         .found = fmt::format("{} values and {} bytes", values.size(), to.size()),
+         .expected = fmt::format("{} values and {} bytes for {} of {}", dimensions.elements(),
+                                 needed.value_or(0), to_string(which), dimensions.to_string())});
   }
   tensor_packer packer(std::string(name), which, dimensions, values, options.rule);
   packer.prepare(options.on);

@@ -57,7 +57,8 @@ template <class Architecture = simd::best_architecture>
     if (of.elements() == 0) return;
     constexpr std::uint64_t panel_elements = 1U << 14U;
     const auto cols = static_cast<std::size_t>(of.cols());
-    std::vector<float> panel(static_cast<std::size_t>(std::min<std::uint64_t>(panel_elements, of.elements())));
+    std::vector<float> panel(
+        static_cast<std::size_t>(std::min<std::uint64_t>(panel_elements, of.elements())));
     const auto count = [&](const std::byte* run, std::uint64_t first, std::uint64_t length) {
       while (length != 0) {
         const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(length, panel.size()));

@@ -57,8 +57,9 @@
 #define NIBBLE_WITH_BIT
 #endif
 
-#define NIBBLE_ARCHITECTURE \
-  NIBBLE_JOIN(compiled_for_, NIBBLE_VECTOR_WIDTH, NIBBLE_WITH_FMA, NIBBLE_WITH_F16, NIBBLE_WITH_DOT, NIBBLE_WITH_BIT)
+#define NIBBLE_ARCHITECTURE                                                                          \
+  NIBBLE_JOIN(compiled_for_, NIBBLE_VECTOR_WIDTH, NIBBLE_WITH_FMA, NIBBLE_WITH_F16, NIBBLE_WITH_DOT, \
+              NIBBLE_WITH_BIT)
 
 namespace nibble {
 

@@ -16,8 +16,8 @@
 ///   apr_dtype_id, apr_legacy_dtype_id, safetensors_dtype)
 ///
 /// header_bytes stand once before the blocks of a tensor that has elements. has_min: codes are counted
-/// from a stored min rather than around zero. apr_dtype_id is written to .apr files; apr_legacy_dtype_id
-/// (no_id: none) is a second one that the encoding may bear there.
+/// from a stored min rather than around zero. apr_dtype_id is written to .apr files;
+/// apr_legacy_dtype_id (no_id: none) is a second one that the encoding may bear there.
 /// safetensors_dtype is empty where that container has no name for it.
 // clang-format off
 #define NIBBLE_ENCODINGS(X)                                                         \
@@ -98,17 +98,17 @@ inline constexpr auto encodings = [] {
   return std::array{
 #define NIBBLE_DESCRIPTION(name, family, block_elements, block_bytes, header_bytes, run, bits, \
                            has_min, id, legacy_id, safetensors_dtype)                          \
-  encoding_description{encoding::name,                                                        \
-                       #name,                                                                 \
-                       encoding_family::family,                                               \
-                       block_elements,                                                        \
-                       block_bytes,                                                           \
-                       header_bytes,                                                          \
-                       block_run::run,                                                        \
-                       bits,                                                                  \
-                       has_min,                                                               \
-                       id,                                                                    \
-                       legacy_id,                                                             \
+  encoding_description{encoding::name,                                                         \
+                       #name,                                                                  \
+                       encoding_family::family,                                                \
+                       block_elements,                                                         \
+                       block_bytes,                                                            \
+                       header_bytes,                                                           \
+                       block_run::run,                                                         \
+                       bits,                                                                   \
+                       has_min,                                                                \
+                       id,                                                                     \
+                       legacy_id,                                                              \
                        safetensors_dtype},
       NIBBLE_ENCODINGS(NIBBLE_DESCRIPTION)
 #undef NIBBLE_DESCRIPTION

@@ -14,31 +14,31 @@ namespace nibble {
 
 /// Why an operation failed. The name is what to_string() gives and what messages carry.
 enum class error_code : std::uint8_t {
-  invalid_argument,        ///< a span, shape or option of the caller's disagrees with another
-  out_of_range,            ///< rows or elements beyond the tensor's
-  file_not_found,          ///< nothing exists at the path
-  read_failed,             ///< the operating system refused to open, map or read a file
-  write_failed,            ///< the operating system refused to create, write, sync or rename
-  already_being_written,   ///< another writer holds the temporary file of this path
-  unknown_container,       ///< the first bytes are those of no container this library reads
-  unsupported_version,     ///< the container's major version, or the packing record's, is not known
-  unsupported_feature,     ///< compression, encryption or column-major layout
-  header_checksum,         ///< the header's CRC-32 is not that of its bytes
-  truncated,               ///< a section or a tensor reaches past the end of the file
-  bad_layout,              ///< sections or tensors overlap or are out of order, or bytes are left over
-  bad_metadata,            ///< metadata is not UTF-8, not a JSON object, too deep, too large
-  bad_record,              ///< the recorded packing disagrees with itself, the index or this library
-  bad_index,               ///< index entries are malformed, unsorted, too few or too many
-  bad_name,                ///< a tensor's name is empty, over 256 bytes, or not UTF-8
-  bad_shape,               ///< more than 8 dimensions, or more than 2^63 elements
-  size_mismatch,           ///< a tensor's bytes are not what its encoding and shape need
-  missing_footer,          ///< a file that records its packing lacks the footer checksum
-  duplicate_name,          ///< two tensors of one name
-  no_such_tensor,          ///< look-up of a name that the file does not hold
-  unsupported_encoding,    ///< the tensor's dtype cannot be decoded or packed
-  not_representable,       ///< a value that the encoding cannot hold: NaN, infinity, f16 overflow
-  damaged,                 ///< verify() found checksums, scales or values that are wrong
-  cancelled,               ///< the progress callback said stop
+  invalid_argument,       ///< a span, shape or option of the caller's disagrees with another
+  out_of_range,           ///< rows or elements beyond the tensor's
+  file_not_found,         ///< nothing exists at the path
+  read_failed,            ///< the operating system refused to open, map or read a file
+  write_failed,           ///< the operating system refused to create, write, sync or rename
+  already_being_written,  ///< another writer holds the temporary file of this path
+  unknown_container,      ///< the first bytes are those of no container this library reads
+  unsupported_version,    ///< the container's major version, or the packing record's, is not known
+  unsupported_feature,    ///< compression, encryption or column-major layout
+  header_checksum,        ///< the header's CRC-32 is not that of its bytes
+  truncated,              ///< a section or a tensor reaches past the end of the file
+  bad_layout,             ///< sections or tensors overlap or are out of order, or bytes are left over
+  bad_metadata,           ///< metadata is not UTF-8, not a JSON object, too deep, too large
+  bad_record,             ///< the recorded packing disagrees with itself, the index or this library
+  bad_index,              ///< index entries are malformed, unsorted, too few or too many
+  bad_name,               ///< a tensor's name is empty, over 256 bytes, or not UTF-8
+  bad_shape,              ///< more than 8 dimensions, or more than 2^63 elements
+  size_mismatch,          ///< a tensor's bytes are not what its encoding and shape need
+  missing_footer,         ///< a file that records its packing lacks the footer checksum
+  duplicate_name,         ///< two tensors of one name
+  no_such_tensor,         ///< look-up of a name that the file does not hold
+  unsupported_encoding,   ///< the tensor's dtype cannot be decoded or packed
+  not_representable,      ///< a value that the encoding cannot hold: NaN, infinity, f16 overflow
+  damaged,                ///< verify() found checksums, scales or values that are wrong
+  cancelled,              ///< the progress callback said stop
 };
 
 /// The enumerator's name.
@@ -108,8 +108,8 @@ class error : public std::runtime_error {
     line += to_string(code);
     if (!detail.found.empty()) line += fmt::format(": found {}", escape_text(detail.found));
     if (!detail.expected.empty()) {
-      line += fmt::format("{} expected {}", detail.found.empty() ? ":" : ",",
-                          escape_text(detail.expected));
+      line +=
+          fmt::format("{} expected {}", detail.found.empty() ? ":" : ",", escape_text(detail.expected));
     }
     return line;
   }

@@ -34,18 +34,16 @@ class shape {
   /// As above.
   explicit shape(std::span<const std::uint64_t> dimensions) {
     if (dimensions.size() > max_rank) {
-      throw error(error_code::bad_shape,
-                  {.field = "shape",
-                   .found = fmt::format("{} dimensions", dimensions.size()),
-                   .expected = fmt::format("at most {}", max_rank)});
+      throw error(error_code::bad_shape, {.field = "shape",
+                                          .found = fmt::format("{} dimensions", dimensions.size()),
+                                          .expected = fmt::format("at most {}", max_rank)});
     }
     std::copy(dimensions.begin(), dimensions.end(), dimensions_.begin());
     rank_ = static_cast<std::uint8_t>(dimensions.size());
     const auto product = product_of(dimensions);
     if (!product) {
-      throw error(error_code::bad_shape, {.field = "shape",
-                                          .found = to_string(),
-                                          .expected = "at most 2^63 elements"});
+      throw error(error_code::bad_shape,
+                  {.field = "shape", .found = to_string(), .expected = "at most 2^63 elements"});
     }
     elements_ = *product;
   }
@@ -78,8 +76,7 @@ class shape {
   }
 
  private:
-  static std::optional<std::uint64_t> product_of(
-      std::span<const std::uint64_t> dimensions) noexcept {
+  static std::optional<std::uint64_t> product_of(std::span<const std::uint64_t> dimensions) noexcept {
     if (std::ranges::find(dimensions, std::uint64_t{0}) != dimensions.end()) return 0;
     std::uint64_t product = 1;
     for (const std::uint64_t dimension : dimensions) {

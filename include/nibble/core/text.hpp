@@ -65,9 +65,9 @@ namespace nibble {
     const bool reorders_or_breaks_the_line =
         (sequence >= "\xE2\x80\xA8" && sequence <= "\xE2\x80\xAE") ||  // U+2028..U+202E
         (sequence >= "\xE2\x81\xA6" && sequence <= "\xE2\x81\xA9");    // U+2066..U+2069
-    const bool is_control = lead < 0x20 || lead == 0x7F ||
-                            (length == 2 && lead == 0xC2 &&
-                             static_cast<unsigned char>(sequence[1]) < 0xA0);
+    const bool is_control =
+        lead < 0x20 || lead == 0x7F ||
+        (length == 2 && lead == 0xC2 && static_cast<unsigned char>(sequence[1]) < 0xA0);
     if (length == 0 || is_control || reorders_or_breaks_the_line) {
       for (const char byte : sequence) {
         out += fmt::format("\\x{:02x}", static_cast<unsigned>(static_cast<unsigned char>(byte)));

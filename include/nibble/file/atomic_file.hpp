@@ -25,14 +25,14 @@ namespace nibble {
 ///
 /// Bytes go to PATH.nibble-partial beside it, which is locked while it is written. commit() syncs it,
 /// renames it over PATH and syncs the directory; a destructor without commit() removes it. A process
-/// that is killed leaves that one file behind, and the next write to PATH takes it over. Where PATH is a
-/// symbolic link, the file that it points to is replaced; an existing file's permissions are kept.
+/// that is killed leaves that one file behind, and the next write to PATH takes it over. Where PATH is
+/// a symbolic link, the file that it points to is replaced; an existing file's permissions are kept.
 class atomic_file {
  public:
   static constexpr const char* partial_suffix = ".nibble-partial";
 
-  /// Creates the partial file with room for size_bytes. Throws write_failed (with the system's reason: a
-  /// disk without room is found here where the file system can tell), already_being_written.
+  /// Creates the partial file with room for size_bytes. Throws write_failed (with the system's reason:
+  /// a disk without room is found here where the file system can tell), already_being_written.
   atomic_file(const std::string& path, std::uint64_t size_bytes)
       : path_(path), target_(resolve(path)), partial_(target_.string() + partial_suffix) {
     acquire();
@@ -102,20 +102,18 @@ class atomic_file {
   /// it; what was locked then is no longer under the name, and must not be written.
   void acquire() {
     while (true) {
-      file_descriptor opened(
-          ::open(partial_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
+      file_descriptor opened(::open(partial_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
       if (!opened.is_open()) fail(fmt::format("open of {}", partial_), errno);
       if (::flock(opened.get(), LOCK_EX | LOCK_NB) != 0) {
         if (errno == EINTR) continue;
         if (errno != EWOULDBLOCK) fail("flock", errno);
-        throw error(error_code::already_being_written,
-                    {.file = path_,
-                     .field = partial_,
-                     .found = "a lock held by another writer",
-                     .expected = "one writer to a path at a time"});
+        throw error(error_code::already_being_written, {.file = path_,
+                                                        .field = partial_,
+                                                        .found = "a lock held by another writer",
+                                                        .expected = "one writer to a path at a time"});
       }
-      struct stat locked{};
-      struct stat named{};
+      struct stat locked {};
+      struct stat named {};
       if (::fstat(opened.get(), &locked) != 0) fail("fstat", errno);
       if (::stat(partial_.c_str(), &named) == 0 && named.st_ino == locked.st_ino &&
           named.st_dev == locked.st_dev) {
@@ -129,7 +127,7 @@ class atomic_file {
     if (size_bytes > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) {
       fail("file size", EFBIG);
     }
-    struct stat existing{};
+    struct stat existing {};
     if (::stat(target_.c_str(), &existing) == 0) {
       mode_ = existing.st_mode & 07777U;
       // Readable by nobody that could not read the old file, and still open to the next writer.
@@ -137,8 +135,7 @@ class atomic_file {
     }
     if (::ftruncate(file_.get(), 0) != 0) fail("ftruncate", errno);
 #if defined(__linux__)
-    if (size_bytes != 0 &&
-        ::fallocate(file_.get(), 0, 0, static_cast<off_t>(size_bytes)) != 0 &&
+    if (size_bytes != 0 && ::fallocate(file_.get(), 0, 0, static_cast<off_t>(size_bytes)) != 0 &&
         errno != EOPNOTSUPP && errno != EINTR && errno != ENOSYS) {
       fail("fallocate", errno);
     }

@@ -35,19 +35,19 @@ class input_file {
     const file_descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!file.is_open()) {
       const int reason = errno;
-      throw_system_error(reason == ENOENT ? error_code::file_not_found : error_code::read_failed,
-                         path, "open", reason);
+      throw_system_error(reason == ENOENT ? error_code::file_not_found : error_code::read_failed, path,
+                         "open", reason);
     }
-    struct stat status{};
+    struct stat status {};
     if (::fstat(file.get(), &status) != 0) {
       throw_system_error(error_code::read_failed, path, "fstat", errno);
     }
     if (!S_ISREG(status.st_mode)) {
-      throw error(error_code::read_failed, {.file = path,
-                                            .field = "file type",
-                                            .found = S_ISDIR(status.st_mode) ? "a directory"
-                                                                            : "a special file",
-                                            .expected = "a regular file"});
+      throw error(error_code::read_failed,
+                  {.file = path,
+                   .field = "file type",
+                   .found = S_ISDIR(status.st_mode) ? "a directory" : "a special file",
+                   .expected = "a regular file"});
     }
     const auto size = static_cast<std::size_t>(status.st_size);
     if (size == 0) return;

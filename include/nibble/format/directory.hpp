@@ -29,9 +29,9 @@ enum class container : std::uint8_t { apr, safetensors };
 /// inside it, overlaps no other and has exactly the bytes that its encoding and shape need.
 struct directory {
   nibble::container container{};
-  std::string metadata_text{};           ///< the JSON as it stands in the file
-  nlohmann::json metadata{};             ///< the same parsed, an object
-  std::vector<tensor_info> tensors{};    ///< in the order of the file's own list
+  std::string metadata_text{};                  ///< the JSON as it stands in the file
+  nlohmann::json metadata{};                    ///< the same parsed, an object
+  std::vector<tensor_info> tensors{};           ///< in the order of the file's own list
   std::optional<std::uint32_t> footer_crc32{};  ///< over every byte before it, where the file has one
   std::vector<finding> notes{};
 };

@@ -34,9 +34,9 @@ inline constexpr std::size_t max_json_depth = 128;
 /// Throws bad_metadata unless `text` is UTF-8 and its brackets nest at most max_json_depth deep.
 inline void require_parsable_json(std::string_view text, std::string_view field) {
   const auto refuse = [&](std::string found, std::string expected) {
-    throw error(error_code::bad_metadata, {.field = std::string(field),
-                                           .found = std::move(found),
-                                           .expected = std::move(expected)});
+    throw error(
+        error_code::bad_metadata,
+        {.field = std::string(field), .found = std::move(found), .expected = std::move(expected)});
   };
   if (const std::size_t at = find_invalid_utf8(text); at != std::string_view::npos) {
     refuse(fmt::format("byte {:#04x} at {}", static_cast<unsigned char>(text[at]), at), "UTF-8");
@@ -79,19 +79,19 @@ inline void require_parsable_json(std::string_view text, std::string_view field)
   return parsed;
 }
 
-/// Text of `value` for a file. Throws bad_metadata for what JSON cannot say: strings that are not UTF-8,
-/// NaN and infinities (which would silently become null), binary values, nesting too deep to be read
-/// back.
+/// Text of `value` for a file. Throws bad_metadata for what JSON cannot say: strings that are not
+/// UTF-8, NaN and infinities (which would silently become null), binary values, nesting too deep to be
+/// read back.
 [[nodiscard]] inline std::string print_json(const nlohmann::json& value, std::string_view field) {
   const auto require_printable = [&](const auto& self, const nlohmann::json& part,
                                      std::size_t depth) -> void {
     const bool is_finite_number = !part.is_number_float() || std::isfinite(part.get<double>());
     if (depth > max_json_depth || !is_finite_number || part.is_binary() || part.is_discarded()) {
-      throw error(error_code::bad_metadata,
-                  {.field = std::string(field),
-                   .found = depth > max_json_depth ? "nesting too deep"
-                                                   : "a value that JSON has no text for",
-                   .expected = fmt::format("finite numbers, at most {} levels", max_json_depth)});
+      throw error(
+          error_code::bad_metadata,
+          {.field = std::string(field),
+           .found = depth > max_json_depth ? "nesting too deep" : "a value that JSON has no text for",
+           .expected = fmt::format("finite numbers, at most {} levels", max_json_depth)});
     }
     if (part.is_structured()) {
       for (const nlohmann::json& inner : part) self(self, inner, depth + 1);

@@ -13,33 +13,34 @@ namespace nibble::simd {
 inline namespace NIBBLE_ARCHITECTURE {
 
 template <class Architecture>
-[[nodiscard]] vector<std::int32_t, Architecture> load_unsigned_bytes(const std::byte* from, Architecture,
-                                                              xsimd::avx512f) noexcept {
+[[nodiscard]] vector<std::int32_t, Architecture> load_unsigned_bytes(const std::byte* from,
+                                                                     Architecture,
+                                                                     xsimd::avx512f) noexcept {
   return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
 
 template <class Architecture>
 [[nodiscard]] vector<std::int32_t, Architecture> load_signed_bytes(const std::byte* from, Architecture,
-                                                              xsimd::avx512f) noexcept {
+                                                                   xsimd::avx512f) noexcept {
   return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
 
 template <class Architecture>
 [[nodiscard]] vector<float, Architecture> load_bfloat16(const std::byte* from, Architecture,
-                                                         xsimd::avx512f) noexcept {
+                                                        xsimd::avx512f) noexcept {
   const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
 
 template <class Architecture>
 [[nodiscard]] vector<float, Architecture> load_float16(const std::byte* from, Architecture,
-                                                         xsimd::avx512f) noexcept {
+                                                       xsimd::avx512f) noexcept {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
 
 template <class Architecture>
 void store_float16(vector<float, Architecture> values, std::byte* to, Architecture,
-                     xsimd::avx512f) noexcept {
+                   xsimd::avx512f) noexcept {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
                       _mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }

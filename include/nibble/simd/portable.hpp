@@ -19,8 +19,9 @@ inline namespace NIBBLE_ARCHITECTURE {
 
 /// Bytes 0..255 widened to 32-bit integers.
 template <class Architecture>
-[[nodiscard]] vector<std::int32_t, Architecture> load_unsigned_bytes(const std::byte* from, Architecture,
-                                                              any_architecture) noexcept {
+[[nodiscard]] vector<std::int32_t, Architecture> load_unsigned_bytes(const std::byte* from,
+                                                                     Architecture,
+                                                                     any_architecture) noexcept {
   std::array<std::int32_t, lanes<Architecture>> wide;
   for (std::size_t i = 0; i < wide.size(); ++i) wide[i] = std::to_integer<std::uint8_t>(from[i]);
   return vector<std::int32_t, Architecture>::load_unaligned(wide.data());
@@ -29,7 +30,7 @@ template <class Architecture>
 /// Bytes -128..127 widened to 32-bit integers.
 template <class Architecture>
 [[nodiscard]] vector<std::int32_t, Architecture> load_signed_bytes(const std::byte* from, Architecture,
-                                                              any_architecture) noexcept {
+                                                                   any_architecture) noexcept {
   std::array<std::int32_t, lanes<Architecture>> wide;
   for (std::size_t i = 0; i < wide.size(); ++i) wide[i] = std::to_integer<std::int8_t>(from[i]);
   return vector<std::int32_t, Architecture>::load_unaligned(wide.data());
@@ -49,7 +50,7 @@ template <class Architecture>
 /// bfloat16 widened to f32, as to_float32 does it.
 template <class Architecture>
 [[nodiscard]] vector<float, Architecture> load_bfloat16(const std::byte* from, Architecture,
-                                                       any_architecture) noexcept {
+                                                        any_architecture) noexcept {
   std::array<bfloat16, lanes<Architecture>> halves;
   std::memcpy(halves.data(), from, sizeof(halves));
   std::array<float, lanes<Architecture>> wide;
@@ -60,7 +61,7 @@ template <class Architecture>
 /// f32 rounded to float16, as to_float16 does it.
 template <class Architecture>
 void store_float16(vector<float, Architecture> values, std::byte* to, Architecture,
-                     any_architecture) noexcept {
+                   any_architecture) noexcept {
   std::array<float, lanes<Architecture>> wide;
   values.store_unaligned(wide.data());
   std::array<float16, lanes<Architecture>> halves;
@@ -71,7 +72,7 @@ void store_float16(vector<float, Architecture> values, std::byte* to, Architectu
 /// f32 rounded to bfloat16, as to_bfloat16 does it.
 template <class Architecture>
 void store_bfloat16(vector<float, Architecture> values, std::byte* to, Architecture,
-                     any_architecture) noexcept {
+                    any_architecture) noexcept {
   std::array<float, lanes<Architecture>> wide;
   values.store_unaligned(wide.data());
   std::array<bfloat16, lanes<Architecture>> halves;

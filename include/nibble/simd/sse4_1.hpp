@@ -14,8 +14,9 @@ namespace nibble::simd {
 inline namespace NIBBLE_ARCHITECTURE {
 
 template <class Architecture>
-[[nodiscard]] vector<std::int32_t, Architecture> load_unsigned_bytes(const std::byte* from, Architecture,
-                                                              xsimd::sse4_1) noexcept {
+[[nodiscard]] vector<std::int32_t, Architecture> load_unsigned_bytes(const std::byte* from,
+                                                                     Architecture,
+                                                                     xsimd::sse4_1) noexcept {
   std::int32_t four_bytes = 0;
   std::memcpy(&four_bytes, from, sizeof(four_bytes));
   return _mm_cvtepu8_epi32(_mm_cvtsi32_si128(four_bytes));
@@ -23,7 +24,7 @@ template <class Architecture>
 
 template <class Architecture>
 [[nodiscard]] vector<std::int32_t, Architecture> load_signed_bytes(const std::byte* from, Architecture,
-                                                              xsimd::sse4_1) noexcept {
+                                                                   xsimd::sse4_1) noexcept {
   std::int32_t four_bytes = 0;
   std::memcpy(&four_bytes, from, sizeof(four_bytes));
   return _mm_cvtepi8_epi32(_mm_cvtsi32_si128(four_bytes));

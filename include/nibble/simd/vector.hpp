@@ -47,14 +47,12 @@ struct portable_vector {
   friend portable_vector operator*(portable_vector a, portable_vector b) noexcept {
     return zip_with(a, b, [](T x, T y) { return static_cast<T>(x * y); });
   }
-  friend portable_vector operator&(portable_vector a, portable_vector b) noexcept
-    requires std::is_integral_v<T>
-  {
+  friend portable_vector operator&(portable_vector a,
+                                   portable_vector b) noexcept requires std::is_integral_v<T> {
     return zip_with(a, b, [](T x, T y) { return static_cast<T>(x & y); });
   }
-  friend portable_vector operator>>(portable_vector a, int bits) noexcept
-    requires std::is_integral_v<T>
-  {
+  friend portable_vector operator>>(portable_vector a,
+                                    int bits) noexcept requires std::is_integral_v<T> {
     portable_vector out;
     for (std::size_t i = 0; i < size; ++i) out.lanes[i] = static_cast<T>(a.lanes[i] >> bits);
     return out;
@@ -113,9 +111,8 @@ template <class Architecture>
 inline constexpr std::size_t lanes = vector<float, Architecture>::size;
 
 /// What this translation unit is compiled for: the best that xsimd has, or portable.
-using best_architecture =
-    std::conditional_t<std::is_same_v<xsimd::default_arch, xsimd::unavailable>, portable,
-                       xsimd::default_arch>;
+using best_architecture = std::conditional_t<std::is_same_v<xsimd::default_arch, xsimd::unavailable>,
+                                             portable, xsimd::default_arch>;
 
 template <class Architecture>
 [[nodiscard]] vector<float, Architecture> load(const float* from) noexcept {

@@ -35,8 +35,7 @@ struct packing_record {
     if (found == metadata.end()) return std::nullopt;
     const nlohmann::json& record = *found;
     const auto record_version = record.is_object() ? record.find("version") : record.end();
-    if (!record.is_object() || record_version == record.end() ||
-        !record_version->is_number_integer()) {
+    if (!record.is_object() || record_version == record.end() || !record_version->is_number_integer()) {
       refuse("version", "none", "an integer");
     }
     if (*record_version != version) {
@@ -118,9 +117,8 @@ struct packing_record {
       const nlohmann::json own = describe_packing(*which);
       for (const char* const figure : {"block_elements", "block_bytes"}) {
         const auto recorded = entry.find(figure);
-        const bool agrees = own.contains(figure)
-                                ? recorded != entry.end() && *recorded == own[figure]
-                                : recorded == entry.end();
+        const bool agrees = own.contains(figure) ? recorded != entry.end() && *recorded == own[figure]
+                                                 : recorded == entry.end();
         if (!agrees) refuse("packing", entry.dump(), own.dump());
       }
       packing.push_back(*which);

@@ -199,12 +199,11 @@ inline std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std:
   for (std::size_t i = 0; i < by_offset.size(); ++i) {
     const tensor_info& tensor = *by_offset[i];
     if (i != 0 && tensor.file_offset_bytes < end) {
-      throw error(error_code::bad_layout,
-                  {.tensor = tensor.name,
-                   .field = "offset",
-                   .found = fmt::format("{}", tensor.file_offset_bytes),
-                   .expected = fmt::format("at least {}, behind tensor '{}'", end,
-                                           by_offset[i - 1]->name)});
+      throw error(error_code::bad_layout, {.tensor = tensor.name,
+                                           .field = "offset",
+                                           .found = fmt::format("{}", tensor.file_offset_bytes),
+                                           .expected = fmt::format("at least {}, behind tensor '{}'",
+                                                                   end, by_offset[i - 1]->name)});
     }
     end = tensor.file_offset_bytes + tensor.size_bytes;
   }
@@ -254,8 +253,8 @@ inline void note_header(const header& head, std::vector<finding>& notes) {
   }
 }
 
-inline void note_placement(const header& head, const directory& parsed,
-                           std::uint64_t index_bytes, std::vector<finding>& notes) {
+inline void note_placement(const header& head, const directory& parsed, std::uint64_t index_bytes,
+                           std::vector<finding>& notes) {
   std::vector<std::uint64_t> sizes;
   sizes.reserve(parsed.tensors.size());
   for (const tensor_info& tensor : parsed.tensors) sizes.push_back(tensor.size_bytes);
@@ -269,16 +268,16 @@ inline void note_placement(const header& head, const directory& parsed,
       notes.push_back({.field = fmt::format("index entry {}", i), .text = "the name is empty"});
     }
     if (tensor.file_offset_bytes % alignment_bytes != 0) {
-      notes.push_back({.tensor = tensor.name,
-                       .field = "offset",
-                       .text = fmt::format("{} is no multiple of {}", tensor.file_offset_bytes,
-                                           alignment_bytes)});
+      notes.push_back(
+          {.tensor = tensor.name,
+           .field = "offset",
+           .text = fmt::format("{} is no multiple of {}", tensor.file_offset_bytes, alignment_bytes)});
     }
     is_as_laid_out = is_as_laid_out && tensor.file_offset_bytes == expected->tensor_offsets[i];
   }
   if (!is_as_laid_out) {
-    notes.push_back({.field = "layout",
-                     .text = "sections or tensors do not follow each other in index order"});
+    notes.push_back(
+        {.field = "layout", .text = "sections or tensors do not follow each other in index order"});
   }
   if (!parsed.footer_crc32) {
     notes.push_back({.field = "footer", .text = "absent: nothing guards the file as a whole"});
@@ -287,7 +286,8 @@ inline void note_placement(const header& head, const directory& parsed,
 
 }  // namespace detail
 
-/// The directory of an .apr file of version 2, from its bytes alone. Throws an error that names section, tensor and field, without a file's name.
+/// The directory of an .apr file of version 2, from its bytes alone. Throws an error that names
+/// section, tensor and field, without a file's name.
 [[nodiscard]] inline directory parse(std::span<const std::byte> file) {
   const header head = header::parse(file);
   detail::check_sections(head, file.size());
@@ -296,8 +296,7 @@ inline void note_placement(const header& head, const directory& parsed,
   detail::note_header(head, parsed.notes);
 
   const auto raw = file.subspan(static_cast<std::size_t>(head.metadata_offset), head.metadata_bytes);
-  const std::string_view text =
-      trim_json({reinterpret_cast<const char*>(raw.data()), raw.size()});
+  const std::string_view text = trim_json({reinterpret_cast<const char*>(raw.data()), raw.size()});
   parsed.metadata = parse_json_object(text, "metadata");
   parsed.metadata_text = text;
 
@@ -312,14 +311,14 @@ inline void note_placement(const header& head, const directory& parsed,
   }
   const auto record = packing_record::find(parsed.metadata, head.tensor_count);
 
-  detail::index_cursor cursor(
-      index, head.data_offset, record ? detail::empty_name::refused : detail::empty_name::taken);
+  detail::index_cursor cursor(index, head.data_offset,
+                              record ? detail::empty_name::refused : detail::empty_name::taken);
   parsed.tensors.reserve(head.tensor_count);
   for (std::size_t i = 0; i < head.tensor_count; ++i) {
     auto [info, id] = cursor.next(i == 0 ? std::string_view{} : parsed.tensors.back().name);
     if (record) {
-      info.encoding = settle_recorded(info.name, record->tensor_encodings[i], id, info.shape,
-                                      info.size_bytes);
+      info.encoding =
+          settle_recorded(info.name, record->tensor_encodings[i], id, info.shape, info.size_bytes);
       info.crc32 = record->tensor_crc32[i];
     } else {
       info.encoding = settle_unrecorded(info.name, id, info.shape, info.size_bytes);
@@ -328,8 +327,7 @@ inline void note_placement(const header& head, const directory& parsed,
   }
   cursor.finish();
 
-  const std::uint64_t data_end =
-      detail::check_extents(parsed.tensors, head.data_offset, file.size());
+  const std::uint64_t data_end = detail::check_extents(parsed.tensors, head.data_offset, file.size());
   parsed.footer_crc32 = detail::find_footer(file, data_end);
   if (record && !parsed.footer_crc32) {
     throw error(error_code::missing_footer,

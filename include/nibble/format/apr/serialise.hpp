@@ -33,9 +33,8 @@ class serialiser {
   serialiser(std::vector<planned_tensor> tensors, nlohmann::json metadata)
       : tensors_(std::move(tensors)), metadata_(std::move(metadata)), order_(tensors_.size()) {
     std::iota(order_.begin(), order_.end(), std::size_t{0});
-    std::ranges::sort(order_, {}, [&](std::size_t i) -> const std::string& {
-      return tensors_[i].name;
-    });
+    std::ranges::sort(order_, {},
+                      [&](std::size_t i) -> const std::string& { return tensors_[i].name; });
     if (!metadata_.is_object()) {
       throw error(error_code::bad_metadata, {.field = "metadata",
                                              .found = fmt::format("a JSON {}", metadata_.type_name()),
@@ -47,9 +46,10 @@ class serialiser {
 
     const std::string text = metadata_text();
     if (text.size() > max_metadata_bytes) {
-      throw error(error_code::bad_metadata, {.field = "metadata",
-                                             .found = fmt::format("{} bytes", text.size()),
-                                             .expected = fmt::format("at most {}", max_metadata_bytes)});
+      throw error(error_code::bad_metadata,
+                  {.field = "metadata",
+                   .found = fmt::format("{} bytes", text.size()),
+                   .expected = fmt::format("at most {}", max_metadata_bytes)});
     }
     metadata_bytes_ = static_cast<std::uint32_t>(text.size());
     std::uint64_t index_bytes = 0;
@@ -93,7 +93,8 @@ class serialiser {
            .data_offset = layout_.data_offset}
         .store(bytes);
     std::memcpy(bytes.data() + layout_.metadata_offset, text.data(), text.size());
-    std::span<std::byte> entry = std::span(bytes).subspan(static_cast<std::size_t>(layout_.index_offset));
+    std::span<std::byte> entry =
+        std::span(bytes).subspan(static_cast<std::size_t>(layout_.index_offset));
     for (std::size_t place = 0; place < order_.size(); ++place) {
       const planned_tensor& tensor = tensors_[order_[place]];
       store_entry(tensor, layout_.tensor_offsets[place] - layout_.data_offset, entry);
@@ -130,8 +131,8 @@ class serialiser {
   }
 
   /// The standard "quantization" object: of the encoding that most quantized elements have. Without
-  /// "symmetric" where the file holds q4 or q8: the reference implementation then refuses the file, which
-  /// it would otherwise misread without a word.
+  /// "symmetric" where the file holds q4 or q8: the reference implementation then refuses the file,
+  /// which it would otherwise misread without a word.
   void describe_quantization() {
     std::map<encoding, std::uint64_t> elements;
     bool is_unreadable_elsewhere = false;
@@ -146,8 +147,7 @@ class serialiser {
       return;
     }
     const encoding_description& main = describe(
-        std::ranges::max_element(elements, {}, [](const auto& count) { return count.second; })
-            ->first);
+        std::ranges::max_element(elements, {}, [](const auto& count) { return count.second; })->first);
     nlohmann::json quantization{{"quant_type", main.name}, {"bits", main.code_bits}};
     quantization["block_size"] =
         main.has_blocks() ? nlohmann::json(main.block_elements) : nlohmann::json(nullptr);

@@ -35,8 +35,7 @@ namespace nibble::apr {
 /// The encoding of a tensor in a file without a packing record: the one candidate of its id that takes
 /// exactly `size_bytes`. An empty tensor is the first candidate. Nothing for ids that the table lacks.
 /// Throws size_mismatch, naming what each candidate would need.
-[[nodiscard]] inline std::optional<encoding> settle_unrecorded(std::string_view tensor,
-                                                               std::uint8_t id,
+[[nodiscard]] inline std::optional<encoding> settle_unrecorded(std::string_view tensor, std::uint8_t id,
                                                                const shape& dimensions,
                                                                std::uint64_t size_bytes) {
   bool id_is_known = false;
@@ -51,11 +50,11 @@ namespace nibble::apr {
       needed += fmt::format("{}{} for {}", needed.empty() ? "" : " or ",
                             bytes ? fmt::format("{}", *bytes) : "over 2^64", row.name);
     } else if (bytes == size_bytes) {
-      recorded_only += fmt::format(
-          "; they would fit {}, which is {}", row.name,
-          row.family == encoding_family::nibble
-              ? "read only where the file's metadata records it under 'nibble'"
-              : "stored in whole blocks only, so rows of these columns are not settled");
+      recorded_only +=
+          fmt::format("; they would fit {}, which is {}", row.name,
+                      row.family == encoding_family::nibble
+                          ? "read only where the file's metadata records it under 'nibble'"
+                          : "stored in whole blocks only, so rows of these columns are not settled");
     }
   }
   if (!id_is_known) return std::nullopt;
@@ -68,19 +67,18 @@ namespace nibble::apr {
                            recorded_only});
 }
 
-/// The encoding of a tensor whose file records it. Throws bad_record where the id is not the encoding's,
-/// size_mismatch where the bytes are not what it needs.
+/// The encoding of a tensor whose file records it. Throws bad_record where the id is not the
+/// encoding's, size_mismatch where the bytes are not what it needs.
 [[nodiscard]] inline encoding settle_recorded(std::string_view tensor, encoding recorded,
                                               std::uint8_t id, const shape& dimensions,
                                               std::uint64_t size_bytes) {
   const encoding_description& row = describe(recorded);
   if (!may_bear(row, id)) {
-    throw error(error_code::bad_record,
-                {.tensor = std::string(tensor),
-                 .field = "dtype id",
-                 .found = fmt::format("{}", id),
-                 .expected = fmt::format("{} for {}, which the file records", row.apr_dtype_id,
-                                         row.name)});
+    throw error(error_code::bad_record, {.tensor = std::string(tensor),
+                                         .field = "dtype id",
+                                         .found = fmt::format("{}", id),
+                                         .expected = fmt::format("{} for {}, which the file records",
+                                                                 row.apr_dtype_id, row.name)});
   }
   if (const auto bytes = stored_bytes(recorded, dimensions); bytes != size_bytes) {
     throw error(error_code::size_mismatch,

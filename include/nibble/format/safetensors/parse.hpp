@@ -49,9 +49,7 @@ class header_handler : public nlohmann::json_sax<nlohmann::json> {
 
   bool null() override { return unexpected("null"); }
   bool boolean(bool) override { return unexpected("a boolean"); }
-  bool number_integer(number_integer_t value) override {
-    return unexpected(fmt::format("{}", value));
-  }
+  bool number_integer(number_integer_t value) override { return unexpected(fmt::format("{}", value)); }
   bool number_unsigned(number_unsigned_t value) override {
     if (place_ == place::dimensions) {
       dimensions_.push_back(value);
@@ -168,10 +166,18 @@ class header_handler : public nlohmann::json_sax<nlohmann::json> {
                                         .expected = std::move(expected)});
   }
   [[noreturn]] bool unexpected(std::string found) const {
-    static constexpr std::string_view wanted[] = {
-        "an object",           "a name",      "an object",         "a key",
-        "a string",            "a field",     "a string",          "an array of dimensions",
-        "a whole number >= 0", "an array of two offsets", "a whole number >= 0", "nothing more"};
+    static constexpr std::string_view wanted[] = {"an object",
+                                                  "a name",
+                                                  "an object",
+                                                  "a key",
+                                                  "a string",
+                                                  "a field",
+                                                  "a string",
+                                                  "an array of dimensions",
+                                                  "a whole number >= 0",
+                                                  "an array of two offsets",
+                                                  "a whole number >= 0",
+                                                  "nothing more"};
     refuse("header", std::move(found), std::string(wanted[static_cast<std::size_t>(place_)]));
   }
 
@@ -208,8 +214,8 @@ class header_handler : public nlohmann::json_sax<nlohmann::json> {
   std::unordered_set<std::string> names_;
 };
 
-/// Settles the encoding from the dtype's name and holds the size against it. Dtypes that the table lacks
-/// stay without one.
+/// Settles the encoding from the dtype's name and holds the size against it. Dtypes that the table
+/// lacks stay without one.
 inline void settle(tensor_info& tensor) {
   for (const encoding_description& row : encodings) {
     if (!row.safetensors_dtype.empty() && row.safetensors_dtype == tensor.dtype) {
@@ -239,10 +245,11 @@ inline void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t
   std::uint64_t end = 0;
   for (const tensor_info* const tensor : by_offset) {
     if (tensor->file_offset_bytes != end) {
-      throw error(error_code::bad_layout, {.tensor = tensor->name,
-                                           .field = "data_offsets",
-                                           .found = fmt::format("{}", tensor->file_offset_bytes),
-                                           .expected = fmt::format("{}, without hole or overlap", end)});
+      throw error(error_code::bad_layout,
+                  {.tensor = tensor->name,
+                   .field = "data_offsets",
+                   .found = fmt::format("{}", tensor->file_offset_bytes),
+                   .expected = fmt::format("{}, without hole or overlap", end)});
     }
     end += tensor->size_bytes;
     if (end > data_bytes) {

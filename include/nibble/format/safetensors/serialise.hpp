@@ -59,8 +59,8 @@ class serialiser {
                           fmt::join(tensor.shape.dimensions(), ","), begin, end);
     }
     text += '}';
-    const std::uint64_t padded = (length_bytes + text.size() + alignment_bytes - 1) /
-                                 alignment_bytes * alignment_bytes;
+    const std::uint64_t padded =
+        (length_bytes + text.size() + alignment_bytes - 1) / alignment_bytes * alignment_bytes;
     text.resize(static_cast<std::size_t>(padded - length_bytes), ' ');
     if (text.size() > max_header_bytes) {
       throw error(error_code::bad_metadata, {.field = "header",
