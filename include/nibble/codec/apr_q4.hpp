@@ -9,6 +9,7 @@
 
 #include <nibble/codec/code_packing.hpp>
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/lane_sums.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
@@ -104,11 +105,11 @@ struct apr_q4 {
     }
   }
 
-  /// The code in -8..7 nearest to value / scale, plus 8, by truncation of a positive number.
+  /// The code in -8..7 nearest to value / scale, plus 8, by truncation. Every scale tried puts the
+  /// block's largest value at most 9 steps from zero, so the integer holds the quotient.
   [[nodiscard]] static std::int32_t nearest_code(float value, float scale) noexcept {
-    const float steps = value / scale + 8.5F;
-    const float clamped = steps < 0.0F ? 0.0F : (steps > 15.0F ? 15.0F : steps);
-    return static_cast<std::int32_t>(clamped);
+    const auto code = static_cast<std::int32_t>(value / scale + 8.5F);
+    return std::min(std::max(code, 0), 15);
   }
 
   static void nearest_codes(const std::array<float, block_elements>& values, float scale,
@@ -118,21 +119,17 @@ struct apr_q4 {
     }
   }
 
-  /// Summed over eight lanes in a fixed order. scale * code is exact in f32 and the square of an f32 is
-  /// exact in f64, so fusing changes no bit.
   [[nodiscard]] static double squared_error(const std::array<float, block_elements>& values,
                                             float scale) noexcept {
-    std::array<double, 8> lanes{};
-    for (std::size_t j = 0; j < block_elements; j += lanes.size()) {
-      for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
-        const float value = values[j + lane];
-        const auto code = static_cast<float>(nearest_code(value, scale) - 8);
-        const double difference = static_cast<double>(value - scale * code);
-        lanes[lane] += difference * difference;
-      }
+    // scale * code is exact in f32, so fusing changes no bit.
+    std::array<float, block_elements> differences;
+    for (std::size_t j = 0; j < block_elements; ++j) {
+      const auto code = static_cast<float>(nearest_code(values[j], scale) - 8);
+      differences[j] = values[j] - scale * code;
     }
-    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
-           ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+    lane_sums sums;
+    sums.add_squares(differences);
+    return sums.total();
   }
 
   [[nodiscard]] static float16 best_scale(const std::array<float, block_elements>& values,

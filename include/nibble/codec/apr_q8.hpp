@@ -9,6 +9,7 @@
 
 #include <nibble/codec/code_packing.hpp>
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/lane_sums.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
@@ -75,27 +76,24 @@ struct apr_q8 {
     return scales;
   }
 
-  /// Adds to errors[i] the squared error of `values` under scales[i]. One fixed order of summation;
-  /// scale * code is exact in f64 and so is the square of an f32, so fusing changes no bit.
+  /// Adds to errors[i] the squared error of `values` under scales[i].
   using squared_errors = std::array<double, candidate_count>;
   static void add_squared_errors(std::span<const float> values, const candidates& scales,
                                  squared_errors& errors) noexcept {
     for (std::size_t i = 0; i < candidate_count; ++i) {
-      std::array<double, 8> lanes{};
-      std::size_t j = 0;
-      const auto squared = [scale = scales[i]](float value) {
-        const double decoded = static_cast<double>(scale) * nearest_code(value, scale);
-        const double difference = static_cast<float>(static_cast<double>(value) - decoded);
-        return difference * difference;
-      };
-      for (; j + lanes.size() <= values.size(); j += lanes.size()) {
-        for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
-          lanes[lane] += squared(values[j + lane]);
+      lane_sums sums;
+      std::array<float, 64> differences;
+      for (auto rest = values; !rest.empty();) {
+        const std::size_t count = std::min(rest.size(), differences.size());
+        for (std::size_t j = 0; j < count; ++j) {
+          // Exact in f64, so fusing changes no bit.
+          const double decoded = static_cast<double>(scales[i]) * nearest_code(rest[j], scales[i]);
+          differences[j] = static_cast<float>(static_cast<double>(rest[j]) - decoded);
         }
+        sums.add_squares(std::span(differences).first(count));
+        rest = rest.subspan(count);
       }
-      for (std::size_t lane = 0; j < values.size(); ++j, ++lane) lanes[lane] += squared(values[j]);
-      errors[i] += ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
-                   ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+      errors[i] += sums.total();
     }
   }
 
@@ -118,11 +116,11 @@ struct apr_q8 {
   }
 
  private:
-  /// By truncation of a positive number, which every compiler turns into the same vector code.
+  /// By truncation. Every candidate scale puts the tensor's largest value at most 127 * 16/5 steps from
+  /// zero, so the integer holds the quotient.
   [[nodiscard]] static std::int32_t nearest_code(float value, float scale) noexcept {
-    const float steps = value / scale + 127.5F;
-    const float clamped = steps < 0.0F ? 0.0F : (steps > 254.0F ? 254.0F : steps);
-    return static_cast<std::int32_t>(clamped) - 127;
+    const auto code = static_cast<std::int32_t>(value / scale + 127.5F);
+    return std::min(std::max(code, 0), 254) - 127;
   }
 };
 static_assert(sizeof(apr_q8::header) == describe(apr_q8::encoding).header_bytes);

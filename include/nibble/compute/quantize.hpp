@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 
 #include <nibble/codec/codecs.hpp>
+#include <nibble/compute/convert.hpp>
 #include <nibble/compute/executor.hpp>
 #include <nibble/compute/row_source.hpp>
 #include <nibble/core/checked.hpp>
@@ -207,23 +208,40 @@ class tensor_packer {
   }
 
   template <PlainCodec Codec>
-  void pack_plain(const piece& part, std::span<std::byte> to) const {
-    if constexpr (Codec::can_pack) {
-      for (std::size_t i = 0; i < part.values.size(); ++i) {
-        const float value = part.values[i];
-        const auto stored = Codec::pack(value);
-        if (rule_ == packing_rule::best && is_finite(value) && !is_finite(Codec::unpack(stored))) {
-          refuse(part.first + i, fmt::format("{}", value),
-                 fmt::format("a value within {}", to_string(encoding_)));
+  void pack_plain(piece part, std::span<std::byte> to) const {
+    using stored = typename Codec::stored_type;
+    if constexpr (HalfFloat<stored>) {
+      std::array<stored, 1024> panel;
+      while (!part.values.empty()) {
+        const std::size_t count = std::min(part.values.size(), panel.size());
+        kernel::narrow<simd::best_architecture>(part.values.data(), count, panel.data());
+        if (rule_ == packing_rule::best) {
+          require_no_overflow<Codec>({part.first, part.values.first(count)}, panel);
         }
-        std::memcpy(to.data() + i * sizeof(stored), &stored, sizeof(stored));
+        std::memcpy(to.data(), panel.data(), count * sizeof(stored));
+        part = {part.first + count, part.values.subspan(count)};
+        to = to.subspan(count * sizeof(stored));
       }
+    } else if constexpr (Codec::can_pack) {
+      std::memcpy(to.data(), part.values.data(), part.values.size_bytes());
     } else {
       throw error(error_code::unsupported_encoding,
                   {.tensor = name_,
                    .field = "encoding",
                    .found = std::string(to_string(encoding_)),
                    .expected = "f32, f16, bf16 or a quantized encoding to pack f32 into"});
+    }
+  }
+
+  /// Refuses finite values that rounding made infinite.
+  template <PlainCodec Codec>
+  void require_no_overflow(const piece& part,
+                           std::span<const typename Codec::stored_type> packed) const {
+    for (std::size_t i = 0; i < part.values.size(); ++i) {
+      const float value = part.values[i];
+      if (!is_finite(value) || is_finite(Codec::unpack(packed[i]))) continue;
+      refuse(part.first + i, fmt::format("{}", value),
+             fmt::format("a value within {}", to_string(encoding_)));
     }
   }
 

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <span>
+
+#include <nibble/core/architecture.hpp>
+
+namespace nibble {
+inline namespace NIBBLE_ARCHITECTURE {
+
+/// A sum of squares in f64 with one order of additions, whatever the vector width: element j goes to
+/// lane j % 8, and the lanes are joined as a tree. The square of an f32 is exact in f64, so fusing it
+/// with the addition changes no bit.
+class lane_sums {
+ public:
+  /// Adds values[j]^2 for all j; only the last call may have a size that is no multiple of eight.
+  void add_squares(std::span<const float> values) noexcept {
+    std::size_t j = 0;
+    for (; j + lanes_.size() <= values.size(); j += lanes_.size()) {
+      for (std::size_t lane = 0; lane < lanes_.size(); ++lane) add(values[j + lane], lane);
+    }
+    for (std::size_t lane = 0; j < values.size(); ++j, ++lane) add(values[j], lane);
+  }
+
+  [[nodiscard]] double total() const noexcept {
+    return ((lanes_[0] + lanes_[4]) + (lanes_[2] + lanes_[6])) +
+           ((lanes_[1] + lanes_[5]) + (lanes_[3] + lanes_[7]));
+  }
+
+ private:
+  void add(float value, std::size_t lane) noexcept {
+    const double wide = value;
+    lanes_[lane] += wide * wide;
+  }
+
+  std::array<double, 8> lanes_{};
+};
+
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble
