@@ -96,7 +96,8 @@ class reader {
   [[nodiscard]] std::vector<finding> examine(executor* on = nullptr) const {
     std::vector<finding> findings = directory_.notes;
     if (directory_.footer_crc32) {
-      const std::uint32_t actual = crc32_sum(bytes_.first(bytes_.size() - apr::footer_bytes)).value();
+      const std::uint32_t actual =
+          checksum_in_parts(bytes_.first(bytes_.size() - apr::footer_bytes), on);
       if (actual != *directory_.footer_crc32) {
         findings.push_back({.severity = finding::kind::problem,
                             .field = "footer",
@@ -169,6 +170,18 @@ class reader {
       text += fmt::format("{}{:02x}", text.empty() ? "" : " ", std::to_integer<unsigned>(byte));
     }
     return text;
+  }
+
+  [[nodiscard]] static std::uint32_t checksum_in_parts(std::span<const std::byte> bytes, executor* on) {
+    constexpr std::size_t part_bytes = std::size_t{1} << 22U;
+    std::vector<crc32_sum> sums(bytes.size() / part_bytes + 1);
+    run_tasks(on, sums.size(), [&](std::size_t i) {
+      const auto rest = bytes.subspan(i * part_bytes);
+      sums[i] = crc32_sum(rest.first(std::min(rest.size(), part_bytes)));
+    });
+    crc32_sum whole;
+    for (const crc32_sum& sum : sums) whole += sum;
+    return whole.value();
   }
 
   [[nodiscard]] static std::string checksum_text(std::uint32_t recorded, std::uint32_t actual) {

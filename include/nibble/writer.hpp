@@ -282,6 +282,8 @@ class writer {
   std::set<std::string, std::less<>> names_;
 };
 
+inline namespace NIBBLE_ARCHITECTURE {
+
 /// Rows of a tensor that is open elsewhere, decoded to f32 as they are asked for. The view's bytes must
 /// outlive the source; throws unsupported_encoding at once where it cannot be decoded.
 [[nodiscard]] inline row_source rows_of(const tensor_view& view) {
@@ -291,4 +293,5 @@ class writer {
   };
 }
 
+}  // namespace NIBBLE_ARCHITECTURE
 }  // namespace nibble

@@ -14,13 +14,13 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// with the addition changes no bit.
 class lane_sums {
  public:
-  /// Adds values[j]^2 for all j; only the last call may have a size that is no multiple of eight.
+  /// Adds the squares of all values; only the last call may have a size that is no multiple of eight.
   void add_squares(std::span<const float> values) noexcept {
-    std::size_t j = 0;
-    for (; j + lanes_.size() <= values.size(); j += lanes_.size()) {
-      for (std::size_t lane = 0; lane < lanes_.size(); ++lane) add(values[j + lane], lane);
+    while (values.size() >= lanes_.size()) {
+      for (std::size_t lane = 0; lane < lanes_.size(); ++lane) add(values[lane], lane);
+      values = values.subspan(lanes_.size());
     }
-    for (std::size_t lane = 0; j < values.size(); ++j, ++lane) add(values[j], lane);
+    for (std::size_t lane = 0; lane < values.size(); ++lane) add(values[lane], lane);
   }
 
   [[nodiscard]] double total() const noexcept {
