@@ -1,0 +1,296 @@
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <nibble/nibble.hpp>
+
+#include "command.hpp"
+#include "progress_bar.hpp"
+#include "standard_streams.hpp"
+#include "table.hpp"
+#include "tensor_errors.hpp"
+#include "text_layout.hpp"
+#include "thread_executor.hpp"
+#include "value_range.hpp"
+
+namespace nibble_command {
+namespace {
+
+/// Two tensors of one name and shape.
+struct tensor_pair {
+  const nibble::tensor_view* reference;
+  const nibble::tensor_view* other;
+  bool is_compared;  ///< otherwise one side cannot be decoded, and the bytes differ
+  tensor_errors errors{};
+};
+
+/// What two files have in common, and what they have not.
+struct comparison {
+  std::vector<tensor_pair> pairs{};
+  std::vector<std::pair<const nibble::tensor_view*, const nibble::tensor_view*>> shape_mismatches{};
+  std::vector<std::string_view> only_in_reference{};
+  std::vector<std::string_view> only_in_other{};
+  tensor_errors matrices{};
+  tensor_errors all{};
+};
+
+bool can_be_decoded(const nibble::tensor_view& tensor) {
+  return tensor.has_encoding() && nibble::is_decodable(tensor.encoding());
+}
+
+comparison pair_tensors(const nibble::reader& reference, const nibble::reader& other) {
+  comparison result;
+  for (const nibble::tensor_view& tensor : reference) {
+    const nibble::tensor_view* const twin = other.find(tensor.name());
+    if (twin == nullptr) {
+      result.only_in_reference.push_back(tensor.name());
+    } else if (twin->shape() != tensor.shape()) {
+      result.shape_mismatches.emplace_back(&tensor, twin);
+    } else {
+      const bool has_equal_bytes = tensor.dtype_text() == twin->dtype_text() &&
+                                   std::ranges::equal(tensor.bytes(), twin->bytes());
+      const bool is_decodable = can_be_decoded(tensor) && can_be_decoded(*twin);
+      result.pairs.push_back({&tensor, twin, is_decodable || has_equal_bytes});
+    }
+  }
+  for (const nibble::tensor_view& tensor : other) {
+    if (!reference.contains(tensor.name())) result.only_in_other.push_back(tensor.name());
+  }
+  return result;
+}
+
+/// Decodes rows to f64, which holds every value of every encoding but i64 beyond 2^53.
+void decode_rows(const nibble::tensor_view& from, std::uint64_t first_row, std::uint64_t row_count,
+                 std::vector<float>& scratch, std::vector<double>& values) {
+  const auto count = static_cast<std::size_t>(row_count * from.cols());
+  const auto first = static_cast<std::size_t>(first_row * from.cols());
+  values.resize(count);
+  const auto read_as = [&]<class Stored>(Stored value) {
+    for (std::size_t i = 0; i < count; ++i) {
+      std::memcpy(&value, from.bytes().data() + (first + i) * sizeof(value), sizeof(value));
+      values[i] = static_cast<double>(value);
+    }
+  };
+  if (from.encoding() == nibble::encoding::f64) {
+    read_as(double{});
+  } else if (from.encoding() == nibble::encoding::i64) {
+    read_as(std::int64_t{});
+  } else if (from.encoding() == nibble::encoding::i32) {
+    read_as(std::int32_t{});
+  } else {
+    scratch.resize(count);
+    nibble::dequantize_rows(from, first_row, row_count, scratch);
+    std::ranges::copy(scratch, values.begin());
+  }
+}
+
+/// Rows of a pair that one task compares.
+struct part {
+  std::size_t pair;
+  std::uint64_t first_row;
+  std::uint64_t row_count;
+};
+
+tensor_errors compare_rows(const tensor_pair& pair, const part& rows) {
+  constexpr std::uint64_t batch_elements = 1U << 15U;
+  const std::uint64_t batch_rows = std::max<std::uint64_t>(1, batch_elements / pair.reference->cols());
+  std::vector<float> scratch;
+  std::vector<double> reference;
+  std::vector<double> other;
+  tensor_errors errors;
+  for (std::uint64_t row = 0; row < rows.row_count; row += batch_rows) {
+    const std::uint64_t count = std::min(batch_rows, rows.row_count - row);
+    decode_rows(*pair.reference, rows.first_row + row, count, scratch, reference);
+    decode_rows(*pair.other, rows.first_row + row, count, scratch, other);
+    for (std::size_t i = 0; i < reference.size(); ++i) errors.add(reference[i], other[i]);
+  }
+  return errors;
+}
+
+/// Measures every pair, a million elements a task; sums are joined in one order, whatever the threads.
+void measure(comparison& files, unsigned threads) {
+  constexpr std::uint64_t part_elements = 1U << 20U;
+  std::vector<part> parts;
+  for (std::size_t i = 0; i < files.pairs.size(); ++i) {
+    const tensor_pair& pair = files.pairs[i];
+    if (!can_be_decoded(*pair.reference) || !can_be_decoded(*pair.other)) continue;
+    if (pair.reference->elements() == 0) continue;
+    const std::uint64_t rows = pair.reference->rows();
+    const std::uint64_t part_rows = std::max<std::uint64_t>(1, part_elements / pair.reference->cols());
+    for (std::uint64_t row = 0; row < rows; row += part_rows) {
+      parts.push_back({i, row, std::min(part_rows, rows - row)});
+    }
+  }
+
+  std::vector<tensor_errors> errors(parts.size());
+  {
+    thread_executor on(threads);
+    progress_bar bar;
+    watched_executor watched(on, bar, "comparing");
+    nibble::run_tasks(&watched, parts.size(), [&](std::size_t i) {
+      errors[i] = compare_rows(files.pairs[parts[i].pair], parts[i]);
+    });
+  }
+  for (std::size_t i = 0; i < parts.size(); ++i) files.pairs[parts[i].pair].errors += errors[i];
+
+  for (const tensor_pair& pair : files.pairs) {
+    // Indices run to thousands where weights are fractions of one: they would drown all else.
+    const auto is_integer = [](const nibble::tensor_view& tensor) {
+      return tensor.has_encoding() && holds_integers(tensor.encoding());
+    };
+    if (is_integer(*pair.reference) && is_integer(*pair.other)) continue;
+    files.all += pair.errors;
+    if (pair.reference->shape().rank() >= 2) files.matrices += pair.errors;
+  }
+}
+
+/// Names of the tensors whose relative RMSE is above the bound.
+std::vector<std::string_view> names_above(const comparison& files, std::optional<double> bound) {
+  std::vector<std::string_view> names;
+  if (!bound) return names;
+  for (const tensor_pair& pair : files.pairs) {
+    if (pair.errors.relative_rmse() > *bound) names.push_back(pair.reference->name());
+  }
+  return names;
+}
+
+std::vector<std::string_view> names_not_compared(const comparison& files) {
+  std::vector<std::string_view> names;
+  for (const tensor_pair& pair : files.pairs) {
+    if (!pair.is_compared) names.push_back(pair.reference->name());
+  }
+  return names;
+}
+
+std::vector<std::string> error_cells(const tensor_errors& errors) {
+  const auto cosine = errors.cosine();
+  return {fmt::format("{:.3e}", errors.max_abs_error()), fmt::format("{:.3e}", errors.rmse()),
+          fmt::format("{:.3e}", errors.relative_rmse()), fmt::format("{:.2f}", errors.sqnr_db()),
+          cosine ? fmt::format("{:.8f}", *cosine) : "-"};
+}
+
+std::string to_text(const comparison& files, const diff_options& options) {
+  using side = table::side;
+  table errors({{"name", side::left},
+                {"shape", side::right},
+                {"from", side::left},
+                {"to", side::left},
+                {"max abs error", side::right},
+                {"rmse", side::right},
+                {"relative rmse", side::right},
+                {"sqnr dB", side::right},
+                {"cosine", side::right}});
+  const auto add = [&](std::vector<std::string> cells, std::vector<std::string> more) {
+    std::ranges::move(more, std::back_inserter(cells));
+    errors.add_row(std::move(cells));
+  };
+  for (const tensor_pair& pair : files.pairs) {
+    add({nibble::escape_text(pair.reference->name()), pair.reference->shape().to_string(),
+         nibble::escape_text(pair.reference->dtype_text()),
+         nibble::escape_text(pair.other->dtype_text())},
+        pair.is_compared ? error_cells(pair.errors)
+                         : std::vector<std::string>{"?", "?", "?", "?", "?"});
+  }
+  errors.add_rule();
+  add({"all matrices", "", "", ""}, error_cells(files.matrices));
+  add({"all tensors", "", "", ""}, error_cells(files.all));
+  std::string text = errors.to_string();
+
+  const auto list = [&](std::string_view what, std::string_view name) {
+    text += fmt::format("{}: '{}'\n", what, nibble::escape_text(name));
+  };
+  const std::string reference = nibble::escape_text(options.reference);
+  const std::string other = nibble::escape_text(options.other);
+  for (const auto name : files.only_in_reference) list(fmt::format("only in {}", reference), name);
+  for (const auto name : files.only_in_other) list(fmt::format("only in {}", other), name);
+  for (const auto& [a, b] : files.shape_mismatches) {
+    list(fmt::format("shapes differ, {} and {}", a->shape().to_string(), b->shape().to_string()),
+         a->name());
+  }
+  for (const auto name : names_not_compared(files)) list("bytes differ and cannot be decoded", name);
+  for (const auto name : names_above(files, options.max_relative_rmse)) {
+    list(fmt::format("relative rmse above {}", *options.max_relative_rmse), name);
+  }
+  return text;
+}
+
+nlohmann::json to_json(const tensor_errors& errors) {
+  const auto finite_or_null = [](std::optional<double> value) {
+    return value && std::isfinite(*value) ? nlohmann::json(*value) : nlohmann::json(nullptr);
+  };
+  return {{"elements", errors.elements()},
+          {"infinite_errors", errors.infinite_errors()},
+          {"max_abs_error", finite_or_null(errors.max_abs_error())},
+          {"rmse", finite_or_null(errors.rmse())},
+          {"relative_rmse", finite_or_null(errors.relative_rmse())},
+          {"sqnr_db", finite_or_null(errors.sqnr_db())},
+          {"cosine", finite_or_null(errors.cosine())}};
+}
+
+nlohmann::json to_json(const nibble::shape& dimensions) {
+  const auto list = dimensions.dimensions();
+  return std::vector<std::uint64_t>(list.begin(), list.end());
+}
+
+nlohmann::json to_json(const comparison& files, const diff_options& options, bool is_fine) {
+  using nlohmann::json;
+  json tensors = json::array();
+  for (const tensor_pair& pair : files.pairs) {
+    json entry = pair.is_compared ? to_json(pair.errors) : json::object();
+    entry["name"] = pair.reference->name();
+    entry["shape"] = to_json(pair.reference->shape());
+    entry["elements"] = pair.reference->elements();
+    entry["encoding_a"] = pair.reference->dtype_text();
+    entry["encoding_b"] = pair.other->dtype_text();
+    tensors.push_back(std::move(entry));
+  }
+  json mismatches = json::array();
+  for (const auto& [a, b] : files.shape_mismatches) {
+    mismatches.push_back(
+        {{"name", a->name()}, {"shape_a", to_json(a->shape())}, {"shape_b", to_json(b->shape())}});
+  }
+  const auto bound = options.max_relative_rmse;
+  return {{"a", options.reference},
+          {"b", options.other},
+          {"ok", is_fine},
+          {"max_error", bound ? json(*bound) : json(nullptr)},
+          {"tensors", std::move(tensors)},
+          {"all_matrices", to_json(files.matrices)},
+          {"all_tensors", to_json(files.all)},
+          {"above_max_error", names_above(files, bound)},
+          {"only_in_a", files.only_in_reference},
+          {"only_in_b", files.only_in_other},
+          {"shape_mismatches", std::move(mismatches)},
+          {"not_compared", names_not_compared(files)}};
+}
+
+}  // namespace
+
+exit_code diff(const diff_options& options) {
+  const nibble::reader reference(options.reference);
+  const nibble::reader other(options.other);
+  comparison files = pair_tensors(reference, other);
+  measure(files, options.threads);
+  const bool is_fine = files.only_in_reference.empty() && files.only_in_other.empty() &&
+                       files.shape_mismatches.empty() && names_not_compared(files).empty() &&
+                       names_above(files, options.max_relative_rmse).empty();
+  if (options.json) {
+    print_json(to_json(files, options, is_fine));
+  } else {
+    print_out(to_text(files, options));
+  }
+  return is_fine ? exit_code::fine : exit_code::answer_is_no;
+}
+
+}  // namespace nibble_command

@@ -1,0 +1,151 @@
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <nibble/nibble.hpp>
+
+#include "command.hpp"
+#include "standard_streams.hpp"
+#include "table.hpp"
+#include "text_layout.hpp"
+
+namespace nibble_command {
+namespace {
+
+/// What the owner of the file should know before handing it on.
+std::vector<std::string> warnings_about(const nibble::reader& file) {
+  using nibble::encoding_family;
+  std::string nibble_only;
+  std::uint64_t unknown = 0;
+  for (const nibble::encoding_description& row : nibble::encodings) {
+    const auto holds_it = [&](const nibble::tensor_view& tensor) {
+      return tensor.has_encoding() && tensor.encoding() == row.encoding;
+    };
+    if (row.family == encoding_family::nibble && std::ranges::any_of(file.tensors(), holds_it)) {
+      nibble_only += fmt::format("{}{}", nibble_only.empty() ? "" : " and ", row.name);
+    }
+  }
+  for (const nibble::tensor_view& tensor : file) unknown += tensor.has_encoding() ? 0U : 1U;
+
+  std::vector<std::string> warnings;
+  if (!nibble_only.empty()) {
+    warnings.push_back(
+        fmt::format("this file holds {}: programs that do not know nibble cannot read it; "
+                    "apr_q4 and apr_q8 are there for those",
+                    nibble_only));
+  }
+  if (unknown != 0) {
+    warnings.push_back(
+        fmt::format("{} of a dtype that is not known here: listed, but not to be decoded",
+                    counted(unknown, "tensor")));
+  }
+  return warnings;
+}
+
+/// A metadata value on one line: as JSON where that is short, otherwise what it is and how large.
+std::string summarise(const nlohmann::json& value) {
+  constexpr std::size_t most_columns = 64;
+  if (value.is_structured() && value.size() > 8) {
+    return fmt::format("{} of {}", value.is_array() ? "array" : "object", grouped(value.size()));
+  }
+  std::string text = nibble::escape_text(value.dump());
+  if (display_columns(text) <= most_columns) return text;
+  if (value.is_structured()) {
+    return fmt::format("{} of {}", value.is_array() ? "array" : "object", grouped(value.size()));
+  }
+  return fmt::format(
+      "{}... ({})", fit_columns(text, most_columns - 16),
+      counted(value.is_string() ? value.get_ref<const std::string&>().size() : text.size(), "byte"));
+}
+
+std::string ratio_text(std::optional<double> ratio) {
+  return ratio ? fmt::format("{:.3f}", *ratio) : "-";
+}
+
+std::string describe(const nibble::reader& file) {
+  std::string text = fmt::format("{}: {}, {}, {}\n", nibble::escape_text(file.name()),
+                                 nibble::to_string(file.container()),
+                                 counted(file.file_bytes(), "byte"), counted(file.size(), "tensor"));
+  for (const auto& [key, value] : file.metadata().items()) {
+    if (value.is_null()) continue;
+    text += fmt::format("  {}: {}\n", nibble::escape_text(key), summarise(value));
+  }
+
+  using side = table::side;
+  table tensors({{"name", side::left},
+                 {"shape", side::right},
+                 {"encoding", side::left},
+                 {"elements", side::right},
+                 {"bytes", side::right},
+                 {"ratio", side::right},
+                 {"offset", side::right}});
+  std::uint64_t elements = 0;
+  std::uint64_t bytes = 0;
+  for (const nibble::tensor_view& tensor : file) {
+    elements += tensor.elements();
+    bytes += tensor.bytes().size();
+    tensors.add_row({nibble::escape_text(tensor.name()), tensor.shape().to_string(),
+                     nibble::escape_text(tensor.dtype_text()), grouped(tensor.elements()),
+                     grouped(tensor.bytes().size()), ratio_text(tensor.packing_ratio()),
+                     grouped(tensor.file_offset_bytes())});
+  }
+  tensors.add_rule();
+  const std::string ratio =
+      bytes == 0 || elements == 0
+          ? "-"
+          : fmt::format("{:.3f}", 4.0 * static_cast<double>(elements) / static_cast<double>(bytes));
+  tensors.add_row({"total", "", "", grouped(elements), grouped(bytes), ratio, ""});
+  text += '\n' + tensors.to_string();
+  for (const std::string& warning : warnings_about(file)) text += fmt::format("\n{}\n", warning);
+  return text;
+}
+
+nlohmann::json to_json(const nibble::reader& file) {
+  using nlohmann::json;
+  const auto or_null = [](const auto& value) { return value ? json(*value) : json(nullptr); };
+  json tensors = json::array();
+  for (const nibble::tensor_view& tensor : file) {
+    const auto dimensions = tensor.shape().dimensions();
+    json entry{{"name", tensor.name()},
+               {"encoding", nullptr},
+               {"dtype_id", or_null(tensor.dtype_id())},
+               {"shape", std::vector<std::uint64_t>(dimensions.begin(), dimensions.end())},
+               {"elements", tensor.elements()},
+               {"bytes", tensor.bytes().size()},
+               {"packing_ratio", or_null(tensor.packing_ratio())},
+               {"offset", tensor.file_offset_bytes()}};
+    if (tensor.has_encoding()) {
+      entry["encoding"] = nibble::to_string(tensor.encoding());
+    } else {
+      entry["dtype"] = tensor.dtype_text();
+    }
+    tensors.push_back(std::move(entry));
+  }
+  return {{"file", file.name()},
+          {"format", nibble::to_string(file.container())},
+          {"file_bytes", file.file_bytes()},
+          {"metadata", file.metadata()},
+          {"tensors", std::move(tensors)},
+          {"warnings", warnings_about(file)}};
+}
+
+}  // namespace
+
+exit_code inspect(const inspect_options& options) {
+  const nibble::reader file(options.input);
+  if (options.json) {
+    print_json(to_json(file));
+  } else {
+    print_out(describe(file));
+  }
+  return exit_code::fine;
+}
+
+}  // namespace nibble_command

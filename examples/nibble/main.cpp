@@ -1,0 +1,199 @@
+/// nibble: packs, lists, checks, unpacks and compares tensor files.
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <csignal>
+#include <exception>
+#include <functional>
+#include <iterator>
+#include <new>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <nibble/core/encoding.hpp>
+#include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
+
+#include "command.hpp"
+#include "interruption.hpp"
+#include "standard_streams.hpp"
+
+namespace nibble_command {
+namespace {
+
+/// An option that may be given several times, with one value each.
+void add_globs(CLI::App& to, const std::string& name, std::vector<std::string>& globs,
+               const std::string& description) {
+  to.add_option(name, globs, description)->type_name("GLOB")->allow_extra_args(false);
+}
+
+/// An option whose value is the name of an encoding, one of `names`.
+void add_encoding(CLI::App& to, const std::string& name, nibble::encoding& which,
+                  const std::vector<std::string>& names, const std::string& description) {
+  to.add_option_function<std::string>(
+        name,
+        [&which](const std::string& text) { which = nibble::encoding_from_name(text).value_or(which); },
+        fmt::format("{}: {}", description, fmt::join(names, " ")))
+      ->type_name("ENCODING")
+      ->default_str(std::string(nibble::to_string(which)))
+      ->check(CLI::IsMember(names).description(""));
+}
+
+void add_threads(CLI::App& to, unsigned& threads) {
+  constexpr unsigned most = 1024;
+  threads = std::clamp(std::thread::hardware_concurrency(), 1U, most);
+  to.add_option("--threads", threads, "Threads to work on; one per processor unless given")
+      ->type_name("N")
+      ->check(CLI::Range(1U, most).description(""));
+}
+
+CLI::App& add_pack(CLI::App& app, pack_options& options) {
+  CLI::App& to = *app.add_subcommand("pack", "Pack a .safetensors or .apr file into an .apr file");
+  to.add_option("INPUT", options.input, "File to read")->type_name("")->required();
+  to.add_option("-o,--output", options.output, "File to write; may be INPUT")
+      ->type_name("OUT.apr")
+      ->required();
+  add_encoding(to, "--encoding", options.encoding,
+               {"q8", "q4", "apr_q8", "apr_q4", "f16", "bf16", "f32"},
+               "Encoding of tensors of two or more dimensions");
+  add_globs(to, "--only", options.only, "Pack these tensors, keep other matrices; may be repeated");
+  add_globs(to, "--keep", options.keep, "Keep these tensors bit for bit; may be repeated");
+  add_globs(to, "--transpose", options.transpose,
+            "Store these [inputs, outputs] matrices as [outputs, inputs]; may be repeated");
+  to.add_option("--metadata", options.metadata_file, "JSON object to merge into the metadata")
+      ->type_name("FILE.json");
+  to.add_flag("--requantize", options.requantize, "Pack again what is quantized already");
+  to.add_option_function<std::string>(
+        "--packing-rule",
+        [&options](const std::string& text) {
+          options.rule =
+              text == "reference" ? nibble::packing_rule::reference : nibble::packing_rule::best;
+        },
+        "best: least error; reference: the bytes of the reference .apr implementation")
+      ->type_name("RULE")
+      ->default_str("best")
+      ->check(CLI::IsMember(std::vector<std::string>{"best", "reference"}).description(""));
+  add_threads(to, options.threads);
+  return to;
+}
+
+CLI::App& add_inspect(CLI::App& app, inspect_options& options) {
+  CLI::App& to = *app.add_subcommand("inspect", "List what a file holds");
+  to.add_option("FILE", options.input, "File to read")->type_name("")->required();
+  to.add_flag("--json", options.json, "Print JSON");
+  return to;
+}
+
+CLI::App& add_verify(CLI::App& app, verify_options& options) {
+  CLI::App& to = *app.add_subcommand("verify", "Read all of a file and say what is wrong with it");
+  to.add_option("FILE", options.input, "File to read")->type_name("")->required();
+  to.add_flag("--json", options.json, "Print JSON");
+  add_threads(to, options.threads);
+  return to;
+}
+
+CLI::App& add_unpack(CLI::App& app, unpack_options& options) {
+  CLI::App& to = *app.add_subcommand("unpack", "Decode a file into a .safetensors file");
+  to.add_option("FILE", options.input, "File to read")->type_name("")->required();
+  to.add_option("-o,--output", options.output, "File to write; may be FILE")
+      ->type_name("OUT.safetensors")
+      ->required();
+  add_encoding(to, "--dtype", options.dtype, {"f32", "f16", "bf16"}, "Dtype to decode to");
+  add_threads(to, options.threads);
+  return to;
+}
+
+CLI::App& add_diff(CLI::App& app, diff_options& options) {
+  CLI::App& to = *app.add_subcommand("diff", "Measure how far the values of B are from those of A");
+  to.add_option("A", options.reference, "File to measure against")->type_name("")->required();
+  to.add_option("B", options.other, "File to measure")->type_name("")->required();
+  to.add_flag("--json", options.json, "Print JSON");
+  to.add_option("--max-error", options.max_relative_rmse,
+                "Exit with 1 if the relative RMSE of any tensor is above this")
+      ->type_name("RELATIVE_RMSE")
+      ->check([](const std::string& text) {
+        double bound = 0.0;
+        const bool is_bound =
+            CLI::detail::lexical_cast(text, bound) && std::isfinite(bound) && bound >= 0;
+        return is_bound ? std::string() : fmt::format("'{}' is no number from 0 on", text);
+      });
+  add_threads(to, options.threads);
+  return to;
+}
+
+/// Parses the arguments and runs the subcommand that they name.
+exit_code run(int argc, char** argv) {
+  CLI::App app("Quantized tensor files: pack, list, check, unpack, compare.", "nibble");
+  app.set_version_flag("--version", "nibble " NIBBLE_VERSION);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(32);
+  app.footer(
+      "Exit codes: 0 fine; 1 the answer is no; 2 wrong usage; 3 a file is not what it claims to be;\n"
+      "4 input or output failed.");
+
+  pack_options to_pack;
+  inspect_options to_inspect;
+  verify_options to_verify;
+  unpack_options to_unpack;
+  diff_options to_diff;
+  const CLI::App& packing = add_pack(app, to_pack);
+  const CLI::App& inspecting = add_inspect(app, to_inspect);
+  const CLI::App& verifying = add_verify(app, to_verify);
+  const CLI::App& unpacking = add_unpack(app, to_unpack);
+  add_diff(app, to_diff);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& asked) {  // --help, --version
+    std::ostringstream text;
+    app.exit(asked, text, text);
+    print_out(text.str());
+    return exit_code::fine;
+  } catch (const CLI::ParseError& problem) {
+    if (app.get_subcommands().empty() && argc > 1 && *argv[1] != '-') {
+      throw usage_error(fmt::format("'{}' is no subcommand: pack, inspect, verify, unpack or diff",
+                                    nibble::escape_text(argv[1])));
+    }
+    throw usage_error(nibble::escape_text(problem.what()));
+  }
+  if (packing) return pack(to_pack);
+  if (inspecting) return inspect(to_inspect);
+  if (verifying) return verify(to_verify);
+  if (unpacking) return unpack(to_unpack);
+  return diff(to_diff);
+}
+
+}  // namespace
+}  // namespace nibble_command
+
+int main(int argc, char** argv) {
+  using nibble_command::exit_code;
+  exit_code code = exit_code::input_output_failed;
+  try {
+    nibble_command::prepare_standard_streams();
+    code = nibble_command::run(argc, argv);
+  } catch (const nibble_command::usage_error& problem) {
+    nibble_command::print_error(problem.what());
+    code = exit_code::wrong_usage;
+  } catch (const nibble::error& problem) {
+    code = nibble_command::exit_code_of(problem.code());
+    if (code == exit_code::interrupted) {
+      nibble_command::print_error(
+          fmt::format("interrupted, {} was not written", nibble::escape_text(problem.detail().file)));
+      if (nibble_command::interruption::received() == SIGTERM) code = exit_code::terminated;
+    } else {
+      nibble_command::print_error(problem.what());
+    }
+  } catch (const std::bad_alloc&) {
+    nibble_command::print_error("out of memory");
+  } catch (const std::exception& problem) {
+    nibble_command::print_error(nibble::escape_text(problem.what()));
+  }
+  return static_cast<int>(code);
+}

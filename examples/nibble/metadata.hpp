@@ -1,0 +1,63 @@
+#pragma once
+
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+#include <nibble/core/error.hpp>
+#include <nibble/file/file_descriptor.hpp>
+#include <nibble/format/json_text.hpp>
+#include <nibble/reader.hpp>
+
+namespace nibble_command {
+
+/// The metadata of `from` that still holds once its tensors are stored otherwise: without the library's
+/// own record, and without the key in which a safetensors file names the framework it was saved from.
+[[nodiscard]] inline nlohmann::json portable_metadata(const nibble::reader& from) {
+  nlohmann::json metadata = from.metadata();
+  metadata.erase("nibble");
+  metadata.erase("quantization");
+  if (from.container() == nibble::container::safetensors) metadata.erase("format");
+  return metadata;
+}
+
+/// All bytes of a file, which may be a pipe. Throws file_not_found, read_failed.
+[[nodiscard]] inline std::string read_text(const std::string& path) {
+  using nibble::error_code;
+  struct closer {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  const std::unique_ptr<std::FILE, closer> file(std::fopen(path.c_str(), "rb"));
+  if (!file) {
+    const int reason = errno;
+    nibble::throw_system_error(reason == ENOENT ? error_code::file_not_found : error_code::read_failed,
+                               path, "open", reason);
+  }
+  std::string text;
+  std::array<char, 65536> buffer;
+  while (const std::size_t count = std::fread(buffer.data(), 1, buffer.size(), file.get())) {
+    text.append(buffer.data(), count);
+  }
+  if (std::ferror(file.get()) != 0) {
+    nibble::throw_system_error(error_code::read_failed, path, "read", errno);
+  }
+  return text;
+}
+
+/// The JSON object in a file. Throws as read_text does, and bad_metadata.
+[[nodiscard]] inline nlohmann::json read_json_object(const std::string& path) {
+  const std::string text = read_text(path);
+  try {
+    return nibble::parse_json_object(nibble::trim_json(text), "JSON");
+  } catch (const nibble::error& problem) {
+    throw problem.in_file(path);
+  }
+}
+
+}  // namespace nibble_command

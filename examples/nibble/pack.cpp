@@ -1,0 +1,228 @@
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <nibble/nibble.hpp>
+
+#include "command.hpp"
+#include "glob.hpp"
+#include "interruption.hpp"
+#include "metadata.hpp"
+#include "standard_streams.hpp"
+#include "text_layout.hpp"
+#include "transposed_rows.hpp"
+#include "value_range.hpp"
+#include "write_file.hpp"
+
+namespace nibble_command {
+namespace {
+
+/// How a tensor goes into the new file.
+struct treatment {
+  nibble::encoding encoding;
+  bool is_kept;  ///< its bytes are copied
+  bool is_transposed;
+};
+
+/// "'a'", "'a' and 2 more".
+std::string name_first(const std::vector<std::string_view>& names) {
+  std::string text = fmt::format("'{}'", nibble::escape_text(names.front()));
+  if (names.size() > 1) text += fmt::format(" and {} more", names.size() - 1);
+  return text;
+}
+
+[[noreturn]] void refuse(const std::string& file, const nibble::tensor_view& tensor,
+                         std::string_view why) {
+  throw usage_error(fmt::format("{}: tensor '{}': {}", nibble::escape_text(file),
+                                nibble::escape_text(tensor.name()), why));
+}
+
+bool is_packable(const nibble::tensor_view& tensor) {
+  return tensor.shape().rank() >= 2 && !holds_integers(tensor.encoding());
+}
+
+/// Throws usage_error for a glob that means nothing in this file: a mistyped one would otherwise change
+/// what is packed without a word.
+void require_globs_that_match(const nibble::reader& from, const pack_options& options) {
+  const auto require = [&](std::string_view option, const std::vector<std::string>& globs,
+                           std::string_view what, auto&& counts) {
+    for (const std::string& glob : globs) {
+      if (std::ranges::any_of(from.tensors(), [&](const nibble::tensor_view& tensor) {
+            return counts(tensor) && glob_matches(glob, tensor.name());
+          })) {
+        continue;
+      }
+      throw usage_error(fmt::format("{} '{}' matches no {} of {}", option, nibble::escape_text(glob),
+                                    what, nibble::escape_text(from.name())));
+    }
+  };
+  const auto all = [](const nibble::tensor_view&) { return true; };
+  require("--only", options.only, "tensor", all);
+  require("--only", options.only, "tensor that can be packed (floats of two or more dimensions)",
+          is_packable);
+  require("--keep", options.keep, "tensor", all);
+  require("--transpose", options.transpose, "tensor", all);
+}
+
+/// Throws unsupported_encoding, naming the tensors whose dtype is not known.
+void require_known_dtypes(const nibble::reader& from) {
+  std::vector<std::string_view> unknown;
+  std::string dtype;
+  for (const nibble::tensor_view& tensor : from) {
+    if (tensor.has_encoding()) continue;
+    if (unknown.empty()) dtype = tensor.dtype_text();
+    unknown.push_back(tensor.name());
+  }
+  if (unknown.empty()) return;
+  std::string found = dtype;
+  if (unknown.size() > 1) {
+    found += fmt::format(", and {} more tensors of unknown dtype ('{}')", unknown.size() - 1,
+                         fmt::join(unknown.begin() + 1, unknown.end(), "', '"));
+  }
+  throw nibble::error(nibble::error_code::unsupported_encoding,
+                      {.file = from.name(),
+                       .tensor = std::string(unknown.front()),
+                       .field = "dtype",
+                       .found = std::move(found),
+                       .expected = "dtypes whose bytes can be carried"});
+}
+
+treatment choose_treatment(const nibble::reader& from, const nibble::tensor_view& tensor,
+                           const pack_options& options) {
+  using nibble::encoding;
+  const encoding stored = tensor.encoding();
+  const bool is_transposed = any_glob_matches(options.transpose, tensor.name());
+  if (any_glob_matches(options.keep, tensor.name())) {
+    if (is_transposed) refuse(from.name(), tensor, "--keep and --transpose exclude each other");
+    return {stored, true, false};
+  }
+  if (is_transposed) {
+    if (tensor.shape().rank() != 2) {
+      refuse(from.name(), tensor,
+             fmt::format("--transpose takes matrices, this is {}",
+                         tensor.shape().rank() == 0 ? "a scalar" : tensor.shape().to_string()));
+    }
+    if (holds_integers(stored)) refuse(from.name(), tensor, "--transpose takes no whole numbers");
+  }
+  if (holds_integers(stored)) return {stored, true, false};
+  if (!is_packable(tensor)) {
+    if (nibble::describe(stored).is_quantized()) return {stored, true, false};
+    return {encoding::f32, stored == encoding::f32, false};
+  }
+  if (options.only.empty() || any_glob_matches(options.only, tensor.name())) {
+    const bool is_there_already =
+        stored == options.encoding && !nibble::describe(stored).is_quantized() && !is_transposed;
+    return {options.encoding, is_there_already, is_transposed};
+  }
+  if (!is_transposed) return {stored, true, false};
+  if (stored == encoding::f64) {
+    refuse(from.name(), tensor, "f64 cannot be transposed unpacked, and --only leaves it out");
+  }
+  return {stored, false, true};
+}
+
+/// Throws usage_error, naming the tensors, where something that is quantized would be packed again
+/// without being asked for.
+void require_unquantized_sources(const nibble::reader& from, const std::vector<treatment>& treatments,
+                                 const pack_options& options) {
+  if (options.requantize) return;
+  std::vector<std::string_view> quantized;
+  nibble::encoding stored{};
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    const nibble::tensor_view& tensor = from.tensors()[i];
+    if (treatments[i].is_kept || !nibble::describe(tensor.encoding()).is_quantized()) continue;
+    if (quantized.empty()) stored = tensor.encoding();
+    quantized.push_back(tensor.name());
+  }
+  if (quantized.empty()) return;
+  throw usage_error(
+      fmt::format("{}: tensor {}: quantized already (as {}): --requantize packs it again, --keep "
+                  "leaves it as it is",
+                  nibble::escape_text(from.name()), name_first(quantized), nibble::to_string(stored)));
+}
+
+void plan_tensor(nibble::writer& plan, const nibble::tensor_view& tensor, const treatment& how,
+                 nibble::packing_rule rule) {
+  std::string name(tensor.name());
+  if (how.is_kept) {
+    plan.add_stored(tensor.encoding(), std::move(name), tensor.shape(), tensor.bytes());
+    return;
+  }
+  require_f32_range(tensor);
+  nibble::row_source rows = nibble::rows_of(tensor);
+  nibble::shape dimensions = tensor.shape();
+  if (how.is_transposed) {
+    rows = transposed_rows_of(tensor);
+    dimensions = {tensor.shape()[1], tensor.shape()[0]};
+  }
+  plan.add(how.encoding, std::move(name), dimensions, interruptible(std::move(rows)), rule);
+}
+
+/// "36 q8, 11 f32", in the order of the table of encodings.
+std::string count_encodings(const std::vector<treatment>& treatments) {
+  std::array<std::size_t, nibble::encodings.size()> counts{};
+  for (const treatment& each : treatments) ++counts[static_cast<std::size_t>(each.encoding)];
+  std::string text;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i] == 0) continue;
+    text +=
+        fmt::format("{}{} {}", text.empty() ? "" : ", ", grouped(counts[i]), nibble::encodings[i].name);
+  }
+  return text;
+}
+
+}  // namespace
+
+exit_code pack(const pack_options& options) {
+  using nibble::encoding_family;
+  const auto start = std::chrono::steady_clock::now();
+  if (options.rule == nibble::packing_rule::reference &&
+      nibble::describe(options.encoding).family == encoding_family::nibble) {
+    throw usage_error(fmt::format("--packing-rule reference: the reference implementation has no {}",
+                                  nibble::to_string(options.encoding)));
+  }
+  const nibble::reader from(options.input);
+  nlohmann::json metadata = portable_metadata(from);
+  if (options.metadata_file) metadata.update(read_json_object(*options.metadata_file));
+
+  require_known_dtypes(from);
+  require_globs_that_match(from, options);
+  std::vector<treatment> treatments;
+  for (const nibble::tensor_view& tensor : from) {
+    treatments.push_back(choose_treatment(from, tensor, options));
+  }
+  require_unquantized_sources(from, treatments, options);
+
+  nibble::writer plan;
+  plan.metadata() = std::move(metadata);
+  try {
+    for (std::size_t i = 0; i < from.size(); ++i) {
+      plan_tensor(plan, from.tensors()[i], treatments[i], options.rule);
+    }
+  } catch (const nibble::error& problem) {
+    throw problem.in_file(options.input);
+  }
+  write_file(plan, options.output, options.input, nibble::container::apr, options.threads);
+
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  const auto in_bytes = static_cast<double>(from.file_bytes());
+  const std::uint64_t out_bytes = std::filesystem::file_size(options.output);
+  print_out(fmt::format("{}: {}{}{}\n{} -> {} bytes, ratio {:.3f}, {:.2f} s, {:.1f} MB/s\n",
+                        nibble::escape_text(options.output), counted(from.size(), "tensor"),
+                        treatments.empty() ? "" : ": ", count_encodings(treatments),
+                        grouped(from.file_bytes()), grouped(out_bytes),
+                        in_bytes / static_cast<double>(out_bytes), elapsed.count(),
+                        in_bytes / 1e6 / elapsed.count()));
+  return exit_code::fine;
+}
+
+}  // namespace nibble_command

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <nibble/core/error.hpp>
+#include <nibble/file/file_descriptor.hpp>
+
+namespace nibble_command {
+
+/// Occupies the standard descriptors that the caller left closed, so that no file opened later becomes
+/// standard output by accident; writing to one of these fails. Makes a closed pipe an error, too, where
+/// it would be a signal.
+inline void prepare_standard_streams() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(descriptor, F_GETFD) == -1 && errno == EBADF) {
+      static_cast<void>(::open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY));
+    }
+  }
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+/// Writes to standard output. Throws write_failed, also where only the flush fails.
+inline void print_out(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    nibble::throw_system_error(nibble::error_code::write_failed, "standard output", "write", errno);
+  }
+}
+
+/// Writes a document and a line's end to standard output; bytes that are not UTF-8 (a path may have
+/// them) become U+FFFD. Throws write_failed.
+inline void print_json(const nlohmann::json& document) {
+  print_out(document.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+/// Writes the command's one line about what went wrong, to standard error.
+inline void print_error(std::string_view message) { fmt::print(stderr, "nibble: {}\n", message); }
+
+}  // namespace nibble_command
