@@ -51,8 +51,23 @@ struct q4 {
   }
 
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
+  ///
+  /// Of the grid from lowest to highest value and of those whose ends lie half a step inside, at either
+  /// end or at both, the one with the least squared error: a finer step for the same greatest error.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    const min_max_grid grid(values, largest_code);
+    const value_range range(values);
+    min_max_grid grid(range, largest_code, 0.0F, 0.0F);
+    if (grid.status == pack_status::packed && grid.scale.bits != 0) {
+      double least = grid.squared_error(values);
+      for (const auto [below, above] : {std::array{0.5F, 0.5F}, {0.5F, 0.0F}, {0.0F, 0.5F}}) {
+        const min_max_grid finer(range, largest_code, below, above);
+        const double error = finer.squared_error(values);
+        if (error < least) {
+          least = error;
+          grid = finer;
+        }
+      }
+    }
     to.scale = grid.scale;
     to.min = grid.min;
     std::array<std::uint8_t, block_elements> codes{};

@@ -66,8 +66,8 @@ void decode_block(const std::byte* from, float* to) noexcept {
         store_values(low, j);
         store_values(high, j + half);
       } else {
-        store_values(zip_lo(low, high), 2 * j);
-        store_values(zip_hi(low, high), 2 * j + width);
+        store_values(simd::interleave_low(low, high, Architecture{}, Architecture{}), 2 * j);
+        store_values(simd::interleave_high(low, high, Architecture{}, Architecture{}), 2 * j + width);
       }
     }
   }

@@ -88,12 +88,12 @@ inline namespace NIBBLE_ARCHITECTURE {
 }
 
 /// The largest float16 that is not above `value` (finite); -infinity below -65504. A zero is +0.
-[[nodiscard]] constexpr float16 float16_at_most(float value) noexcept {
-  if (value == 0.0F) return {0};
-  if (value >= 65504.0F) return {0x7BFFU};
-  if (value < -65504.0F) return {0xFC00U};
-  const float16 nearest = to_float16(value);
-  if (to_float32(nearest) > value) return next_down(nearest);
+[[nodiscard]] constexpr float16 float16_at_most(double value) noexcept {
+  if (value == 0.0) return {0};
+  if (value >= 65504.0) return {0x7BFFU};
+  if (value < -65504.0) return {0xFC00U};
+  const float16 nearest = to_float16(static_cast<float>(value));
+  if (static_cast<double>(to_float32(nearest)) > value) return next_down(nearest);
   return nearest.bits == 0x8000U ? float16{0x8001U} : nearest;
 }
 

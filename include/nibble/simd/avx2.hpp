@@ -32,6 +32,20 @@ template <class Architecture>
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
 }
 
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> interleave_low(vector<std::int32_t, Architecture> a,
+                                                                vector<std::int32_t, Architecture> b,
+                                                                Architecture, xsimd::avx2) noexcept {
+  return _mm256_permute2x128_si256(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b), 0x20);
+}
+
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> interleave_high(vector<std::int32_t, Architecture> a,
+                                                                 vector<std::int32_t, Architecture> b,
+                                                                 Architecture, xsimd::avx2) noexcept {
+  return _mm256_permute2x128_si256(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b), 0x31);
+}
+
 #if defined(__F16C__)
 
 template <class Architecture>

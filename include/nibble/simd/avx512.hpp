@@ -45,6 +45,23 @@ void store_float16(vector<float, Architecture> values, std::byte* to, Architectu
                       _mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> interleave_low(vector<std::int32_t, Architecture> a,
+                                                                vector<std::int32_t, Architecture> b,
+                                                                Architecture, xsimd::avx512f) noexcept {
+  return _mm512_permutex2var_epi32(
+      a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
+}
+
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> interleave_high(vector<std::int32_t, Architecture> a,
+                                                                 vector<std::int32_t, Architecture> b,
+                                                                 Architecture,
+                                                                 xsimd::avx512f) noexcept {
+  return _mm512_permutex2var_epi32(
+      a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
+}
+
 }  // namespace NIBBLE_ARCHITECTURE
 }  // namespace nibble::simd
 

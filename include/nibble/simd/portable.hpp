@@ -17,6 +17,19 @@ inline namespace NIBBLE_ARCHITECTURE {
 ///
 /// Each reads or writes exactly lanes<Architecture> elements at any alignment.
 
+/// a[first], b[first], a[first + 1], ... as many as there are lanes.
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> interleave_from(vector<std::int32_t, Architecture> a,
+                                                                 vector<std::int32_t, Architecture> b,
+                                                                 std::size_t first) noexcept {
+  std::array<std::array<std::int32_t, lanes<Architecture>>, 2> separate;
+  a.store_unaligned(separate[0].data());
+  b.store_unaligned(separate[1].data());
+  std::array<std::int32_t, lanes<Architecture>> joined;
+  for (std::size_t i = 0; i < joined.size(); ++i) joined[i] = separate[i % 2][first + i / 2];
+  return vector<std::int32_t, Architecture>::load_unaligned(joined.data());
+}
+
 /// Bytes 0..255 widened to 32-bit integers.
 template <class Architecture>
 [[nodiscard]] vector<std::int32_t, Architecture> load_unsigned_bytes(const std::byte* from,
@@ -34,6 +47,25 @@ template <class Architecture>
   std::array<std::int32_t, lanes<Architecture>> wide;
   for (std::size_t i = 0; i < wide.size(); ++i) wide[i] = std::to_integer<std::int8_t>(from[i]);
   return vector<std::int32_t, Architecture>::load_unaligned(wide.data());
+}
+
+/// a[0], b[0], a[1], b[1], ... from the lower halves of two vectors. (xsimd's zip_lo keeps to 128-bit
+/// lanes in some releases and crosses them in others.)
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> interleave_low(vector<std::int32_t, Architecture> a,
+                                                                vector<std::int32_t, Architecture> b,
+                                                                Architecture,
+                                                                any_architecture) noexcept {
+  return interleave_from<Architecture>(a, b, 0);
+}
+
+/// The same from the upper halves.
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> interleave_high(vector<std::int32_t, Architecture> a,
+                                                                 vector<std::int32_t, Architecture> b,
+                                                                 Architecture,
+                                                                 any_architecture) noexcept {
+  return interleave_from<Architecture>(a, b, lanes<Architecture> / 2);
 }
 
 /// float16 widened to f32, as to_float32 does it.

@@ -3,5 +3,6 @@
 #include <nibble/simd/avx2.hpp>
 #include <nibble/simd/avx512.hpp>
 #include <nibble/simd/portable.hpp>
+#include <nibble/simd/sse2.hpp>
 #include <nibble/simd/sse4_1.hpp>
 #include <nibble/simd/vector.hpp>

@@ -61,12 +61,6 @@ struct portable_vector {
   friend portable_vector fma(portable_vector a, portable_vector b, portable_vector c) noexcept {
     return a * b + c;
   }
-  friend portable_vector zip_lo(portable_vector a, portable_vector b) noexcept {
-    return interleave(a, b, 0);
-  }
-  friend portable_vector zip_hi(portable_vector a, portable_vector b) noexcept {
-    return interleave(a, b, size / 2);
-  }
   friend portable_vector<float> to_float(portable_vector a) noexcept {
     portable_vector<float> out;
     for (std::size_t i = 0; i < size; ++i) out.lanes[i] = static_cast<float>(a.lanes[i]);
@@ -81,15 +75,6 @@ struct portable_vector {
                                   Operation operation) noexcept {
     portable_vector out;
     for (std::size_t i = 0; i < size; ++i) out.lanes[i] = operation(a.lanes[i], b.lanes[i]);
-    return out;
-  }
-  static portable_vector interleave(const portable_vector& a, const portable_vector& b,
-                                    std::size_t first) noexcept {
-    portable_vector out;
-    for (std::size_t i = 0; i < size / 2; ++i) {
-      out.lanes[2 * i] = a.lanes[first + i];
-      out.lanes[2 * i + 1] = b.lanes[first + i];
-    }
     return out;
   }
 };
