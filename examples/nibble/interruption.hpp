@@ -3,6 +3,8 @@
 #include <array>
 #include <csignal>
 #include <cstddef>
+#include <cstdint>
+#include <span>
 #include <utility>
 
 #include <nibble/compute/row_source.hpp>

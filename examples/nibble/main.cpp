@@ -1,12 +1,9 @@
 /// nibble: packs, lists, checks, unpacks and compares tensor files.
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <csignal>
 #include <exception>
-#include <functional>
-#include <iterator>
 #include <new>
 #include <sstream>
 #include <string>

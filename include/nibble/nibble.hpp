@@ -39,11 +39,15 @@
 ///   writer.hpp               nibble::writer: add(), add_stored(), metadata(), write()
 ///   reader.hpp               nibble::reader: [name], find(), iteration, metadata(), verify()
 ///   core/tensor_view.hpp     nibble::tensor_view: name, encoding, shape, offset, packing ratio, bytes
-///   compute/dequantize.hpp   nibble::dequantize(view, floats), dequantize_rows(view, first, count,
-///   floats) compute/matmul.hpp       nibble::matmul(view, x, y) compute/quantize.hpp
-///   nibble::quantize(encoding, shape, floats, bytes) compute/executor.hpp     nibble::executor: run
-///   all of it on threads of yours core/error.hpp           nibble::error: the one exception;
-///   nibble::error_code: its codes
+///   compute/dequantize.hpp   nibble::dequantize(view, floats),
+///                            nibble::dequantize_rows(view, first_row, row_count, floats)
+///   compute/matmul.hpp       nibble::matmul(view, x, y)
+///   compute/quantize.hpp     nibble::quantize(encoding, shape, floats, bytes)
+///   compute/executor.hpp     nibble::executor: run all of it on threads of yours
+///   core/error.hpp           nibble::error: the one exception; nibble::error_code: its codes
+///
+/// Under -ffast-math, include what you read with (reader.hpp, compute/...) and not this file: packing
+/// refuses to be compiled so.
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/compute/executor.hpp>

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <nibble/compute/executor.hpp>
@@ -29,7 +30,7 @@ namespace nibble {
 
 /// A container that is open for reading: its directory, proved whole, and views of its tensors.
 ///
-/// Views, names and metadata live as long as the reader does, and stay valid when it is moved. All
+/// Views and their names live as long as the reader does, and stay valid when it is moved. All
 /// member functions that are const may be called from several threads at once.
 class reader {
  public:
@@ -88,6 +89,8 @@ class reader {
          .expected = nearest.empty() ? "nothing, for the file holds no tensors"
                                      : fmt::format("perhaps '{}'", fmt::join(nearest, "' or '"))});
   }
+
+  const tensor_view& operator[](std::nullptr_t) const = delete;
 
   /// Reads everything and lists what is unusual (notes) and what is wrong (problems): the file's and
   /// every tensor's checksum where they are recorded, scales that are not finite, NaN and infinity

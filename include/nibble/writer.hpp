@@ -46,7 +46,9 @@ struct write_progress {
 struct write_options {
   nibble::container container = nibble::container::apr;
   executor* on = nullptr;  ///< null: the calling thread
-  /// Called after every chunk (256 KiB of f32, or a row), by one thread at a time; false cancels.
+  /// Called after every part (256 KiB of f32 or a row, 1 MiB of stored bytes), by one thread at a time;
+  /// false cancels. Encodings with one scale for the tensor read it up to twice before they write it;
+  /// written_bytes stands still meanwhile.
   std::function<bool(const write_progress&)> progress{};
 };
 
@@ -81,9 +83,15 @@ class writer {
   /// above.
   void add(encoding which, std::string name, const shape& dimensions, row_source rows,
            packing_rule rule = packing_rule::best) {
+    if (!rows) {
+      refuse(error_code::invalid_argument, name, "rows", "an empty row source", "a function");
+    }
     planned& entry = plan(which, std::move(name), dimensions, rule);
     entry.rows = std::move(rows);
   }
+  /// Values are borrowed, so a vector that dies before write() is refused when compiling.
+  void add(encoding, std::string, const shape&, std::vector<float>&&,
+           packing_rule = packing_rule::best) = delete;
   /// As above, the encoding chosen when compiling: add<nibble::q4>(...).
   template <Codec Codec>
   void add(std::string name, const shape& dimensions, std::span<const float> values,
@@ -96,6 +104,9 @@ class writer {
     add(Codec::encoding, std::move(name), dimensions, std::move(rows), rule);
   }
 
+  template <Codec Codec>
+  void add(std::string, const shape&, std::vector<float>&&, packing_rule = packing_rule::best) = delete;
+
   /// Plans a tensor whose bytes were packed elsewhere and are kept bit for bit; they must live until
   /// the last write(). Throws bad_name, duplicate_name, size_mismatch (bytes.size() is not what
   /// encoding and shape need).
@@ -105,7 +116,7 @@ class writer {
     if (needed != bytes.size()) {
       refuse(
           error_code::size_mismatch, name, "bytes", fmt::format("{}", bytes.size()),
-          fmt::format("{} for {} of {}", needed.value_or(0), to_string(which), dimensions.to_string()));
+          fmt::format("{} for {} of {}", bytes_text(needed), to_string(which), dimensions.to_string()));
     }
     planned& entry = enter(which, std::move(name), dimensions);
     entry.bytes = bytes;
@@ -177,11 +188,7 @@ class writer {
   }
 
   planned& plan(encoding which, std::string name, const shape& dimensions, packing_rule rule) {
-    bool can_pack = true;
-    visit_codec(which, name, [&]<Codec Codec>(Codec) {
-      if constexpr (PlainCodec<Codec>) can_pack = Codec::can_pack;
-    });
-    if (!can_pack) {
+    if (!is_packable(which)) {
       refuse(error_code::unsupported_encoding, name, "encoding", std::string(to_string(which)),
              "f32, f16, bf16 or a quantized encoding to pack f32 into, or add_stored()");
     }
@@ -189,6 +196,32 @@ class writer {
     entry.rule = rule;
     return entry;
   }
+
+  /// Counts what is written and asks the callback, one thread at a time, until it has said no.
+  class progress_report {
+   public:
+    progress_report(const std::function<bool(const write_progress&)>& callback,
+                    std::uint64_t total_bytes)
+        : callback_(callback), total_bytes_(total_bytes) {}
+
+    /// Throws cancelled.
+    void add(std::uint64_t bytes, std::string_view tensor) {
+      if (!callback_) return;
+      const std::lock_guard lock(guard_);
+      written_bytes_ += bytes;
+      if (!is_cancelled_) is_cancelled_ = !callback_({written_bytes_, total_bytes_, tensor});
+      if (is_cancelled_) {
+        throw error(error_code::cancelled, {.field = "progress callback", .found = "a no"});
+      }
+    }
+
+   private:
+    const std::function<bool(const write_progress&)>& callback_;
+    std::uint64_t total_bytes_;
+    std::uint64_t written_bytes_ = 0;
+    bool is_cancelled_ = false;
+    std::mutex guard_;
+  };
 
   /// Part of a tensor that one task packs and writes.
   struct part {
@@ -210,17 +243,24 @@ class writer {
       if (entry.bytes) {
         chunks = static_cast<std::size_t>(divide_round_up(entry.bytes->size(), stored_part_bytes));
       } else {
-        packers[place] = packer_of(entry);
-        packers[place]->prepare(options.on);
+        const planned_tensor& tensor = entry.tensor;
+        if (entry.rows) {
+          packers[place].emplace(tensor.name, tensor.encoding, tensor.shape, entry.rows, entry.rule);
+        } else {
+          packers[place].emplace(tensor.name, tensor.encoding, tensor.shape, entry.values, entry.rule);
+        }
         chunks = packers[place]->chunk_count();
       }
       for (std::size_t chunk = 0; chunk < chunks; ++chunk) parts.push_back({place, chunk});
     }
 
     atomic_file file(path, serialiser.file_bytes());
+    progress_report report(options.progress, total_bytes);
+    for (std::size_t place = 0; place < order.size(); ++place) {
+      const std::string& tensor = plan_[order[place]].tensor.name;
+      if (packers[place]) packers[place]->prepare(options.on, [&] { report.add(0, tensor); });
+    }
     std::vector<crc32_sum> sums(parts.size());
-    std::mutex guard;
-    std::uint64_t written_bytes = 0;
     run_tasks(options.on, parts.size(), [&](std::size_t i) {
       const auto [place, chunk] = parts[i];
       const planned& entry = plan_[order[place]];
@@ -241,12 +281,7 @@ class writer {
       }
       file.write_at(offset, bytes);
       sums[i] = crc32_sum(bytes);
-      if (!options.progress) return;
-      const std::lock_guard lock(guard);
-      written_bytes += bytes.size();
-      if (!options.progress({written_bytes, total_bytes, entry.tensor.name})) {
-        throw error(error_code::cancelled, {.field = "progress callback", .found = "a no"});
-      }
+      report.add(bytes.size(), entry.tensor.name);
     });
 
     std::vector<crc32_sum> tensor_sums(order.size());
@@ -269,12 +304,6 @@ class writer {
       file.write_at(serialiser.data_end(), footer);
     }
     file.commit();
-  }
-
-  [[nodiscard]] static tensor_packer packer_of(const planned& entry) {
-    const planned_tensor& tensor = entry.tensor;
-    if (entry.rows) return {tensor.name, tensor.encoding, tensor.shape, entry.rows, entry.rule};
-    return {tensor.name, tensor.encoding, tensor.shape, entry.values, entry.rule};
   }
 
   nlohmann::json metadata_ = nlohmann::json::object();

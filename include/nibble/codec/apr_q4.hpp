@@ -79,7 +79,8 @@ struct apr_q4 {
     if (rule == packing_rule::reference) {
       codes_t codes;
       for (std::size_t j = 0; j < values.size(); ++j) {
-        const float steps = std::round(values[j] / reference_scale);
+        // A scale that underflowed to 0 leaves zeros where they are and saturates the rest.
+        const float steps = values[j] == 0.0F ? 0.0F : std::round(values[j] / reference_scale);
         codes[j] = static_cast<std::uint8_t>(std::clamp(steps, -8.0F, 7.0F) + 8.0F);
       }
       store(codes, values.size(), to);

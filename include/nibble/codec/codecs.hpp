@@ -43,6 +43,30 @@ void visit_codec(encoding which, std::string_view tensor, Visitor&& visitor) {
   }
 }
 
+namespace detail {
+template <nibble::encoding Encoding>
+[[nodiscard]] constexpr bool is_packable() noexcept {
+  if constexpr (has_codec<Encoding>) {
+    using codec = typename codec_of<Encoding>::type;
+    if constexpr (PlainCodec<codec>) return codec::can_pack;
+    return true;
+  } else {
+    return false;
+  }
+}
+}  // namespace detail
+
+/// Whether f32 values can be packed into `which`.
+[[nodiscard]] constexpr bool is_packable(encoding which) noexcept {
+  switch (which) {
+#define NIBBLE_IS_PACKABLE(name, ...) \
+  case encoding::name: return detail::is_packable<encoding::name>();
+    NIBBLE_ENCODINGS(NIBBLE_IS_PACKABLE)
+#undef NIBBLE_IS_PACKABLE
+  }
+  return false;
+}
+
 /// Whether `which` has a codec, so that its tensors can be decoded.
 [[nodiscard]] constexpr bool is_decodable(encoding which) noexcept {
   switch (which) {

@@ -5,8 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <ranges>
 #include <span>
 #include <string>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -245,18 +247,19 @@ void dequantize(const tensor_view& from, std::span<To> to, executor* on = nullpt
   dequantize_rows<To, Architecture>(from, 0, from.rows(), to, on);
 }
 
-/// As above, for containers such as std::vector<float>, which a template cannot see as a span.
-template <class Container>
-requires Float<typename Container::value_type>
+/// As above, for containers such as std::vector<float> and arrays, which a template cannot see as a
+/// span.
+template <std::ranges::contiguous_range Container>
+requires Float<std::ranges::range_value_t<Container>>
 void dequantize(const tensor_view& from, Container& to, executor* on = nullptr) {
-  dequantize(from, std::span<typename Container::value_type>(to), on);
+  dequantize(from, std::span<std::ranges::range_value_t<Container>>(to), on);
 }
 /// As above.
-template <class Container>
-requires Float<typename Container::value_type>
+template <std::ranges::contiguous_range Container>
+requires Float<std::ranges::range_value_t<Container>>
 void dequantize_rows(const tensor_view& from, std::uint64_t first_row, std::uint64_t row_count,
                      Container& to, executor* on = nullptr) {
-  dequantize_rows(from, first_row, row_count, std::span<typename Container::value_type>(to), on);
+  dequantize_rows(from, first_row, row_count, std::span<std::ranges::range_value_t<Container>>(to), on);
 }
 
 }  // namespace NIBBLE_ARCHITECTURE

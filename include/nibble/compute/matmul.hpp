@@ -134,8 +134,9 @@ void multiply_panel(const tensor_view& weights, std::uint64_t first_row, std::si
 /// that runs.
 ///
 /// exact: |y - y'| <= (K + 2) * 2^-24 * sum |x_k w_k| against the real product y' of x and the
-/// dequantized weights (Higham, Accuracy and Stability of Numerical Algorithms, 3.1), to first order.
-/// The same bits for every executor; they may differ between instruction sets.
+/// dequantized weights (Higham, Accuracy and Stability of Numerical Algorithms, 3.1), to first order
+/// and barring underflow, for finite numbers. The same bits for every executor; they may differ between
+/// instruction sets.
 ///
 /// Throws unsupported_encoding, invalid_argument (sizes).
 template <class Architecture = simd::best_architecture>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cfloat>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -22,9 +23,11 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/shape.hpp>
 
-#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__)
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
 #error "packing must give the same bytes everywhere: compile it without -ffast-math"
 #endif
+static_assert(FLT_EVAL_METHOD == 0, "packing needs f32 arithmetic without excess precision");
 
 namespace nibble {
 
@@ -57,10 +60,12 @@ class tensor_packer {
   [[nodiscard]] std::size_t chunk_count() const noexcept { return chunk_count_; }
 
   /// Reads the whole tensor once or twice where the encoding has one scale for all of it; to be called
-  /// before the first pack(). Throws not_representable, and whatever the row source throws.
-  void prepare(executor* on) {
+  /// before the first pack(). Calls after_chunk() for every chunk read, from any thread. Throws
+  /// not_representable, and whatever the row source and after_chunk throw.
+  template <class AfterChunk>
+  void prepare(executor* on, AfterChunk&& after_chunk) {
     visit_codec(encoding_, name_, [&]<Codec Codec>(Codec) {
-      if constexpr (TensorScaleCodec<Codec>) choose_scale<Codec>(on);
+      if constexpr (TensorScaleCodec<Codec>) choose_scale<Codec>(on, after_chunk);
     });
   }
 
@@ -245,8 +250,8 @@ class tensor_packer {
     }
   }
 
-  template <TensorScaleCodec Codec>
-  void choose_scale(executor* on) {
+  template <TensorScaleCodec Codec, class AfterChunk>
+  void choose_scale(executor* on, AfterChunk& after_chunk) {
     if (chunk_count_ == 0) return;
     std::vector<float> largest_of(chunk_count_);
     run_tasks(on, chunk_count_, [&](std::size_t chunk) {
@@ -255,6 +260,7 @@ class tensor_packer {
       const piece part = fetch(first, end, buffer);
       require_finite(part);
       largest_of[chunk] = Codec::largest_magnitude(part.values);
+      after_chunk();
     });
     const float largest = *std::ranges::max_element(largest_of);
     scale_ = Codec::reference_scale(largest);
@@ -266,6 +272,7 @@ class tensor_packer {
       std::vector<float> buffer;
       const auto [first, end] = elements_of(chunk);
       Codec::add_squared_errors(fetch(first, end, buffer).values, scales, errors_of[chunk]);
+      after_chunk();
     });
     typename Codec::squared_errors total{};
     for (const auto& errors : errors_of) {
@@ -301,10 +308,10 @@ inline void quantize(encoding which, const shape& dimensions, std::span<const fl
          .field = "sizes",
          .found = fmt::format("{} values and {} bytes", values.size(), to.size()),
          .expected = fmt::format("{} values and {} bytes for {} of {}", dimensions.elements(),
-                                 needed.value_or(0), to_string(which), dimensions.to_string())});
+                                 bytes_text(needed), to_string(which), dimensions.to_string())});
   }
   tensor_packer packer(std::string(name), which, dimensions, values, options.rule);
-  packer.prepare(options.on);
+  packer.prepare(options.on, [] {});
   run_tasks(options.on, packer.chunk_count(), [&](std::size_t chunk) {
     packer.pack(chunk, to.subspan(static_cast<std::size_t>(packer.chunk_offset_bytes(chunk)),
                                   packer.chunk_size_bytes(chunk)));

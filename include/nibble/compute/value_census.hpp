@@ -48,7 +48,7 @@ template <Codec Codec>
 
 }  // namespace kernel
 
-/// Decodes and counts the whole tensor, in constant memory beyond one row. Throws unsupported_encoding.
+/// Decodes and counts the whole tensor, in 64 KiB at a time. Throws unsupported_encoding.
 template <class Architecture = simd::best_architecture>
 [[nodiscard]] value_census take_census(const tensor_view& of) {
   value_census census{.elements = of.elements()};

@@ -3,24 +3,35 @@
 #include <bit>
 #include <climits>
 
-/// The inline namespace of every function whose machine code depends on the instruction set it is
-/// compiled for: two translation units of one program that are compiled for different ones each
-/// keep their own, where the linker would otherwise hand one unit's code to both.
+/// The inline namespace of the codecs and kernels: two translation units of one program that are
+/// compiled for different instruction sets each keep their own, where the linker would otherwise hand
+/// one unit's code to both. The vocabulary (errors, views, readers, writers) is shared by all units and
+/// must be compiled for the least of them.
 #define NIBBLE_JOIN_TOKENS(a, b, c, d, e, f) a##b##c##d##e##f
 #define NIBBLE_JOIN(a, b, c, d, e, f) NIBBLE_JOIN_TOKENS(a, b, c, d, e, f)
 
 #if defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define NIBBLE_VECTOR_WIDTH avx512bw
+#elif defined(__AVX512F__) && defined(__AVX512CD__) && defined(__AVX512DQ__)
+#define NIBBLE_VECTOR_WIDTH avx512dq
+#elif defined(__AVX512F__) && defined(__AVX512CD__)
+#define NIBBLE_VECTOR_WIDTH avx512cd
 #elif defined(__AVX512F__)
 #define NIBBLE_VECTOR_WIDTH avx512f
 #elif defined(__AVX2__)
 #define NIBBLE_VECTOR_WIDTH avx2
 #elif defined(__AVX__)
 #define NIBBLE_VECTOR_WIDTH avx
+#elif defined(__FMA4__)
+#define NIBBLE_VECTOR_WIDTH fma4
+#elif defined(__SSE4_2__)
+#define NIBBLE_VECTOR_WIDTH sse4_2
 #elif defined(__SSE4_1__)
 #define NIBBLE_VECTOR_WIDTH sse4_1
 #elif defined(__SSSE3__)
 #define NIBBLE_VECTOR_WIDTH ssse3
+#elif defined(__SSE3__)
+#define NIBBLE_VECTOR_WIDTH sse3
 #elif defined(__SSE2__)
 #define NIBBLE_VECTOR_WIDTH sse2
 #elif defined(__ARM_NEON)

@@ -4,7 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
+
+#include <fmt/format.h>
 
 #include <nibble/core/checked.hpp>
 #include <nibble/core/shape.hpp>
@@ -155,6 +158,11 @@ inline constexpr auto encodings = [] {
 [[nodiscard]] inline std::optional<std::uint64_t> stored_bytes(encoding which,
                                                                const shape& dimensions) noexcept {
   return stored_bytes(describe(which), dimensions.rows(), dimensions.cols());
+}
+
+/// A figure that stored_bytes gave, for a message.
+[[nodiscard]] inline std::string bytes_text(std::optional<std::uint64_t> bytes) {
+  return bytes ? fmt::format("{}", *bytes) : "over 2^64";
 }
 
 /// 4 * elements / stored bytes: how many times smaller than f32. Nothing for an empty tensor.

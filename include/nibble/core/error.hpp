@@ -92,6 +92,13 @@ class error : public std::runtime_error {
   [[nodiscard]] error_code code() const noexcept { return code_; }
   [[nodiscard]] const error_detail& detail() const noexcept { return detail_; }
 
+  /// The same error, naming the tensor it arose in unless it names one already.
+  [[nodiscard]] error in_tensor(std::string_view name) const {
+    error_detail named = detail_;
+    if (named.tensor.empty()) named.tensor = name;
+    return {code_, std::move(named)};
+  }
+
   /// The same error, naming the file it arose in unless it names one already.
   [[nodiscard]] error in_file(std::string_view path) const {
     error_detail named = detail_;
@@ -100,16 +107,24 @@ class error : public std::runtime_error {
   }
 
  private:
+  /// Enough for every message of our own; what a file says may be longer than anybody reads.
+  static constexpr std::size_t max_part_bytes = 400;
+
+  static std::string shortened(std::string_view text) {
+    if (text.size() <= max_part_bytes) return escape_text(text);
+    return escape_text(text.substr(0, max_part_bytes)) + "...";
+  }
+
   static std::string message(error_code code, const error_detail& detail) {
     std::string line;
     if (!detail.file.empty()) line += fmt::format("{}: ", escape_text(detail.file));
     if (!detail.tensor.empty()) line += fmt::format("tensor '{}': ", escape_text(detail.tensor));
     if (!detail.field.empty()) line += fmt::format("{}: ", escape_text(detail.field));
     line += to_string(code);
-    if (!detail.found.empty()) line += fmt::format(": found {}", escape_text(detail.found));
+    if (!detail.found.empty()) line += fmt::format(": found {}", shortened(detail.found));
     if (!detail.expected.empty()) {
       line +=
-          fmt::format("{} expected {}", detail.found.empty() ? ":" : ",", escape_text(detail.expected));
+          fmt::format("{} expected {}", detail.found.empty() ? ":" : ",", shortened(detail.expected));
     }
     return line;
   }

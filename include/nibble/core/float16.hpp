@@ -94,7 +94,7 @@ inline namespace NIBBLE_ARCHITECTURE {
   if (value < -65504.0) return {0xFC00U};
   const float16 nearest = to_float16(static_cast<float>(value));
   if (static_cast<double>(to_float32(nearest)) > value) return next_down(nearest);
-  return nearest.bits == 0x8000U ? float16{0x8001U} : nearest;
+  return nearest;
 }
 
 /// The smallest float16 that is not below `value` (finite, not negative); infinity above 65504.

@@ -11,6 +11,7 @@
 #include <string>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>

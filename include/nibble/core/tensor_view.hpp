@@ -32,13 +32,12 @@ class tensor_view {
       : name_(name), encoding_(which), shape_(dimensions), bytes_(bytes) {
     const auto needed = stored_bytes(which, dimensions);
     if (!needed || *needed != bytes.size()) {
-      throw error(
-          error_code::size_mismatch,
-          {.tensor = std::string(name),
-           .field = "bytes",
-           .found = fmt::format("{}", bytes.size()),
-           .expected = fmt::format("{} for {} of {}", needed ? fmt::format("{}", *needed) : "over 2^64",
-                                   to_string(which), dimensions.to_string())});
+      throw error(error_code::size_mismatch,
+                  {.tensor = std::string(name),
+                   .field = "bytes",
+                   .found = fmt::format("{}", bytes.size()),
+                   .expected = fmt::format("{} for {} of {}", bytes_text(needed), to_string(which),
+                                           dimensions.to_string())});
     }
   }
 

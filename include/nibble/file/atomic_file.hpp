@@ -8,6 +8,9 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -92,35 +95,67 @@ class atomic_file {
                    .expected = "a regular file or none"});
     }
     if (std::filesystem::is_symlink(std::filesystem::symlink_status(path, ignored))) {
-      const auto target = std::filesystem::weakly_canonical(path, ignored);
-      if (!ignored) return target;
+      if (std::filesystem::exists(status)) return std::filesystem::canonical(path, ignored);
+      const auto target = std::filesystem::read_symlink(path, ignored);
+      return std::filesystem::path(path).parent_path() / target;
     }
     return path;
   }
 
-  /// Opens and locks the partial file. Between open and lock its last owner may have renamed or removed
-  /// it; what was locked then is no longer under the name, and must not be written.
+  /// Creates the partial file and locks it. One that is there already belongs to a live writer, who
+  /// holds its lock, or was left behind, and then goes.
   void acquire() {
     while (true) {
-      file_descriptor opened(::open(partial_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
-      if (!opened.is_open()) fail(fmt::format("open of {}", partial_), errno);
-      if (::flock(opened.get(), LOCK_EX | LOCK_NB) != 0) {
-        if (errno == EINTR) continue;
-        if (errno != EWOULDBLOCK) fail("flock", errno);
-        throw error(error_code::already_being_written, {.file = path_,
-                                                        .field = partial_,
-                                                        .found = "a lock held by another writer",
-                                                        .expected = "one writer to a path at a time"});
+      file_descriptor created(::open(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+      const int reason = errno;
+      if (!created.is_open()) {
+        if (reason != EEXIST) fail(fmt::format("open of {}", partial_), reason);
+        remove_leftover();
+        continue;
       }
-      struct stat locked {};
-      struct stat named {};
-      if (::fstat(opened.get(), &locked) != 0) fail("fstat", errno);
-      if (::stat(partial_.c_str(), &named) == 0 && named.st_ino == locked.st_ino &&
-          named.st_dev == locked.st_dev) {
-        file_ = std::move(opened);
+      lock(created);
+      if (is_named(created)) {
+        file_ = std::move(created);
         return;
       }
     }
+  }
+
+  void remove_leftover() {
+    const file_descriptor leftover(
+        ::open(partial_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    const int reason = errno;
+    if (!leftover.is_open()) {
+      if (reason == ENOENT) return;
+      fail(fmt::format("open of {}", partial_), reason);
+    }
+    lock(leftover);
+    if (is_named(leftover) && ::unlink(partial_.c_str()) != 0 && errno != ENOENT) {
+      fail(fmt::format("removal of {}", partial_), errno);
+    }
+  }
+
+  /// Throws already_being_written. A file system without locks has none to be held.
+  void lock(const file_descriptor& file) const {
+    while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno == EINTR) continue;
+      if (errno == ENOSYS || errno == EOPNOTSUPP || errno == ENOLCK) return;
+      if (errno != EWOULDBLOCK) fail("flock", errno);
+      throw error(error_code::already_being_written, {.file = path_,
+                                                      .field = partial_,
+                                                      .found = "a lock held by another writer",
+                                                      .expected = "one writer to a path at a time"});
+    }
+  }
+
+  /// Whether the partial name still means this file: between open and lock its owner may have renamed
+  /// or removed it, or another writer taken it for a leftover.
+  [[nodiscard]] bool is_named(const file_descriptor& file) const {
+    struct stat opened {};
+    struct stat named {};
+    if (::fstat(file.get(), &opened) != 0) fail("fstat", errno);
+    return ::lstat(partial_.c_str(), &named) == 0 && named.st_ino == opened.st_ino &&
+           named.st_dev == opened.st_dev;
   }
 
   void prepare(std::uint64_t size_bytes) {

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 #include <utility>
@@ -32,7 +33,8 @@ class input_file {
 
   /// Throws file_not_found, read_failed (with the system's reason).
   input_file(const std::string& path, access how) {
-    const file_descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    // Without blocking, so that a pipe without a writer is told apart from a file, and not waited for.
+    const file_descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (!file.is_open()) {
       const int reason = errno;
       throw_system_error(reason == ENOENT ? error_code::file_not_found : error_code::read_failed, path,
@@ -48,6 +50,9 @@ class input_file {
                    .field = "file type",
                    .found = S_ISDIR(status.st_mode) ? "a directory" : "a special file",
                    .expected = "a regular file"});
+    }
+    if (static_cast<std::uint64_t>(status.st_size) > std::numeric_limits<std::size_t>::max()) {
+      throw_system_error(error_code::read_failed, path, "file size", EFBIG);
     }
     const auto size = static_cast<std::size_t>(status.st_size);
     if (size == 0) return;

@@ -1,9 +1,11 @@
 #pragma once
 
-#include <cmath>
+#include <bit>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -85,7 +87,9 @@ inline void require_parsable_json(std::string_view text, std::string_view field)
 [[nodiscard]] inline std::string print_json(const nlohmann::json& value, std::string_view field) {
   const auto require_printable = [&](const auto& self, const nlohmann::json& part,
                                      std::size_t depth) -> void {
-    const bool is_finite_number = !part.is_number_float() || std::isfinite(part.get<double>());
+    const bool is_finite_number =
+        !part.is_number_float() ||
+        (std::bit_cast<std::uint64_t>(part.get<double>()) & 0x7FF0000000000000U) != 0x7FF0000000000000U;
     if (depth > max_json_depth || !is_finite_number || part.is_binary() || part.is_discarded()) {
       throw error(
           error_code::bad_metadata,

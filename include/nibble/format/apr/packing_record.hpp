@@ -21,7 +21,7 @@ namespace nibble::apr {
 /// the CRC-32 of every tensor, in index order, and the block figures behind the encodings' names.
 struct packing_record {
   static constexpr int version = 1;
-  static constexpr std::string_view key = "nibble";
+  static constexpr const char* key = "nibble";
 
   std::vector<encoding> tensor_encodings;
   std::vector<std::uint32_t> tensor_crc32;
@@ -36,7 +36,8 @@ struct packing_record {
     const nlohmann::json& record = *found;
     const auto record_version = record.is_object() ? record.find("version") : record.end();
     if (!record.is_object() || record_version == record.end() || !record_version->is_number_integer()) {
-      refuse("version", "none", "an integer");
+      refuse("version", record.is_object() ? text_of(record, record_version) : record.type_name(),
+             "an integer");
     }
     if (*record_version != version) {
       throw error(error_code::unsupported_version, {.field = "metadata.nibble.version",
@@ -46,7 +47,6 @@ struct packing_record {
     const std::vector<encoding> packing = parse_packing(record);
     packing_record parsed;
     const std::string_view places = hex_string(record, "tensors", 2, tensor_count);
-    parsed.tensor_encodings.reserve(tensor_count);
     for (std::size_t i = 0; i < tensor_count; ++i) {
       const std::uint32_t place = hex_number(places.substr(2 * i, 2), "tensors");
       if (place >= packing.size()) {
@@ -56,7 +56,6 @@ struct packing_record {
       parsed.tensor_encodings.push_back(packing[place]);
     }
     const std::string_view sums = hex_string(record, "crc32", 8, tensor_count);
-    parsed.tensor_crc32.reserve(tensor_count);
     for (std::size_t i = 0; i < tensor_count; ++i) {
       parsed.tensor_crc32.push_back(hex_number(sums.substr(8 * i, 8), "crc32"));
     }
@@ -85,6 +84,13 @@ struct packing_record {
   }
 
  private:
+  /// What an error says it found in the place of a field.
+  [[nodiscard]] static std::string text_of(const nlohmann::json& record,
+                                           nlohmann::json::const_iterator field) {
+    if (field == record.end()) return "none";
+    return field->is_structured() ? fmt::format("a JSON {}", field->type_name()) : field->dump();
+  }
+
   [[noreturn]] static void refuse(std::string_view field, std::string found, std::string expected) {
     throw error(error_code::bad_record, {.field = fmt::format("metadata.{}.{}", key, field),
                                          .found = std::move(found),
@@ -103,7 +109,8 @@ struct packing_record {
 
   [[nodiscard]] static std::vector<encoding> parse_packing(const nlohmann::json& record) {
     const auto listed = record.find("packing");
-    if (listed == record.end() || !listed->is_array()) refuse("packing", "none", "an array");
+    if (listed == record.end() || !listed->is_array())
+      refuse("packing", text_of(record, listed), "an array");
     std::vector<encoding> packing;
     for (const nlohmann::json& entry : *listed) {
       const auto name = entry.is_object() ? entry.find("encoding") : entry.end();
@@ -129,7 +136,7 @@ struct packing_record {
   [[nodiscard]] static std::string_view hex_string(const nlohmann::json& record, const char* field,
                                                    std::size_t digits, std::size_t tensor_count) {
     const auto found = record.find(field);
-    if (found == record.end() || !found->is_string()) refuse(field, "none", "a string");
+    if (found == record.end() || !found->is_string()) refuse(field, text_of(record, found), "a string");
     const std::string_view text = found->get_ref<const std::string&>();
     if (text.size() / digits != tensor_count || text.size() % digits != 0) {
       refuse(field, fmt::format("{} digits", text.size()),

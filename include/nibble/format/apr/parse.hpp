@@ -64,8 +64,7 @@ inline void check_sections(const header& head, std::uint64_t file_bytes) {
                                         .expected = fmt::format("at least {}", end)});
   };
   require_inside("metadata", *metadata_end);
-  require_inside("index", head.index_offset);
-  require_inside("data", head.data_offset);
+  require_inside("index", head.data_offset);
 }
 
 /// The reference writer lets a tensor have no name; files that record their packing do not.
@@ -120,9 +119,7 @@ class index_cursor {
     try {
       read.info.shape = shape(std::span(dimensions).first(rank));
     } catch (const error& problem) {
-      error_detail detail = problem.detail();
-      detail.tensor = read.info.name;
-      throw error(problem.code(), std::move(detail));
+      throw problem.in_tensor(read.info.name);
     }
     const auto offset = take<std::uint64_t>("offset");
     read.info.size_bytes = take<std::uint64_t>("size");
@@ -198,7 +195,7 @@ inline std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std:
   std::uint64_t end = data_offset;
   for (std::size_t i = 0; i < by_offset.size(); ++i) {
     const tensor_info& tensor = *by_offset[i];
-    if (i != 0 && tensor.file_offset_bytes < end) {
+    if (tensor.file_offset_bytes < end) {
       throw error(error_code::bad_layout, {.tensor = tensor.name,
                                            .field = "offset",
                                            .found = fmt::format("{}", tensor.file_offset_bytes),
@@ -313,7 +310,7 @@ inline void note_placement(const header& head, const directory& parsed, std::uin
 
   detail::index_cursor cursor(index, head.data_offset,
                               record ? detail::empty_name::refused : detail::empty_name::taken);
-  parsed.tensors.reserve(head.tensor_count);
+  parsed.tensors.reserve(std::min<std::size_t>(head.tensor_count, 1U << 16U));
   for (std::size_t i = 0; i < head.tensor_count; ++i) {
     auto [info, id] = cursor.next(i == 0 ? std::string_view{} : parsed.tensors.back().name);
     if (record) {

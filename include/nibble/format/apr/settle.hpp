@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -47,8 +48,7 @@ namespace nibble::apr {
     const auto bytes = stored_bytes(row.encoding, dimensions);
     if (is_candidate(row, id, dimensions)) {
       if (bytes == size_bytes) return row.encoding;
-      needed += fmt::format("{}{} for {}", needed.empty() ? "" : " or ",
-                            bytes ? fmt::format("{}", *bytes) : "over 2^64", row.name);
+      needed += fmt::format("{}{} for {}", needed.empty() ? "" : " or ", bytes_text(bytes), row.name);
     } else if (bytes == size_bytes) {
       recorded_only +=
           fmt::format("; they would fit {}, which is {}", row.name,
@@ -85,7 +85,7 @@ namespace nibble::apr {
                 {.tensor = std::string(tensor),
                  .field = "size",
                  .found = fmt::format("{} bytes", size_bytes),
-                 .expected = fmt::format("{} for {} of {}", bytes.value_or(0), row.name,
+                 .expected = fmt::format("{} for {} of {}", bytes_text(bytes), row.name,
                                          dimensions.to_string())});
   }
   return recorded;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/encoding.hpp>
@@ -91,7 +92,10 @@ class header_handler : public nlohmann::json_sax<nlohmann::json> {
   bool key(string_t& name) override {
     if (place_ == place::file) {
       if (!names_.insert(name).second) {
-        throw error(error_code::duplicate_name, {.tensor = name, .field = "header"});
+        throw error(error_code::duplicate_name, {.tensor = name,
+                                                 .field = "header",
+                                                 .found = "the name a second time",
+                                                 .expected = "every name once"});
       }
       place_ = place::entry;
     } else if (place_ == place::metadata) {
@@ -191,9 +195,7 @@ class header_handler : public nlohmann::json_sax<nlohmann::json> {
     try {
       tensor_.shape = shape(dimensions_);
     } catch (const error& problem) {
-      error_detail detail = problem.detail();
-      detail.tensor = tensor_.name;
-      throw error(problem.code(), std::move(detail));
+      throw problem.in_tensor(tensor_.name);
     }
     tensor_.file_offset_bytes = offsets_[0];
     tensor_.size_bytes = offsets_[1] - offsets_[0];
@@ -229,7 +231,7 @@ inline void settle(tensor_info& tensor) {
                 {.tensor = tensor.name,
                  .field = "data_offsets",
                  .found = fmt::format("{} bytes", tensor.size_bytes),
-                 .expected = fmt::format("{} for {} of {}", needed.value_or(0), tensor.dtype,
+                 .expected = fmt::format("{} for {} of {}", bytes_text(needed), tensor.dtype,
                                          tensor.shape.to_string())});
   }
 }

@@ -12,8 +12,10 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include <nibble/core/checked.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/format/json_text.hpp>
@@ -27,6 +29,7 @@ namespace nibble::safetensors {
 class serialiser {
  public:
   static constexpr std::uint64_t alignment_bytes = 64;
+  static constexpr std::uint64_t max_file_bytes = std::uint64_t{1} << 63U;
 
   /// Metadata becomes the container's map of strings: strings as they are, other values as JSON text.
   /// Throws unsupported_encoding for what safetensors has no dtype for, bad_metadata for a header over
@@ -34,6 +37,12 @@ class serialiser {
   serialiser(std::vector<planned_tensor> tensors, const nlohmann::json& metadata)
       : tensors_(std::move(tensors)), order_(tensors_.size()) {
     for (const planned_tensor& tensor : tensors_) {
+      if (tensor.name == metadata_key) {
+        throw error(error_code::bad_name, {.tensor = tensor.name,
+                                           .field = "name",
+                                           .found = std::string(metadata_key),
+                                           .expected = "a name that safetensors does not reserve"});
+      }
       if (!describe(tensor.encoding).safetensors_dtype.empty()) continue;
       throw error(error_code::unsupported_encoding,
                   {.tensor = tensor.name,
@@ -52,7 +61,14 @@ class serialiser {
     for (const std::size_t i : order_) {
       const planned_tensor& tensor = tensors_[i];
       offsets_.push_back(end);
-      const std::uint64_t begin = std::exchange(end, end + tensor.size_bytes);
+      const auto next = checked_add(end, tensor.size_bytes);
+      if (!next || *next > max_file_bytes) {
+        throw error(error_code::bad_layout, {.tensor = tensor.name,
+                                             .field = "file size",
+                                             .found = "over 2^63 bytes",
+                                             .expected = "a file that a file system can hold"});
+      }
+      const std::uint64_t begin = std::exchange(end, *next);
       text += fmt::format(R"({}{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
                           text.size() == 1 ? "" : ",", print_json(tensor.name, "tensor name"),
                           describe(tensor.encoding).safetensors_dtype,
