@@ -93,25 +93,28 @@ struct min_max_grid {
   void code(std::span<const float> values, std::span<std::uint8_t, 32> codes) const noexcept {
     const float step = to_float32(scale);
     if (status != pack_status::packed || step == 0.0F) return;
+    const float origin = to_float32(min);
+    const auto top = static_cast<std::int32_t>(largest);
     std::array<float, 32> padded;
     std::array<std::uint8_t, 32> coded;
     const auto all = pad_block(values, padded);
     for (std::size_t j = 0; j < padded.size(); ++j) {
-      coded[j] = static_cast<std::uint8_t>(nearest_code(all[j], step));
+      coded[j] = static_cast<std::uint8_t>(nearest_code(all[j], origin, step, top));
     }
     std::copy_n(coded.begin(), values.size(), codes.begin());
   }
 
   /// Sum over the values of the square of what coding changes, in one fixed order. Only after status
-  /// says packed.
+  /// says packed, and where scale is not 0.
   [[nodiscard]] double squared_error(std::span<const float> values) const noexcept {
     const float step = to_float32(scale);
     const float origin = to_float32(min);
+    const auto top = static_cast<std::int32_t>(largest);
     std::array<float, 32> padded;
     std::array<float, 32> differences;
     const auto all = pad_block(values, padded);
     for (std::size_t j = 0; j < padded.size(); ++j) {
-      const auto code = static_cast<float>(step == 0.0F ? 0 : nearest_code(all[j], step));
+      const auto code = static_cast<float>(nearest_code(all[j], origin, step, top));
       differences[j] = all[j] - (step * code + origin);
     }
     lane_sums sums;
@@ -126,9 +129,9 @@ struct min_max_grid {
 
  private:
   /// By truncation: no value lies more than half a step below the grid.
-  [[nodiscard]] std::int32_t nearest_code(float value, float step) const noexcept {
-    const auto nearest = static_cast<std::int32_t>((value - to_float32(min)) / step + 0.5F);
-    const auto top = static_cast<std::int32_t>(largest);
+  [[nodiscard]] static std::int32_t nearest_code(float value, float origin, float step,
+                                                 std::int32_t top) noexcept {
+    const auto nearest = static_cast<std::int32_t>((value - origin) / step + 0.5F);
     return nearest < top ? nearest : top;
   }
 };
