@@ -72,6 +72,8 @@ struct apr_q8 {
     for (std::size_t i = 0; i < candidate_count; ++i) {
       const float sixteenths = static_cast<float>(16 - i) / 16.0F;
       scales[i] = std::max(reference_scale(largest) * sixteenths, 0x1p-149F);
+      // 127 steps of a scale that was rounded up can lie beyond the largest f32.
+      if (!is_finite(scales[i] * 127.0F)) scales[i] = std::nextafter(scales[i], 0.0F);
     }
     return scales;
   }

@@ -69,6 +69,11 @@ class tensor_packer {
     });
   }
 
+  /// As above, telling nobody.
+  void prepare(executor* on) {
+    prepare(on, [] {});
+  }
+
   /// First byte of a chunk, counted from the tensor's first.
   [[nodiscard]] std::uint64_t chunk_offset_bytes(std::size_t chunk) const noexcept {
     const encoding_description& row = describe(encoding_);
@@ -311,7 +316,7 @@ inline void quantize(encoding which, const shape& dimensions, std::span<const fl
                                  bytes_text(needed), to_string(which), dimensions.to_string())});
   }
   tensor_packer packer(std::string(name), which, dimensions, values, options.rule);
-  packer.prepare(options.on, [] {});
+  packer.prepare(options.on);
   run_tasks(options.on, packer.chunk_count(), [&](std::size_t chunk) {
     packer.pack(chunk, to.subspan(static_cast<std::size_t>(packer.chunk_offset_bytes(chunk)),
                                   packer.chunk_size_bytes(chunk)));

@@ -98,7 +98,9 @@ inline namespace NIBBLE_ARCHITECTURE {
 }
 
 /// The smallest float16 that is not below `value` (finite, not negative); infinity above 65504.
+/// A zero is +0.
 [[nodiscard]] constexpr float16 float16_at_least(double value) noexcept {
+  if (value == 0.0) return {0};
   if (value > 65504.0) return {0x7C00U};
   const float16 nearest = to_float16(static_cast<float>(value));
   return static_cast<double>(to_float32(nearest)) < value ? next_up(nearest) : nearest;

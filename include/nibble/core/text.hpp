@@ -63,6 +63,8 @@ namespace nibble {
     const std::string_view sequence = text.substr(0, length == 0 ? 1 : length);
     const auto lead = static_cast<unsigned char>(sequence[0]);
     const bool reorders_or_breaks_the_line =
+        sequence == "\xD8\x9C" ||                                      // U+061C
+        (sequence >= "\xE2\x80\x8E" && sequence <= "\xE2\x80\x8F") ||  // U+200E, U+200F
         (sequence >= "\xE2\x80\xA8" && sequence <= "\xE2\x80\xAE") ||  // U+2028..U+202E
         (sequence >= "\xE2\x81\xA6" && sequence <= "\xE2\x81\xA9");    // U+2066..U+2069
     const bool is_control =

@@ -1,0 +1,77 @@
+#include <nibble/codec/codecs.hpp>
+
+#include <optional>
+#include <string>
+#include <type_traits>
+
+#include <support/catch.hpp>
+#include <support/errors.hpp>
+
+namespace {
+
+using nibble::encoding;
+
+TEST_CASE("visiting an encoding that has a codec calls with that codec, once", "[codecs]") {
+  for (const nibble::encoding_description& row : nibble::encodings) {
+    if (!nibble::is_decodable(row.encoding)) continue;
+    int calls = 0;
+    std::optional<encoding> visited;
+    nibble::visit_codec(row.encoding, "w", [&]<nibble::Codec Codec>(Codec) {
+      ++calls;
+      visited = Codec::encoding;
+    });
+    CAPTURE(row.name);
+    CHECK(calls == 1);
+    CHECK(visited == row.encoding);
+  }
+}
+
+TEST_CASE("visiting an encoding without a codec throws, naming tensor and encoding", "[codecs]") {
+  for (const nibble::encoding_description& row : nibble::encodings) {
+    if (nibble::is_decodable(row.encoding)) continue;
+    bool was_called = false;
+    const auto thrown = nibble_test::error_of(
+        [&] { nibble::visit_codec(row.encoding, "ffn.weight", [&](auto) { was_called = true; }); });
+    CAPTURE(row.name);
+    CHECK_FALSE(was_called);
+    REQUIRE(thrown);
+    CHECK(thrown->code() == nibble::error_code::unsupported_encoding);
+    CHECK(thrown->detail().tensor == "ffn.weight");
+    CHECK(thrown->detail().found == row.name);
+  }
+}
+
+TEST_CASE("all encodings of the library's own, of the reference and of plain numbers decode",
+          "[codecs]") {
+  for (const encoding which :
+       {encoding::f32, encoding::f16, encoding::bf16, encoding::f64, encoding::i32, encoding::i64,
+        encoding::i8, encoding::u8, encoding::q8, encoding::q4, encoding::apr_q8, encoding::apr_q4}) {
+    CAPTURE(nibble::to_string(which));
+    CHECK(nibble::is_decodable(which));
+  }
+  static_assert(nibble::is_decodable(encoding::q4));
+}
+
+TEST_CASE("f32 can be packed into the narrower floats and the scaled encodings alone", "[codecs]") {
+  for (const encoding which : {encoding::f32, encoding::f16, encoding::bf16, encoding::q8, encoding::q4,
+                               encoding::apr_q8, encoding::apr_q4}) {
+    CAPTURE(nibble::to_string(which));
+    CHECK(nibble::is_packable(which));
+  }
+  for (const encoding which :
+       {encoding::f64, encoding::i32, encoding::i64, encoding::i8, encoding::u8}) {
+    CAPTURE(nibble::to_string(which));
+    CHECK_FALSE(nibble::is_packable(which));
+  }
+  for (const nibble::encoding_description& row : nibble::encodings) {
+    CAPTURE(row.name);
+    if (nibble::is_packable(row.encoding)) CHECK(nibble::is_decodable(row.encoding));
+  }
+}
+
+TEST_CASE("what a visitor throws reaches the caller", "[codecs]") {
+  struct stop {};
+  CHECK_THROWS_AS(nibble::visit_codec(encoding::q8, "w", [](auto) { throw stop{}; }), stop);
+}
+
+}  // namespace

@@ -1,0 +1,216 @@
+#include <nibble/core/encoding.hpp>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include <support/catch.hpp>
+
+namespace {
+
+using nibble::block_run;
+using nibble::encoding;
+using nibble::encoding_family;
+using nibble::shape;
+using nibble::stored_bytes;
+
+enum class runs { along_tensor, along_row };
+
+/// FORMAT.md, sections 2 and 3, a second time: the code's own table is held against this one.
+struct documented_encoding {
+  std::string_view name;
+  std::uint64_t block_elements;
+  std::uint64_t block_bytes;
+  std::uint64_t bytes_before_blocks;
+  runs run;
+  std::uint8_t id;
+  std::optional<std::uint8_t> legacy_id;
+  bool has_min;
+  std::string_view safetensors_name;
+};
+
+constexpr std::optional<std::uint8_t> none{};
+constexpr std::uint8_t id8 = 8;
+constexpr std::uint8_t id9 = 9;
+
+constexpr std::array<documented_encoding, 25> documented = {{
+    {"f32", 1, 4, 0, runs::along_tensor, 0, none, false, "F32"},
+    {"f16", 1, 2, 0, runs::along_tensor, 1, none, false, "F16"},
+    {"bf16", 1, 2, 0, runs::along_tensor, 30, none, false, "BF16"},
+    {"f64", 1, 8, 0, runs::along_tensor, 3, none, false, "F64"},
+    {"i32", 1, 4, 0, runs::along_tensor, 4, none, false, "I32"},
+    {"i64", 1, 8, 0, runs::along_tensor, 5, none, false, "I64"},
+    {"i8", 1, 1, 0, runs::along_tensor, 6, none, false, "I8"},
+    {"u8", 1, 1, 0, runs::along_tensor, 7, none, false, "U8"},
+    {"q8", 32, 36, 0, runs::along_row, 9, none, true, ""},
+    {"q4", 32, 20, 0, runs::along_row, 8, none, true, ""},
+    {"apr_q8", 1, 1, 4, runs::along_tensor, 129, id9, false, ""},
+    {"apr_q4", 32, 18, 0, runs::along_tensor, 128, id8, false, ""},
+    {"q4_0", 32, 18, 0, runs::along_row, 2, none, false, ""},
+    {"q4_1", 32, 20, 0, runs::along_row, 3, none, true, ""},
+    {"q5_0", 32, 22, 0, runs::along_row, 6, none, false, ""},
+    {"q5_1", 32, 24, 0, runs::along_row, 7, none, true, ""},
+    {"q8_0", 32, 34, 0, runs::along_row, 8, none, false, ""},
+    {"q2_k", 256, 84, 0, runs::along_row, 10, none, true, ""},
+    {"q3_k", 256, 110, 0, runs::along_row, 11, none, false, ""},
+    {"q4_k", 256, 144, 0, runs::along_row, 12, none, true, ""},
+    {"q5_k", 256, 176, 0, runs::along_row, 13, none, true, ""},
+    {"q6_k", 256, 210, 0, runs::along_row, 14, none, false, ""},
+    {"iq4_nl", 32, 18, 0, runs::along_row, 20, none, false, ""},
+    {"iq4_xs", 256, 136, 0, runs::along_row, 23, none, false, ""},
+    {"mxfp4", 32, 17, 0, runs::along_row, 39, none, false, ""},
+}};
+
+TEST_CASE("the table says of every encoding what FORMAT.md says", "[encoding]") {
+  REQUIRE(nibble::encodings.size() == documented.size());
+  for (const documented_encoding& expected : documented) {
+    CAPTURE(expected.name);
+    const auto which = nibble::encoding_from_name(expected.name);
+    REQUIRE(which);
+    const nibble::encoding_description& row = nibble::describe(*which);
+    CHECK(row.encoding == *which);
+    CHECK(row.name == expected.name);
+    CHECK(nibble::to_string(*which) == expected.name);
+    CHECK(row.block_elements == expected.block_elements);
+    CHECK(row.block_bytes == expected.block_bytes);
+    CHECK(row.header_bytes == expected.bytes_before_blocks);
+    CHECK((row.blocks_run_along == block_run::row) == (expected.run == runs::along_row));
+    CHECK(row.apr_dtype_id == expected.id);
+    CHECK(row.apr_legacy_dtype_id == expected.legacy_id);
+    CHECK(row.has_min == expected.has_min);
+    CHECK(row.safetensors_dtype == expected.safetensors_name);
+    CHECK(row.has_blocks() == (expected.name != "apr_q8"));
+    CHECK(row.is_quantized() == (expected.block_elements != 1 || expected.name == "apr_q8"));
+    // A k-quant is a super-block of 256 whose name ends in _k.
+    CHECK((row.family == encoding_family::ggml_k) == expected.name.ends_with("_k"));
+    CHECK((row.family == encoding_family::apr) == expected.name.starts_with("apr_"));
+    CHECK((row.family == encoding_family::nibble) == (expected.name == "q4" || expected.name == "q8"));
+    CHECK(row.code_bits * row.block_elements <= row.block_bytes * 8);
+  }
+}
+
+TEST_CASE("names and enumerators belong to each other one to one", "[encoding]") {
+  std::set<std::string_view> names;
+  for (std::size_t i = 0; i < nibble::encodings.size(); ++i) {
+    CHECK(static_cast<std::size_t>(nibble::encodings[i].encoding) == i);
+    names.insert(nibble::encodings[i].name);
+  }
+  CHECK(names.size() == nibble::encodings.size());
+  for (const std::string_view unknown : {"", "q", "Q4", "q4 ", "q4_", "f8", "F32", "q8_1"}) {
+    CHECK_FALSE(nibble::encoding_from_name(unknown));
+  }
+  static_assert(nibble::encoding_from_name("apr_q4") == encoding::apr_q4);
+  static_assert(nibble::to_string(encoding::bf16) == "bf16");
+}
+
+TEST_CASE("stored bytes are counted block by block for every small matrix", "[encoding]") {
+  std::size_t matrices = 0;
+  for (const documented_encoding& expected : documented) {
+    const encoding which = *nibble::encoding_from_name(expected.name);
+    for (std::uint64_t rows = 0; rows <= 5; ++rows) {
+      for (std::uint64_t cols = 0; cols <= 600; ++cols) {
+        std::uint64_t blocks = 0;
+        const bool by_row = expected.run == runs::along_row;
+        for (std::uint64_t run = 0; run < (by_row ? rows : 1); ++run) {
+          const std::uint64_t elements = by_row ? cols : rows * cols;
+          for (std::uint64_t at = 0; at < elements; at += expected.block_elements) ++blocks;
+        }
+        const std::uint64_t bytes =
+            blocks * expected.block_bytes + (blocks != 0 ? expected.bytes_before_blocks : 0);
+        if (stored_bytes(which, shape{rows, cols}) != bytes ||
+            stored_bytes(nibble::describe(which), rows, cols) != bytes) {
+          FAIL(fmt::format("{} {}x{}: not {}", expected.name, rows, cols, bytes));
+        }
+        ++matrices;
+      }
+    }
+  }
+  CHECK(matrices == 25 * 6 * 601);
+}
+
+TEST_CASE("stored bytes are those of the matrices that FORMAT.md and the fixtures name", "[encoding]") {
+  // 172 columns are five blocks and a partial sixth, in each of 64 rows.
+  CHECK(stored_bytes(encoding::q8, shape{64, 172}) == 64U * 6U * 36U);
+  CHECK(stored_bytes(encoding::q4, shape{64, 172}) == 64U * 6U * 20U);
+  // Along the tensor the 11,008 elements are 344 whole blocks.
+  CHECK(stored_bytes(encoding::apr_q4, shape{64, 172}) == 6192U);
+  CHECK(stored_bytes(encoding::apr_q8, shape{64, 172}) == 11012U);
+  CHECK(stored_bytes(encoding::apr_q4, shape{5, 31}) == 90U);
+  CHECK(stored_bytes(encoding::apr_q8, shape()) == 5U);
+  CHECK(stored_bytes(encoding::apr_q8, shape{0}) == 0U);
+  CHECK(stored_bytes(encoding::q4_k, shape{2, 200}) == 288U);
+  CHECK(stored_bytes(encoding::q8, shape{2, 3, 33}) == 6U * 2U * 36U);
+
+  // SmolLM-135M's layer 0: three apr_q8 tensors of 552,960 elements in all.
+  const std::array<shape, 3> attention = {shape{576, 576}, shape{192, 576}, shape{192, 576}};
+  std::uint64_t elements = 0;
+  std::uint64_t bytes = 0;
+  for (const shape& weight : attention) {
+    elements += weight.elements();
+    bytes += *stored_bytes(encoding::apr_q8, weight);
+  }
+  CHECK(elements == 552960U);
+  CHECK(bytes == 552972U);
+}
+
+TEST_CASE("stored bytes beyond 64 bits are nothing, and those within are exact", "[encoding]") {
+  __extension__ using wide = unsigned __int128;
+  constexpr std::uint64_t power_63 = std::uint64_t{1} << 63U;
+  std::size_t overflows = 0;
+  for (const documented_encoding& expected : documented) {
+    const encoding which = *nibble::encoding_from_name(expected.name);
+    for (unsigned rows_exponent = 0; rows_exponent <= 63; ++rows_exponent) {
+      const std::uint64_t rows = std::uint64_t{1} << rows_exponent;
+      for (const std::uint64_t cols : {power_63 / rows, power_63 / rows / 2 + 1, std::uint64_t{1}}) {
+        if (cols == 0 || wide{rows} * cols > power_63) continue;
+        const wide unit = expected.block_elements;
+        const wide blocks = expected.run == runs::along_row ? wide{rows} * ((cols + unit - 1) / unit)
+                                                            : (wide{rows} * cols + unit - 1) / unit;
+        const wide exact = blocks * expected.block_bytes + expected.bytes_before_blocks;
+        const bool fits = exact <= std::numeric_limits<std::uint64_t>::max();
+        const auto found = stored_bytes(which, shape{rows, cols});
+        if (found.has_value() != fits || (fits && *found != exact)) {
+          FAIL(fmt::format("{} {}x{}", expected.name, rows, cols));
+        }
+        overflows += fits ? 0U : 1U;
+      }
+    }
+  }
+  CHECK(overflows > 100);
+  CHECK_FALSE(stored_bytes(encoding::f64, shape{power_63}));
+  CHECK_FALSE(stored_bytes(nibble::describe(encoding::u8), power_63, 2));
+  CHECK_FALSE(
+      stored_bytes(nibble::describe(encoding::apr_q8), std::numeric_limits<std::uint64_t>::max(), 1));
+  CHECK(stored_bytes(encoding::f64, shape{power_63, 0}) == 0U);
+}
+
+TEST_CASE("a figure of bytes is told as a number, or as more than 64 bits hold", "[encoding]") {
+  CHECK(nibble::bytes_text(0) == "0");
+  CHECK(nibble::bytes_text(std::numeric_limits<std::uint64_t>::max()) == "18446744073709551615");
+  CHECK(nibble::bytes_text(std::nullopt) == "over 2^64");
+}
+
+TEST_CASE("the packing ratio compares with f32 and is nothing where there is nothing", "[encoding]") {
+  const auto ratio = [](encoding which, const shape& dimensions) {
+    return nibble::packing_ratio(dimensions, *stored_bytes(which, dimensions));
+  };
+  CHECK(ratio(encoding::f32, shape{3, 5}) == 1.0);
+  CHECK(ratio(encoding::bf16, shape{7}) == 2.0);
+  CHECK(ratio(encoding::q8, shape{4, 64}) == 256.0 / 72.0);  // 3.556
+  CHECK(ratio(encoding::q4, shape{4, 64}) == 6.4);
+  CHECK(ratio(encoding::q8, shape{64, 172}) == 688.0 / 216.0);
+  CHECK(ratio(encoding::apr_q4, shape{64, 172}) == 4.0 * 11008.0 / 6192.0);
+  CHECK(ratio(encoding::q4, shape()) == 0.2);
+  for (const nibble::encoding_description& row : nibble::encodings) {
+    CHECK_FALSE(ratio(row.encoding, shape{3, 0}));
+  }
+}
+
+}  // namespace

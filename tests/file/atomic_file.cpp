@@ -1,0 +1,336 @@
+#include <nibble/file/atomic_file.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <support/apr_bytes.hpp>
+#include <support/catch.hpp>
+#include <support/files.hpp>
+#include <support/random_values.hpp>
+
+using nibble::atomic_file;
+using nibble_test::missing_parts;
+using nibble_test::outcome_of;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename());
+  std::ranges::sort(names);
+  return names;
+}
+
+void replace(const std::string& path, std::span<const std::byte> bytes) {
+  atomic_file file(path, bytes.size());
+  file.write_at(0, bytes);
+  file.commit();
+}
+
+mode_t mode_of(const std::string& path) {
+  struct stat status {};
+  REQUIRE(::stat(path.c_str(), &status) == 0);
+  return status.st_mode & 07777U;
+}
+
+const std::vector<std::byte> old_bytes = nibble_test::bytes_of("what stood there before");
+const std::vector<std::byte> new_bytes = nibble_test::random_bytes(10'000, 1);
+
+}  // namespace
+
+TEST_CASE("a file appears with commit and not before", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  const std::string path = folder / "file";
+  {
+    atomic_file file(path, new_bytes.size());
+    file.write_at(0, new_bytes);
+    CHECK_FALSE(fs::exists(path));
+    CHECK(names_in(folder.path()) == std::vector<std::string>{"file.nibble-partial"});
+    file.commit();
+    CHECK(nibble_test::read_file(path) == new_bytes);
+  }
+  CHECK(nibble_test::read_file(path) == new_bytes);
+  CHECK(names_in(folder.path()) == std::vector<std::string>{"file"});
+}
+
+TEST_CASE("writes land at their offsets in any order, and holes are zeros", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  {
+    atomic_file file(folder / "file", 20);
+    file.write_at(16, std::span(new_bytes).first(4));
+    file.write_at(2, std::span(new_bytes).subspan(100, 3));
+    file.write_at(5, {});
+    file.commit();
+  }
+  std::vector<std::byte> expected(20);
+  std::copy_n(new_bytes.begin(), 4, expected.begin() + 16);
+  std::copy_n(new_bytes.begin() + 100, 3, expected.begin() + 2);
+  CHECK(nibble_test::read_file(folder / "file") == expected);
+}
+
+TEST_CASE("a file of no bytes is possible", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  replace(folder / "file", {});
+  CHECK(nibble_test::read_file(folder / "file").empty());
+}
+
+TEST_CASE("without commit the old file stays and nothing else does", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  const std::string path = folder / "file";
+  nibble_test::write_file(path, old_bytes);
+  {
+    atomic_file file(path, new_bytes.size());
+    file.write_at(0, new_bytes);
+    CHECK(nibble_test::read_file(path) == old_bytes);
+  }
+  CHECK(nibble_test::read_file(path) == old_bytes);
+  CHECK(names_in(folder.path()) == std::vector<std::string>{"file"});
+}
+
+TEST_CASE("two writers to a path do not meet", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  const std::string path = folder / "file";
+  {
+    atomic_file first(path, new_bytes.size());
+    first.write_at(0, new_bytes);
+    const auto second = outcome_of([&] { atomic_file(path, 5); });
+    CHECK(second.code == "already_being_written");
+    CHECK(missing_parts(second.message, {path, ".nibble-partial", "another writer"}).empty());
+    first.commit();
+  }
+  CHECK(nibble_test::read_file(path) == new_bytes);
+  replace(path, old_bytes);
+  CHECK(nibble_test::read_file(path) == old_bytes);
+}
+
+TEST_CASE("a writer in another process is seen as well", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  const std::string path = folder / "file";
+  int to_parent[2];
+  REQUIRE(::pipe(to_parent) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    atomic_file file(path, 100);
+    const char ready = 'r';
+    if (::write(to_parent[1], &ready, 1) != 1) ::_exit(1);
+    ::pause();
+    ::_exit(0);
+  }
+  char ready = 0;
+  REQUIRE(::read(to_parent[0], &ready, 1) == 1);
+  CHECK(outcome_of([&] { atomic_file(path, 5); }).code == "already_being_written");
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  ::close(to_parent[0]);
+  ::close(to_parent[1]);
+  CHECK(names_in(folder.path()) == std::vector<std::string>{"file.nibble-partial"});
+  replace(path, new_bytes);
+  CHECK(nibble_test::read_file(path) == new_bytes);
+  CHECK(names_in(folder.path()) == std::vector<std::string>{"file"});
+}
+
+TEST_CASE("a dead writer's longer partial file leaves no byte in the next file", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  const std::string path = folder / "file";
+  nibble_test::write_file(path + ".nibble-partial", nibble_test::random_bytes(50'000, 9));
+  {
+    atomic_file file(path, 300);
+    file.write_at(290, std::span(new_bytes).first(10));
+    file.commit();
+  }
+  std::vector<std::byte> expected(300);
+  std::copy_n(new_bytes.begin(), 10, expected.begin() + 290);
+  CHECK(nibble_test::read_file(path) == expected);
+  CHECK(names_in(folder.path()) == std::vector<std::string>{"file"});
+}
+
+TEST_CASE("a partial file that is a link is not followed", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  nibble_test::write_file(folder / "precious", old_bytes);
+  fs::create_symlink(folder / "precious", folder / "file.nibble-partial");
+  const auto result = outcome_of([&] { replace(folder / "file", new_bytes); });
+  CHECK(result.code == "write_failed");
+  CHECK(nibble_test::read_file(folder / "precious") == old_bytes);
+}
+
+TEST_CASE("the file behind a symbolic link is replaced and the link stays", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  fs::create_directory(folder / "real");
+  nibble_test::write_file(folder / "real/file", old_bytes);
+  fs::create_symlink("real/file", folder / "link");
+  fs::create_symlink("link", folder / "second");
+  replace(folder / "second", new_bytes);
+  CHECK(fs::is_symlink(folder / "second"));
+  CHECK(fs::is_symlink(folder / "link"));
+  CHECK(fs::read_symlink(folder / "link") == "real/file");
+  CHECK_FALSE(fs::is_symlink(folder / "real/file"));
+  CHECK(nibble_test::read_file(folder / "real/file") == new_bytes);
+  CHECK(names_in(folder / "real") == std::vector<std::string>{"file"});
+}
+
+TEST_CASE("a symbolic link to nothing yet gets its file and stays a link", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  fs::create_directory(folder / "real");
+  fs::create_symlink("real/file", folder / "link");
+  fs::create_symlink(folder / "link", folder / "second");
+  replace(folder / "second", new_bytes);
+  CHECK(fs::is_symlink(folder / "second"));
+  CHECK(fs::is_symlink(folder / "link"));
+  CHECK(nibble_test::read_file(folder / "link") == new_bytes);
+  CHECK(names_in(folder / "real") == std::vector<std::string>{"file"});
+}
+
+TEST_CASE("symbolic links in a circle are refused", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  fs::create_symlink("second", folder / "first");
+  fs::create_symlink("first", folder / "second");
+  CHECK(outcome_of([&] { replace(folder / "first", new_bytes); }).code == "write_failed");
+  CHECK(names_in(folder.path()) == std::vector<std::string>{"first", "second"});
+}
+
+TEST_CASE("an existing file's permissions are kept", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  const std::string path = folder / "file";
+  for (const mode_t mode : {0600U, 0640U, 0444U, 0755U}) {
+    CAPTURE(mode);
+    nibble_test::write_file(path, old_bytes);
+    REQUIRE(::chmod(path.c_str(), mode) == 0);
+    {
+      atomic_file file(path, 3);
+      // Before the rename nobody reads the new bytes who could not read the old ones.
+      CHECK((mode_of(path + ".nibble-partial") & 0077U & ~mode) == 0);
+      file.write_at(0, std::span(new_bytes).first(3));
+      file.commit();
+    }
+    CHECK(mode_of(path) == mode);
+    fs::remove(path);
+  }
+}
+
+TEST_CASE("a new file has the permissions that the process gives", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  const mode_t before = ::umask(027);
+  replace(folder / "file", new_bytes);
+  ::umask(before);
+  CHECK(mode_of(folder / "file") == 0640);
+}
+
+TEST_CASE("what is no regular file is not replaced", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  fs::create_directory(folder / "inner");
+  const auto directory = outcome_of([&] { replace(folder / "inner", new_bytes); });
+  CHECK(directory.code == "write_failed");
+  CHECK(missing_parts(directory.message, {folder / "inner", "a directory", "a regular file"}).empty());
+  const auto device = outcome_of([] { replace("/dev/full", new_bytes); });
+  CHECK(device.code == "write_failed");
+  CHECK(missing_parts(device.message, {"/dev/full", "a special file"}).empty());
+  CHECK(names_in(folder.path()) == std::vector<std::string>{"inner"});
+  CHECK_FALSE(fs::exists("/dev/full.nibble-partial"));
+}
+
+TEST_CASE("a folder that cannot take the file says why", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  const auto missing = outcome_of([&] { replace(folder / "none/file", new_bytes); });
+  CHECK(missing.code == "write_failed");
+  CHECK(missing_parts(missing.message, {folder / "none/file", "open", "No such file"}).empty());
+
+  nibble_test::write_file(folder / "file", old_bytes);
+  const auto through_file = outcome_of([&] { replace(folder / "file/inside", new_bytes); });
+  CHECK(through_file.code == "write_failed");
+  CHECK(missing_parts(through_file.message, {"Not a directory"}).empty());
+
+  if (::geteuid() == 0) return;  // root writes everywhere
+  fs::create_directory(folder / "locked");
+  fs::permissions(folder / "locked", fs::perms::owner_read | fs::perms::owner_exec);
+  const auto locked = outcome_of([&] { replace(folder / "locked/file", new_bytes); });
+  fs::permissions(folder / "locked", fs::perms::owner_all);
+  CHECK(locked.code == "write_failed");
+  CHECK(missing_parts(locked.message, {"Permission denied"}).empty());
+}
+
+TEST_CASE("a size that no file can have is refused", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  nibble_test::write_file(folder / "file", old_bytes);
+  for (const std::uint64_t size : {std::numeric_limits<std::uint64_t>::max(), std::uint64_t{1} << 63U,
+                                   (std::uint64_t{1} << 63U) - 1}) {
+    CHECK(outcome_of([&] { atomic_file(folder / "file", size); }).code == "write_failed");
+  }
+  CHECK(nibble_test::read_file(folder / "file") == old_bytes);
+  CHECK(names_in(folder.path()) == std::vector<std::string>{"file"});
+}
+
+TEST_CASE("no room is found before the first byte is written", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  const std::string path = folder / "file";
+  nibble_test::write_file(path, old_bytes);
+  // In a child: a process's limit cannot be raised again.
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{4096, 4096};
+    if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) ::_exit(9);
+    const auto result = outcome_of([&] { atomic_file(path, 8192); });
+    const bool as_expected =
+        result.code == "write_failed" && missing_parts(result.message, {path, "too large"}).empty();
+    ::_exit(as_expected ? 0 : 1);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(nibble_test::read_file(path) == old_bytes);
+  CHECK(names_in(folder.path()) == std::vector<std::string>{"file"});
+}
+
+TEST_CASE("a write past the limit of the disk throws and leaves the old file", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  const std::string path = folder / "file";
+  nibble_test::write_file(path, old_bytes);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    const auto result = outcome_of([&] {
+      atomic_file file(path, 100);
+      const rlimit limit{4096, 4096};
+      if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) ::_exit(9);
+      file.write_at(0, new_bytes);
+      file.commit();
+    });
+    const bool as_expected =
+        result.code == "write_failed" && missing_parts(result.message, {path, "write"}).empty();
+    ::_exit(as_expected ? 0 : 1);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(nibble_test::read_file(path) == old_bytes);
+  CHECK(names_in(folder.path()) == std::vector<std::string>{"file"});
+}
+
+TEST_CASE("a path without a folder is a file here", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  const fs::path before = fs::current_path();
+  fs::current_path(folder.path());
+  const auto result = outcome_of([] { replace("bare", new_bytes); });
+  fs::current_path(before);
+  CHECK(result.code == "taken");
+  CHECK(nibble_test::read_file(folder / "bare") == new_bytes);
+}

@@ -1,0 +1,330 @@
+#include <nibble/format/safetensors/parse.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <random>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <support/apr_bytes.hpp>
+#include <support/catch.hpp>
+#include <support/random_values.hpp>
+
+using nibble::encoding;
+using nibble_test::missing_parts;
+using nibble_test::outcome;
+using namespace std::string_literals;
+
+namespace {
+
+using file_bytes = std::vector<std::byte>;
+
+/// Length, header, data.
+file_bytes with_header(std::string_view header, std::size_t data_bytes) {
+  file_bytes file;
+  nibble_test::append_number(file, std::uint64_t{header.size()});
+  const auto text = nibble_test::bytes_of(header);
+  file.insert(file.end(), text.begin(), text.end());
+  const auto data = nibble_test::random_bytes(data_bytes, 1);
+  file.insert(file.end(), data.begin(), data.end());
+  return file;
+}
+
+outcome parse(const file_bytes& file) {
+  return nibble_test::outcome_of([&] { static_cast<void>(nibble::safetensors::parse(file)); });
+}
+
+const std::string good_header = R"({"__metadata__":{"format":"pt","n":"1"},)"
+                                R"("w.b":{"dtype":"F32","shape":[2,3],"data_offsets":[8,32]},)"
+                                R"("w.a":{"dtype":"BF16","shape":[4],"data_offsets":[0,8]},)"
+                                R"("w.c":{"data_offsets":[32,32],"shape":[0,5],"dtype":"F16"},)"
+                                R"("w.d":{"dtype":"F8_E4M3","shape":[3],"data_offsets":[32,35]},)"
+                                R"("w.e":{"dtype":"U8","shape":[],"data_offsets":[35,36]}}   )";
+constexpr std::size_t good_data_bytes = 36;
+
+std::string lone(std::string_view entry) { return fmt::format("{{\"w\":{}}}", entry); }
+
+}  // namespace
+
+TEST_CASE("a safetensors file is read in its own order", "[safetensors_parse]") {
+  const file_bytes file = with_header(good_header, good_data_bytes);
+  const auto parsed = nibble::safetensors::parse(file);
+  CHECK(parsed.container == nibble::container::safetensors);
+  CHECK(parsed.metadata == nlohmann::json{{"format", "pt"}, {"n", "1"}});
+  CHECK(parsed.metadata_text == good_header);
+  CHECK(parsed.notes.empty());
+  CHECK_FALSE(parsed.footer_crc32.has_value());
+  REQUIRE(parsed.tensors.size() == 5);
+  struct row {
+    std::string name;
+    std::string dtype;
+    std::optional<encoding> which;
+    nibble::shape shape;
+    std::uint64_t offset;
+    std::uint64_t size;
+  };
+  const std::vector<row> rows = {{"w.b", "F32", encoding::f32, {2, 3}, 8, 24},
+                                 {"w.a", "BF16", encoding::bf16, {4}, 0, 8},
+                                 {"w.c", "F16", encoding::f16, {0, 5}, 32, 0},
+                                 {"w.d", "F8_E4M3", std::nullopt, {3}, 32, 3},
+                                 {"w.e", "U8", encoding::u8, {}, 35, 1}};
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const nibble::tensor_info& tensor = parsed.tensors[i];
+    CHECK(tensor.name == rows[i].name);
+    CHECK(tensor.dtype == rows[i].dtype);
+    CHECK(tensor.encoding == rows[i].which);
+    CHECK(tensor.shape == rows[i].shape);
+    CHECK(tensor.file_offset_bytes == 8 + good_header.size() + rows[i].offset);
+    CHECK(tensor.size_bytes == rows[i].size);
+    CHECK_FALSE(tensor.dtype_id.has_value());
+    CHECK_FALSE(tensor.crc32.has_value());
+  }
+}
+
+TEST_CASE("every dtype of the format that this library knows is settled", "[safetensors_parse]") {
+  const std::map<std::string, std::pair<encoding, int>> dtypes = {
+      {"F32", {encoding::f32, 4}}, {"F16", {encoding::f16, 2}}, {"BF16", {encoding::bf16, 2}},
+      {"F64", {encoding::f64, 8}}, {"I32", {encoding::i32, 4}}, {"I64", {encoding::i64, 8}},
+      {"I8", {encoding::i8, 1}},   {"U8", {encoding::u8, 1}}};
+  for (const auto& [dtype, known] : dtypes) {
+    const auto header = lone(
+        fmt::format(R"({{"dtype":"{}","shape":[3],"data_offsets":[0,{}]}})", dtype, 3 * known.second));
+    const auto parsed =
+        nibble::safetensors::parse(with_header(header, static_cast<std::size_t>(3 * known.second)));
+    CHECK(parsed.tensors[0].encoding == known.first);
+  }
+  for (const char* const dtype : {"BOOL", "F8_E5M2", "I16", "U16", "U32", "U64", "C64", "f32", ""}) {
+    const auto header =
+        lone(fmt::format(R"({{"dtype":"{}","shape":[3],"data_offsets":[0,12]}})", dtype));
+    const auto parsed = nibble::safetensors::parse(with_header(header, 12));
+    CHECK_FALSE(parsed.tensors[0].encoding.has_value());
+    CHECK(parsed.tensors[0].dtype == dtype);
+  }
+}
+
+TEST_CASE("a safetensors file of nothing is read", "[safetensors_parse]") {
+  CHECK(nibble::safetensors::parse(with_header("{}", 0)).tensors.empty());
+  CHECK(nibble::safetensors::parse(with_header("{\"__metadata__\":{}}", 0)).metadata.empty());
+}
+
+TEST_CASE("names of a safetensors file may hold what JSON may", "[safetensors_parse]") {
+  const auto parsed = nibble::safetensors::parse(
+      with_header(R"({"\u00e9\"\n":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1));
+  CHECK(parsed.tensors[0].name == "\xC3\xA9\"\n");
+}
+
+TEST_CASE("what is wrong with a safetensors file is refused by name", "[safetensors_parse]") {
+  struct row {
+    std::string header;
+    std::size_t data_bytes;
+    std::string code;
+    std::vector<std::string> named;
+  };
+  const std::vector<row> rows = {
+      {"[]", 0, "bad_metadata", {"header", "opening brace"}},
+      {" {}", 0, "bad_metadata", {"header", "opening brace"}},
+      {"\xEF\xBB\xBF{}", 0, "bad_metadata", {"header", "opening brace"}},
+      {"", 0, "bad_metadata", {"header"}},
+      {"{", 0, "bad_metadata", {"header"}},
+      {"{}}", 0, "bad_metadata", {"header"}},
+      {"{}\0x"s, 0, "bad_metadata", {"header"}},
+      {"{}\0"s, 0, "bad_metadata", {"header"}},
+      {"{\"w\":\"\xFF\"}", 0, "bad_metadata", {"header", "UTF-8"}},
+      {"{\"w\":" + std::string(200, '[') + std::string(200, ']') + "}", 0, "bad_metadata", {"nesting"}},
+      {R"({"w":1})", 0, "bad_index", {"header", "found 1", "an object"}},
+      {R"({"w":[]})", 0, "bad_index", {"an array", "an object"}},
+      {R"({"w":null})", 0, "bad_index", {"null"}},
+      {R"({"__metadata__":{"a":1}})", 0, "bad_index", {"found 1", "a string"}},
+      {R"({"__metadata__":{"a":{}}})", 0, "bad_index", {"an object", "a string"}},
+      {R"({"__metadata__":"text"})", 0, "bad_index", {"a string", "an object"}},
+      {lone(R"({"dtype":"U8","shape":[1]})"), 0, "bad_index", {"'w'", "lacks a field"}},
+      {lone(R"({"dtype":"U8","data_offsets":[0,0]})"), 0, "bad_index", {"'w'", "lacks a field"}},
+      {lone(R"({"shape":[0],"data_offsets":[0,0]})"), 0, "bad_index", {"'w'", "lacks a field"}},
+      {lone("{}"), 0, "bad_index", {"'w'", "lacks a field"}},
+      {lone(R"({"dtype":"U8","shape":[0],"data_offsets":[0,0],"more":1})"),
+       0,
+       "bad_index",
+       {"'w'", "more", "unknown field"}},
+      {lone(R"({"dtype":"U8","shape":[0],"data_offsets":[0,0],"dtype":"U8"})"),
+       0,
+       "bad_index",
+       {"'w'", "dtype", "second time"}},
+      {lone(R"({"dtype":8,"shape":[0],"data_offsets":[0,0]})"), 0, "bad_index", {"'w'", "found 8"}},
+      {lone(R"({"dtype":"U8","shape":0,"data_offsets":[0,0]})"), 0, "bad_index", {"'w'", "dimensions"}},
+      {lone(R"({"dtype":"U8","shape":[-1],"data_offsets":[0,0]})"),
+       0,
+       "bad_index",
+       {"'w'", "found -1"}},
+      {lone(R"({"dtype":"U8","shape":[1.0],"data_offsets":[0,1]})"), 1, "bad_index", {"'w'", "1.0"}},
+      {lone(R"({"dtype":"U8","shape":["1"],"data_offsets":[0,1]})"),
+       1,
+       "bad_index",
+       {"'w'", "a string"}},
+      {lone(R"({"dtype":"U8","shape":[[1]],"data_offsets":[0,1]})"),
+       1,
+       "bad_index",
+       {"'w'", "an array"}},
+      {lone(R"({"dtype":"U8","shape":[18446744073709551616],"data_offsets":[0,1]})"),
+       1,
+       "bad_index",
+       {"'w'", "18446744073709551616"}},
+      {lone(R"({"dtype":"U8","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,1]})"),
+       1,
+       "bad_shape",
+       {"'w'", "9 dimensions"}},
+      {lone(R"({"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,1]})"),
+       1,
+       "bad_shape",
+       {"'w'", "2^63"}},
+      {lone(R"({"dtype":"U8","shape":[1],"data_offsets":[0]})"),
+       1,
+       "bad_index",
+       {"'w'", "data_offsets"}},
+      {lone(R"({"dtype":"U8","shape":[1],"data_offsets":[0,1,1]})"),
+       1,
+       "bad_index",
+       {"'w'", "data_offsets"}},
+      {lone(R"({"dtype":"U8","shape":[0],"data_offsets":[]})"),
+       0,
+       "bad_index",
+       {"'w'", "data_offsets"}},
+      {lone(R"({"dtype":"U8","shape":[1],"data_offsets":[1,0]})"),
+       1,
+       "bad_index",
+       {"'w'", "data_offsets", "[1, 0]"}},
+      {lone(R"({"dtype":"U8","shape":[1],"data_offsets":[0,1]},"w":{"dtype":"U8","shape":[1],)"
+            R"("data_offsets":[1,2]})"),
+       2,
+       "duplicate_name",
+       {"'w'"}},
+      {R"({"__metadata__":{},"__metadata__":{}})", 0, "duplicate_name", {"__metadata__"}},
+      {lone(R"({"dtype":"F32","shape":[2],"data_offsets":[0,7]})"),
+       7,
+       "size_mismatch",
+       {"'w'", "7 bytes", "8 for F32"}},
+      {lone(R"({"dtype":"F32","shape":[2],"data_offsets":[0,9]})"), 9, "size_mismatch", {"'w'"}},
+      // What a reader that trusts the bytes would take for a quarter of the elements.
+      {lone(R"({"dtype":"F32","shape":[576,576],"data_offsets":[0,331776]})"),
+       331'776,
+       "size_mismatch",
+       {"'w'", "331776 bytes", "1327104 for F32 of 576x576"}},
+      {lone(R"({"dtype":"U8","shape":[0],"data_offsets":[0,5]})"), 5, "size_mismatch", {"'w'"}},
+      {lone(R"({"dtype":"U8","shape":[4],"data_offsets":[1,5]})"),
+       5,
+       "bad_layout",
+       {"'w'", "data_offsets", "found 1"}},
+      {lone(R"({"dtype":"U8","shape":[4],"data_offsets":[0,4]})"),
+       5,
+       "bad_layout",
+       {"data", "5 bytes"}},
+      {lone(R"({"dtype":"U8","shape":[4],"data_offsets":[0,4]},"x":{"dtype":"U8","shape":[3],)"
+            R"("data_offsets":[3,6]})"),
+       6,
+       "bad_layout",
+       {"'x'", "overlap"}},
+      {lone(R"({"dtype":"U8","shape":[4],"data_offsets":[0,4]},"x":{"dtype":"U8","shape":[3],)"
+            R"("data_offsets":[5,8]})"),
+       8,
+       "bad_layout",
+       {"'x'", "hole"}},
+      {lone(R"({"dtype":"U8","shape":[4],"data_offsets":[0,4]})"),
+       3,
+       "truncated",
+       {"'w'", "3 bytes", "at least 4"}},
+      {lone(R"({"dtype":"U8","shape":[18446744073709551615],"data_offsets":[0,18446744073709551615]})"),
+       8,
+       "bad_shape",
+       {"'w'"}},
+      {lone(R"({"dtype":"X","shape":[1],"data_offsets":[0,18446744073709551615]})"),
+       8,
+       "truncated",
+       {"'w'"}},
+      {lone(R"({"dtype":"U8","shape":[1e400],"data_offsets":[0,1]})"), 1, "bad_metadata", {"header"}},
+  };
+  for (const row& wrong : rows) {
+    CAPTURE(wrong.header.substr(0, 200));
+    const outcome result = parse(with_header(wrong.header, wrong.data_bytes));
+    CHECK(result.code == wrong.code);
+    CHECK(missing_parts(result.message, wrong.named).empty());
+  }
+}
+
+TEST_CASE("a safetensors header longer than the format allows is refused", "[safetensors_parse]") {
+  file_bytes file = with_header("{}", 0);
+  nibble_test::put_number(file, 0, std::uint64_t{100'000'001});
+  CHECK(parse(file).code == "bad_metadata");
+  CHECK(missing_parts(parse(file).message, {"header length", "100000001", "100000000"}).empty());
+  nibble_test::put_number(file, 0, ~std::uint64_t{0});
+  CHECK(parse(file).code == "bad_metadata");
+  nibble_test::put_number(file, 0, std::uint64_t{100'000'000});
+  CHECK(parse(file).code == "truncated");
+}
+
+TEST_CASE("a safetensors file cut at any byte is refused for what it lacks", "[safetensors_parse]") {
+  const file_bytes whole = with_header(good_header, good_data_bytes);
+  REQUIRE(parse(whole).code == "taken");
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    const file_bytes cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
+    const outcome result = parse(cut);
+    CAPTURE(size);
+    CHECK(result.code == "truncated");
+    const std::string lacking = size < 8                        ? "header length"
+                                : size < 8 + good_header.size() ? "header"
+                                                                : "data";
+    CHECK(missing_parts(result.message, {lacking}).empty());
+  }
+  for (const std::size_t more : {1U, 64U}) {
+    file_bytes longer = whole;
+    longer.resize(whole.size() + more);
+    CHECK(parse(longer).code == "bad_layout");
+  }
+}
+
+TEST_CASE("a safetensors file is told by its first bytes", "[safetensors_parse]") {
+  using nibble::safetensors::has_magic;
+  CHECK(has_magic(with_header("{}", 0)));
+  CHECK_FALSE(has_magic(with_header("[]", 0)));
+  CHECK_FALSE(has_magic({}));
+  file_bytes implausible = with_header("{}", 0);
+  nibble_test::put_number(implausible, 0, std::uint64_t{1} << 60U);
+  CHECK_FALSE(has_magic(implausible));
+  nibble_test::put_number(implausible, 0, std::uint64_t{1});
+  CHECK_FALSE(has_magic(implausible));
+  file_bytes cut = with_header("{}", 0);
+  cut.resize(8);
+  CHECK_FALSE(has_magic(cut));
+}
+
+TEST_CASE("whatever bytes a safetensors file has, it is refused or proved", "[safetensors_parse]") {
+  std::mt19937 generator(23);
+  int taken = 0;
+  for (int turn = 0; turn < 5000; ++turn) {
+    file_bytes file = with_header(good_header, good_data_bytes);
+    for (auto changes = 1 + generator() % 2U; changes != 0; --changes) {
+      static constexpr std::string_view telling = "{}[]\",:0129 \\\x01\xFF";
+      file[8 + generator() % good_header.size()] =
+          static_cast<std::byte>(telling[generator() % telling.size()]);
+    }
+    try {
+      const auto parsed = nibble::safetensors::parse(file);
+      ++taken;
+      std::uint64_t covered = 0;
+      for (const auto& tensor : parsed.tensors) {
+        REQUIRE(tensor.file_offset_bytes <= file.size());
+        REQUIRE(tensor.size_bytes <= file.size() - tensor.file_offset_bytes);
+        covered += tensor.size_bytes;
+      }
+      REQUIRE(covered == good_data_bytes);
+    } catch (const nibble::error&) {
+    }
+  }
+  CHECK(taken > 50);
+  CHECK(taken < 4000);
+}

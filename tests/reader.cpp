@@ -1,0 +1,575 @@
+#include <nibble/reader.hpp>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <support/apr_bytes.hpp>
+#include <support/catch.hpp>
+#include <support/files.hpp>
+
+using nibble::reader;
+using nibble_test::apr_file;
+using nibble_test::apr_tensor;
+using nibble_test::missing_parts;
+using nibble_test::outcome;
+using nibble_test::outcome_of;
+using nibble_test::put_number;
+using nibble_test::recorded_sample;
+using nibble_test::tame_tensor;
+
+static_assert(!std::is_copy_constructible_v<reader>);
+static_assert(!std::is_convertible_v<std::string, reader>);
+
+namespace {
+
+using file_bytes = std::vector<std::byte>;
+
+/// A file that records its packing, of tensors stored as the encodings named.
+file_bytes recorded(std::vector<apr_tensor> tensors, const std::vector<std::string>& encodings) {
+  const std::string record = nibble_test::record_text(tensors, encodings);
+  return apr_file{.metadata = "{\"nibble\":" + record + "}", .tensors = std::move(tensors)}.bytes();
+}
+
+file_bytes of_floats(const std::vector<float>& values) {
+  file_bytes bytes(values.size() * 4);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    put_number(bytes, 4 * i, std::bit_cast<std::uint32_t>(values[i]));
+  }
+  return bytes;
+}
+
+/// A matrix of ones with so many zeros at its front.
+apr_tensor matrix_with_zeros(std::uint64_t rows, std::uint64_t cols, std::size_t zeros,
+                             float zero = 0.0F) {
+  std::vector<float> values(static_cast<std::size_t>(rows * cols), 1.0F);
+  std::fill_n(values.begin(), zeros, zero);
+  return {.name = "m", .dimensions = {rows, cols}, .bytes = of_floats(values)};
+}
+
+std::vector<std::string> findings_of(const file_bytes& file, nibble::executor* on = nullptr) {
+  const reader in(file);
+  std::vector<std::string> found;
+  for (const nibble::finding& one : in.examine(on)) {
+    found.push_back(fmt::format("{} {}|{}|{}",
+                                one.severity == nibble::finding::kind::problem ? "problem" : "note",
+                                one.tensor, one.field, one.text));
+  }
+  return found;
+}
+
+outcome verified(const file_bytes& file) {
+  return outcome_of([&] { reader(file, "the file").verify(); });
+}
+
+file_bytes safetensors_sample() {
+  const std::string header =
+      R"({"__metadata__":{"k":"v"},"y":{"dtype":"F32","shape":[2],"data_offsets":[4,12]},)"
+      R"("x":{"dtype":"F16","shape":[2],"data_offsets":[0,4]},)"
+      R"("z":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[12,14]}})";
+  file_bytes file;
+  nibble_test::append_number(file, std::uint64_t{header.size()});
+  const auto text = nibble_test::bytes_of(header);
+  file.insert(file.end(), text.begin(), text.end());
+  const auto data = nibble_test::bytes_of_hex("003c00c0 0000803f 0000c03f 0102");
+  file.insert(file.end(), data.begin(), data.end());
+  return file;
+}
+
+/// One thread a task, last task first.
+class threads_executor final : public nibble::executor {
+ public:
+  void run(std::size_t tasks, nibble::task_reference body) override {
+    std::vector<std::thread> threads;
+    for (std::size_t task = tasks; task-- > 0;) threads.emplace_back([=] { body(task); });
+    for (std::thread& thread : threads) thread.join();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a file is opened by what it holds, not by what it is called", "[reader]") {
+  const nibble_test::temporary_directory folder;
+  nibble_test::write_file(folder / "model.safetensors", recorded_sample().bytes());
+  nibble_test::write_file(folder / "model.apr", safetensors_sample());
+  for (const nibble::access how : {nibble::access::mapped, nibble::access::read}) {
+    const reader apr(folder / "model.safetensors", how);
+    CHECK(apr.container() == nibble::container::apr);
+    CHECK(apr.size() == 9);
+    CHECK(apr.name() == folder / "model.safetensors");
+    CHECK(apr.metadata()["architecture"] == "llama");
+    CHECK(apr.file_bytes() == recorded_sample().bytes().size());
+    const reader safetensors((folder / "model.apr").c_str(), how);
+    CHECK(safetensors.container() == nibble::container::safetensors);
+    CHECK(safetensors.metadata() == nlohmann::json{{"k", "v"}});
+  }
+}
+
+TEST_CASE("what is neither container is refused with its first bytes", "[reader]") {
+  const nibble_test::temporary_directory folder;
+  const auto opened = [&](std::string_view text) {
+    nibble_test::write_file(folder / "file", nibble_test::bytes_of(text));
+    return outcome_of([&] { reader(folder / "file"); });
+  };
+  const outcome text = opened("GGUF, but not really");
+  CHECK(text.code == "unknown_container");
+  CHECK(missing_parts(text.message, {folder / "file", "47 47 55 46", "41 50 52 00", "safetensors"})
+            .empty());
+  CHECK(opened("APR").code == "unknown_container");
+  CHECK(opened("APR1, the old one").code == "unknown_container");
+  const outcome empty = opened("");
+  CHECK(empty.code == "unknown_container");
+  CHECK(missing_parts(empty.message, {"an empty file"}).empty());
+}
+
+TEST_CASE("a path that cannot be opened is refused by name", "[reader]") {
+  const nibble_test::temporary_directory folder;
+  const outcome missing = outcome_of([&] { reader(folder / "none.apr"); });
+  CHECK(missing.code == "file_not_found");
+  CHECK(missing_parts(missing.message, {folder / "none.apr"}).empty());
+  CHECK(outcome_of([&] { reader(folder.path().string()); }).code == "read_failed");
+}
+
+TEST_CASE("errors inside a file name the file, or what the bytes were called", "[reader]") {
+  const nibble_test::temporary_directory folder;
+  file_bytes file = recorded_sample().bytes();
+  file.resize(file.size() - 30);
+  nibble_test::write_file(folder / "cut.apr", file);
+  for (const nibble::access how : {nibble::access::mapped, nibble::access::read}) {
+    const outcome from_path = outcome_of([&] { reader(folder / "cut.apr", how); });
+    CHECK(from_path.code == "truncated");
+    CHECK(missing_parts(from_path.message, {(folder / "cut.apr") + ": "}).empty());
+  }
+  CHECK(outcome_of([&] { reader(std::span<const std::byte>(file)); }).message.starts_with("memory: "));
+  CHECK(outcome_of([&] { reader(file, "blob"); }).message.starts_with("blob: "));
+}
+
+TEST_CASE("a recorded file cut short on the disk is refused under both policies", "[reader]") {
+  const nibble_test::temporary_directory folder;
+  const file_bytes whole = recorded_sample().bytes();
+  const std::string path = folder / "file.apr";
+  for (std::size_t size = 0; size < whole.size();
+       size += size < 70 || whole.size() - size < 70 ? 1 : 41) {
+    nibble_test::write_file(path, std::span(whole).first(size));
+    for (const nibble::access how : {nibble::access::mapped, nibble::access::read}) {
+      const outcome result = outcome_of([&] { reader(path, how); });
+      CAPTURE(size);
+      CHECK((result.code == "truncated" || result.code == "missing_footer" ||
+             (size < 4 && result.code == "unknown_container")));
+      CHECK(missing_parts(result.message, {path}).empty());
+    }
+  }
+}
+
+TEST_CASE("tensors come in the order of their bytes and are found by name", "[reader]") {
+  // In the index a, b, c, d; in the file c, a, d, b; d and the empty e share an offset.
+  apr_file file{
+      .tensors = {{.name = "a", .dimensions = {4}, .bytes = of_floats({1, 2, 3, 4}), .offset = 64},
+                  {.name = "b", .dimensions = {1}, .bytes = of_floats({5}), .offset = 192},
+                  {.name = "c", .dimensions = {2}, .bytes = of_floats({6, 7}), .offset = 0},
+                  {.name = "d", .dimensions = {1}, .bytes = of_floats({8}), .offset = 128},
+                  {.name = "e", .dimensions = {0}, .offset = 128}}};
+  const file_bytes bytes = file.bytes();
+  const reader in(bytes);
+  std::string names;
+  for (const nibble::tensor_view& tensor : in) names += tensor.name();
+  CHECK(names == "caedb");
+  CHECK(in.tensors().size() == 5);
+  CHECK(std::distance(in.begin(), in.end()) == 5);
+  for (const apr_tensor& tensor : file.tensors) {
+    const nibble::tensor_view* const found = in.find(tensor.name);
+    REQUIRE(found != nullptr);
+    CHECK(found->name() == tensor.name);
+    CHECK(std::ranges::equal(found->bytes(), tensor.bytes));
+    CHECK(&in[tensor.name] == found);
+    CHECK(in.contains(tensor.name));
+  }
+  CHECK(in.find("") == nullptr);
+  CHECK(in.find("aa") == nullptr);
+  CHECK(in.find("z") == nullptr);
+  CHECK_FALSE(in.contains("A"));
+}
+
+TEST_CASE("views say what the format says of their tensors", "[reader]") {
+  const apr_file file = recorded_sample();
+  const file_bytes bytes = file.bytes();
+  const reader in(bytes);
+  const auto data_offset = nibble_test::number_at<std::uint64_t>(bytes, 32);
+  std::uint64_t offset = data_offset;
+  for (std::size_t i = 0; i < file.tensors.size(); ++i) {
+    const apr_tensor& tensor = file.tensors[i];
+    const nibble::tensor_view& view = in[tensor.name];
+    CHECK(std::ranges::equal(view.shape().dimensions(), tensor.dimensions));
+    CHECK(view.dtype_id() == static_cast<std::uint32_t>(tensor.dtype_id));
+    CHECK(view.file_offset_bytes() == offset);
+    CHECK(view.alignment_bytes() >= 64);
+    CHECK(std::ranges::equal(view.bytes(), tensor.bytes));
+    CHECK(view.bytes().data() == bytes.data() + offset);
+    if (tensor.bytes.empty()) {
+      CHECK_FALSE(view.packing_ratio().has_value());
+    } else {
+      CHECK(view.packing_ratio() ==
+            4.0 * static_cast<double>(view.elements()) / static_cast<double>(tensor.bytes.size()));
+    }
+    offset += (tensor.bytes.size() + 63) / 64 * 64;
+  }
+  CHECK(in["g.q4"].dtype_text() == "q4");
+  CHECK(in["g.q4"].dtype_id() == 8U);
+}
+
+TEST_CASE("a view's alignment is that of its place in the file", "[reader]") {
+  const auto alignment_at = [](std::uint64_t offset) {
+    // Metadata that fills 64 bytes, an index of one entry: the data starts at 192.
+    const file_bytes file =
+        apr_file{
+            .tensors = {{.name = "w", .dimensions = {1}, .bytes = of_floats({1}), .offset = offset}}}
+            .bytes();
+    REQUIRE(nibble_test::number_at<std::uint64_t>(file, 32) == 192);
+    return reader(file)["w"].alignment_bytes();
+  };
+  CHECK(alignment_at(0) == 64);
+  CHECK(alignment_at(1) == 1);
+  CHECK(alignment_at(4) == 4);
+  CHECK(alignment_at(64) == 256);
+  CHECK(alignment_at(8192 - 192) == 4096);
+}
+
+TEST_CASE("a name that is not there is answered with the nearest", "[reader]") {
+  const file_bytes file =
+      apr_file{.tensors = {tame_tensor("layers.0.k_proj.weight", "f32", {1}),
+                           tame_tensor("layers.0.q_proj.weight", "f32", {1}),
+                           tame_tensor("layers.1.q_proj.weight", "f32", {1}),
+                           tame_tensor("lm_head", "f32", {1}), tame_tensor("norm.weight", "f32", {1})}}
+          .bytes();
+  const reader in(file, "the file");
+  const outcome result = outcome_of([&] { static_cast<void>(in["layers.0.q_proj.weigth"]); });
+  CHECK(result.code == "no_such_tensor");
+  CHECK(missing_parts(result.message,
+                      {"the file", "'layers.0.q_proj.weigth'", "perhaps 'layers.0.q_proj.weight' or "})
+            .empty());
+  CHECK(result.message.find("lm_head") == std::string::npos);
+  const outcome near_head = outcome_of([&] { static_cast<void>(in["lm.head"]); });
+  CHECK(missing_parts(near_head.message, {"perhaps 'lm_head'"}).empty());
+  const outcome unnamed = outcome_of([&] { static_cast<void>(in[""]); });
+  CHECK(unnamed.code == "no_such_tensor");
+  const file_bytes nothing = apr_file{}.bytes();
+  const outcome none = outcome_of([&] { static_cast<void>(reader(nothing)["w"]); });
+  CHECK(none.code == "no_such_tensor");
+  CHECK(missing_parts(none.message, {"no tensors"}).empty());
+}
+
+TEST_CASE("views and names stay valid when their reader moves", "[reader]") {
+  const nibble_test::temporary_directory folder;
+  const apr_file file = recorded_sample();
+  nibble_test::write_file(folder / "file.apr", file.bytes());
+  nibble_test::write_file(folder / "other.apr", apr_file{}.bytes());
+  for (const nibble::access how : {nibble::access::mapped, nibble::access::read}) {
+    std::optional<reader> first(std::in_place, folder / "file.apr", how);
+    const nibble::tensor_view& view = (*first)["g.q4"];
+    const std::string_view name = view.name();
+    const std::string_view text = first->metadata_text();
+    reader second(std::move(*first));
+    first.reset();
+    reader third(folder / "other.apr", how);
+    third = std::move(second);
+    CHECK(name == "g.q4");
+    CHECK(text == file.metadata);
+    CHECK(&third["g.q4"] == &view);
+    CHECK(std::ranges::equal(view.bytes(), file.tensors[6].bytes));
+    CHECK(third.name() == folder / "file.apr");
+    CHECK_NOTHROW(third.verify());
+  }
+}
+
+TEST_CASE("dtypes that are not known are listed with their bytes, and decoding names them",
+          "[reader]") {
+  for (const int id : {15, 16, 19, 29, 31, 77, 127, 130, 255}) {
+    const auto stored = nibble_test::bytes_of_hex("0102030405");
+    const file_bytes file =
+        apr_file{.tensors = {{.name = "odd", .dtype_id = id, .dimensions = {3, 4}, .bytes = stored}}}
+            .bytes();
+    const reader in(file);
+    const nibble::tensor_view& view = in["odd"];
+    CHECK_FALSE(view.has_encoding());
+    CHECK(view.dtype_id() == static_cast<std::uint32_t>(id));
+    CHECK(view.dtype_text() == fmt::format("id {}", id));
+    CHECK(view.shape() == nibble::shape{3, 4});
+    CHECK(std::ranges::equal(view.bytes(), stored));
+    std::vector<float> values(12);
+    const outcome decoded = outcome_of([&] { nibble::dequantize(view, values); });
+    CHECK(decoded.code == "unsupported_encoding");
+    CHECK(missing_parts(decoded.message, {"'odd'", fmt::format("id {}", id)}).empty());
+    const auto findings = findings_of(file);
+    REQUIRE(findings.size() == 1);
+    CHECK(missing_parts(findings[0], {"note odd|dtype", fmt::format("id {}", id)}).empty());
+    CHECK_NOTHROW(in.verify());
+  }
+}
+
+TEST_CASE("what has no codec is listed, and decoding names the encoding", "[reader]") {
+  const file_bytes file = apr_file{.tensors = {tame_tensor("k", "q4_k", {2, 256})}}.bytes();
+  const reader in(file);
+  CHECK(in["k"].encoding() == nibble::encoding::q4_k);
+  if (nibble::is_decodable(nibble::encoding::q4_k)) return;
+  std::vector<float> values(512);
+  const outcome decoded = outcome_of([&] { nibble::dequantize(in["k"], values); });
+  CHECK(decoded.code == "unsupported_encoding");
+  CHECK(missing_parts(decoded.message, {"'k'", "q4_k"}).empty());
+}
+
+TEST_CASE("a safetensors file's tensors are read", "[reader]") {
+  const file_bytes file = safetensors_sample();
+  const reader in(file);
+  std::string names;
+  for (const nibble::tensor_view& tensor : in) names += tensor.name();
+  CHECK(names == "xyz");
+  std::vector<float> values(2);
+  nibble::dequantize(in["y"], values);
+  CHECK(values == std::vector<float>{1.0F, 1.5F});
+  nibble::dequantize(in["x"], values);
+  CHECK(values == std::vector<float>{1.0F, -2.0F});
+  CHECK_FALSE(in["y"].dtype_id().has_value());
+  CHECK(in["z"].dtype_text() == "F8_E4M3");
+  const outcome decoded = outcome_of([&] { nibble::dequantize(in["z"], values); });
+  CHECK(decoded.code == "unsupported_encoding");
+  CHECK(missing_parts(decoded.message, {"'z'", "F8_E4M3"}).empty());
+  CHECK_NOTHROW(in.verify());
+}
+
+TEST_CASE("a sound file has nothing to be found", "[reader]") {
+  CHECK(findings_of(recorded_sample().bytes()).empty());
+  CHECK(verified(recorded_sample().bytes()).code == "taken");
+  CHECK(findings_of(apr_file{}.bytes()).empty());
+}
+
+TEST_CASE("every bit of a recorded file that flips is found by opening or verifying", "[reader]") {
+  const file_bytes whole = recorded(
+      {tame_tensor("a", "f32", {1, 3}), tame_tensor("b", "q4", {33}), tame_tensor("c", "apr_q8", {5})},
+      {"f32", "q4", "apr_q8"});
+  REQUIRE(verified(whole).code == "taken");
+  file_bytes file = whole;
+  std::map<std::string, int> caught;
+  for (std::size_t at = 0; at < whole.size(); ++at) {
+    for (int bit = 0; bit < 8; ++bit) {
+      file[at] ^= static_cast<std::byte>(1 << bit);
+      const std::string code = verified(file).code;
+      if (code == "taken") FAIL_CHECK("bit " << bit << " of byte " << at << " flipped unseen");
+      ++caught[code];
+      file[at] = whole[at];
+    }
+  }
+  CHECK(caught["damaged"] > 1000);
+  CHECK(caught["header_checksum"] > 400);
+}
+
+TEST_CASE("a tensor whose bytes are not those recorded is named by verify", "[reader]") {
+  file_bytes file = recorded_sample().bytes();
+  {
+    const reader in(file);
+    const auto at = static_cast<std::size_t>(in["g.q4"].file_offset_bytes());
+    file[at + 30] ^= std::byte{1};
+  }
+  // With a right footer, so that only the tensor's own checksum speaks.
+  nibble_test::seal_footer(file);
+  const outcome result = verified(file);
+  CHECK(result.code == "damaged");
+  CHECK(
+      missing_parts(result.message, {"the file", "tensor 'g.q4'", "crc32", "recorded CRC-32"}).empty());
+  const auto findings = findings_of(file);
+  REQUIRE(findings.size() == 1);
+  CHECK(findings[0].starts_with("problem g.q4|crc32|"));
+}
+
+TEST_CASE("a wrong footer is found by verify, with a record or without", "[reader]") {
+  for (const apr_file& sample :
+       {recorded_sample(), apr_file{.tensors = {tame_tensor("a", "f32", {3})}}}) {
+    file_bytes file = sample.bytes();
+    file.back() ^= std::byte{0x10};
+    const auto findings = findings_of(file);
+    REQUIRE(findings.size() == 1);
+    CHECK(findings[0].starts_with("problem |footer|"));
+    CHECK(missing_parts(verified(file).message, {"footer", "CRC-32"}).empty());
+  }
+}
+
+TEST_CASE("verify names every problem there is", "[reader]") {
+  file_bytes file = recorded_sample().bytes();
+  {
+    const reader in(file);
+    file[static_cast<std::size_t>(in["a.apr_q4"].file_offset_bytes()) + 3] ^= std::byte{1};
+    file[static_cast<std::size_t>(in["h.q8"].file_offset_bytes()) + 3] ^= std::byte{1};
+  }
+  CHECK(missing_parts(verified(file).message, {"footer", "'a.apr_q4' crc32", "'h.q8' crc32"}).empty());
+}
+
+TEST_CASE("scales that are not finite are found", "[reader]") {
+  struct row {
+    std::string encoding;
+    std::vector<std::uint64_t> dimensions;
+    std::size_t at;  ///< of a 16-bit scale or min
+  };
+  const std::vector<row> rows = {{"q4", {2, 40}, 0},  {"q4", {2, 40}, 2},  {"q4", {2, 40}, 62},
+                                 {"q8", {1, 64}, 0},  {"q8", {1, 64}, 38}, {"apr_q4", {50}, 0},
+                                 {"apr_q4", {50}, 18}};
+  for (const row& one : rows) {
+    for (const std::uint16_t bits :
+         {std::uint16_t{0x7C00}, std::uint16_t{0xFC00}, std::uint16_t{0x7E00}, std::uint16_t{0x7C01}}) {
+      CAPTURE(one.encoding, one.at, bits);
+      apr_tensor tensor = tame_tensor("w", one.encoding, one.dimensions);
+      put_number(tensor.bytes, one.at, bits);
+      const auto findings = findings_of(recorded({tensor}, {one.encoding}));
+      REQUIRE_FALSE(findings.empty());
+      CHECK(missing_parts(findings[0], {"problem w|scales|1 "}).empty());
+      CHECK(verified(recorded({tensor}, {one.encoding})).code == "damaged");
+    }
+  }
+  for (const std::uint32_t bits : {0x7F800000U, 0xFF800000U, 0x7FC00000U, 0x7F800001U}) {
+    apr_tensor tensor = tame_tensor("w", "apr_q8", {5});
+    put_number(tensor.bytes, 0, bits);
+    CHECK(
+        missing_parts(findings_of(recorded({tensor}, {"apr_q8"}))[0], {"problem w|scales|1 "}).empty());
+  }
+}
+
+TEST_CASE("NaN and infinity among plain values are found and counted", "[reader]") {
+  apr_tensor tensor{.name = "w", .dimensions = {6}, .bytes = of_floats({1, 2, 3, 4, 5, 6})};
+  put_number(tensor.bytes, 4, std::uint32_t{0x7FC00000});
+  put_number(tensor.bytes, 8, std::uint32_t{0xFF800000});
+  put_number(tensor.bytes, 20, std::uint32_t{0x7F800001});
+  const auto findings = findings_of(recorded({tensor}, {"f32"}));
+  REQUIRE(findings.size() == 1);
+  CHECK(missing_parts(findings[0], {"problem w|values", "2 NaN", "1 infinite", "of 6"}).empty());
+  apr_tensor half = tame_tensor("w", "f16", {4});
+  put_number(half.bytes, 6, std::uint16_t{0x7C00});
+  CHECK(missing_parts(findings_of(recorded({half}, {"f16"}))[0], {"0 NaN", "1 infinite"}).empty());
+}
+
+TEST_CASE("doubles beyond f32 are finite, and those that are not are found", "[reader]") {
+  const auto of_doubles = [](const std::vector<double>& values) {
+    apr_tensor tensor{.name = "w", .dtype_id = 3, .dimensions = {1, values.size()}};
+    for (const double value : values) {
+      nibble_test::append_number(tensor.bytes, std::bit_cast<std::uint64_t>(value));
+    }
+    return findings_of(recorded({tensor}, {"f64"}));
+  };
+  CHECK(of_doubles({1e300, -1e300, 1e-320, 0.0}).empty());
+  const auto findings = of_doubles({std::bit_cast<double>(std::uint64_t{0x7FF0000000000001}), 1.0,
+                                    std::bit_cast<double>(std::uint64_t{0xFFF0000000000000}), 1e300,
+                                    std::bit_cast<double>(std::uint64_t{0xFFF8000000000000})});
+  REQUIRE(findings.size() == 1);
+  CHECK(missing_parts(findings[0], {"problem w|values", "2 NaN", "1 infinite", "of 5"}).empty());
+  CHECK(of_doubles({0.0, -0.0, 0.0, 0.0, 1.0}).empty());
+  CHECK(of_doubles({0.0, -0.0, 0.0, 0.0, 0.0}).size() == 1);
+}
+
+TEST_CASE("a matrix of more than 80 % zeros is found, at the border exactly", "[reader]") {
+  const auto is_found = [](std::uint64_t rows, std::uint64_t cols, std::size_t zeros,
+                           float zero = 0.0F) {
+    const auto findings = findings_of(recorded({matrix_with_zeros(rows, cols, zeros, zero)}, {"f32"}));
+    for (const std::string& found : findings) {
+      CHECK(missing_parts(found, {"problem m|values", "zeros", "80 %"}).empty());
+    }
+    return !findings.empty();
+  };
+  CHECK_FALSE(is_found(10, 10, 80));
+  CHECK(is_found(10, 10, 81));
+  CHECK(is_found(10, 10, 81, -0.0F));
+  for (std::uint64_t elements = 1; elements <= 31; ++elements) {
+    const std::size_t most = elements * 8 / 10;
+    CAPTURE(elements, most);
+    CHECK_FALSE(is_found(1, elements, most));
+    CHECK(is_found(1, elements, most + 1));
+  }
+  // Vectors may be zero: biases are.
+  CHECK(findings_of(
+            recorded({{.name = "b", .dimensions = {50}, .bytes = of_floats(std::vector<float>(50))}},
+                     {"f32"}))
+            .empty());
+  CHECK(findings_of(recorded({{.name = "b", .bytes = of_floats({0.0F})}}, {"f32"})).empty());
+}
+
+TEST_CASE("packed zeros are counted as they decode", "[reader]") {
+  // min 0 and all codes 0 decode to zeros; in the row's second block the spare codes do not count.
+  apr_tensor tensor{.name = "w", .dtype_id = 8, .dimensions = {2, 33}, .bytes = file_bytes(80)};
+  for (std::size_t block = 0; block < 4; ++block) {
+    put_number(tensor.bytes, 20 * block, std::uint16_t{0x3C00});
+  }
+  CHECK(missing_parts(findings_of(recorded({tensor}, {"q4"}))[0], {"100.0 % zeros"}).empty());
+  const auto set_to_ones = [&](std::size_t block, std::size_t codes) {
+    for (std::size_t j = 0; j < codes; ++j)
+      tensor.bytes[20 * block + 4 + j % 16] |= j < 16 ? std::byte{1} : std::byte{16};
+  };
+  set_to_ones(0, 13);
+  CHECK(
+      missing_parts(findings_of(recorded({tensor}, {"q4"}))[0], {"80.3 % zeros"}).empty());  // 53 of 66
+  set_to_ones(0, 14);
+  CHECK(findings_of(recorded({tensor}, {"q4"})).empty());  // 52 of 66
+}
+
+TEST_CASE("what opening noted, examine lists, and verify does not throw over", "[reader]") {
+  apr_file file{.tensors = {tame_tensor("a", "f32", {3}), tame_tensor("b", "f32", {2})},
+                .flags = 0x1008,
+                .has_footer = false};
+  file.tensors[1].offset = 24;
+  file_bytes bytes = file.bytes();
+  bytes[5] = std::byte{3};
+  bytes[60] = std::byte{1};
+  nibble_test::seal_header(bytes);
+  const auto findings = findings_of(bytes);
+  std::string all;
+  for (const std::string& found : findings) {
+    CHECK(found.starts_with("note "));
+    all += found + "\n";
+  }
+  CHECK(missing_parts(all, {"minor version 3", "header.reserved", "not known", "row-major", "signature",
+                            "b|offset", "layout", "footer|absent"})
+            .empty());
+  CHECK(verified(bytes).code == "taken");
+}
+
+TEST_CASE("examining on threads finds the same", "[reader]") {
+  file_bytes file = recorded_sample().bytes();
+  for (std::size_t at = 1200; at < file.size(); at += 50) file[at] ^= std::byte{0xFF};
+  threads_executor threads;
+  nibble::serial_executor serial;
+  const auto alone = findings_of(file);
+  CHECK_FALSE(alone.empty());
+  CHECK(findings_of(file, &threads) == alone);
+  CHECK(findings_of(file, &serial) == alone);
+}
+
+TEST_CASE("several threads may use one reader", "[reader]") {
+  const apr_file file = recorded_sample();
+  const file_bytes bytes = file.bytes();
+  const reader in(bytes);
+  std::vector<int> failures(4);
+  std::vector<std::thread> threads;
+  for (int& count : failures) {
+    threads.emplace_back([&] {
+      for (int turn = 0; turn < 50; ++turn) {
+        for (const apr_tensor& tensor : file.tensors) {
+          count += std::ranges::equal(in[tensor.name].bytes(), tensor.bytes) ? 0 : 1;
+        }
+        count += in.examine().empty() ? 0 : 1;
+        count += in.contains("none") ? 1 : 0;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(failures == std::vector<int>(4));
+}

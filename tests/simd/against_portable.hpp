@@ -1,0 +1,126 @@
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <span>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <nibble/simd/portable.hpp>
+#include <nibble/simd/vector.hpp>
+
+#include <support/catch.hpp>
+#include <support/random_values.hpp>
+
+namespace nibble_test {
+
+/// Lanes as their bits: NaN payloads and signs of zeros count.
+template <class Vector>
+auto lane_bits(const Vector& of) {
+  using value = typename Vector::value_type;
+  std::array<value, Vector::size> lanes;
+  of.store_unaligned(lanes.data());
+  return std::bit_cast<std::array<std::uint32_t, Vector::size>>(lanes);
+}
+
+/// All byte values, at every offset from a boundary of 64, through both ways of an operation that
+/// loads.
+template <class Architecture, class Own, class Twin>
+void require_same_loads(std::span<const std::byte> bytes, std::size_t stride, const Own& own,
+                        const Twin& twin) {
+  constexpr std::size_t width = nibble::simd::lanes<Architecture>;
+  alignas(64) std::array<std::byte, 128 + 16 * 8> window{};
+  std::size_t loads = 0;
+  for (std::size_t at = 0; at + width * stride <= bytes.size(); at += width * stride) {
+    for (std::size_t offset = at == 0 ? 0 : at / (width * stride) % 64; offset < 64;
+         offset += at == 0 ? 1 : 64) {
+      std::memcpy(window.data() + offset, bytes.data() + at, width * stride);
+      if (lane_bits(own(window.data() + offset)) != lane_bits(twin(window.data() + offset))) {
+        FAIL(fmt::format("bytes from {} at offset {}", at, offset));
+      }
+      ++loads;
+    }
+  }
+  CHECK(loads >= 64);
+}
+
+inline std::vector<std::byte> all_bytes() {
+  std::vector<std::byte> bytes = random_bytes(1024, 1);
+  for (std::size_t byte = 0; byte < 256; ++byte) bytes.push_back(static_cast<std::byte>(byte));
+  // Once more, each in another lane.
+  for (std::size_t byte = 0; byte < 256; ++byte) bytes.push_back(static_cast<std::byte>(byte * 37 + 5));
+  return bytes;
+}
+
+/// All 65,536 codes of 16 bits, in order and then shuffled over the lanes.
+inline std::vector<std::byte> all_halves() {
+  std::vector<std::byte> bytes;
+  bytes.reserve(0x40000);
+  for (const std::uint32_t factor : {1U, 40503U}) {
+    for (std::uint32_t i = 0; i < 0x10000U; ++i) {
+      const std::uint32_t code = i * factor % 0x10000U;
+      bytes.push_back(static_cast<std::byte>(code % 256U));
+      bytes.push_back(static_cast<std::byte>(code / 256U));
+    }
+  }
+  return bytes;
+}
+
+/// Every float16 and the f32 on either side, every midpoint and the f32 on either side, NaNs of many
+/// payloads, infinities, f32 subnormals, and a sweep over all of f32; both signs.
+inline std::vector<float> boundary_floats() {
+  std::vector<float> values;
+  const auto add = [&](std::uint32_t bits) {
+    for (const std::uint32_t sign : {0U, 0x80000000U})
+      values.push_back(std::bit_cast<float>(bits | sign));
+  };
+  const auto add_around = [&](float value) {
+    const auto bits = std::bit_cast<std::uint32_t>(value);
+    if (bits != 0) add(bits - 1);
+    add(bits);
+    add(bits + 1);
+  };
+  for (int exponent = -14; exponent <= 15; ++exponent) {
+    for (int step = 0; step < 2048; ++step)
+      add_around(std::ldexp(static_cast<float>(2048 + step), exponent - 11));
+  }
+  for (int step = 0; step <= 2048; ++step) add_around(std::ldexp(static_cast<float>(step), -25));
+  for (std::uint32_t bits = 0x7F800000U - 70; bits < 0x7F800000U + 70; ++bits) add(bits);
+  for (std::uint32_t payload = 1; payload < 0x800000U; payload += 8191) add(0x7F800000U + payload);
+  add(0x7FFFFFFFU);
+  for (std::uint32_t bits = 0; bits < 0x7F800000U; bits += 65519) add(bits);
+  while (values.size() % 64 != 0) values.push_back(0.0F);
+  return values;
+}
+
+/// Those floats through both ways of an operation that stores 16-bit floats, at every offset.
+template <class Architecture, class Own, class Twin>
+void require_same_stores(const Own& own, const Twin& twin) {
+  constexpr std::size_t width = nibble::simd::lanes<Architecture>;
+  const std::vector<float> values = boundary_floats();
+  for (std::size_t at = 0; at + width <= values.size(); at += width) {
+    const std::size_t offset = 1 + at / width % 63;
+    alignas(64) std::array<std::byte, 128> from_own;
+    alignas(64) std::array<std::byte, 128> from_twin;
+    from_own.fill(std::byte{0xA5});
+    from_twin.fill(std::byte{0xA5});
+    const auto loaded = nibble::simd::load<Architecture>(values.data() + at);
+    own(loaded, from_own.data() + offset);
+    twin(loaded, from_twin.data() + offset);
+    // Whole windows: nothing may be written before or behind the lanes either.
+    if (from_own != from_twin) FAIL(fmt::format("floats from {} ({:a})", at, values[at]));
+    if (from_own[offset - 1] != std::byte{0xA5} || from_own[offset + 2 * width] != std::byte{0xA5}) {
+      FAIL(fmt::format("wrote outside at {}", at));
+    }
+  }
+  CHECK(values.size() > 300000);
+}
+
+}  // namespace nibble_test

@@ -1,0 +1,146 @@
+#include <nibble/simd/portable.hpp>
+
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <core/independent_halves.hpp>
+#include <simd/against_portable.hpp>
+#include <support/catch.hpp>
+
+namespace {
+
+namespace simd = nibble::simd;
+using nibble_test::binary16;
+using nibble_test::brain16;
+
+bool is_same(float found, double expected) {
+  if (std::isnan(expected)) return std::isnan(found);
+  return static_cast<double>(found) == expected && std::signbit(found) == std::signbit(expected);
+}
+
+template <class Architecture>
+void check_byte_loads() {
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  const auto bytes = nibble_test::all_bytes();
+  for (std::size_t at = 0; at + width <= bytes.size(); ++at) {
+    std::array<std::int32_t, width> widened_unsigned{};
+    std::array<std::int32_t, width> widened_signed{};
+    const simd::any_architecture any(Architecture{});
+    simd::load_unsigned_bytes(bytes.data() + at, Architecture{}, any)
+        .store_unaligned(widened_unsigned.data());
+    simd::load_signed_bytes(bytes.data() + at, Architecture{}, any)
+        .store_unaligned(widened_signed.data());
+    for (std::size_t i = 0; i < width; ++i) {
+      const int byte = std::to_integer<int>(bytes[at + i]);
+      if (widened_unsigned[i] != byte) FAIL(fmt::format("unsigned byte {}", byte));
+      if (widened_signed[i] != (byte < 128 ? byte : byte - 256))
+        FAIL(fmt::format("signed byte {}", byte));
+    }
+  }
+}
+
+template <class Architecture>
+void check_half_loads() {
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  const auto bytes = nibble_test::all_halves();
+  for (std::size_t at = 0; at + 2 * width <= bytes.size(); at += 2 * width) {
+    std::array<float, width> halves{};
+    std::array<float, width> brains{};
+    const simd::any_architecture any(Architecture{});
+    simd::load_float16(bytes.data() + at, Architecture{}, any).store_unaligned(halves.data());
+    simd::load_bfloat16(bytes.data() + at, Architecture{}, any).store_unaligned(brains.data());
+    for (std::size_t i = 0; i < width; ++i) {
+      const auto code = static_cast<std::uint16_t>(std::to_integer<int>(bytes[at + 2 * i]) +
+                                                   256 * std::to_integer<int>(bytes[at + 2 * i + 1]));
+      if (!is_same(halves[i], nibble_test::value_of(binary16, code)))
+        FAIL(fmt::format("float16 {:04x}", code));
+      if (!is_same(brains[i], nibble_test::value_of(brain16, code)))
+        FAIL(fmt::format("bfloat16 {:04x}", code));
+    }
+  }
+}
+
+template <class Architecture>
+void check_half_stores() {
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  const auto values = nibble_test::boundary_floats();
+  for (std::size_t at = 0; at + width <= values.size(); at += width) {
+    std::array<std::byte, 4 * width + 2> stored{};
+    const simd::any_architecture any(Architecture{});
+    const auto loaded = simd::load<Architecture>(values.data() + at);
+    simd::store_float16(loaded, stored.data() + 1, Architecture{}, any);
+    simd::store_bfloat16(loaded, stored.data() + 1 + 2 * width, Architecture{}, any);
+    const auto code_at = [&](std::size_t i) {
+      return static_cast<std::uint16_t>(std::to_integer<int>(stored[i]) +
+                                        256 * std::to_integer<int>(stored[i + 1]));
+    };
+    for (std::size_t i = 0; i < width; ++i) {
+      const float value = values[at + i];
+      const std::uint16_t half = code_at(1 + 2 * i);
+      const std::uint16_t brain = code_at(1 + 2 * width + 2 * i);
+      if (std::isnan(value)) {
+        const bool both = std::isnan(nibble_test::value_of(binary16, half)) &&
+                          std::isnan(nibble_test::value_of(brain16, brain));
+        const bool sign = std::signbit(value);
+        if (!both || (half >= 0x8000U) != sign || (brain >= 0x8000U) != sign) FAIL("NaN " << at + i);
+      } else if (half != nibble_test::nearest_code(binary16, static_cast<double>(value)) ||
+                 brain != nibble_test::nearest_code(brain16, static_cast<double>(value))) {
+        FAIL(fmt::format("{:a} as {:04x} and {:04x}", value, half, brain));
+      }
+    }
+    if (stored.front() != std::byte{0} || stored.back() != std::byte{0}) FAIL("wrote outside");
+  }
+}
+
+template <class Architecture>
+void check_interleaving() {
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  using integers = simd::vector<std::int32_t, Architecture>;
+  std::array<std::int32_t, width> a{};
+  std::array<std::int32_t, width> b{};
+  for (std::size_t i = 0; i < width; ++i) {
+    a[i] = static_cast<std::int32_t>(100 + i);
+    b[i] = static_cast<std::int32_t>(200 + i);
+  }
+  std::array<std::int32_t, 2 * width> both{};
+  const auto from_a = integers::load_unaligned(a.data());
+  const auto from_b = integers::load_unaligned(b.data());
+  simd::interleave_low(from_a, from_b, Architecture{}, Architecture{}).store_unaligned(both.data());
+  simd::interleave_high(from_a, from_b, Architecture{}, Architecture{})
+      .store_unaligned(both.data() + width);
+  for (std::size_t i = 0; i < width; ++i) {
+    if (both[2 * i] != a[i] || both[2 * i + 1] != b[i]) FAIL("lane " << i << " of " << width);
+  }
+}
+
+TEST_CASE("two vectors are interleaved over their whole width", "[portable]") {
+  SECTION("portable") { check_interleaving<simd::portable>(); }
+  SECTION("best architecture") { check_interleaving<simd::best_architecture>(); }
+  SUCCEED("every lane");
+}
+
+TEST_CASE("bytes of either sign are widened to integers", "[portable]") {
+  SECTION("portable") { check_byte_loads<simd::portable>(); }
+  SECTION("best architecture") { check_byte_loads<simd::best_architecture>(); }
+  SUCCEED("every byte");
+}
+
+TEST_CASE("all 65,536 codes of the 16-bit floats are widened to their values", "[portable]") {
+  SECTION("portable") { check_half_loads<simd::portable>(); }
+  SECTION("best architecture") { check_half_loads<simd::best_architecture>(); }
+  SUCCEED("every code");
+}
+
+TEST_CASE("floats are rounded to the nearest 16-bit float, NaN kept NaN", "[portable]") {
+  SECTION("portable") { check_half_stores<simd::portable>(); }
+  SECTION("best architecture") { check_half_stores<simd::best_architecture>(); }
+  SUCCEED("every boundary");
+}
+
+}  // namespace

@@ -1,0 +1,333 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <optional>
+#include <random>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <nibble/core/error.hpp>
+
+/// Files built byte by byte from the written format, sharing nothing with the library but its error
+/// type: what the library writes and reads is held against these.
+namespace nibble_test {
+
+/// Appends a number, least significant byte first.
+template <class Number>
+void append_number(std::vector<std::byte>& to, Number number) {
+  auto rest = static_cast<std::uint64_t>(number);
+  for (std::size_t i = 0; i < sizeof(Number); ++i) {
+    to.push_back(static_cast<std::byte>(rest & 0xFFU));
+    rest >>= 8U;
+  }
+}
+
+/// Overwrites the bytes at a position with a number's.
+template <class Number>
+void put_number(std::span<std::byte> in, std::size_t at, Number number) {
+  std::vector<std::byte> bytes;
+  append_number(bytes, number);
+  std::ranges::copy(bytes, in.begin() + static_cast<std::ptrdiff_t>(at));
+}
+
+/// The number whose bytes stand at a position.
+template <class Number>
+[[nodiscard]] Number number_at(std::span<const std::byte> in, std::size_t at) {
+  std::uint64_t number = 0;
+  for (std::size_t i = sizeof(Number); i-- > 0;) {
+    number = number << 8U | std::to_integer<std::uint64_t>(in[at + i]);
+  }
+  return static_cast<Number>(number);
+}
+
+[[nodiscard]] inline std::vector<std::byte> bytes_of(std::string_view text) {
+  std::vector<std::byte> bytes(text.size());
+  if (!text.empty()) std::memcpy(bytes.data(), text.data(), text.size());
+  return bytes;
+}
+
+[[nodiscard]] inline std::string_view text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+/// The bytes that a string of hexadecimal digits stands for; white space is skipped.
+[[nodiscard]] inline std::vector<std::byte> bytes_of_hex(std::string_view digits) {
+  std::vector<std::byte> bytes;
+  unsigned pending = 1;
+  for (const char digit : digits) {
+    if (digit == ' ' || digit == '\n') continue;
+    const auto value = static_cast<unsigned>(digit <= '9' ? digit - '0' : digit - 'a' + 10);
+    pending = pending << 4U | value;
+    if (pending < 0x100U) continue;
+    bytes.push_back(static_cast<std::byte>(pending & 0xFFU));
+    pending = 1;
+  }
+  return bytes;
+}
+
+/// CRC-32 by its definition: reflected, polynomial 0x04C11DB7, inverted before and after.
+[[nodiscard]] inline std::uint32_t plain_crc32(std::span<const std::byte> bytes) {
+  static constexpr auto table = [] {
+    std::array<std::uint32_t, 256> remainders{};
+    for (std::uint32_t byte = 0; byte < 256; ++byte) {
+      std::uint32_t remainder = byte;
+      for (int bit = 0; bit < 8; ++bit) {
+        remainder = remainder >> 1U ^ ((remainder & 1U) != 0 ? 0xEDB88320U : 0U);
+      }
+      remainders[byte] = remainder;
+    }
+    return remainders;
+  }();
+  std::uint32_t sum = 0xFFFFFFFFU;
+  for (const std::byte byte : bytes) {
+    sum = sum >> 8U ^ table[(sum ^ std::to_integer<std::uint32_t>(byte)) & 0xFFU];
+  }
+  return ~sum;
+}
+
+/// Figures of an encoding as FORMAT.md tables them.
+struct encoding_figures {
+  std::string_view name;
+  std::uint64_t block_elements;
+  std::uint64_t block_bytes;
+  bool runs_along_rows;
+  std::uint64_t header_bytes;  ///< before the blocks; only apr_q8 has one, and no block figures
+  int dtype_id;                ///< that this library writes
+};
+
+// clang-format off
+inline constexpr std::array<encoding_figures, 25> all_figures{{
+    {"f32", 1, 4, false, 0, 0},      {"f16", 1, 2, false, 0, 1},      {"bf16", 1, 2, false, 0, 30},
+    {"f64", 1, 8, false, 0, 3},      {"i32", 1, 4, false, 0, 4},      {"i64", 1, 8, false, 0, 5},
+    {"i8", 1, 1, false, 0, 6},       {"u8", 1, 1, false, 0, 7},       {"q8", 32, 36, true, 0, 9},
+    {"q4", 32, 20, true, 0, 8},      {"apr_q8", 1, 1, false, 4, 129}, {"apr_q4", 32, 18, false, 0, 128},
+    {"q4_0", 32, 18, true, 0, 2},    {"q4_1", 32, 20, true, 0, 3},    {"q5_0", 32, 22, true, 0, 6},
+    {"q5_1", 32, 24, true, 0, 7},    {"q8_0", 32, 34, true, 0, 8},    {"q2_k", 256, 84, true, 0, 10},
+    {"q3_k", 256, 110, true, 0, 11}, {"q4_k", 256, 144, true, 0, 12}, {"q5_k", 256, 176, true, 0, 13},
+    {"q6_k", 256, 210, true, 0, 14}, {"iq4_nl", 32, 18, true, 0, 20}, {"iq4_xs", 256, 136, true, 0, 23},
+    {"mxfp4", 32, 17, true, 0, 39},
+}};
+// clang-format on
+
+[[nodiscard]] constexpr const encoding_figures& figures_of(std::string_view name) {
+  for (const encoding_figures& row : all_figures) {
+    if (row.name == name) return row;
+  }
+  throw std::logic_error("no such encoding in FORMAT.md");
+}
+
+/// Stored size by FORMAT.md's two formulas, for tensors whose figures fit 64 bits.
+[[nodiscard]] constexpr std::uint64_t size_of_matrix(const encoding_figures& of, std::uint64_t rows,
+                                                     std::uint64_t cols) {
+  if (rows == 0 || cols == 0) return 0;
+  if (of.runs_along_rows) {
+    return rows * ((cols + of.block_elements - 1) / of.block_elements) * of.block_bytes;
+  }
+  return (rows * cols + of.block_elements - 1) / of.block_elements * of.block_bytes + of.header_bytes;
+}
+
+[[nodiscard]] inline std::uint64_t size_by_formula(std::string_view encoding,
+                                                   const std::vector<std::uint64_t>& dimensions) {
+  const std::uint64_t cols = dimensions.empty() ? 1 : dimensions.back();
+  std::uint64_t rows = 1;
+  for (std::size_t i = 0; i + 1 < dimensions.size(); ++i) rows *= dimensions[i];
+  return size_of_matrix(figures_of(encoding), rows, cols);
+}
+
+/// An index entry and the bytes behind it. What is set explicitly goes into the entry as it is.
+struct apr_tensor {
+  std::string name{};
+  int dtype_id = 0;
+  std::vector<std::uint64_t> dimensions{};
+  std::vector<std::byte> bytes{};
+  std::optional<std::uint64_t> offset{};  ///< from data_offset; otherwise the next multiple of 64
+  std::optional<std::uint64_t> size{};    ///< otherwise bytes.size()
+  std::optional<int> name_bytes{};
+  std::optional<int> rank{};
+};
+
+/// Recomputes the header's checksum, so that a field patched behind its back is believed.
+inline void seal_header(std::vector<std::byte>& file) {
+  std::vector<std::byte> summed(file.begin(), file.begin() + 40);
+  summed.insert(summed.end(), file.begin() + 44, file.begin() + 64);
+  put_number(file, 40, plain_crc32(summed));
+}
+
+/// Recomputes the footer of a file that has one.
+inline void seal_footer(std::vector<std::byte>& file) {
+  const std::size_t end = file.size() - 4;
+  put_number(file, end, plain_crc32(std::span<const std::byte>(file).first(end)));
+}
+
+/// An .apr file of version 2.
+struct apr_file {
+  std::string metadata = "{}";
+  std::vector<apr_tensor> tensors{};
+  std::vector<std::byte> behind_entries{};
+  std::uint16_t flags = 0x400;
+  bool has_footer = true;
+
+  [[nodiscard]] std::vector<std::byte> bytes() const {
+    const auto pad = [](std::vector<std::byte>& to) { to.resize((to.size() + 63) / 64 * 64); };
+    std::vector<std::byte> data;
+    std::vector<std::byte> index;
+    for (const apr_tensor& tensor : tensors) {
+      const std::uint64_t offset = tensor.offset.value_or(data.size());
+      append_number(index, static_cast<std::uint16_t>(
+                               tensor.name_bytes.value_or(static_cast<int>(tensor.name.size()))));
+      const auto name = bytes_of(tensor.name);
+      index.insert(index.end(), name.begin(), name.end());
+      append_number(index, static_cast<std::uint8_t>(tensor.dtype_id));
+      append_number(index, static_cast<std::uint8_t>(
+                               tensor.rank.value_or(static_cast<int>(tensor.dimensions.size()))));
+      for (const std::uint64_t dimension : tensor.dimensions) append_number(index, dimension);
+      append_number(index, offset);
+      append_number(index, tensor.size.value_or(tensor.bytes.size()));
+      if (offset > 1U << 24U) continue;  // an offset that lies, not a place
+      const auto at = static_cast<std::size_t>(offset);
+      data.resize(std::max(data.size(), at + tensor.bytes.size()));
+      std::ranges::copy(tensor.bytes, data.begin() + static_cast<std::ptrdiff_t>(at));
+      pad(data);
+    }
+    index.insert(index.end(), behind_entries.begin(), behind_entries.end());
+    pad(index);
+
+    std::vector<std::byte> file = bytes_of(std::string_view("APR\0\2\0", 6));
+    append_number(file, flags);
+    append_number(file, static_cast<std::uint32_t>(tensors.size()));
+    append_number(file, std::uint64_t{64});
+    append_number(file, static_cast<std::uint32_t>(metadata.size()));
+    const std::uint64_t index_offset = 64 + (metadata.size() + 63) / 64 * 64;
+    append_number(file, index_offset);
+    append_number(file, index_offset + index.size());
+    file.resize(64);
+    seal_header(file);
+    const auto text = bytes_of(metadata);
+    file.insert(file.end(), text.begin(), text.end());
+    pad(file);
+    file.insert(file.end(), index.begin(), index.end());
+    file.insert(file.end(), data.begin(), data.end());
+    if (has_footer) append_number(file, plain_crc32(file));
+    return file;
+  }
+};
+
+/// The value of metadata's "nibble" for tensors stored as the encodings named.
+[[nodiscard]] inline std::string record_text(const std::vector<apr_tensor>& tensors,
+                                             const std::vector<std::string>& encodings) {
+  std::vector<std::string> packing;
+  std::string listed;
+  std::string places;
+  std::string sums;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    auto at = std::ranges::find(packing, encodings[i]);
+    if (at == packing.end()) {
+      const encoding_figures& figures = figures_of(encodings[i]);
+      listed += fmt::format("{}{{\"encoding\":\"{}\"", packing.empty() ? "" : ",", figures.name);
+      if (figures.header_bytes == 0) {
+        listed += fmt::format(",\"block_elements\":{},\"block_bytes\":{}", figures.block_elements,
+                              figures.block_bytes);
+      }
+      listed += '}';
+      at = packing.insert(packing.end(), encodings[i]);
+    }
+    places += fmt::format("{:02x}", at - packing.begin());
+    sums += fmt::format("{:08x}", plain_crc32(tensors[i].bytes));
+  }
+  return fmt::format(R"({{"version":1,"packing":[{}],"tensors":"{}","crc32":"{}"}})", listed, places,
+                     sums);
+}
+
+/// Bytes that an encoding of FORMAT.md decodes to finite values: random codes under tame scales.
+[[nodiscard]] inline std::vector<std::byte> tame_bytes(std::string_view encoding,
+                                                       const std::vector<std::uint64_t>& dimensions,
+                                                       std::uint32_t seed) {
+  std::mt19937 generator(seed);
+  const encoding_figures& figures = figures_of(encoding);
+  std::vector<std::byte> bytes(static_cast<std::size_t>(size_by_formula(encoding, dimensions)));
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(generator() & 0xFFU);
+  if (bytes.empty()) return bytes;
+  if (encoding == "f32") {
+    for (std::size_t at = 0; at < bytes.size(); at += 4) bytes[at + 3] = std::byte{0x3F};
+  } else if (encoding == "f16" || encoding == "bf16") {
+    for (std::size_t at = 0; at < bytes.size(); at += 2) bytes[at + 1] = std::byte{0x3C};
+  } else if (encoding == "apr_q8") {
+    put_number(bytes, 0, std::uint32_t{0x3C800000});  // 2^-6
+    for (std::size_t at = 4; at < bytes.size(); ++at) {
+      if (bytes[at] == std::byte{0x80}) bytes[at] = std::byte{0x7F};
+    }
+  } else if (figures.block_elements > 1) {
+    for (std::size_t at = 0; at < bytes.size(); at += figures.block_bytes) {
+      put_number(bytes, at, std::uint16_t{0x2400});                                // scale 2^-6
+      if (encoding != "apr_q4") put_number(bytes, at + 2, std::uint16_t{0xB800});  // min -0.5
+    }
+  }
+  return bytes;
+}
+
+/// A tensor as this library writes it.
+[[nodiscard]] inline apr_tensor tame_tensor(std::string name, std::string_view encoding,
+                                            std::vector<std::uint64_t> dimensions,
+                                            std::uint32_t seed = 1) {
+  auto bytes = tame_bytes(encoding, dimensions, seed);
+  return {.name = std::move(name),
+          .dtype_id = figures_of(encoding).dtype_id,
+          .dimensions = std::move(dimensions),
+          .bytes = std::move(bytes)};
+}
+
+/// A small file with a packing record: one tensor of each encoding that this library packs, an empty
+/// one and a scalar, none of whose values verify() finds fault with.
+[[nodiscard]] inline apr_file recorded_sample() {
+  const std::vector<std::string> encodings = {"apr_q4", "apr_q8", "bf16", "f16", "f32",
+                                              "q4",     "q4",     "q8",   "f32"};
+  apr_file file{
+      .tensors = {tame_tensor("a.apr_q4", "apr_q4", {3, 11}, 2),
+                  tame_tensor("b.apr_q8", "apr_q8", {2, 5}, 3), tame_tensor("c.bf16", "bf16", {3}, 4),
+                  tame_tensor("d.f16", "f16", {2, 2}, 5), tame_tensor("e.f32", "f32", {1, 3}, 6),
+                  tame_tensor("f.empty", "q4", {0, 7}), tame_tensor("g.q4", "q4", {2, 33}, 7),
+                  tame_tensor("h.q8", "q8", {40}, 8), tame_tensor("i.scalar", "f32", {}, 9)}};
+  file.metadata =
+      fmt::format(R"({{"architecture":"llama","nibble":{}}})", record_text(file.tensors, encodings));
+  return file;
+}
+
+/// What came of some work: "taken", or the code and message of the nibble::error that ended it.
+struct outcome {
+  std::string code;
+  std::string message;
+};
+
+template <class Work>
+[[nodiscard]] outcome outcome_of(Work&& work) {
+  try {
+    work();
+  } catch (const nibble::error& thrown) {
+    return {std::string(nibble::to_string(thrown.code())), thrown.what()};
+  }
+  return {"taken", ""};
+}
+
+/// The parts that `text` lacks, for a message that a failing CHECK prints; empty where it has them all.
+[[nodiscard]] inline std::string missing_parts(std::string_view text,
+                                               const std::vector<std::string>& parts) {
+  std::string missing;
+  for (const std::string& part : parts) {
+    if (text.find(part) != std::string_view::npos) continue;
+    missing += fmt::format("'{}' not in: {}; ", part, text);
+  }
+  return missing;
+}
+
+}  // namespace nibble_test
