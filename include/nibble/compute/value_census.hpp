@@ -46,6 +46,19 @@ template <Codec Codec>
   return count;
 }
 
+/// As they are stored: a double beyond f32 is no infinity, though it decodes to one.
+inline void count_doubles(std::span<const std::byte> bytes, value_census& census) noexcept {
+  for (; !bytes.empty(); bytes = bytes.subspan(sizeof(double))) {
+    constexpr std::uint64_t infinity = 0x7FF0000000000000U;
+    std::uint64_t bits = 0;
+    std::memcpy(&bits, bytes.data(), sizeof(bits));
+    const std::uint64_t magnitude = bits & ~(std::uint64_t{1} << 63U);
+    census.nan += magnitude > infinity ? 1U : 0U;
+    census.infinite += magnitude == infinity ? 1U : 0U;
+    census.zero += magnitude == 0 ? 1U : 0U;
+  }
+}
+
 }  // namespace kernel
 
 /// Decodes and counts the whole tensor, in 64 KiB at a time. Throws unsupported_encoding.
@@ -55,6 +68,10 @@ template <class Architecture = simd::best_architecture>
   visit_codec(of.encoding(), of.name(), [&]<Codec Codec>(Codec) {
     census.non_finite_scales = kernel::count_non_finite_scales<Codec>(of.bytes());
     if (of.elements() == 0) return;
+    if constexpr (Codec::encoding == encoding::f64) {
+      kernel::count_doubles(of.bytes(), census);
+      return;
+    }
     constexpr std::uint64_t panel_elements = 1U << 14U;
     const auto cols = static_cast<std::size_t>(of.cols());
     std::vector<float> panel(

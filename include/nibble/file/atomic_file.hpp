@@ -86,7 +86,11 @@ class atomic_file {
 
   static std::filesystem::path resolve(const std::string& path) {
     std::error_code ignored;
-    const auto status = std::filesystem::status(path, ignored);
+    std::error_code failure;
+    const auto status = std::filesystem::status(path, failure);
+    if (failure && status.type() != std::filesystem::file_type::not_found) {
+      throw_system_error(error_code::write_failed, path, "stat", failure.value());
+    }
     if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
       throw error(error_code::write_failed,
                   {.file = path,
@@ -94,12 +98,12 @@ class atomic_file {
                    .found = std::filesystem::is_directory(status) ? "a directory" : "a special file",
                    .expected = "a regular file or none"});
     }
-    if (std::filesystem::is_symlink(std::filesystem::symlink_status(path, ignored))) {
-      if (std::filesystem::exists(status)) return std::filesystem::canonical(path, ignored);
-      const auto target = std::filesystem::read_symlink(path, ignored);
-      return std::filesystem::path(path).parent_path() / target;
+    std::filesystem::path target = path;
+    while (std::filesystem::is_symlink(std::filesystem::symlink_status(target, ignored))) {
+      target = target.parent_path() / std::filesystem::read_symlink(target, failure);
+      if (failure) throw_system_error(error_code::write_failed, path, "readlink", failure.value());
     }
-    return path;
+    return target;
   }
 
   /// Creates the partial file and locks it. One that is there already belongs to a live writer, who

@@ -43,6 +43,10 @@ inline void require_parsable_json(std::string_view text, std::string_view field)
   if (const std::size_t at = find_invalid_utf8(text); at != std::string_view::npos) {
     refuse(fmt::format("byte {:#04x} at {}", static_cast<unsigned char>(text[at]), at), "UTF-8");
   }
+  // A parser may take a zero byte for the end of the text and never see what follows it.
+  if (const std::size_t at = text.find('\0'); at != std::string_view::npos) {
+    refuse(fmt::format("a zero byte at {}", at), "a JSON object");
+  }
   std::size_t depth = 0;
   bool in_string = false;
   for (std::size_t at = 0; at < text.size(); ++at) {
@@ -63,6 +67,14 @@ inline void require_parsable_json(std::string_view text, std::string_view field)
   }
 }
 
+/// Throws bad_metadata for JSON that is no object.
+inline void require_object(const nlohmann::json& value, std::string_view field) {
+  if (value.is_object()) return;
+  throw error(error_code::bad_metadata, {.field = std::string(field),
+                                         .found = fmt::format("a JSON {}", value.type_name()),
+                                         .expected = "a JSON object"});
+}
+
 /// The JSON object that `text` (trimmed) holds; of doubled keys the last counts. Throws bad_metadata.
 [[nodiscard]] inline nlohmann::json parse_json_object(std::string_view text, std::string_view field) {
   require_parsable_json(text, field);
@@ -73,11 +85,7 @@ inline void require_parsable_json(std::string_view text, std::string_view field)
     throw error(error_code::bad_metadata,
                 {.field = std::string(field), .found = problem.what(), .expected = "a JSON object"});
   }
-  if (!parsed.is_object()) {
-    throw error(error_code::bad_metadata, {.field = std::string(field),
-                                           .found = fmt::format("a JSON {}", parsed.type_name()),
-                                           .expected = "a JSON object"});
-  }
+  require_object(parsed, field);
   return parsed;
 }
 

@@ -35,11 +35,7 @@ class serialiser {
     std::iota(order_.begin(), order_.end(), std::size_t{0});
     std::ranges::sort(order_, {},
                       [&](std::size_t i) -> const std::string& { return tensors_[i].name; });
-    if (!metadata_.is_object()) {
-      throw error(error_code::bad_metadata, {.field = "metadata",
-                                             .found = fmt::format("a JSON {}", metadata_.type_name()),
-                                             .expected = "a JSON object"});
-    }
+    require_object(metadata_, "metadata");
     record_.tensor_crc32.resize(tensors_.size());
     for (const std::size_t i : order_) record_.tensor_encodings.push_back(tensors_[i].encoding);
     describe_quantization();

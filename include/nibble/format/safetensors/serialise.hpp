@@ -36,6 +36,7 @@ class serialiser {
   /// the format's limit.
   serialiser(std::vector<planned_tensor> tensors, const nlohmann::json& metadata)
       : tensors_(std::move(tensors)), order_(tensors_.size()) {
+    require_object(metadata, "metadata");
     for (const planned_tensor& tensor : tensors_) {
       if (tensor.name == metadata_key) {
         throw error(error_code::bad_name, {.tensor = tensor.name,
