@@ -161,12 +161,13 @@ class tensor_packer {
   }
 
   [[noreturn]] void refuse_overflow(const piece& part, pack_status status) const {
-    const auto largest =
-        std::ranges::max_element(part.values, {}, [](float x) { return std::fabs(x); });
-    refuse(part.first + static_cast<std::uint64_t>(largest - part.values.begin()),
-           fmt::format("{}", *largest),
-           fmt::format("a {} within float16 for the {} block around it",
-                       status == pack_status::min_overflow ? "min" : "scale", to_string(encoding_)));
+    const bool is_min = status == pack_status::min_overflow;
+    const auto farthest =
+        std::ranges::max_element(part.values, {}, [&](float x) { return is_min ? -x : std::fabs(x); });
+    refuse(part.first + static_cast<std::uint64_t>(farthest - part.values.begin()),
+           fmt::format("{}", *farthest),
+           fmt::format("a {} within float16 for the {} block around it", is_min ? "min" : "scale",
+                       to_string(encoding_)));
   }
 
   template <BlockCodec Codec>
