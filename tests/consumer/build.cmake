@@ -1,3 +1,5 @@
+cmake_minimum_required(VERSION 3.25)
+
 # Builds and runs the consumer in FOLDER, reaching nibble in one WAY.
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)

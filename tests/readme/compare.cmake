@@ -1,3 +1,5 @@
+cmake_minimum_required(VERSION 3.25)
+
 # The README's first C++ program is examples/quick_start.cpp, to the letter.
 file(READ ${README} readme)
 file(READ ${PROGRAM} program)

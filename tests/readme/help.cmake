@@ -1,3 +1,5 @@
+cmake_minimum_required(VERSION 3.25)
+
 # The README shows the command's help, to the letter.
 file(READ ${README} readme)
 foreach(subcommand "" pack)

@@ -1,3 +1,5 @@
+cmake_minimum_required(VERSION 3.25)
+
 # Programs that must not compile, each held against its twin that must.
 function(expect result flags text)
   set(file ${CMAKE_CURRENT_BINARY_DIR}/refusal.cpp)
