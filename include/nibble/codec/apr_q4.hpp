@@ -24,8 +24,11 @@ inline namespace NIBBLE_ARCHITECTURE {
 ///         | scale | q[0] + 16 q[1] ... q[30] + 16 q[31] |
 ///
 /// A stored scale that is NaN, infinite or below 2^-14 in magnitude counts as 0, and 0 * (q - 8) keeps
-/// its sign. For the stored scale, an element that the grid reaches has |x - x^| <= |scale| / 2; the
-/// best rule may leave the largest values of a block outside, where that lessens the squared error.
+/// its sign. For the stored scale, an element between -8.5 and 7.5 steps from zero has
+/// |x - x^| <= |scale| * (1/2 + 2^-19) under the best rule, which may leave the largest values of a
+/// block outside, where that lessens the squared error; and |x - x^| <= |scale| * (1/2 + 2^-8) under
+/// the reference rule, whose codes are counted in the scale before it is rounded, where the scale is
+/// 2^-14 or more.
 struct apr_q4 {
   static constexpr nibble::encoding encoding = nibble::encoding::apr_q4;
   static constexpr std::size_t block_elements = 32;
