@@ -88,7 +88,7 @@ TEST_CASE("every .apr fixture opens and lists what the reference wrote", "[fixtu
   CHECK(all.size() >= 14);
   for (const auto& [file, said] : all) {
     CAPTURE(file.filename().string());
-    for (const auto how : {nibble::access::mapped, nibble::access::read}) {
+    for (const auto how : {nibble::file_access::mapped, nibble::file_access::read}) {
       const nibble::reader in(file.string(), how);
       CHECK(in.container() == nibble::container::apr);
       CHECK(in.file_bytes() == said["file_size"]);

@@ -107,7 +107,7 @@ TEST_CASE("a file is opened by what it holds, not by what it is called", "[reade
   const nibble_test::temporary_directory folder;
   nibble_test::write_file(folder / "model.safetensors", recorded_sample().bytes());
   nibble_test::write_file(folder / "model.apr", safetensors_sample());
-  for (const nibble::access how : {nibble::access::mapped, nibble::access::read}) {
+  for (const nibble::file_access how : {nibble::file_access::mapped, nibble::file_access::read}) {
     const reader apr(folder / "model.safetensors", how);
     CHECK(apr.container() == nibble::container::apr);
     CHECK(apr.size() == 9);
@@ -150,7 +150,7 @@ TEST_CASE("errors inside a file name the file, or what the bytes were called", "
   file_bytes file = recorded_sample().bytes();
   file.resize(file.size() - 30);
   nibble_test::write_file(folder / "cut.apr", file);
-  for (const nibble::access how : {nibble::access::mapped, nibble::access::read}) {
+  for (const nibble::file_access how : {nibble::file_access::mapped, nibble::file_access::read}) {
     const outcome from_path = outcome_of([&] { reader(folder / "cut.apr", how); });
     CHECK(from_path.code == "truncated");
     CHECK(missing_parts(from_path.message, {(folder / "cut.apr") + ": "}).empty());
@@ -166,7 +166,7 @@ TEST_CASE("a recorded file cut short on the disk is refused under both policies"
   for (std::size_t size = 0; size < whole.size();
        size += size < 70 || whole.size() - size < 70 ? 1 : 41) {
     nibble_test::write_file(path, std::span(whole).first(size));
-    for (const nibble::access how : {nibble::access::mapped, nibble::access::read}) {
+    for (const nibble::file_access how : {nibble::file_access::mapped, nibble::file_access::read}) {
       const outcome result = outcome_of([&] { reader(path, how); });
       CAPTURE(size);
       CHECK((result.code == "truncated" || result.code == "missing_footer" ||
@@ -278,7 +278,7 @@ TEST_CASE("views and names stay valid when their reader moves", "[reader]") {
   const apr_file file = recorded_sample();
   nibble_test::write_file(folder / "file.apr", file.bytes());
   nibble_test::write_file(folder / "other.apr", apr_file{}.bytes());
-  for (const nibble::access how : {nibble::access::mapped, nibble::access::read}) {
+  for (const nibble::file_access how : {nibble::file_access::mapped, nibble::file_access::read}) {
     std::optional<reader> first(std::in_place, folder / "file.apr", how);
     const nibble::tensor_view& view = (*first)["g.q4"];
     const std::string_view name = view.name();

@@ -883,7 +883,7 @@ TEST_CASE("whenever a writer is killed, the path holds a whole file", "[writer]"
     REQUIRE(
         WIFSIGNALED(status));  // and not with an error of its own, over its forerunner's partial file
 
-    const reader in(path, nibble::access::read);
+    const reader in(path, nibble::file_access::read);
     CHECK_NOTHROW(in.verify());
     const int version = in.metadata()["version"];
     CHECK(version >= last_version);

@@ -20,6 +20,7 @@ struct pack_options {
   nibble::packing_rule rule = nibble::packing_rule::best;
   std::vector<std::string> only{};       ///< globs; none: every tensor
   std::vector<std::string> keep{};       ///< globs
+  std::vector<std::string> drop{};       ///< globs
   std::vector<std::string> transpose{};  ///< globs
   std::optional<std::string> metadata_file{};
   bool requantize = false;

@@ -61,6 +61,7 @@ CLI::App& add_pack(CLI::App& app, pack_options& options) {
                "Encoding of tensors of two or more dimensions");
   add_globs(to, "--only", options.only, "Pack these tensors, keep other matrices; may be repeated");
   add_globs(to, "--keep", options.keep, "Keep these tensors bit for bit; may be repeated");
+  add_globs(to, "--drop", options.drop, "Leave these tensors out; may be repeated");
   add_globs(to, "--transpose", options.transpose,
             "Store these [inputs, outputs] matrices as [outputs, inputs]; may be repeated");
   to.add_option("--metadata", options.metadata_file, "JSON object to merge into the metadata")

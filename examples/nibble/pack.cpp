@@ -29,6 +29,7 @@ namespace {
 
 /// How a tensor goes into the new file.
 struct treatment {
+  const nibble::tensor_view* tensor;
   nibble::encoding encoding;
   bool is_kept;  ///< its bytes are copied
   bool is_transposed;
@@ -71,15 +72,16 @@ void require_globs_that_match(const nibble::reader& from, const pack_options& op
   require("--only", options.only, "tensor that can be packed (floats of two or more dimensions)",
           is_packable);
   require("--keep", options.keep, "tensor", all);
+  require("--drop", options.drop, "tensor", all);
   require("--transpose", options.transpose, "tensor", all);
 }
 
-/// Throws unsupported_encoding, naming the tensors whose dtype is not known.
-void require_known_dtypes(const nibble::reader& from) {
+/// Throws unsupported_encoding, naming the tensors whose dtype is not known and that are not dropped.
+void require_known_dtypes(const nibble::reader& from, const pack_options& options) {
   std::vector<std::string_view> unknown;
   std::string dtype;
   for (const nibble::tensor_view& tensor : from) {
-    if (tensor.has_encoding()) continue;
+    if (tensor.has_encoding() || any_glob_matches(options.drop, tensor.name())) continue;
     if (unknown.empty()) dtype = tensor.dtype_text();
     unknown.push_back(tensor.name());
   }
@@ -94,7 +96,7 @@ void require_known_dtypes(const nibble::reader& from) {
                        .tensor = std::string(unknown.front()),
                        .field = "dtype",
                        .found = std::move(found),
-                       .expected = "dtypes whose bytes can be carried"});
+                       .expected = "dtypes whose bytes can be carried, or --drop"});
 }
 
 treatment choose_treatment(const nibble::reader& from, const nibble::tensor_view& tensor,
@@ -104,7 +106,7 @@ treatment choose_treatment(const nibble::reader& from, const nibble::tensor_view
   const bool is_transposed = any_glob_matches(options.transpose, tensor.name());
   if (any_glob_matches(options.keep, tensor.name())) {
     if (is_transposed) refuse(from.name(), tensor, "--keep and --transpose exclude each other");
-    return {stored, true, false};
+    return {&tensor, stored, true, false};
   }
   if (is_transposed) {
     if (tensor.shape().rank() != 2) {
@@ -114,21 +116,21 @@ treatment choose_treatment(const nibble::reader& from, const nibble::tensor_view
     }
     if (holds_integers(stored)) refuse(from.name(), tensor, "--transpose takes no whole numbers");
   }
-  if (holds_integers(stored)) return {stored, true, false};
+  if (holds_integers(stored)) return {&tensor, stored, true, false};
   if (!is_packable(tensor)) {
-    if (nibble::describe(stored).is_quantized()) return {stored, true, false};
-    return {encoding::f32, stored == encoding::f32, false};
+    if (nibble::describe(stored).is_quantized()) return {&tensor, stored, true, false};
+    return {&tensor, encoding::f32, stored == encoding::f32, false};
   }
   if (options.only.empty() || any_glob_matches(options.only, tensor.name())) {
     const bool is_there_already =
         stored == options.encoding && !nibble::describe(stored).is_quantized() && !is_transposed;
-    return {options.encoding, is_there_already, is_transposed};
+    return {&tensor, options.encoding, is_there_already, is_transposed};
   }
-  if (!is_transposed) return {stored, true, false};
+  if (!is_transposed) return {&tensor, stored, true, false};
   if (stored == encoding::f64) {
     refuse(from.name(), tensor, "f64 cannot be transposed unpacked, and --only leaves it out");
   }
-  return {stored, false, true};
+  return {&tensor, stored, false, true};
 }
 
 /// Throws usage_error, naming the tensors, where something that is quantized would be packed again
@@ -138,9 +140,9 @@ void require_unquantized_sources(const nibble::reader& from, const std::vector<t
   if (options.requantize) return;
   std::vector<std::string_view> quantized;
   nibble::encoding stored{};
-  for (std::size_t i = 0; i < from.size(); ++i) {
-    const nibble::tensor_view& tensor = from.tensors()[i];
-    if (treatments[i].is_kept || !nibble::describe(tensor.encoding()).is_quantized()) continue;
+  for (const treatment& each : treatments) {
+    const nibble::tensor_view& tensor = *each.tensor;
+    if (each.is_kept || !nibble::describe(tensor.encoding()).is_quantized()) continue;
     if (quantized.empty()) stored = tensor.encoding();
     quantized.push_back(tensor.name());
   }
@@ -151,8 +153,8 @@ void require_unquantized_sources(const nibble::reader& from, const std::vector<t
                   nibble::escape_text(from.name()), name_first(quantized), nibble::to_string(stored)));
 }
 
-void plan_tensor(nibble::writer& plan, const nibble::tensor_view& tensor, const treatment& how,
-                 nibble::packing_rule rule) {
+void plan_tensor(nibble::writer& plan, const treatment& how, nibble::packing_rule rule) {
+  const nibble::tensor_view& tensor = *how.tensor;
   std::string name(tensor.name());
   if (how.is_kept) {
     plan.add_stored(tensor.encoding(), std::move(name), tensor.shape(), tensor.bytes());
@@ -195,10 +197,11 @@ exit_code pack(const pack_options& options) {
   nlohmann::json metadata = portable_metadata(from);
   if (options.metadata_file) metadata.update(read_json_object(*options.metadata_file));
 
-  require_known_dtypes(from);
+  require_known_dtypes(from, options);
   require_globs_that_match(from, options);
   std::vector<treatment> treatments;
   for (const nibble::tensor_view& tensor : from) {
+    if (any_glob_matches(options.drop, tensor.name())) continue;
     treatments.push_back(choose_treatment(from, tensor, options));
   }
   require_unquantized_sources(from, treatments, options);
@@ -206,9 +209,7 @@ exit_code pack(const pack_options& options) {
   nibble::writer plan;
   plan.metadata() = std::move(metadata);
   try {
-    for (std::size_t i = 0; i < from.size(); ++i) {
-      plan_tensor(plan, from.tensors()[i], treatments[i], options.rule);
-    }
+    for (const treatment& each : treatments) plan_tensor(plan, each, options.rule);
   } catch (const nibble::error& problem) {
     throw problem.in_file(options.input);
   }
@@ -218,7 +219,7 @@ exit_code pack(const pack_options& options) {
   const auto in_bytes = static_cast<double>(from.file_bytes());
   const std::uint64_t out_bytes = std::filesystem::file_size(options.output);
   print_out(fmt::format("{}: {}{}{}\n{} -> {} bytes, ratio {:.3f}, {:.2f} s, {:.1f} MB/s\n",
-                        nibble::escape_text(options.output), counted(from.size(), "tensor"),
+                        nibble::escape_text(options.output), counted(treatments.size(), "tensor"),
                         treatments.empty() ? "" : ": ", count_encodings(treatments),
                         grouped(from.file_bytes()), grouped(out_bytes),
                         in_bytes / static_cast<double>(out_bytes), elapsed.count(),

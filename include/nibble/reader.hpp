@@ -40,12 +40,13 @@ class reader {
   /// Throws file_not_found, read_failed, unknown_container, and whatever the container's parse throws:
   /// unsupported_version, unsupported_feature, header_checksum, truncated, bad_layout, bad_metadata,
   /// bad_record, bad_index, bad_name, bad_shape, size_mismatch, missing_footer, duplicate_name.
-  explicit reader(std::string path, access how = access::mapped)
+  explicit reader(std::string path, file_access how = file_access::mapped)
       : name_(std::move(path)), file_(name_, how), bytes_(file_.bytes()) {
     open();
   }
   /// As above, so that a string literal is a path.
-  explicit reader(const char* path, access how = access::mapped) : reader(std::string(path), how) {}
+  explicit reader(const char* path, file_access how = file_access::mapped)
+      : reader(std::string(path), how) {}
 
   /// Opens a container in memory, which must outlive the reader; `name` stands for the path in
   /// messages.

@@ -443,7 +443,7 @@ TEST_CASE("pack refuses globs that mean nothing", "[command]") {
     more.insert(more.begin(), pack.begin(), pack.end());
     return run(more);
   };
-  for (const std::string option : {"--only", "--keep", "--transpose"}) {
+  for (const std::string option : {"--only", "--keep", "--drop", "--transpose"}) {
     require_refusal(with({option, "layer.f16", option, "layr.*"}), 2, {option, "'layr.*'"});
     require_refusal(with({option, "[ab]"}), 2, {"'[ab]'"});
   }
@@ -615,6 +615,12 @@ TEST_CASE("tensors of unknown dtype are listed, and not carried", "[command]") {
   require_contains(require_success({"inspect", in}), {"F8_E4M3"});
   require_refusal(run({"pack", in, "-o", files / "out.apr", "--keep", "mask"}), 3,
                   {"'mask'", "BOOL", "'scales'"});
+  require_refusal(run({"pack", in, "-o", files / "out.apr", "--drop", "mask"}), 3, {"'scales'"});
+  require_success({"pack", in, "-o", files / "out.apr", "--drop", "mask", "--drop", "s*"});
+  const json packed = require_json({"inspect", files / "out.apr", "--json"});
+  REQUIRE(packed.at("tensors").size() == 2);
+  REQUIRE(entry_of(packed, "empty").at("elements") == 0);
+  REQUIRE(entry_of(packed, "w").at("elements") == 2);
   require_refusal(run({"unpack", in, "-o", files / "out.safetensors"}), 3, {"mask", "BOOL"});
 }
 

@@ -236,6 +236,7 @@ TEST_CASE("encodings that are not packed from f32 are refused by name", "[quanti
     CHECK(thrown->code() == error_code::unsupported_encoding);
     CHECK(thrown->detail().tensor == "w");
     CHECK(thrown->detail().found == row.name);
+    CHECK(nibble_test::error_of([&] { static_cast<void>(packed(row.encoding, {0, 256}, {})); }));
   }
 }
 

@@ -34,7 +34,7 @@ TEST_CASE("a file's bytes come as they are, mapped or read", "[input_file]") {
   for (const std::size_t size : {1U, 4U, 4095U, 4096U, 4097U, 300'000U}) {
     const auto bytes = nibble_test::random_bytes(size, static_cast<std::uint32_t>(size));
     nibble_test::write_file(path, bytes);
-    for (const nibble::access how : {nibble::access::mapped, nibble::access::read}) {
+    for (const nibble::file_access how : {nibble::file_access::mapped, nibble::file_access::read}) {
       const input_file file(path, how);
       CHECK(std::ranges::equal(file.bytes(), bytes));
     }
@@ -44,14 +44,14 @@ TEST_CASE("a file's bytes come as they are, mapped or read", "[input_file]") {
 TEST_CASE("an empty file has no bytes", "[input_file]") {
   const nibble_test::temporary_directory folder;
   nibble_test::write_file(folder / "empty", {});
-  CHECK(input_file(folder / "empty", nibble::access::mapped).bytes().empty());
-  CHECK(input_file(folder / "empty", nibble::access::read).bytes().empty());
+  CHECK(input_file(folder / "empty", nibble::file_access::mapped).bytes().empty());
+  CHECK(input_file(folder / "empty", nibble::file_access::read).bytes().empty());
   CHECK(input_file().bytes().empty());
 }
 
 TEST_CASE("a file that is not there is not found, by name and reason", "[input_file]") {
   const nibble_test::temporary_directory folder;
-  for (const nibble::access how : {nibble::access::mapped, nibble::access::read}) {
+  for (const nibble::file_access how : {nibble::file_access::mapped, nibble::file_access::read}) {
     const auto result = outcome_of([&] { input_file(folder / "none", how); });
     CHECK(result.code == "file_not_found");
     CHECK(missing_parts(result.message, {folder / "none", "open", "No such file"}).empty());
@@ -61,10 +61,10 @@ TEST_CASE("a file that is not there is not found, by name and reason", "[input_f
 TEST_CASE("what is no regular file is not read", "[input_file]") {
   const nibble_test::temporary_directory folder;
   const auto directory =
-      outcome_of([&] { input_file(folder.path().string(), nibble::access::mapped); });
+      outcome_of([&] { input_file(folder.path().string(), nibble::file_access::mapped); });
   CHECK(directory.code == "read_failed");
   CHECK(missing_parts(directory.message, {"a directory", "a regular file"}).empty());
-  const auto device = outcome_of([] { input_file("/dev/null", nibble::access::read); });
+  const auto device = outcome_of([] { input_file("/dev/null", nibble::file_access::read); });
   CHECK(device.code == "read_failed");
   CHECK(missing_parts(device.message, {"/dev/null", "a special file"}).empty());
 }
@@ -72,7 +72,8 @@ TEST_CASE("what is no regular file is not read", "[input_file]") {
 TEST_CASE("a path through a file fails with the system's reason", "[input_file]") {
   const nibble_test::temporary_directory folder;
   nibble_test::write_file(folder / "file", nibble_test::random_bytes(3, 1));
-  const auto result = outcome_of([&] { input_file(folder / "file/inside", nibble::access::mapped); });
+  const auto result =
+      outcome_of([&] { input_file(folder / "file/inside", nibble::file_access::mapped); });
   CHECK(result.code == "read_failed");
   CHECK(missing_parts(result.message, {"file/inside", "Not a directory"}).empty());
 }
@@ -82,7 +83,7 @@ TEST_CASE("a file without read permission fails with the system's reason", "[inp
   const nibble_test::temporary_directory folder;
   nibble_test::write_file(folder / "secret", nibble_test::random_bytes(3, 1));
   ::chmod((folder / "secret").c_str(), 0);
-  const auto result = outcome_of([&] { input_file(folder / "secret", nibble::access::mapped); });
+  const auto result = outcome_of([&] { input_file(folder / "secret", nibble::file_access::mapped); });
   CHECK(result.code == "read_failed");
   CHECK(missing_parts(result.message, {"Permission denied"}).empty());
 }
@@ -95,7 +96,7 @@ TEST_CASE("a pipe that nobody writes to is refused rather than waited for", "[in
   if (child == 0) {
     int status = 1;
     try {
-      input_file(path, nibble::access::mapped);
+      input_file(path, nibble::file_access::mapped);
     } catch (const nibble::error& thrown) {
       status = thrown.code() == nibble::error_code::read_failed ? 0 : 2;
     }
@@ -119,7 +120,7 @@ TEST_CASE("a moved file keeps its bytes where they are", "[input_file]") {
   const auto others = nibble_test::random_bytes(70, 4);
   nibble_test::write_file(folder / "bytes", bytes);
   nibble_test::write_file(folder / "others", others);
-  for (const nibble::access how : {nibble::access::mapped, nibble::access::read}) {
+  for (const nibble::file_access how : {nibble::file_access::mapped, nibble::file_access::read}) {
     input_file first(folder / "bytes", how);
     const std::byte* const before = first.bytes().data();
     input_file second(std::move(first));
@@ -138,7 +139,7 @@ TEST_CASE("a mapping outlives the file's replacement", "[input_file]") {
   const nibble_test::temporary_directory folder;
   const auto bytes = nibble_test::random_bytes(5000, 3);
   nibble_test::write_file(folder / "bytes", bytes);
-  const input_file file(folder / "bytes", nibble::access::mapped);
+  const input_file file(folder / "bytes", nibble::file_access::mapped);
   nibble_test::write_file(folder / "next", nibble_test::random_bytes(10, 5));
   std::filesystem::rename(folder / "next", folder / "bytes");
   CHECK(std::ranges::equal(file.bytes(), bytes));
@@ -148,7 +149,7 @@ TEST_CASE("bytes that were read do not change with the file", "[input_file]") {
   const nibble_test::temporary_directory folder;
   const auto bytes = nibble_test::random_bytes(5000, 3);
   nibble_test::write_file(folder / "bytes", bytes);
-  const input_file file(folder / "bytes", nibble::access::read);
+  const input_file file(folder / "bytes", nibble::file_access::read);
   std::filesystem::resize_file(folder / "bytes", 0);
   CHECK(std::ranges::equal(file.bytes(), bytes));
 }
@@ -159,9 +160,10 @@ TEST_CASE("opening files leaves no descriptor behind", "[input_file]") {
   const int before = ::dup(1);
   ::close(before);
   {
-    const input_file mapped(folder / "bytes", nibble::access::mapped);
-    const input_file read(folder / "bytes", nibble::access::read);
-    static_cast<void>(outcome_of([&] { input_file(folder.path().string(), nibble::access::read); }));
+    const input_file mapped(folder / "bytes", nibble::file_access::mapped);
+    const input_file read(folder / "bytes", nibble::file_access::read);
+    static_cast<void>(
+        outcome_of([&] { input_file(folder.path().string(), nibble::file_access::read); }));
     const int after = ::dup(1);
     ::close(after);
     CHECK(after == before);

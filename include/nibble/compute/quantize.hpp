@@ -316,6 +316,13 @@ inline void quantize(encoding which, const shape& dimensions, std::span<const fl
          .expected = fmt::format("{} values and {} bytes for {} of {}", dimensions.elements(),
                                  bytes_text(needed), to_string(which), dimensions.to_string())});
   }
+  if (!is_packable(which)) {
+    throw error(error_code::unsupported_encoding,
+                {.tensor = std::string(name),
+                 .field = "encoding",
+                 .found = std::string(to_string(which)),
+                 .expected = "f32, f16, bf16 or a quantized encoding to pack f32 into"});
+  }
   tensor_packer packer(std::string(name), which, dimensions, values, options.rule);
   packer.prepare(options.on);
   run_tasks(options.on, packer.chunk_count(), [&](std::size_t chunk) {

@@ -172,7 +172,6 @@ class atomic_file {
       // Readable by nobody that could not read the old file, and still open to the next writer.
       if (::fchmod(file_.get(), (*mode_ & 0777U) | 0600U) != 0) fail("fchmod", errno);
     }
-    if (::ftruncate(file_.get(), 0) != 0) fail("ftruncate", errno);
 #if defined(__linux__)
     if (size_bytes != 0 && ::fallocate(file_.get(), 0, 0, static_cast<off_t>(size_bytes)) != 0 &&
         errno != EOPNOTSUPP && errno != EINTR && errno != ENOSYS) {

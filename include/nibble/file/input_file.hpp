@@ -20,7 +20,7 @@
 namespace nibble {
 
 /// How a file's bytes come into memory.
-enum class access : std::uint8_t {
+enum class file_access : std::uint8_t {
   mapped,  ///< pages on demand; a file truncated by others while it is open raises SIGBUS on access
   read,    ///< copied once at open, immune to what happens to the file afterwards
 };
@@ -32,7 +32,7 @@ class input_file {
   input_file() = default;
 
   /// Throws file_not_found, read_failed (with the system's reason).
-  input_file(const std::string& path, access how) {
+  input_file(const std::string& path, file_access how) {
     // Without blocking, so that a pipe without a writer is told apart from a file, and not waited for.
     const file_descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (!file.is_open()) {
@@ -56,7 +56,7 @@ class input_file {
     }
     const auto size = static_cast<std::size_t>(status.st_size);
     if (size == 0) return;
-    if (how == access::mapped) {
+    if (how == file_access::mapped) {
       void* const address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
       if (address == MAP_FAILED) throw_system_error(error_code::read_failed, path, "mmap", errno);
       mapping_ = address;

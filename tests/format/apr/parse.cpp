@@ -268,7 +268,7 @@ TEST_CASE("sections out of order, overlapping or past the end are refused", "[ap
       {"metadata past 2^64",
        with_header(at_metadata_offset, most),
        "bad_layout",
-       {"header.tensor_index_offset"}},
+       {"header.metadata_offset", fmt::format("found {}", most), "2^64"}},
       {"metadata reaching into the index",
        with_header(at_metadata_size, static_cast<std::uint32_t>(index - 64 + 1)),
        "bad_layout",

@@ -49,9 +49,13 @@ inline void check_sections(const header& head, std::uint64_t file_bytes) {
                                            .found = fmt::format("{} bytes", head.metadata_bytes),
                                            .expected = fmt::format("at most {}", max_metadata_bytes)});
   }
-  if (!metadata_end || head.index_offset < *metadata_end) {
+  if (!metadata_end) {
+    refuse("header.metadata_offset", head.metadata_offset,
+           fmt::format("an end of {} bytes of metadata below 2^64", head.metadata_bytes));
+  }
+  if (head.index_offset < *metadata_end) {
     refuse("header.tensor_index_offset", head.index_offset,
-           fmt::format("at least {}, behind the metadata", metadata_end.value_or(0)));
+           fmt::format("at least {}, behind the metadata", *metadata_end));
   }
   if (head.data_offset < head.index_offset) {
     refuse("header.data_offset", head.data_offset,
