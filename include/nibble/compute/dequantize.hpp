@@ -35,13 +35,18 @@ void decode_block(const std::byte* from, float* to) noexcept {
 
   typename Codec::block head;
   std::memcpy(&head, from, codes_at);
-  const floats scale(Codec::scale(head));
+  const floats scale(simd::widen_float16(Codec::stored_scale(head), Architecture{}, Architecture{}));
   const std::byte* const codes = from + codes_at;
+
+  floats min(0.0F);
+  if constexpr (Codec::has_min) {
+    min = floats(simd::widen_float16(Codec::stored_min(head), Architecture{}, Architecture{}));
+  }
 
   const auto store_values = [&](integers code, std::size_t at) {
     if constexpr (Codec::code_zero != 0) code = code - integers(Codec::code_zero);
     if constexpr (Codec::has_min) {
-      fma(to_float(code), scale, floats(Codec::min(head))).store_unaligned(to + at);
+      fma(to_float(code), scale, min).store_unaligned(to + at);
     } else {
       (to_float(code) * scale).store_unaligned(to + at);
     }
@@ -49,17 +54,20 @@ void decode_block(const std::byte* from, float* to) noexcept {
 
   if constexpr (Codec::packing == code_packing::unsigned_bytes) {
     static_assert(Codec::block_elements % width == 0);
+    NIBBLE_UNROLL
     for (std::size_t j = 0; j < Codec::block_elements; j += width) {
       store_values(simd::load_unsigned_bytes(codes + j, Architecture{}, Architecture{}), j);
     }
   } else if constexpr (Codec::packing == code_packing::signed_bytes) {
     static_assert(Codec::block_elements % width == 0);
+    NIBBLE_UNROLL
     for (std::size_t j = 0; j < Codec::block_elements; j += width) {
       store_values(simd::load_signed_bytes(codes + j, Architecture{}, Architecture{}), j);
     }
   } else {
     constexpr std::size_t half = Codec::block_elements / 2;
     static_assert(half % width == 0);
+    NIBBLE_UNROLL
     for (std::size_t j = 0; j < half; j += width) {
       const integers pairs = simd::load_unsigned_bytes(codes + j, Architecture{}, Architecture{});
       const integers low = pairs & integers(15);
