@@ -12,14 +12,13 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <nibble/compute/executor.hpp>
 #include <nibble/compute/value_census.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
+#include <nibble/core/text.hpp>
 #include <nibble/file/crc32.hpp>
 #include <nibble/file/input_file.hpp>
 #include <nibble/format/apr/parse.hpp>
@@ -82,13 +81,15 @@ class reader {
   /// The tensor of that name. Throws no_such_tensor, which gives the names nearest to it.
   [[nodiscard]] const tensor_view& operator[](std::string_view tensor) const {
     if (const tensor_view* const found = find(tensor)) return *found;
-    const std::vector<std::string> nearest = nearest_names(tensor);
+    std::string nearest;
+    for (const std::string& name : nearest_names(tensor)) {
+      nearest += join_text({nearest.empty() ? "perhaps '" : "' or '", name});
+    }
     throw error(
         error_code::no_such_tensor,
         {.file = name_,
          .tensor = std::string(tensor),
-         .expected = nearest.empty() ? "nothing, for the file holds no tensors"
-                                     : fmt::format("perhaps '{}'", fmt::join(nearest, "' or '"))});
+         .expected = nearest.empty() ? "nothing, for the file holds no tensors" : nearest + "'"});
   }
 
   const tensor_view& operator[](std::nullptr_t) const = delete;
@@ -123,9 +124,9 @@ class reader {
     for (const finding& found : examine<Architecture>(on)) {
       if (found.severity != finding::kind::problem) continue;
       if (problems.empty()) first_tensor = found.tensor;
-      problems += fmt::format("{}{}{}: {}", problems.empty() ? "" : "; ",
-                              found.tensor.empty() ? "" : fmt::format("'{}' ", found.tensor),
-                              found.field, found.text);
+      problems += join_text({problems.empty() ? "" : "; ",
+                             found.tensor.empty() ? "" : join_text({"'", found.tensor, "' "}),
+                             found.field, ": ", found.text});
     }
     if (problems.empty()) return;
     throw error(error_code::damaged,
@@ -171,7 +172,7 @@ class reader {
     if (bytes_.empty()) return "an empty file";
     std::string text;
     for (const std::byte byte : bytes_.first(std::min<std::size_t>(bytes_.size(), 9))) {
-      text += fmt::format("{}{:02x}", text.empty() ? "" : " ", std::to_integer<unsigned>(byte));
+      text += join_text({text.empty() ? "" : " ", hex_text(std::to_integer<unsigned>(byte), 2)});
     }
     return text;
   }
@@ -189,7 +190,8 @@ class reader {
   }
 
   [[nodiscard]] static std::string checksum_text(std::uint32_t recorded, std::uint32_t actual) {
-    return fmt::format("recorded CRC-32 {:08x}, the bytes have {:08x}", recorded, actual);
+    return join_text(
+        {"recorded CRC-32 ", hex_text(recorded, 8), ", the bytes have ", hex_text(actual, 8)});
   }
 
   template <class Architecture>
@@ -210,24 +212,26 @@ class reader {
     }
     if (!tensor.has_encoding() || !is_decodable(tensor.encoding())) {
       add(finding::kind::note, "dtype",
-          fmt::format("{} cannot be decoded here, its values were not looked at", tensor.dtype_text()));
+          join_text({tensor.dtype_text(), " cannot be decoded here, its values were not looked at"}));
       return findings;
     }
     const value_census census = take_census(tensor);
     if (census.non_finite_scales != 0) {
       add(finding::kind::problem, "scales",
-          fmt::format("{} scales or mins are not finite", census.non_finite_scales));
+          join_text({census.non_finite_scales, " scales or mins are not finite"}));
     }
     if (census.nan != 0 || census.infinite != 0) {
       add(finding::kind::problem, "values",
-          fmt::format("{} NaN and {} infinite of {} (F-DATA-QUALITY-001)", census.nan, census.infinite,
-                      census.elements));
+          join_text({census.nan, " NaN and ", census.infinite, " infinite of ", census.elements,
+                     " (F-DATA-QUALITY-001)"}));
     }
     const bool is_matrix = tensor.shape().rank() >= 2 && census.elements != 0;
     if (is_matrix && census.zero > census.elements / 5 * 4 + census.elements % 5 * 4 / 5) {
       add(finding::kind::problem, "values",
-          fmt::format("{:.1f} % zeros, more than 80 % (F-DATA-QUALITY-001)",
-                      100.0 * static_cast<double>(census.zero) / static_cast<double>(census.elements)));
+          join_text(
+              {fixed_text(
+                   100.0 * static_cast<double>(census.zero) / static_cast<double>(census.elements), 1),
+               " % zeros, more than 80 % (F-DATA-QUALITY-001)"}));
     }
     return findings;
   }

@@ -15,7 +15,6 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <nibble/codec/codecs.hpp>
@@ -73,8 +72,8 @@ class writer {
   void add(encoding which, std::string name, const shape& dimensions, std::span<const float> values,
            packing_rule rule = packing_rule::best) {
     if (values.size() != dimensions.elements()) {
-      refuse(error_code::size_mismatch, name, "values", fmt::format("{}", values.size()),
-             fmt::format("{} for shape {}", dimensions.elements(), dimensions.to_string()));
+      refuse(error_code::size_mismatch, name, "values", std::to_string(values.size()),
+             join_text({dimensions.elements(), " for shape ", dimensions.to_string()}));
     }
     planned& entry = plan(which, std::move(name), dimensions, rule);
     entry.values = values;
@@ -115,8 +114,8 @@ class writer {
     const auto needed = stored_bytes(which, dimensions);
     if (needed != bytes.size()) {
       refuse(
-          error_code::size_mismatch, name, "bytes", fmt::format("{}", bytes.size()),
-          fmt::format("{} for {} of {}", bytes_text(needed), to_string(which), dimensions.to_string()));
+          error_code::size_mismatch, name, "bytes", std::to_string(bytes.size()),
+          join_text({bytes_text(needed), " for ", to_string(which), " of ", dimensions.to_string()}));
     }
     planned& entry = enter(which, std::move(name), dimensions);
     entry.bytes = bytes;
@@ -168,8 +167,8 @@ class writer {
 
   planned& enter(encoding which, std::string name, const shape& dimensions) {
     if (name.empty() || name.size() > apr::max_name_bytes) {
-      refuse(error_code::bad_name, name, "name", fmt::format("{} bytes", name.size()),
-             fmt::format("1 to {}", apr::max_name_bytes));
+      refuse(error_code::bad_name, name, "name", join_text({name.size(), " bytes"}),
+             join_text({"1 to ", apr::max_name_bytes}));
     }
     if (find_invalid_utf8(name) != std::string_view::npos) {
       refuse(error_code::bad_name, name, "name", "bytes that are not UTF-8", "UTF-8");

@@ -9,11 +9,11 @@
 #include <string_view>
 #include <vector>
 
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
 
 namespace nibble::apr {
 
@@ -42,7 +42,7 @@ struct packing_record {
     if (*record_version != version) {
       throw error(error_code::unsupported_version, {.field = "metadata.nibble.version",
                                                     .found = record_version->dump(),
-                                                    .expected = fmt::format("{}", version)});
+                                                    .expected = std::to_string(version)});
     }
     const std::vector<encoding> packing = parse_packing(record);
     packing_record parsed;
@@ -50,8 +50,8 @@ struct packing_record {
     for (std::size_t i = 0; i < tensor_count; ++i) {
       const std::uint32_t place = hex_number(places.substr(2 * i, 2), "tensors");
       if (place >= packing.size()) {
-        refuse("tensors", fmt::format("place {} for tensor {}", place, i),
-               fmt::format("one of the {} in packing", packing.size()));
+        refuse("tensors", join_text({"place ", place, " for tensor ", i}),
+               join_text({"one of the ", packing.size(), " in packing"}));
       }
       parsed.tensor_encodings.push_back(packing[place]);
     }
@@ -72,11 +72,12 @@ struct packing_record {
     std::string places;
     places.reserve(2 * tensor_encodings.size());
     for (const encoding which : tensor_encodings) {
-      places += fmt::format("{:02x}", std::ranges::find(packing, which) - packing.begin());
+      const auto place = std::ranges::find(packing, which) - packing.begin();
+      places += hex_text(static_cast<std::uint64_t>(place), 2);
     }
     std::string sums;
     sums.reserve(8 * tensor_crc32.size());
-    for (const std::uint32_t sum : tensor_crc32) sums += fmt::format("{:08x}", sum);
+    for (const std::uint32_t sum : tensor_crc32) sums += hex_text(sum, 8);
     return {{"version", version},
             {"packing", std::move(listed)},
             {"tensors", std::move(places)},
@@ -88,11 +89,11 @@ struct packing_record {
   [[nodiscard]] static std::string text_of(const nlohmann::json& record,
                                            nlohmann::json::const_iterator field) {
     if (field == record.end()) return "none";
-    return field->is_structured() ? fmt::format("a JSON {}", field->type_name()) : field->dump();
+    return field->is_structured() ? join_text({"a JSON ", field->type_name()}) : field->dump();
   }
 
   [[noreturn]] static void refuse(std::string_view field, std::string found, std::string expected) {
-    throw error(error_code::bad_record, {.field = fmt::format("metadata.{}.{}", key, field),
+    throw error(error_code::bad_record, {.field = join_text({"metadata.", key, ".", field}),
                                          .found = std::move(found),
                                          .expected = std::move(expected)});
   }
@@ -141,8 +142,8 @@ struct packing_record {
     if (found == record.end() || !found->is_string()) refuse(field, text_of(record, found), "a string");
     const std::string_view text = found->get_ref<const std::string&>();
     if (text.size() / digits != tensor_count || text.size() % digits != 0) {
-      refuse(field, fmt::format("{} digits", text.size()),
-             fmt::format("{} for each of {} tensors", digits, tensor_count));
+      refuse(field, join_text({text.size(), " digits"}),
+             join_text({digits, " for each of ", tensor_count, " tensors"}));
     }
     return text;
   }

@@ -12,11 +12,11 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
 #include <nibble/format/apr/header.hpp>
 #include <nibble/format/apr/layout.hpp>
 #include <nibble/format/apr/packing_record.hpp>
@@ -42,10 +42,9 @@ class serialiser {
 
     const std::string text = metadata_text();
     if (text.size() > max_metadata_bytes) {
-      throw error(error_code::bad_metadata,
-                  {.field = "metadata",
-                   .found = fmt::format("{} bytes", text.size()),
-                   .expected = fmt::format("at most {}", max_metadata_bytes)});
+      throw error(error_code::bad_metadata, {.field = "metadata",
+                                             .found = join_text({text.size(), " bytes"}),
+                                             .expected = join_text({"at most ", max_metadata_bytes})});
     }
     metadata_bytes_ = static_cast<std::uint32_t>(text.size());
     std::uint64_t index_bytes = 0;

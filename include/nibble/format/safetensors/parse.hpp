@@ -12,13 +12,12 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/shape.hpp>
+#include <nibble/core/text.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/json_text.hpp>
 
@@ -50,14 +49,14 @@ class header_handler : public nlohmann::json_sax<nlohmann::json> {
 
   bool null() override { return unexpected("null"); }
   bool boolean(bool) override { return unexpected("a boolean"); }
-  bool number_integer(number_integer_t value) override { return unexpected(fmt::format("{}", value)); }
+  bool number_integer(number_integer_t value) override { return unexpected(std::to_string(value)); }
   bool number_unsigned(number_unsigned_t value) override {
     if (place_ == place::dimensions) {
       dimensions_.push_back(value);
     } else if (place_ == place::offsets) {
       offsets_.push_back(value);
     } else {
-      return unexpected(fmt::format("{}", value));
+      return unexpected(std::to_string(value));
     }
     return true;
   }
@@ -142,7 +141,7 @@ class header_handler : public nlohmann::json_sax<nlohmann::json> {
   }
   bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::json::exception& problem) override {
-    throw error(error_code::bad_metadata, {.field = fmt::format("header, byte {}", position),
+    throw error(error_code::bad_metadata, {.field = join_text({"header, byte ", position}),
                                            .found = problem.what(),
                                            .expected = "a JSON object"});
   }
@@ -190,7 +189,7 @@ class header_handler : public nlohmann::json_sax<nlohmann::json> {
       refuse("header", "an entry that lacks a field", "dtype, shape and data_offsets");
     }
     if (offsets_.size() != 2 || offsets_[0] > offsets_[1]) {
-      refuse("data_offsets", fmt::format("[{}]", fmt::join(offsets_, ", ")), "[begin, end]");
+      refuse("data_offsets", join_text({"[", list_text(offsets_, ", "), "]"}), "[begin, end]");
     }
     try {
       tensor_.shape = shape(dimensions_);
@@ -230,9 +229,9 @@ inline void settle(tensor_info& tensor) {
     throw error(error_code::size_mismatch,
                 {.tensor = tensor.name,
                  .field = "data_offsets",
-                 .found = fmt::format("{} bytes", tensor.size_bytes),
-                 .expected = fmt::format("{} for {} of {}", bytes_text(needed), tensor.dtype,
-                                         tensor.shape.to_string())});
+                 .found = join_text({tensor.size_bytes, " bytes"}),
+                 .expected = join_text(
+                     {bytes_text(needed), " for ", tensor.dtype, " of ", tensor.shape.to_string()})});
   }
 }
 
@@ -247,25 +246,24 @@ inline void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t
   std::uint64_t end = 0;
   for (const tensor_info* const tensor : by_offset) {
     if (tensor->file_offset_bytes != end) {
-      throw error(error_code::bad_layout,
-                  {.tensor = tensor->name,
-                   .field = "data_offsets",
-                   .found = fmt::format("{}", tensor->file_offset_bytes),
-                   .expected = fmt::format("{}, without hole or overlap", end)});
+      throw error(error_code::bad_layout, {.tensor = tensor->name,
+                                           .field = "data_offsets",
+                                           .found = std::to_string(tensor->file_offset_bytes),
+                                           .expected = join_text({end, ", without hole or overlap"})});
     }
     end += tensor->size_bytes;
     if (end > data_bytes) {
       throw error(error_code::truncated,
                   {.tensor = tensor->name,
                    .field = "data",
-                   .found = fmt::format("{} bytes of data in the file", data_bytes),
-                   .expected = fmt::format("at least {}", end)});
+                   .found = join_text({data_bytes, " bytes of data in the file"}),
+                   .expected = join_text({"at least ", end})});
     }
   }
   if (end != data_bytes) {
     throw error(error_code::bad_layout, {.field = "data",
-                                         .found = fmt::format("{} bytes", data_bytes),
-                                         .expected = fmt::format("{}, which the tensors cover", end)});
+                                         .found = join_text({data_bytes, " bytes"}),
+                                         .expected = join_text({end, ", which the tensors cover"})});
   }
 }
 
@@ -275,21 +273,21 @@ inline void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t
 [[nodiscard]] inline directory parse(std::span<const std::byte> file) {
   if (file.size() < length_bytes) {
     throw error(error_code::truncated, {.field = "header length",
-                                        .found = fmt::format("a file of {} bytes", file.size()),
-                                        .expected = fmt::format("at least {}", length_bytes)});
+                                        .found = join_text({"a file of ", file.size(), " bytes"}),
+                                        .expected = join_text({"at least ", length_bytes})});
   }
   std::uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, file.data(), sizeof(header_bytes));
   if (header_bytes > max_header_bytes) {
     throw error(error_code::bad_metadata, {.field = "header length",
-                                           .found = fmt::format("{} bytes", header_bytes),
-                                           .expected = fmt::format("at most {}", max_header_bytes)});
+                                           .found = join_text({header_bytes, " bytes"}),
+                                           .expected = join_text({"at most ", max_header_bytes})});
   }
   if (header_bytes > file.size() - length_bytes) {
     throw error(error_code::truncated,
                 {.field = "header",
-                 .found = fmt::format("a file of {} bytes", file.size()),
-                 .expected = fmt::format("at least {}", length_bytes + header_bytes)});
+                 .found = join_text({"a file of ", file.size(), " bytes"}),
+                 .expected = join_text({"at least ", length_bytes + header_bytes})});
   }
   const std::string_view text(reinterpret_cast<const char*>(file.data()) + length_bytes,
                               static_cast<std::size_t>(header_bytes));

@@ -11,13 +11,12 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/checked.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
 #include <nibble/format/json_text.hpp>
 #include <nibble/format/planned_tensor.hpp>
 #include <nibble/format/safetensors/parse.hpp>
@@ -70,10 +69,10 @@ class serialiser {
                                              .expected = "a file that a file system can hold"});
       }
       const std::uint64_t begin = std::exchange(end, *next);
-      text += fmt::format(R"({}{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
-                          text.size() == 1 ? "" : ",", print_json(tensor.name, "tensor name"),
-                          describe(tensor.encoding).safetensors_dtype,
-                          fmt::join(tensor.shape.dimensions(), ","), begin, end);
+      text += join_text({text.size() == 1 ? "" : ",", print_json(tensor.name, "tensor name"),
+                         R"(:{"dtype":")", describe(tensor.encoding).safetensors_dtype,
+                         R"(","shape":[)", list_text(tensor.shape.dimensions(), ","),
+                         R"(],"data_offsets":[)", begin, ",", end, "]}"});
     }
     text += '}';
     const std::uint64_t padded =
@@ -81,8 +80,8 @@ class serialiser {
     text.resize(static_cast<std::size_t>(padded - length_bytes), ' ');
     if (text.size() > max_header_bytes) {
       throw error(error_code::bad_metadata, {.field = "header",
-                                             .found = fmt::format("{} bytes", text.size()),
-                                             .expected = fmt::format("at most {}", max_header_bytes)});
+                                             .found = join_text({text.size(), " bytes"}),
+                                             .expected = join_text({"at most ", max_header_bytes})});
     }
     header_ = std::move(text);
     data_offset_ = padded;
@@ -112,7 +111,7 @@ class serialiser {
     for (const auto& [key, value] : metadata.items()) {
       strings[key] = value.is_string() ? value.get<std::string>() : print_json(value, key);
     }
-    text += fmt::format(R"("{}":{})", metadata_key, print_json(strings, metadata_key));
+    text += join_text({"\"", metadata_key, "\":", print_json(strings, metadata_key)});
   }
 
   std::vector<planned_tensor> tensors_;
