@@ -19,6 +19,7 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 #include <nibble/file/crc32.hpp>
 #include <nibble/file/input_file.hpp>
 #include <nibble/format/apr/parse.hpp>
@@ -39,16 +40,19 @@ class reader {
   /// Throws file_not_found, read_failed, unknown_container, and whatever the container's parse throws:
   /// unsupported_version, unsupported_feature, header_checksum, truncated, bad_layout, bad_metadata,
   /// bad_record, bad_index, bad_name, bad_shape, size_mismatch, missing_footer, duplicate_name.
+  template <class = when_used>
   explicit reader(std::string path, file_access how = file_access::mapped)
       : name_(std::move(path)), file_(name_, how), bytes_(file_.bytes()) {
     open();
   }
   /// As above, so that a string literal is a path.
+  template <class = when_used>
   explicit reader(const char* path, file_access how = file_access::mapped)
       : reader(std::string(path), how) {}
 
   /// Opens a container in memory, which must outlive the reader; `name` stands for the path in
   /// messages.
+  template <class = when_used>
   explicit reader(std::span<const std::byte> bytes, std::string name = "memory")
       : name_(std::move(name)), bytes_(bytes) {
     open();
@@ -70,15 +74,18 @@ class reader {
   [[nodiscard]] std::size_t size() const noexcept { return views_.size(); }
 
   /// The tensor of that name, or null; O(log n).
+  template <class = when_used>
   [[nodiscard]] const tensor_view* find(std::string_view tensor) const noexcept {
     const auto at =
         std::ranges::lower_bound(by_name_, tensor, {}, [&](std::size_t i) { return views_[i].name(); });
     return at != by_name_.end() && views_[*at].name() == tensor ? &views_[*at] : nullptr;
   }
+  template <class = when_used>
   [[nodiscard]] bool contains(std::string_view tensor) const noexcept {
     return find(tensor) != nullptr;
   }
   /// The tensor of that name. Throws no_such_tensor, which gives the names nearest to it.
+  template <class = when_used>
   [[nodiscard]] const tensor_view& operator[](std::string_view tensor) const {
     if (const tensor_view* const found = find(tensor)) return *found;
     std::string nearest;
@@ -134,6 +141,7 @@ class reader {
   }
 
  private:
+  template <class = when_used>
   void open() {
     try {
       if (apr::has_magic(bytes_)) {
@@ -177,6 +185,7 @@ class reader {
     return text;
   }
 
+  template <class = when_used>
   [[nodiscard]] static std::uint32_t checksum_in_parts(std::span<const std::byte> bytes, executor* on) {
     constexpr std::size_t part_bytes = std::size_t{1} << 22U;
     std::vector<crc32_sum> sums(bytes.size() / part_bytes + 1);
@@ -237,6 +246,7 @@ class reader {
   }
 
   /// Up to three names by edit distance (Levenshtein).
+  template <class = when_used>
   [[nodiscard]] std::vector<std::string> nearest_names(std::string_view wanted) const {
     constexpr std::size_t most = 3;
     std::vector<std::pair<std::size_t, std::string_view>> ranked;

@@ -21,6 +21,7 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/shape.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 
 #if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
     (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
@@ -69,7 +70,7 @@ class tensor_packer {
   }
 
   /// As above, telling nobody.
-  template <class = void>
+  template <class = when_used>
   void prepare(executor* on) {
     prepare(on, [] {});
   }
@@ -89,7 +90,7 @@ class tensor_packer {
 
   /// Packs a chunk into `to`, chunk_size_bytes(chunk) long. May run for several chunks at once. Throws
   /// not_representable (naming element index and value), and whatever the row source throws.
-  template <class = void>
+  template <class = when_used>
   void pack(std::size_t chunk, std::span<std::byte> to) const {
     visit_codec(encoding_, name_, [&]<Codec Codec>(Codec) { pack_as<Codec>(chunk, to); });
   }

@@ -11,6 +11,7 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 
@@ -76,7 +77,8 @@ inline void require_object(const nlohmann::json& value, std::string_view field) 
 }
 
 /// The JSON object that `text` (trimmed) holds; of doubled keys the last counts. Throws bad_metadata.
-[[nodiscard]] inline nlohmann::json parse_json_object(std::string_view text, std::string_view field) {
+template <class = when_used>
+[[nodiscard]] nlohmann::json parse_json_object(std::string_view text, std::string_view field) {
   require_parsable_json(text, field);
   nlohmann::json parsed;
   try {
@@ -92,7 +94,8 @@ inline void require_object(const nlohmann::json& value, std::string_view field) 
 /// Text of `value` for a file. Throws bad_metadata for what JSON cannot say: strings that are not
 /// UTF-8, NaN and infinities (which would silently become null), binary values, nesting too deep to be
 /// read back.
-[[nodiscard]] inline std::string print_json(const nlohmann::json& value, std::string_view field) {
+template <class = when_used>
+[[nodiscard]] std::string print_json(const nlohmann::json& value, std::string_view field) {
   const auto require_printable = [&](const auto& self, const nlohmann::json& part,
                                      std::size_t depth) -> void {
     const bool is_finite_number =

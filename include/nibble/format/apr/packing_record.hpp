@@ -14,6 +14,7 @@
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 
 namespace nibble::apr {
 
@@ -29,6 +30,7 @@ struct packing_record {
   /// The record in `metadata`, or nothing where it has none. Throws bad_record where the record is
   /// malformed, is not of `tensor_count` tensors, or disagrees with this library's table, and
   /// unsupported_version.
+  template <class = when_used>
   [[nodiscard]] static std::optional<packing_record> find(const nlohmann::json& metadata,
                                                           std::size_t tensor_count) {
     const auto found = metadata.find(key);
@@ -63,6 +65,7 @@ struct packing_record {
   }
 
   /// The record as JSON, of the same length whatever the checksums are.
+  template <class = when_used>
   [[nodiscard]] nlohmann::json to_json() const {
     std::vector<encoding> packing = tensor_encodings;
     std::ranges::sort(packing);
@@ -86,6 +89,7 @@ struct packing_record {
 
  private:
   /// What an error says it found in the place of a field.
+  template <class = when_used>
   [[nodiscard]] static std::string text_of(const nlohmann::json& record,
                                            nlohmann::json::const_iterator field) {
     if (field == record.end()) return "none";
@@ -98,6 +102,7 @@ struct packing_record {
                                          .expected = std::move(expected)});
   }
 
+  template <class = when_used>
   [[nodiscard]] static nlohmann::json describe_packing(encoding which) {
     const encoding_description& row = describe(which);
     nlohmann::json entry{{"encoding", row.name}};
@@ -108,6 +113,7 @@ struct packing_record {
     return entry;
   }
 
+  template <class = when_used>
   [[nodiscard]] static std::vector<encoding> parse_packing(const nlohmann::json& record) {
     const auto listed = record.find("packing");
     if (listed == record.end() || !listed->is_array())
@@ -136,6 +142,7 @@ struct packing_record {
     return packing;
   }
 
+  template <class = when_used>
   [[nodiscard]] static std::string_view hex_string(const nlohmann::json& record, const char* field,
                                                    std::size_t digits, std::size_t tensor_count) {
     const auto found = record.find(field);

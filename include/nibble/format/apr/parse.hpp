@@ -15,6 +15,7 @@
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 #include <nibble/format/apr/header.hpp>
 #include <nibble/format/apr/layout.hpp>
 #include <nibble/format/apr/packing_record.hpp>
@@ -32,7 +33,8 @@ namespace nibble::apr {
 namespace detail {
 
 /// Throws bad_layout unless the sections stand in order, truncated unless they lie inside the file.
-inline void check_sections(const header& head, std::uint64_t file_bytes) {
+template <class = when_used>
+void check_sections(const header& head, std::uint64_t file_bytes) {
   const auto metadata_end = checked_add(head.metadata_offset, head.metadata_bytes);
   const auto refuse = [](std::string_view field, std::uint64_t found, std::string expected) {
     throw error(
@@ -139,6 +141,7 @@ class index_cursor {
   }
 
   /// Throws bad_index unless nothing but padding is left.
+  template <class = when_used>
   void finish() const {
     const bool is_zero = std::ranges::all_of(index_, [](std::byte b) { return b == std::byte{0}; });
     if (is_zero && index_.size() < alignment_bytes) return;
@@ -176,8 +179,9 @@ inline constexpr std::size_t min_entry_bytes = 2 + 1 + 1 + 8 + 8;
 
 /// Throws truncated for a tensor past the end, bad_layout for two that overlap; returns the end of the
 /// last one.
-inline std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_offset,
-                                   std::uint64_t file_bytes) {
+template <class = when_used>
+std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_offset,
+                            std::uint64_t file_bytes) {
   std::vector<const tensor_info*> by_offset;
   by_offset.reserve(tensors.size());
   for (const tensor_info& tensor : tensors) {
@@ -234,7 +238,8 @@ inline std::optional<std::uint32_t> find_footer(std::span<const std::byte> file,
                                        .expected = join_text({footer_bytes, " or none"})});
 }
 
-inline void note_header(const header& head, std::vector<finding>& notes) {
+template <class = when_used>
+void note_header(const header& head, std::vector<finding>& notes) {
   const auto note = [&](std::string_view field, std::string text) {
     notes.push_back({.field = std::string(field), .text = std::move(text)});
   };
@@ -251,8 +256,9 @@ inline void note_header(const header& head, std::vector<finding>& notes) {
   }
 }
 
-inline void note_placement(const header& head, const directory& parsed, std::uint64_t index_bytes,
-                           std::vector<finding>& notes) {
+template <class = when_used>
+void note_placement(const header& head, const directory& parsed, std::uint64_t index_bytes,
+                    std::vector<finding>& notes) {
   std::vector<std::uint64_t> sizes;
   sizes.reserve(parsed.tensors.size());
   for (const tensor_info& tensor : parsed.tensors) sizes.push_back(tensor.size_bytes);
@@ -286,7 +292,8 @@ inline void note_placement(const header& head, const directory& parsed, std::uin
 
 /// The directory of an .apr file of version 2, from its bytes alone. Throws an error that names
 /// section, tensor and field, without a file's name.
-[[nodiscard]] inline directory parse(std::span<const std::byte> file) {
+template <class = when_used>
+[[nodiscard]] directory parse(std::span<const std::byte> file) {
   const header head = header::parse(file);
   detail::check_sections(head, file.size());
 

@@ -18,6 +18,7 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/shape.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/json_text.hpp>
 
@@ -43,8 +44,15 @@ namespace detail {
 
 /// Takes the header as a stream of tokens: {"name": {"dtype": "F32", "shape": [..], "data_offsets": [b,
 /// e]}, ..., "__metadata__": {"key": "value", ...}}.
-class header_handler : public nlohmann::json_sax<nlohmann::json> {
+template <class Json>
+class header_handler : public nlohmann::json_sax<Json> {
  public:
+  using typename nlohmann::json_sax<Json>::number_integer_t;
+  using typename nlohmann::json_sax<Json>::number_unsigned_t;
+  using typename nlohmann::json_sax<Json>::number_float_t;
+  using typename nlohmann::json_sax<Json>::string_t;
+  using typename nlohmann::json_sax<Json>::binary_t;
+
   explicit header_handler(directory& to) : to_(to) {}
 
   bool null() override { return unexpected("null"); }
@@ -236,7 +244,8 @@ inline void settle(tensor_info& tensor) {
 }
 
 /// Throws unless the tensors cover the data without holes or overlaps, up to its very end.
-inline void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_bytes) {
+template <class = when_used>
+void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_bytes) {
   std::vector<const tensor_info*> by_offset;
   by_offset.reserve(tensors.size());
   for (const tensor_info& tensor : tensors) by_offset.push_back(&tensor);
@@ -270,7 +279,8 @@ inline void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t
 }  // namespace detail
 
 /// The directory of a safetensors file, from its bytes alone. Throws an error without a file's name.
-[[nodiscard]] inline directory parse(std::span<const std::byte> file) {
+template <class = when_used>
+[[nodiscard]] directory parse(std::span<const std::byte> file) {
   if (file.size() < length_bytes) {
     throw error(error_code::truncated, {.field = "header length",
                                         .found = join_text({"a file of ", file.size(), " bytes"}),
@@ -300,7 +310,7 @@ inline void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t
   directory parsed{.container = container::safetensors};
   parsed.metadata_text = text;
   parsed.metadata = nlohmann::json::object();
-  detail::header_handler handler(parsed);
+  detail::header_handler<nlohmann::json> handler(parsed);
   nlohmann::json::sax_parse(text.begin(), text.end(), &handler);
 
   const std::uint64_t data_offset = length_bytes + header_bytes;

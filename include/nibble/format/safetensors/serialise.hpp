@@ -17,6 +17,7 @@
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 #include <nibble/format/json_text.hpp>
 #include <nibble/format/planned_tensor.hpp>
 #include <nibble/format/safetensors/parse.hpp>
@@ -33,6 +34,7 @@ class serialiser {
   /// Metadata becomes the container's map of strings: strings as they are, other values as JSON text.
   /// Throws unsupported_encoding for what safetensors has no dtype for, bad_metadata for a header over
   /// the format's limit.
+  template <class = when_used>
   serialiser(std::vector<planned_tensor> tensors, const nlohmann::json& metadata)
       : tensors_(std::move(tensors)), order_(tensors_.size()) {
     require_object(metadata, "metadata");
@@ -105,11 +107,12 @@ class serialiser {
   }
 
  private:
+  template <class = when_used>
   static void append_metadata(const nlohmann::json& metadata, std::string& text) {
     if (metadata.empty()) return;
     nlohmann::json strings = nlohmann::json::object();
     for (const auto& [key, value] : metadata.items()) {
-      strings[key] = value.is_string() ? value.get<std::string>() : print_json(value, key);
+      strings[key] = value.is_string() ? value.template get<std::string>() : print_json(value, key);
     }
     text += join_text({"\"", metadata_key, "\":", print_json(strings, metadata_key)});
   }
