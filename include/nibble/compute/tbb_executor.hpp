@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include <tbb/parallel_for.h>
+#include <tbb/task_group.h>
 
 #include <nibble/compute/executor.hpp>
 
@@ -13,7 +14,10 @@ namespace nibble {
 class tbb_executor final : public executor {
  public:
   void run(std::size_t tasks, task_reference body) override {
-    tbb::parallel_for(std::size_t{0}, tasks, [body](std::size_t task) { body(task); });
+    // Of its own, so that a host that cancels the group around it never sees half of the tasks done.
+    tbb::task_group_context context(tbb::task_group_context::isolated);
+    tbb::parallel_for(
+        std::size_t{0}, tasks, [body](std::size_t task) { body(task); }, context);
   }
 };
 
