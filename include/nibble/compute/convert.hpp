@@ -4,8 +4,7 @@
 #include <cstddef>
 #include <cstring>
 #include <span>
-
-#include <fmt/format.h>
+#include <string>
 
 #include <nibble/core/bfloat16.hpp>
 #include <nibble/core/error.hpp>
@@ -72,8 +71,8 @@ void narrow(const float* from, std::size_t count, Half* to) noexcept {
 inline void require_equal_sizes(std::size_t from, std::size_t to) {
   if (from != to) {
     throw error(error_code::invalid_argument, {.field = "elements to convert to",
-                                               .found = fmt::format("{}", to),
-                                               .expected = fmt::format("{}", from)});
+                                               .found = std::to_string(to),
+                                               .expected = std::to_string(from)});
   }
 }
 
@@ -82,24 +81,28 @@ inline void require_equal_sizes(std::size_t from, std::size_t to) {
 /// Converts between f32 and the 16-bit floats: exactly upwards, to nearest even downwards, NaN kept
 /// NaN. The spans have one size (invalid_argument otherwise), any alignment that their type allows, and
 /// do not overlap.
-inline void convert(std::span<const float16> from, std::span<float> to) {
+template <class Architecture = simd::best_architecture>
+void convert(std::span<const float16> from, std::span<float> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::widen<simd::best_architecture, float16>(std::as_bytes(from).data(), from.size(), to.data());
+  kernel::widen<Architecture, float16>(std::as_bytes(from).data(), from.size(), to.data());
 }
 /// As above.
-inline void convert(std::span<const bfloat16> from, std::span<float> to) {
+template <class Architecture = simd::best_architecture>
+void convert(std::span<const bfloat16> from, std::span<float> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::widen<simd::best_architecture, bfloat16>(std::as_bytes(from).data(), from.size(), to.data());
+  kernel::widen<Architecture, bfloat16>(std::as_bytes(from).data(), from.size(), to.data());
 }
 /// As above.
-inline void convert(std::span<const float> from, std::span<float16> to) {
+template <class Architecture = simd::best_architecture>
+void convert(std::span<const float> from, std::span<float16> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::narrow<simd::best_architecture>(from.data(), from.size(), to.data());
+  kernel::narrow<Architecture>(from.data(), from.size(), to.data());
 }
 /// As above.
-inline void convert(std::span<const float> from, std::span<bfloat16> to) {
+template <class Architecture = simd::best_architecture>
+void convert(std::span<const float> from, std::span<bfloat16> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::narrow<simd::best_architecture>(from.data(), from.size(), to.data());
+  kernel::narrow<Architecture>(from.data(), from.size(), to.data());
 }
 
 }  // namespace NIBBLE_ARCHITECTURE
