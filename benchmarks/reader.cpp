@@ -57,7 +57,7 @@ void open(benchmark::State& state, nibble::container container, nibble::encoding
 
 const bool registered = [] {
   const auto add = [](nibble::container container, nibble::encoding which) {
-    for (const std::size_t tensors : {1000, 10'000, 100'000}) {
+    for (const std::size_t tensors : {1000U, 10'000U, 100'000U}) {
       nibble_benchmark::register_benchmark(
           fmt::format("nibble/open/{}/{}/{}", to_string(container), to_string(which), tensors), 1,
           [=](benchmark::State& state) { open(state, container, which, tensors); });

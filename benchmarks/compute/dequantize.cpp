@@ -44,7 +44,7 @@ void decode(benchmark::State& state, nibble::encoding which, std::uint64_t rows,
 
 const bool registered = [] {
   for (const nibble::encoding which : nibble_benchmark::packed_encodings) {
-    for (const std::uint64_t rows : {1, 4096}) {
+    for (const std::uint64_t rows : {1U, 4096U}) {
       const auto add = [&](const char* to, auto body) {
         nibble_benchmark::register_benchmark(
             "nibble/decode/" + std::string(to_string(which)) + "/" + to + "/" + std::to_string(rows) +

@@ -228,7 +228,7 @@ void register_products(const encoding& which, const matmul_shape& shape, std::ui
 const bool registered = [] {
   ggml_log_set([](ggml_log_level, const char*, void*) {}, nullptr);
   for (const encoding& which : encodings) {
-    for (const std::uint64_t rows : {1, 4096}) {
+    for (const std::uint64_t rows : {1U, 4096U}) {
       nibble_benchmark::register_benchmark(
           "ggml/decode/" + std::string(which.name) + "/to_f32/" + std::to_string(rows) + "x4096", 1,
           [=](benchmark::State& state) { decode(state, which.type, rows, 4096); });
