@@ -10,8 +10,6 @@
 #include <string_view>
 #include <vector>
 
-#include <fmt/format.h>
-
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/activations.hpp>
 #include <nibble/compute/executor.hpp>
@@ -21,6 +19,7 @@
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
+#include <nibble/core/text.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
@@ -31,7 +30,7 @@ enum class matmul_mode : std::uint8_t {
   exact,  ///< as f32: the result of multiplying by the dequantized weights, to f32 rounding
   int16,  ///< as 16-bit codes with a scale for every 32
   int8,   ///< as 8-bit codes with a scale for every 32; where the instruction set cannot multiply bytes
-         ///< of 0..255 without saturating, 8-bit weights take 16-bit codes, which cost the same there
+          ///< of 0..255 without saturating, 8-bit weights take 16-bit codes, which cost the same there
 };
 
 /// What matmul may be told.
@@ -245,13 +244,13 @@ void multiply_treated(std::span<const proved_product> products, activation_order
   if (!x_agrees || !y_agrees || (inputs != 0 && outputs != 0 && x_rows != y_rows)) {
     std::string strides;
     if (options.x_stride_elements != 0 || of.y_stride_elements != 0) {
-      strides = fmt::format(", rows {} and {} apart", x_stride, y_stride);
+      strides = join_text({", rows ", x_stride, " and ", y_stride, " apart"});
     }
-    refuse("sizes of x and y", fmt::format("{} and {}", x.size(), of.y.size()),
-           fmt::format("M x {} and M x {}{}", inputs, outputs, strides));
+    refuse("sizes of x and y", join_text({x.size(), " and ", of.y.size()}),
+           join_text({"M x ", inputs, " and M x ", outputs, strides}));
   }
   if (!of.bias.empty() && of.bias.size() != outputs) {
-    refuse("bias", fmt::format("{}", of.bias.size()), fmt::format("{} or none", outputs));
+    refuse("bias", std::to_string(of.bias.size()), join_text({outputs, " or none"}));
   }
   return {of.w,
           x.data(),
@@ -313,9 +312,9 @@ void matmul(std::span<const matmul_product> products, std::span<const float> x,
       throw error(error_code::invalid_argument,
                   {.tensor = std::string(each.w.name()),
                    .field = "inputs",
-                   .found = fmt::format("{}", each.w.cols()),
-                   .expected = fmt::format("{}, as '{}' has", products.front().w.cols(),
-                                           products.front().w.name())});
+                   .found = std::to_string(each.w.cols()),
+                   .expected = join_text(
+                       {products.front().w.cols(), ", as '", products.front().w.name(), "' has"})});
     }
     const kernel::proved_product of = kernel::prove_product(each, x, options);
     if (of.x_rows == 0) continue;
@@ -341,8 +340,8 @@ void matmul(std::span<const matmul_product> products, std::span<const float> x,
   if (scratch.size() < needed) {
     throw error(error_code::invalid_argument, {.tensor = std::string(proved.front().w.name()),
                                                .field = "scratch",
-                                               .found = fmt::format("{} bytes", scratch.size()),
-                                               .expected = fmt::format("at least {}", needed)});
+                                               .found = join_text({scratch.size(), " bytes"}),
+                                               .expected = join_text({"at least ", needed})});
   }
   const std::size_t skipped = (64 - reinterpret_cast<std::uintptr_t>(scratch.data()) % 64) % 64;
   scratch = scratch.subspan(std::min(skipped, scratch.size()));
