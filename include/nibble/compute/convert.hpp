@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <nibble/compute/dispatch.hpp>
 #include <nibble/core/bfloat16.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/float16.hpp>
@@ -69,6 +70,28 @@ void narrow(const float* from, std::size_t count, Half* to) noexcept {
   }
 }
 
+/// widen() and narrow() by the kernels that this translation unit uses.
+template <HalfFloat Half, class Architecture = default_architecture>
+void picked_widen(const std::byte* from, std::size_t count, float* to) {
+  if constexpr (!PickedAtRunTime<Architecture>) {
+    widen<Architecture, Half>(from, count, to);
+  } else if constexpr (std::same_as<Half, float16>) {
+    Architecture::kernels().widen_f16(from, count, to);
+  } else {
+    Architecture::kernels().widen_bf16(from, count, to);
+  }
+}
+template <HalfFloat Half, class Architecture = default_architecture>
+void picked_narrow(const float* from, std::size_t count, Half* to) {
+  if constexpr (!PickedAtRunTime<Architecture>) {
+    narrow<Architecture>(from, count, to);
+  } else if constexpr (std::same_as<Half, float16>) {
+    Architecture::kernels().narrow_f16(from, count, to);
+  } else {
+    Architecture::kernels().narrow_bf16(from, count, to);
+  }
+}
+
 inline void require_equal_sizes(std::size_t from, std::size_t to) {
   if (from != to) {
     throw error(error_code::invalid_argument, {.field = "elements to convert to",
@@ -84,22 +107,22 @@ inline void require_equal_sizes(std::size_t from, std::size_t to) {
 /// do not overlap.
 inline void convert(std::span<const float16> from, std::span<float> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::widen<simd::best_architecture, float16>(std::as_bytes(from).data(), from.size(), to.data());
+  kernel::picked_widen<float16>(std::as_bytes(from).data(), from.size(), to.data());
 }
 /// As above.
 inline void convert(std::span<const bfloat16> from, std::span<float> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::widen<simd::best_architecture, bfloat16>(std::as_bytes(from).data(), from.size(), to.data());
+  kernel::picked_widen<bfloat16>(std::as_bytes(from).data(), from.size(), to.data());
 }
 /// As above.
 inline void convert(std::span<const float> from, std::span<float16> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::narrow<simd::best_architecture>(from.data(), from.size(), to.data());
+  kernel::picked_narrow(from.data(), from.size(), to.data());
 }
 /// As above.
 inline void convert(std::span<const float> from, std::span<bfloat16> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::narrow<simd::best_architecture>(from.data(), from.size(), to.data());
+  kernel::picked_narrow(from.data(), from.size(), to.data());
 }
 
 }  // namespace NIBBLE_ARCHITECTURE

@@ -12,6 +12,7 @@
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/dequantize.hpp>
+#include <nibble/compute/dispatch.hpp>
 #include <nibble/compute/executor.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
@@ -139,7 +140,7 @@ void multiply_panel(const tensor_view& weights, std::uint64_t first_row, std::si
 /// instruction sets.
 ///
 /// Throws unsupported_encoding, invalid_argument (sizes).
-template <class Architecture = simd::best_architecture>
+template <class Architecture = default_architecture>
 void matmul(const tensor_view& w, std::span<const float> x, std::span<float> y,
             const matmul_options& options = {}) {
   const encoding which = w.encoding();
@@ -165,17 +166,22 @@ void matmul(const tensor_view& w, std::span<const float> x, std::span<float> y,
     std::ranges::fill(y, 0.0F);
     return;
   }
-  const auto tasks = static_cast<std::size_t>(divide_round_up(outputs, kernel::panel_rows));
-  visit_codec(which, w.name(), [&]<Codec Codec>(Codec) {
-    run_tasks(options.on, tasks, [&](std::size_t task) {
-      const std::uint64_t first_row = task * kernel::panel_rows;
-      const auto rows =
-          static_cast<std::size_t>(std::min<std::uint64_t>(kernel::panel_rows, outputs - first_row));
-      std::vector<float> panel(rows * kernel::panel_cols);
-      kernel::multiply_panel<Architecture, Codec>(w, first_row, rows, x.data(),
-                                                  static_cast<std::size_t>(x_rows), y.data(), panel);
+  if constexpr (PickedAtRunTime<Architecture>) {
+    require_codec(which, w.name());
+    Architecture::kernels().matmul(w, x, y, options);
+  } else {
+    const auto tasks = static_cast<std::size_t>(divide_round_up(outputs, kernel::panel_rows));
+    visit_codec(which, w.name(), [&]<Codec Codec>(Codec) {
+      run_tasks(options.on, tasks, [&](std::size_t task) {
+        const std::uint64_t first_row = task * kernel::panel_rows;
+        const auto rows =
+            static_cast<std::size_t>(std::min<std::uint64_t>(kernel::panel_rows, outputs - first_row));
+        std::vector<float> panel(rows * kernel::panel_cols);
+        kernel::multiply_panel<Architecture, Codec>(w, first_row, rows, x.data(),
+                                                    static_cast<std::size_t>(x_rows), y.data(), panel);
+      });
     });
-  });
+  }
 }
 
 }  // namespace NIBBLE_ARCHITECTURE
