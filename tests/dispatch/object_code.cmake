@@ -2,17 +2,7 @@ cmake_minimum_required(VERSION 3.25)
 
 # Looks at PROGRAM's object code: outside the kernels' sections no AVX instruction and nothing that calls
 # into them by name; inside, what their names promise.
-function(run variable)
-  execute_process(COMMAND ${ARGN} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE problem)
-  if(NOT result EQUAL 0)
-    message(FATAL_ERROR "${ARGN}\nended with ${result}:\n${output}${problem}")
-  endif()
-  set(${variable} "${output}" PARENT_SCOPE)
-endfunction()
-
-# VEX and EVEX instructions (all of AVX begins with v; k works on masks), and BMI's, which are VEX too.
-set(avx "\t(v[a-z][a-z0-9]*|k(add|and|andn|mov|not|or|ortest|shiftl|shiftr|test|unpck|xnor|xor)[bwdq]+")
-string(APPEND avx "|andn|bextr|blsi|blsmsk|blsr|bzhi|mulx|pdep|pext|rorx|sarx|shlx|shrx)[ \t\n]")
+include(${CMAKE_CURRENT_LIST_DIR}/disassembly.cmake)
 
 run(headers ${OBJDUMP} --section-headers --wide ${PROGRAM})
 string(REGEX MATCHALL "[^\n]*CODE[^\n]*" headers "${headers}")
@@ -32,7 +22,6 @@ if(NOT count EQUAL expected)
   message(FATAL_ERROR "${PROGRAM} has the kernels ${kernels} instead of ${NAMES}")
 endif()
 
-set(disassemble ${OBJDUMP} --disassemble --no-show-raw-insn --no-addresses)
 set(failures 0)
 run(code ${disassemble} ${own} ${PROGRAM})
 string(REGEX MATCHALL "${avx}" found "${code}")
