@@ -220,6 +220,11 @@ TEST_CASE("errors are caught as what they are", "[dispatch]") {
   CHECK(nibble_test::code_of([&] { static_cast<void>(nibble::take_census(undecodable)); }) ==
         error_code::unsupported_encoding);
 
+  // The doors have proved what kernels are given; if a kernel throws all the same, it throws our error.
+  CHECK(nibble_test::code_of([&] {
+          nibble::picked_at_run_time::kernels().decode_f32(undecodable, 0, 1, values.data(), nullptr);
+        }) == error_code::unsupported_encoding);
+
   throwing_executor ours(nibble::error(error_code::cancelled, {.field = "executor"}));
   CHECK(nibble_test::code_of([&] { nibble::dequantize(view, values, &ours); }) ==
         error_code::cancelled);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include <nibble/nibble.hpp>
+#include <nibble/simd/cpu_features.hpp>
 
 #include "unit.hpp"
 
@@ -48,8 +49,10 @@ int main() {
   const two_units::report least = two_units::least(w, x);
   check_results(least, weights, x, cols);
   std::printf("one unit runs %s\n", std::string(least.architecture).c_str());
+  using nibble::simd::cpu_feature;
+  const nibble::simd::cpu_feature_set has = nibble::simd::available_cpu_features();
   const bool has_avx2 =
-      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+      has.has(cpu_feature::avx2) && has.has(cpu_feature::fma) && has.has(cpu_feature::f16c);
   if (!has_avx2) {
     std::puts("this machine cannot run the other");
     return failures == 0 ? 0 : 1;
