@@ -316,7 +316,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// outlive the source; throws unsupported_encoding at once where it cannot be decoded.
 template <class Architecture = this_architecture>
 [[nodiscard]] row_source rows_of(const tensor_view& view) {
-  visit_codec(view.encoding(), view.name(), [](auto) {});
+  require_codec(view.encoding(), view.name());
   return [view](std::uint64_t first_row, std::uint64_t row_count, std::span<float> values) {
     dequantize_rows(view, first_row, row_count, values);
   };

@@ -18,3 +18,5 @@ run(${CMAKE_COMMAND} -S ${SOURCE}/tests/consumer -B ${FOLDER}/build -G ${GENERAT
   -DCMAKE_CXX_COMPILER=${COMPILER} -DWAY=${WAY} -DNIBBLE_SOURCE=${SOURCE} "-DCMAKE_PREFIX_PATH=${prefix}")
 run(${CMAKE_COMMAND} --build ${FOLDER}/build)
 run(${CMAKE_COMMAND} -E chdir ${FOLDER}/build ${FOLDER}/build/consumer)
+run(${CMAKE_COMMAND} -E chdir ${FOLDER}/build ${CMAKE_COMMAND} -E env NIBBLE_ARCH=baseline
+  ${FOLDER}/build/shipped)

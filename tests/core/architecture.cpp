@@ -9,9 +9,7 @@
 
 namespace {
 
-#define NIBBLE_TEST_TEXT_OF(name) #name
-#define NIBBLE_TEST_TEXT(name) NIBBLE_TEST_TEXT_OF(name)
-constexpr std::string_view architecture = NIBBLE_TEST_TEXT(NIBBLE_ARCHITECTURE);
+constexpr std::string_view architecture = NIBBLE_ARCHITECTURE_NAME;
 
 bool names(std::string_view part) { return architecture.find(part) != std::string_view::npos; }
 

@@ -43,6 +43,11 @@ void visit_codec(encoding which, std::string_view tensor, Visitor&& visitor) {
   }
 }
 
+/// Throws unsupported_encoding, naming `tensor`, where `which` has no codec.
+inline void require_codec(encoding which, std::string_view tensor) {
+  visit_codec(which, tensor, [](auto) {});
+}
+
 namespace detail {
 template <nibble::encoding Encoding>
 [[nodiscard]] constexpr bool is_packable() noexcept {

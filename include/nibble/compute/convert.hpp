@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include <nibble/compute/dispatch.hpp>
 #include <nibble/core/bfloat16.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/float16.hpp>
@@ -68,6 +69,28 @@ void narrow(const float* from, std::size_t count, Half* to) noexcept {
   }
 }
 
+/// widen() and narrow() by the kernels that this translation unit uses.
+template <HalfFloat Half, class Architecture>
+void picked_widen(const std::byte* from, std::size_t count, float* to) {
+  if constexpr (!PickedAtRunTime<Architecture>) {
+    widen<Architecture, Half>(from, count, to);
+  } else if constexpr (std::same_as<Half, float16>) {
+    Architecture::kernels().widen_f16(from, count, to);
+  } else {
+    Architecture::kernels().widen_bf16(from, count, to);
+  }
+}
+template <class Architecture, HalfFloat Half>
+void picked_narrow(const float* from, std::size_t count, Half* to) {
+  if constexpr (!PickedAtRunTime<Architecture>) {
+    narrow<Architecture>(from, count, to);
+  } else if constexpr (std::same_as<Half, float16>) {
+    Architecture::kernels().narrow_f16(from, count, to);
+  } else {
+    Architecture::kernels().narrow_bf16(from, count, to);
+  }
+}
+
 inline void require_equal_sizes(std::size_t from, std::size_t to) {
   if (from != to) {
     throw error(error_code::invalid_argument, {.field = "elements to convert to",
@@ -81,28 +104,28 @@ inline void require_equal_sizes(std::size_t from, std::size_t to) {
 /// Converts between f32 and the 16-bit floats: exactly upwards, to nearest even downwards, NaN kept
 /// NaN. The spans have one size (invalid_argument otherwise), any alignment that their type allows, and
 /// do not overlap.
-template <class Architecture = simd::best_architecture>
+template <class Architecture = default_architecture>
 void convert(std::span<const float16> from, std::span<float> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::widen<Architecture, float16>(std::as_bytes(from).data(), from.size(), to.data());
+  kernel::picked_widen<float16, Architecture>(std::as_bytes(from).data(), from.size(), to.data());
 }
 /// As above.
-template <class Architecture = simd::best_architecture>
+template <class Architecture = default_architecture>
 void convert(std::span<const bfloat16> from, std::span<float> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::widen<Architecture, bfloat16>(std::as_bytes(from).data(), from.size(), to.data());
+  kernel::picked_widen<bfloat16, Architecture>(std::as_bytes(from).data(), from.size(), to.data());
 }
 /// As above.
-template <class Architecture = simd::best_architecture>
+template <class Architecture = default_architecture>
 void convert(std::span<const float> from, std::span<float16> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::narrow<Architecture>(from.data(), from.size(), to.data());
+  kernel::picked_narrow<Architecture>(from.data(), from.size(), to.data());
 }
 /// As above.
-template <class Architecture = simd::best_architecture>
+template <class Architecture = default_architecture>
 void convert(std::span<const float> from, std::span<bfloat16> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::narrow<Architecture>(from.data(), from.size(), to.data());
+  kernel::picked_narrow<Architecture>(from.data(), from.size(), to.data());
 }
 
 }  // namespace NIBBLE_ARCHITECTURE

@@ -11,6 +11,7 @@
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/convert.hpp>
+#include <nibble/compute/dispatch.hpp>
 #include <nibble/compute/executor.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
@@ -193,6 +194,22 @@ void decode_rows(const tensor_view& from, std::uint64_t first_row, std::uint64_t
   }
 }
 
+/// As decode_rows, spread over `on`; the rows hold elements. Throws unsupported_encoding.
+template <class Architecture, Float To>
+void decode_rows_on(executor* on, const tensor_view& from, std::uint64_t first_row,
+                    std::uint64_t row_count, To* to) {
+  constexpr std::uint64_t task_elements = 1U << 16U;
+  const std::uint64_t task_rows = std::max<std::uint64_t>(1, task_elements / from.cols());
+  const std::uint64_t tasks = divide_round_up(row_count, task_rows);
+  visit_codec(from.encoding(), from.name(), [&]<Codec Codec>(Codec) {
+    run_tasks(on, static_cast<std::size_t>(tasks), [&](std::size_t task) {
+      const std::uint64_t skipped = task * task_rows;
+      const std::uint64_t rows = std::min(task_rows, row_count - skipped);
+      decode_rows<Architecture, Codec>(from, first_row + skipped, rows, to + skipped * from.cols());
+    });
+  });
+}
+
 }  // namespace kernel
 
 /// Decodes rows first_row .. first_row + row_count of `from`, row-major, into `to`.
@@ -203,7 +220,7 @@ void decode_rows(const tensor_view& from, std::uint64_t first_row, std::uint64_t
 /// the bits of the scalar codec.
 ///
 /// Throws unsupported_encoding, out_of_range (rows), invalid_argument (size of `to`).
-template <Float To, class Architecture = simd::best_architecture>
+template <Float To, class Architecture = default_architecture>
 void dequantize_rows(const tensor_view& from, std::uint64_t first_row, std::uint64_t row_count,
                      std::span<To> to, executor* on = nullptr) {
   const auto refuse = [&](error_code code, std::string_view field, std::string found,
@@ -224,21 +241,23 @@ void dequantize_rows(const tensor_view& from, std::uint64_t first_row, std::uint
            join_text({row_count, " x ", from.cols()}));
   }
   if (*elements == 0) return;
-  constexpr std::uint64_t task_elements = 1U << 16U;
-  const std::uint64_t task_rows = std::max<std::uint64_t>(1, task_elements / from.cols());
-  const std::uint64_t tasks = divide_round_up(row_count, task_rows);
-  visit_codec(which, from.name(), [&]<Codec Codec>(Codec) {
-    run_tasks(on, static_cast<std::size_t>(tasks), [&](std::size_t task) {
-      const std::uint64_t skipped = task * task_rows;
-      const std::uint64_t rows = std::min(task_rows, row_count - skipped);
-      kernel::decode_rows<Architecture, Codec>(from, first_row + skipped, rows,
-                                               to.data() + skipped * from.cols());
-    });
-  });
+  if constexpr (PickedAtRunTime<Architecture>) {
+    require_codec(which, from.name());
+    const auto& kernels = Architecture::kernels();
+    if constexpr (std::same_as<To, float>) {
+      kernels.decode_f32(from, first_row, row_count, to.data(), on);
+    } else if constexpr (std::same_as<To, float16>) {
+      kernels.decode_f16(from, first_row, row_count, to.data(), on);
+    } else {
+      kernels.decode_bf16(from, first_row, row_count, to.data(), on);
+    }
+  } else {
+    kernel::decode_rows_on<Architecture>(on, from, first_row, row_count, to.data());
+  }
 }
 
 /// Decodes the whole tensor; otherwise as dequantize_rows.
-template <Float To, class Architecture = simd::best_architecture>
+template <Float To, class Architecture = default_architecture>
 void dequantize(const tensor_view& from, std::span<To> to, executor* on = nullptr) {
   if (from.elements() != to.size()) {
     throw error(error_code::invalid_argument, {.tensor = std::string(from.name()),

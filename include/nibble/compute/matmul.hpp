@@ -12,6 +12,7 @@
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/activations.hpp>
+#include <nibble/compute/dispatch.hpp>
 #include <nibble/compute/executor.hpp>
 #include <nibble/compute/panel_products.hpp>
 #include <nibble/compute/product_output.hpp>
@@ -53,6 +54,17 @@ struct matmul_product {
   std::size_t y_stride_elements = 0;  ///< 0: rows lie end to end
 };
 
+/// A product whose sizes have been proved to agree, as the doors hand it to the kernels.
+struct proved_product {
+  const tensor_view& w;
+  const float* x;
+  std::size_t x_stride_elements;
+  std::size_t x_rows;
+  float* y;
+  std::size_t y_stride_elements;
+  const float* bias;  ///< or null
+};
+
 /// The most that matmul works in besides stack: prepared activations.
 inline constexpr std::size_t max_matmul_scratch_bytes = std::size_t{1} << 20U;
 
@@ -63,15 +75,6 @@ namespace kernel {
 /// costs a pass over its weights, which pays from here on.
 template <Activation Value>
 inline constexpr std::size_t least_panel_rows = std::same_as<Value, float> ? 9 : 4;
-
-/// A product whose sizes have been proved to agree.
-struct proved_product {
-  const tensor_view& w;
-  const float* x;
-  std::size_t x_stride;
-  std::size_t x_rows;
-  product_output y;
-};
 
 /// Multiplications that are worth handing over to another thread.
 inline constexpr std::uint64_t least_task_products = 1U << 18U;
@@ -161,8 +164,7 @@ template <class Architecture, Codec Codec>
 template <class Architecture, Codec Codec, Activation Value>
 void multiply_prepared(const proved_product& of, std::size_t m, std::size_t x_rows,
                        const prepared_activations<Value>& x, executor* on) {
-  product_output y = of.y;
-  y.y += m * y.stride_elements;
+  const product_output y{of.y + m * of.y_stride_elements, of.y_stride_elements, of.bias};
   for_weight_rows(on, of, [&](std::uint64_t first, std::size_t count) {
     if constexpr (has_code_products<Architecture, Codec, Value>()) {
       if (x_rows < least_panel_rows<Value>) {
@@ -196,7 +198,8 @@ void multiply_treated(std::span<const proved_product> products, activation_order
         if (!is_prepared) {
           run_tasks(rows * cols < least_task_products ? nullptr : options.on, rows,
                     [&](std::size_t row) {
-                      prepare_row<Architecture>(any.x + (m + row) * any.x_stride, cols, order, row, x);
+                      prepare_row<Architecture>(any.x + (m + row) * any.x_stride_elements, cols, order,
+                                                row, x);
                     });
           is_prepared = true;
         }
@@ -205,6 +208,30 @@ void multiply_treated(std::span<const proved_product> products, activation_order
     }
     if (!is_prepared) return;
     m += rows;
+  }
+}
+
+/// The products of one x, with the memory that matmul_scratch_bytes asks for, aligned to 64 bytes.
+template <class Architecture>
+void multiply_proved(std::span<const proved_product> products, const matmul_options& options,
+                     std::span<std::byte> scratch) {
+  for (const proved_product& of : products) {
+    visit_codec(of.w.encoding(), of.w.name(), [&]<Codec Codec>(Codec) {
+      const auto chosen = choose_treatment<Architecture, Codec>(of, options.mode);
+      if (chosen.values != preparation::none) return;
+      for_weight_rows(options.on, of, [&](std::uint64_t first, std::size_t count) {
+        multiply_float_panels<Architecture, Codec>(of.w, first, count, of.x, of.x_stride_elements,
+                                                   of.x_rows, {of.y, of.y_stride_elements, of.bias});
+      });
+    });
+  }
+  for (const activation_order order : {activation_order::natural, activation_order::even_then_odd}) {
+    if (products.front().x_rows < least_panel_rows<float>) {
+      multiply_treated<Architecture, float>(products, order, options, scratch);
+    }
+    if (options.mode == matmul_mode::exact) continue;
+    multiply_treated<Architecture, std::int16_t>(products, order, options, scratch);
+    multiply_treated<Architecture, std::int8_t>(products, order, options, scratch);
   }
 }
 
@@ -256,7 +283,9 @@ void multiply_treated(std::span<const proved_product> products, activation_order
           x.data(),
           x_stride,
           outputs == 0 ? 0 : y_rows.value_or(0),
-          {of.y.data(), y_stride, of.bias.empty() ? nullptr : of.bias.data()}};
+          of.y.data(),
+          y_stride,
+          of.bias.empty() ? nullptr : of.bias.data()};
 }
 
 }  // namespace kernel
@@ -288,9 +317,8 @@ void multiply_treated(std::span<const proved_product> products, activation_order
 /// barring underflow (Higham, Accuracy and Stability of Numerical Algorithms, 3.1), with q the codes of
 /// the weights:
 ///
-///   exact   |y - y'| <= (K + 8) * 2^-24 * sum |x_k| (|scale_k q_k| + |min_k|), min being -8 * scale
-///   for
-///           apr_q4; sum |x_k w_k| for weights without codes and with more than 8 rows of x
+///   exact   |y - y'| <= (K + 8) * 2^-24 * sum |x_k| (|scale_k q_k| + |min_k|), the min of apr_q4
+///           being -8 * scale; sum |x_k w_k| for weights without codes and with more than 8 rows of x
 ///   int16   |y - y'| <= that + sum over blocks of max|x| / 65534 * sum |w_k|
 ///   int8    |y - y'| <= that + sum over blocks of max|x| / 254 * sum |w_k|
 ///
@@ -299,15 +327,14 @@ void multiply_treated(std::span<const proved_product> products, activation_order
 /// of M.
 ///
 /// Throws unsupported_encoding, invalid_argument (sizes, strides, bias, scratch).
-template <class Architecture = simd::best_architecture>
+template <class Architecture = default_architecture>
 void matmul(std::span<const matmul_product> products, std::span<const float> x,
             const matmul_options& options = {}) {
-  using kernel::activation_order;
-  std::vector<kernel::proved_product> proved;
+  std::vector<proved_product> proved;
   proved.reserve(products.size());
   for (const matmul_product& each : products) {
     const encoding which = each.w.encoding();
-    if (!is_decodable(which)) visit_codec(which, each.w.name(), [](auto) {});
+    require_codec(which, each.w.name());
     if (each.w.cols() != products.front().w.cols()) {
       throw error(error_code::invalid_argument,
                   {.tensor = std::string(each.w.name()),
@@ -316,7 +343,7 @@ void matmul(std::span<const matmul_product> products, std::span<const float> x,
                    .expected = join_text(
                        {products.front().w.cols(), ", as '", products.front().w.name(), "' has"})});
     }
-    const kernel::proved_product of = kernel::prove_product(each, x, options);
+    const proved_product of = kernel::prove_product(each, x, options);
     if (of.x_rows == 0) continue;
     if (of.w.cols() != 0) {
       proved.push_back(of);
@@ -324,7 +351,7 @@ void matmul(std::span<const matmul_product> products, std::span<const float> x,
     }
     for (std::size_t m = 0; m < of.x_rows; ++m) {
       for (std::uint64_t n = 0; n < of.w.rows(); ++n) {
-        of.y.y[m * of.y.stride_elements + n] = of.y.bias != nullptr ? of.y.bias[n] : 0.0F;
+        of.y[m * of.y_stride_elements + n] = of.bias != nullptr ? of.bias[n] : 0.0F;
       }
     }
   }
@@ -346,28 +373,15 @@ void matmul(std::span<const matmul_product> products, std::span<const float> x,
   const std::size_t skipped = (64 - reinterpret_cast<std::uintptr_t>(scratch.data()) % 64) % 64;
   scratch = scratch.subspan(std::min(skipped, scratch.size()));
 
-  for (const kernel::proved_product& of : proved) {
-    visit_codec(of.w.encoding(), of.w.name(), [&]<Codec Codec>(Codec) {
-      const auto chosen = kernel::choose_treatment<Architecture, Codec>(of, options.mode);
-      if (chosen.values != kernel::preparation::none) return;
-      kernel::for_weight_rows(options.on, of, [&](std::uint64_t first, std::size_t count) {
-        kernel::multiply_float_panels<Architecture, Codec>(of.w, first, count, of.x, of.x_stride,
-                                                           of.x_rows, of.y);
-      });
-    });
-  }
-  for (const activation_order order : {activation_order::natural, activation_order::even_then_odd}) {
-    if (x_rows < kernel::least_panel_rows<float>) {
-      kernel::multiply_treated<Architecture, float>(proved, order, options, scratch);
-    }
-    if (options.mode == matmul_mode::exact) continue;
-    kernel::multiply_treated<Architecture, std::int16_t>(proved, order, options, scratch);
-    kernel::multiply_treated<Architecture, std::int8_t>(proved, order, options, scratch);
+  if constexpr (PickedAtRunTime<Architecture>) {
+    Architecture::kernels().matmul(proved, options, scratch);
+  } else {
+    kernel::multiply_proved<Architecture>(proved, options, scratch);
   }
 }
 
 /// As above, one weight; the strides are options', and the bias.
-template <class Architecture = simd::best_architecture>
+template <class Architecture = default_architecture>
 void matmul(const tensor_view& w, std::span<const float> x, std::span<float> y,
             const matmul_options& options = {}) {
   const matmul_product product{w, y, options.bias, options.y_stride_elements};

@@ -9,6 +9,7 @@
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/dequantize.hpp>
+#include <nibble/compute/dispatch.hpp>
 #include <nibble/core/float16.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/simd/simd.hpp>
@@ -59,17 +60,15 @@ inline void count_doubles(std::span<const std::byte> bytes, value_census& census
   }
 }
 
-}  // namespace kernel
-
-/// Decodes and counts the whole tensor, in 64 KiB at a time. Throws unsupported_encoding.
-template <class Architecture = simd::best_architecture>
-[[nodiscard]] value_census take_census(const tensor_view& of) {
+/// take_census, by one architecture's kernels.
+template <class Architecture>
+[[nodiscard]] value_census count_values(const tensor_view& of) {
   value_census census{.elements = of.elements()};
   visit_codec(of.encoding(), of.name(), [&]<Codec Codec>(Codec) {
-    census.non_finite_scales = kernel::count_non_finite_scales<Codec>(of.bytes());
+    census.non_finite_scales = count_non_finite_scales<Codec>(of.bytes());
     if (of.elements() == 0) return;
     if constexpr (Codec::encoding == encoding::f64) {
-      kernel::count_doubles(of.bytes(), census);
+      count_doubles(of.bytes(), census);
       return;
     }
     constexpr std::uint64_t panel_elements = 1U << 14U;
@@ -79,7 +78,7 @@ template <class Architecture = simd::best_architecture>
     const auto count = [&](const std::byte* run, std::uint64_t first, std::uint64_t length) {
       while (length != 0) {
         const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(length, panel.size()));
-        kernel::decode_run<Architecture, Codec>(run, first, part, panel.data());
+        decode_run<Architecture, Codec>(run, first, part, panel.data());
         for (const float value : std::span(panel).first(part)) {
           census.nan += is_nan(value) ? 1U : 0U;
           census.infinite += !is_finite(value) && !is_nan(value) ? 1U : 0U;
@@ -93,12 +92,25 @@ template <class Architecture = simd::best_architecture>
       count(of.bytes().data(), 0, of.elements());
     } else {
       for (std::uint64_t row = 0; row < of.rows(); ++row) {
-        const auto [run, first] = kernel::position_of_row<Codec>(of, row);
+        const auto [run, first] = position_of_row<Codec>(of, row);
         count(run, first, cols);
       }
     }
   });
   return census;
+}
+
+}  // namespace kernel
+
+/// Decodes and counts the whole tensor, in 64 KiB at a time. Throws unsupported_encoding.
+template <class Architecture = default_architecture>
+[[nodiscard]] value_census take_census(const tensor_view& of) {
+  if constexpr (PickedAtRunTime<Architecture>) {
+    require_codec(of.encoding(), of.name());
+    return Architecture::kernels().take_census(of);
+  } else {
+    return kernel::count_values<Architecture>(of);
+  }
 }
 
 }  // namespace NIBBLE_ARCHITECTURE

@@ -7,8 +7,8 @@
 /// compiled for different instruction sets each keep their own, where the linker would otherwise hand
 /// one unit's code to both. The vocabulary (errors, views, readers, writers) is shared by all units and
 /// must be compiled for the least of them.
-#define NIBBLE_JOIN_TOKENS(a, b, c, d, e, f) a##b##c##d##e##f
-#define NIBBLE_JOIN(a, b, c, d, e, f) NIBBLE_JOIN_TOKENS(a, b, c, d, e, f)
+#define NIBBLE_JOIN_TOKENS(a, b, c, d, e, f, g) a##b##c##d##e##f##g
+#define NIBBLE_JOIN(a, b, c, d, e, f, g) NIBBLE_JOIN_TOKENS(a, b, c, d, e, f, g)
 
 #if defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define NIBBLE_VECTOR_WIDTH avx512bw
@@ -68,9 +68,21 @@
 #define NIBBLE_WITH_BIT
 #endif
 
+// Kernels picked at run time (nibble_add_dispatch).
+#if defined(NIBBLE_DISPATCH)
+#define NIBBLE_WITH_DISPATCH _dispatch
+#else
+#define NIBBLE_WITH_DISPATCH
+#endif
+
 #define NIBBLE_ARCHITECTURE                                                                          \
   NIBBLE_JOIN(compiled_for_, NIBBLE_VECTOR_WIDTH, NIBBLE_WITH_FMA, NIBBLE_WITH_F16, NIBBLE_WITH_DOT, \
-              NIBBLE_WITH_BIT)
+              NIBBLE_WITH_BIT, NIBBLE_WITH_DISPATCH)
+
+/// The same as a string.
+#define NIBBLE_TEXT_OF_TOKEN(name) #name
+#define NIBBLE_TEXT_OF(name) NIBBLE_TEXT_OF_TOKEN(name)
+#define NIBBLE_ARCHITECTURE_NAME NIBBLE_TEXT_OF(NIBBLE_ARCHITECTURE)
 
 namespace nibble {
 

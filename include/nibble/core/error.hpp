@@ -37,6 +37,7 @@ enum class error_code : std::uint8_t {
   not_representable,      ///< a value that the encoding cannot hold: NaN, infinity, f16 overflow
   damaged,                ///< verify() found checksums, scales or values that are wrong
   cancelled,              ///< the progress callback said stop
+  unsupported_architecture,  ///< NIBBLE_ARCH names kernels that the program or the machine lacks
 };
 
 /// The enumerator's name.
@@ -67,6 +68,7 @@ enum class error_code : std::uint8_t {
     case error_code::not_representable: return "not_representable";
     case error_code::damaged: return "damaged";
     case error_code::cancelled: return "cancelled";
+    case error_code::unsupported_architecture: return "unsupported_architecture";
   }
   return "unknown";
 }

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <string_view>
+
+#include <nibble/core/architecture.hpp>
+#include <nibble/simd/simd.hpp>
+
+#if defined(NIBBLE_DISPATCH)
+#include <cstddef>
+#include <cstdlib>
+#include <span>
+
+#include <nibble/compute/kernel_table.hpp>
+
+/// The kernels that nibble_add_dispatch built, best first, and a null pointer after the last.
+extern "C" [[gnu::visibility("hidden")]] const nibble::kernel_table* const nibble_kernel_tables[];
+#endif
+
+namespace nibble {
+inline namespace NIBBLE_ARCHITECTURE {
+
+/// The architecture of a template that leaves the work to kernels which are picked when the program
+/// runs.
+template <class Architecture>
+concept PickedAtRunTime = requires {
+  Architecture::kernels();
+};
+
+#if defined(NIBBLE_DISPATCH)
+
+/// The architecture of targets that were given to nibble_add_dispatch (cmake/nibble-dispatch.cmake).
+struct picked_at_run_time {
+  /// The program's kernels for this machine, or those that NIBBLE_ARCH in the environment names where
+  /// it is set and not empty; chosen at the first call that succeeds. Throws unsupported_architecture,
+  /// naming what there is.
+  [[nodiscard]] static const kernel_table& kernels() {
+    static const kernel_table& picked = pick();
+    return picked;
+  }
+
+ private:
+  static const kernel_table& pick() {
+    std::size_t count = 0;
+    while (nibble_kernel_tables[count] != nullptr) ++count;
+    const char* const forced = std::getenv("NIBBLE_ARCH");
+    return pick_kernels(std::span(nibble_kernel_tables, count), simd::available_cpu_features(),
+                        forced == nullptr ? "" : forced);
+  }
+};
+
+using default_architecture = picked_at_run_time;
+
+/// The name of the kernels in use: "avx2". Throws unsupported_architecture, as every function does that
+/// needs kernels.
+[[nodiscard]] inline std::string_view dispatched_architecture() {
+  return picked_at_run_time::kernels().name;
+}
+
+#else
+
+using default_architecture = simd::best_architecture;
+
+/// The name of what this translation unit was compiled for: "avx2_fma_f16".
+[[nodiscard]] inline std::string_view dispatched_architecture() noexcept {
+  constexpr std::string_view prefix = "compiled_for_";
+  return std::string_view(NIBBLE_ARCHITECTURE_NAME).substr(prefix.size());
+}
+
+#endif
+
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble

@@ -1,0 +1,238 @@
+// This program is compiled for the least machine; every run of it is told its kernels by NIBBLE_ARCH.
+#include <nibble/nibble.hpp>
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <span>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <codec/independent_decoder.hpp>
+#include <compute/shuffled_executor.hpp>
+#include <compute/stored_tensors.hpp>
+#include <support/catch.hpp>
+#include <support/errors.hpp>
+
+namespace {
+
+using nibble::encoding;
+using nibble::error_code;
+using nibble::tensor_view;
+using nibble_test::decodable_encodings;
+using portable = nibble::simd::portable;
+
+std::string forced_name() {
+  const char* const name = std::getenv("NIBBLE_ARCH");
+  return name == nullptr ? "" : name;
+}
+
+/// Whether this machine can run what NIBBLE_ARCH asks for.
+bool can_run() {
+  const std::string forced = forced_name();
+  if (forced.empty()) return true;
+  for (auto table = nibble_kernel_tables; *table != nullptr; ++table) {
+    if ((*table)->name != forced) continue;
+    return (*table)->needs.without(nibble::simd::available_cpu_features()).is_empty();
+  }
+  return false;
+}
+
+template <class T>
+bool is_same(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+}
+
+/// The kernels that /proc/cpuinfo speaks for.
+std::string best_name(const std::string& cpuinfo) {
+  const auto has = [&](const std::string& flag) {
+    return cpuinfo.find(' ' + flag + ' ') != std::string::npos;
+  };
+  if (has("avx512f") && has("avx512bw") && has("avx512cd") && has("avx512dq") && has("avx512vl")) {
+    return has("avx512_vnni") ? "avx512_vnni" : "avx512";
+  }
+  if (has("avx2") && has("fma") && has("f16c")) return has("avx_vnni") ? "avx_vnni" : "avx2";
+  return has("sse4_1") ? "sse4_1" : "baseline";
+}
+
+TEST_CASE("this unit is compiled for the least machine", "[dispatch]") {
+  CHECK(to_string(nibble::simd::compiled_cpu_features()).empty());
+}
+
+TEST_CASE("the kernels are those that NIBBLE_ARCH names, or the best", "[dispatch]") {
+  const std::string forced = forced_name();
+  if (!can_run()) {
+    const auto refusal =
+        nibble_test::error_of([] { static_cast<void>(nibble::dispatched_architecture()); });
+    REQUIRE(refusal.has_value());
+    CHECK(refusal->code() == error_code::unsupported_architecture);
+    const std::string text = refusal->what();
+    CHECK(text.find("NIBBLE_ARCH: unsupported_architecture: found '" + forced + "'") == 0);
+    CHECK(text.find("baseline") != std::string::npos);
+    const std::vector<nibble::float16> from(1);
+    std::vector<float> to(1);
+    CHECK(nibble_test::code_of([&] { nibble::convert(from, to); }) ==
+          error_code::unsupported_architecture);
+    WARN(text);
+    return;
+  }
+  const std::string name(nibble::dispatched_architecture());
+  if (!forced.empty()) {
+    CHECK(name == forced);
+    return;
+  }
+  WARN("the best here: " << name);
+#if defined(__linux__) && defined(__x86_64__)
+  std::ifstream file("/proc/cpuinfo");
+  std::stringstream text;
+  text << file.rdbuf();
+  CHECK(name == best_name(text.str()));
+#endif
+}
+
+template <class To>
+void require_same_decode(const tensor_view& view, nibble::executor* on) {
+  std::vector<To> expected(view.elements()), found(view.elements());
+  nibble::dequantize<To, portable>(view, std::span(expected));
+  nibble::dequantize(view, found, on);
+  CHECK(is_same(expected, found));
+}
+
+TEST_CASE("every kernel decodes to the portable code's bits", "[dispatch]") {
+  if (!can_run()) return;
+  nibble_test::shuffled_executor threads(1);
+  const std::array<nibble::executor*, 2> executors = {nullptr, &threads};
+  for (const encoding which : decodable_encodings) {
+    for (const std::uint64_t cols : {1U, 31U, 65U, 576U}) {
+      CAPTURE(to_string(which), cols);
+      const auto bytes = nibble_test::finite_stored_bytes(which, 300, cols, 7);
+      const tensor_view view("w", which, {300, cols}, bytes);
+      for (nibble::executor* const on : executors) {
+        require_same_decode<float>(view, on);
+        require_same_decode<nibble::float16>(view, on);
+        require_same_decode<nibble::bfloat16>(view, on);
+      }
+      const nibble::value_census expected = nibble::take_census<portable>(view);
+      const nibble::value_census found = nibble::take_census(view);
+      CHECK(found.elements == expected.elements);
+      CHECK(found.zero == expected.zero);
+      CHECK(found.nan + found.infinite == 0);
+    }
+  }
+  CHECK(threads.tasks_run > 0);
+}
+
+template <class Half, class Widen, class Narrow>
+void require_same_conversion(Widen widen, Narrow narrow) {
+  std::vector<Half> halves(1U << 16U), narrowed(halves.size()), expected_halves(halves.size());
+  std::vector<float> expected(halves.size()), widened(halves.size());
+  for (std::size_t i = 0; i < halves.size(); ++i) {
+    halves[i] = {static_cast<std::uint16_t>(i)};
+    expected[i] = widen(halves[i]);
+    expected_halves[i] = narrow(expected[i]);
+  }
+  nibble::convert(halves, widened);
+  CHECK(is_same(expected, widened));
+  nibble::convert(expected, narrowed);
+  CHECK(is_same(expected_halves, narrowed));
+}
+
+TEST_CASE("every kernel converts as the scalar functions do", "[dispatch]") {
+  if (!can_run()) return;
+  require_same_conversion<nibble::float16>([](auto x) { return nibble::to_float32(x); },
+                                           [](float x) { return nibble::to_float16(x); });
+  require_same_conversion<nibble::bfloat16>([](auto x) { return nibble::to_float32(x); },
+                                            [](float x) { return nibble::to_bfloat16(x); });
+}
+
+TEST_CASE("every kernel's products lie within the documented bound", "[dispatch]") {
+  if (!can_run()) return;
+  nibble_test::shuffled_executor threads(2);
+  constexpr std::size_t m = 5, n = 67, k = 1055;
+  const auto x = nibble_test::gaussian(m * k, 3, 1.0F);
+  for (const encoding which : decodable_encodings) {
+    CAPTURE(to_string(which));
+    const auto bytes = nibble_test::finite_stored_bytes(which, n, k, 11);
+    const auto weights =
+        nibble_test::independent_decoder(nibble::to_string(which), bytes, k).rows(0, n);
+    const tensor_view view("w", which, {n, k}, bytes);
+    std::vector<float> y(m * n), in_parallel(m * n);
+    nibble::matmul(view, x, y);
+    nibble::matmul(view, x, in_parallel, {.on = &threads});
+    CHECK(is_same(y, in_parallel));
+    for (std::size_t i = 0; i < m; ++i) {
+      for (std::size_t j = 0; j < n; ++j) {
+        double product = 0.0, magnitudes = 0.0;
+        for (std::size_t at = 0; at < k; ++at) {
+          const auto term =
+              static_cast<double>(x[i * k + at]) * static_cast<double>(weights[j * k + at]);
+          product += term;
+          magnitudes += std::fabs(term);
+        }
+        const double bound = (static_cast<double>(k) + 3.0) * 0x1p-24 * magnitudes;
+        if (!(std::fabs(static_cast<double>(y[i * n + j]) - product) <= bound)) {
+          FAIL("y[" << i << "][" << j << "] is " << y[i * n + j] << " instead of " << product);
+        }
+      }
+    }
+  }
+}
+
+/// Throws what it is given from the midst of a kernel's call.
+template <class Exception>
+class throwing_executor final : public nibble::executor {
+ public:
+  explicit throwing_executor(Exception thrown) : thrown_(std::move(thrown)) {}
+  void run(std::size_t tasks, nibble::task_reference body) override {
+    body(tasks - 1);
+    throw Exception(thrown_);
+  }
+
+ private:
+  Exception thrown_;
+};
+
+TEST_CASE("errors are caught as what they are", "[dispatch]") {
+  if (!can_run()) return;
+  const auto bytes = nibble_test::finite_stored_bytes(encoding::q4, 4096, 64, 1);
+  const tensor_view view("w", encoding::q4, {4096, 64}, bytes);
+  std::vector<float> values(view.elements());
+  CHECK(nibble_test::code_of([&] { nibble::dequantize_rows(view, 4096, 1, values); }) ==
+        error_code::out_of_range);
+  CHECK(nibble_test::code_of([&] { nibble::matmul(view, values, std::span(values).first(1)); }) ==
+        error_code::invalid_argument);
+
+  const std::vector<std::byte> super_blocks(144);
+  const tensor_view undecodable("w", encoding::q4_k, {1, 256}, super_blocks);
+  std::vector<float> y(1);
+  const std::span<float> x(values.data(), 256);
+  CHECK(nibble_test::code_of([&] { nibble::dequantize(undecodable, x); }) ==
+        error_code::unsupported_encoding);
+  CHECK(nibble_test::code_of([&] { nibble::matmul(undecodable, x, y); }) ==
+        error_code::unsupported_encoding);
+  CHECK(nibble_test::code_of([&] { static_cast<void>(nibble::take_census(undecodable)); }) ==
+        error_code::unsupported_encoding);
+
+  // The doors have proved what kernels are given; if a kernel throws all the same, it throws our error.
+  CHECK(nibble_test::code_of([&] {
+          nibble::picked_at_run_time::kernels().decode_f32(undecodable, 0, 1, values.data(), nullptr);
+        }) == error_code::unsupported_encoding);
+
+  throwing_executor ours(nibble::error(error_code::cancelled, {.field = "executor"}));
+  CHECK(nibble_test::code_of([&] { nibble::dequantize(view, values, &ours); }) ==
+        error_code::cancelled);
+  throwing_executor theirs(std::length_error("theirs"));
+  CHECK_THROWS_AS(nibble::dequantize(view, values, &theirs), std::length_error);
+  const std::vector<float> ones(64, 1.0F);
+  std::vector<float> outputs(4096);
+  CHECK_THROWS_AS(nibble::matmul(view, ones, outputs, {.on = &theirs}), std::length_error);
+}
+
+}  // namespace

@@ -1,0 +1,152 @@
+#include <nibble/simd/cpu_features.hpp>
+
+#include <cstdint>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include <support/catch.hpp>
+
+namespace {
+
+using nibble::simd::cpu_feature;
+using nibble::simd::cpu_feature_set;
+
+TEST_CASE("a set has what was added to it", "[cpu_features]") {
+  cpu_feature_set none;
+  CHECK(none.is_empty());
+  CHECK(to_string(none).empty());
+#if defined(__x86_64__)
+  cpu_feature_set some;
+  some.add(cpu_feature::avx2);
+  some.add(cpu_feature::fma);
+  CHECK(some.has(cpu_feature::avx2));
+  CHECK_FALSE(some.has(cpu_feature::avx512f));
+  CHECK(to_string(some) == "fma avx2");
+  cpu_feature_set more = some;
+  more.add(cpu_feature::tbm);
+  CHECK(some.without(more).is_empty());
+  CHECK(to_string(more.without(some)) == "tbm");
+  CHECK_FALSE(some == more);
+#endif
+}
+
+#if defined(__x86_64__)
+
+/// A processor that has every bit of CPUID set, under an operating system that saves `state`.
+cpu_feature_set features_of(std::uint64_t state, bool has_osxsave = true) {
+  return nibble::simd::read_cpu_features(
+      [&](std::uint32_t leaf, std::uint32_t) {
+        const std::uint32_t all = 0xFFFFFFFFU;
+        return nibble::simd::cpuid_registers{all, all,
+                                             leaf == 1 && !has_osxsave ? all & ~(1U << 27U) : all, all};
+      },
+      [&]() -> std::uint64_t {
+        if (!has_osxsave) FAIL("XGETBV without OSXSAVE");
+        return state;
+      });
+}
+
+TEST_CASE("registers that the operating system does not save are no use", "[cpu_features]") {
+  const cpu_feature_set without_osxsave = features_of(0, false);
+  CHECK(to_string(without_osxsave) ==
+        "sse3 ssse3 cx16 sse4_1 sse4_2 movbe popcnt aes pclmul bmi bmi2 adx gfni lzcnt tbm");
+  CHECK(features_of(0) == without_osxsave);
+  CHECK(features_of(0b011) == without_osxsave);       // x87 and SSE
+  CHECK(features_of(0b101) == without_osxsave);       // YMM without SSE
+  CHECK(features_of(0b11100001) == without_osxsave);  // ZMM without YMM
+  const cpu_feature_set ymm = features_of(0b111);
+  CHECK(ymm.has(cpu_feature::avx2));
+  CHECK(ymm.has(cpu_feature::fma));
+  CHECK(ymm.has(cpu_feature::f16c));
+  CHECK(ymm.has(cpu_feature::avxvnni));
+  CHECK_FALSE(ymm.has(cpu_feature::avx512f));
+  CHECK(features_of(0b01100111) == ymm);  // no upper ZMM
+  CHECK(features_of(0b11000111) == ymm);  // no mask registers
+  const cpu_feature_set zmm = features_of(0b11100111);
+  CHECK(zmm.has(cpu_feature::avx512f));
+  CHECK(zmm.has(cpu_feature::avx512vnni));
+  CHECK(zmm.has(cpu_feature::avx2));
+}
+
+/// What one bit of CPUID alone brings.
+std::string features_of_bit(std::uint32_t leaf, std::uint32_t subleaf, char letter, unsigned bit) {
+  return to_string(nibble::simd::read_cpu_features(
+      [&](std::uint32_t asked, std::uint32_t asked_subleaf) {
+        nibble::simd::cpuid_registers out;
+        if (asked == 1) out.ecx = 1U << 27U;
+        if (asked != leaf || asked_subleaf != subleaf) return out;
+        std::uint32_t& to = letter == 'a'   ? out.eax
+                            : letter == 'b' ? out.ebx
+                            : letter == 'c' ? out.ecx
+                                            : out.edx;
+        to |= 1U << bit;
+        return out;
+      },
+      [] { return ~std::uint64_t{0}; }));
+}
+
+TEST_CASE("each instruction set stands where the vendors' manuals put it", "[cpu_features]") {
+  CHECK(features_of_bit(1, 0, 'c', 12) == "fma");
+  CHECK(features_of_bit(1, 0, 'c', 19) == "sse4_1");
+  CHECK(features_of_bit(1, 0, 'c', 28) == "avx");
+  CHECK(features_of_bit(1, 0, 'c', 29) == "f16c");
+  CHECK(features_of_bit(7, 0, 'b', 5) == "avx2");
+  CHECK(features_of_bit(7, 0, 'b', 16) == "avx512f");
+  CHECK(features_of_bit(7, 0, 'b', 17) == "avx512dq");
+  CHECK(features_of_bit(7, 0, 'b', 28) == "avx512cd");
+  CHECK(features_of_bit(7, 0, 'b', 30) == "avx512bw");
+  CHECK(features_of_bit(7, 0, 'b', 31) == "avx512vl");
+  CHECK(features_of_bit(7, 0, 'c', 11) == "avx512vnni");
+  CHECK(features_of_bit(7, 1, 'a', 4) == "avxvnni");
+  CHECK(features_of_bit(0x80000001U, 0, 'c', 5) == "lzcnt");
+  CHECK(features_of_bit(7, 1, 'b', 5).empty());
+}
+
+TEST_CASE("this program's own instruction sets are there", "[cpu_features]") {
+  const cpu_feature_set needed = nibble::simd::compiled_cpu_features();
+  const cpu_feature_set available = nibble::simd::available_cpu_features();
+  CHECK(to_string(needed.without(available)).empty());
+#if defined(__AVX2__)
+  CHECK(needed.has(cpu_feature::avx2));
+  CHECK(needed.has(cpu_feature::avx));
+#else
+  CHECK_FALSE(needed.has(cpu_feature::avx2));
+#endif
+#if defined(__AVX512VNNI__)
+  CHECK(needed.has(cpu_feature::avx512vnni));
+#else
+  CHECK_FALSE(needed.has(cpu_feature::avx512vnni));
+#endif
+}
+
+#if defined(__linux__)
+TEST_CASE("the kernel names the same instruction sets", "[cpu_features]") {
+  std::ifstream file("/proc/cpuinfo");
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  const cpu_feature_set available = nibble::simd::available_cpu_features();
+  const auto require_same = [&](cpu_feature which, const char* flag) {
+    CAPTURE(flag);
+    CHECK(available.has(which) == (text.find(' ' + std::string(flag) + ' ') != std::string::npos));
+  };
+  require_same(cpu_feature::ssse3, "ssse3");
+  require_same(cpu_feature::sse4_1, "sse4_1");
+  require_same(cpu_feature::fma, "fma");
+  require_same(cpu_feature::f16c, "f16c");
+  require_same(cpu_feature::avx, "avx");
+  require_same(cpu_feature::avx2, "avx2");
+  require_same(cpu_feature::bmi2, "bmi2");
+  require_same(cpu_feature::lzcnt, "abm");
+  require_same(cpu_feature::avx512f, "avx512f");
+  require_same(cpu_feature::avx512cd, "avx512cd");
+  require_same(cpu_feature::avx512bw, "avx512bw");
+  require_same(cpu_feature::avx512dq, "avx512dq");
+  require_same(cpu_feature::avx512vl, "avx512vl");
+  require_same(cpu_feature::avx512vnni, "avx512_vnni");
+  require_same(cpu_feature::avxvnni, "avx_vnni");
+}
+#endif
+
+#endif
+
+}  // namespace
