@@ -6,6 +6,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <span>
 #include <type_traits>
@@ -69,32 +70,34 @@ template <Activation Value>
           numbers + blocks};
 }
 
-/// A block's sum, in eight lanes that are then joined.
-[[nodiscard]] inline float sum_of_block(const std::array<float, simd::block_codes>& values) noexcept {
-  std::array<float, 8> lanes{};
-  for (std::size_t i = 0; i < values.size(); ++i) lanes[i % 8] += values[i];
-  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
-         ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+/// The sum of a block's values.
+template <class Architecture>
+[[nodiscard]] float sum_of_block(const float* values) noexcept {
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  auto sums = simd::load<Architecture>(values);
+  NIBBLE_UNROLL
+  for (std::size_t i = width; i < simd::block_codes; i += width) {
+    sums = sums + simd::load<Architecture>(values + i);
+  }
+  return simd::sum_of_lanes(sums, Architecture{}, Architecture{});
 }
 
-/// Codes a block: step = max|x| / largest code, each code the nearest to x / step, ties to even. A
-/// block that holds NaN or an infinity has the step NaN; one whose largest magnitude is below largest
-/// code / largest f32 counts as zeros.
+/// Codes a block: step = max|x| / largest code, each code the nearest to x / step, ties to even. A block
+/// that holds NaN or an infinity has the step NaN; one whose largest magnitude is below
+/// largest code / largest f32 counts as zeros.
 template <class Architecture, Activation Value>
-void code_activations(const std::array<float, simd::block_codes>& values, Value* codes, float& step,
-                      float& sum) noexcept {
+void code_activations(const float* values, Value* codes, float& step, float& sum) noexcept {
+  using block_tag = simd::block_architecture<Architecture>;
   constexpr auto largest_code = static_cast<float>(std::numeric_limits<Value>::max());
-  const auto bits = std::bit_cast<std::array<std::int32_t, simd::block_codes>>(values);
-  std::int32_t largest_bits = 0;
-  for (const std::int32_t each : bits) largest_bits = std::max(largest_bits, each & 0x7FFFFFFF);
+  const auto largest_bits =
+      std::bit_cast<std::int32_t>(simd::largest_magnitude(values, block_tag{}, block_tag{}));
   constexpr std::int32_t infinity_bits = 0x7F800000;
   const auto largest = std::bit_cast<float>(largest_bits);
   const float steps = largest_code / largest;
   if (largest_bits < infinity_bits && std::bit_cast<std::int32_t>(steps) < infinity_bits) {
     step = largest / largest_code;
-    using block_tag = simd::block_architecture<Architecture>;
     sum = step *
-          static_cast<float>(simd::code_block(values.data(), steps, codes, block_tag{}, block_tag{}));
+          static_cast<float>(simd::code_block(values, steps, codes, block_tag{}, block_tag{}));
     return;
   }
   std::fill_n(codes, simd::block_codes, Value{0});
@@ -108,19 +111,23 @@ void prepare_row(const float* x, std::size_t cols, activation_order order, std::
                  const prepared_activations<Value>& to) noexcept {
   constexpr std::size_t block_elements = simd::block_codes;
   const std::size_t first = row * to.row_blocks;
+  std::array<float, block_elements> own;
   for (std::size_t b = 0; b < to.row_blocks; ++b) {
     Value* const values = to.values + (first + b) * block_elements;
     const std::size_t at = b * block_elements;
     const std::size_t count = at < cols ? std::min(block_elements, cols - at) : 0;
-    std::array<float, block_elements> block{};
-    if (order == activation_order::natural) {
-      std::copy_n(x + (count == 0 ? 0 : at), count, block.begin());
-    } else {
-      for (std::size_t i = 0; i < count; ++i) block[i / 2 + i % 2 * (block_elements / 2)] = x[at + i];
+    const float* block = x + (count == 0 ? 0 : at);
+    if (count != block_elements || order != activation_order::natural) {
+      for (std::size_t i = 0; i < block_elements; ++i) {
+        const std::size_t place =
+            order == activation_order::natural ? i : i / 2 + i % 2 * (block_elements / 2);
+        own[place] = i < count ? block[i] : 0.0F;
+      }
+      block = own.data();
     }
     if constexpr (std::same_as<Value, float>) {
-      std::copy(block.begin(), block.end(), values);
-      to.sums[first + b] = sum_of_block(block);
+      std::memcpy(values, block, block_elements * sizeof(float));
+      to.sums[first + b] = sum_of_block<Architecture>(block);
     } else {
       code_activations<Architecture>(block, values, to.steps[first + b], to.sums[first + b]);
     }

@@ -82,6 +82,22 @@ void transpose(square<Architecture>& rows, Architecture, xsimd::avx2) noexcept {
   }
 }
 
+template <class Architecture>
+[[nodiscard]] float largest_magnitude(const float* values, Architecture, xsimd::avx2) noexcept {
+  const __m256i mask = _mm256_set1_epi32(0x7FFFFFFF);
+  __m256i largest = _mm256_setzero_si256();
+  NIBBLE_UNROLL
+  for (std::size_t i = 0; i < block_codes; i += 8) {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(values + i));
+    largest = _mm256_max_epi32(largest, _mm256_and_si256(bits, mask));
+  }
+  __m128i four =
+      _mm_max_epi32(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
+  four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+  four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0xB1));
+  return _mm_cvtss_f32(_mm_castsi128_ps(four));
+}
+
 /// Four vectors of eight rounded products, and their sum.
 template <class Architecture>
 struct rounded_block {

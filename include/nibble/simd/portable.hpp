@@ -157,6 +157,18 @@ void transpose(square<Architecture>& rows, Architecture, any_architecture) noexc
   }
 }
 
+/// The largest of a block's 32 magnitudes; where there is NaN or an infinity, one of them.
+template <class Architecture>
+[[nodiscard]] float largest_magnitude(const float* values, Architecture, any_architecture) noexcept {
+  // Magnitudes compare as their bits do, and beyond infinity lie the NaNs.
+  std::int32_t largest = 0;
+  for (std::size_t i = 0; i < block_codes; ++i) {
+    const std::int32_t bits = std::bit_cast<std::int32_t>(values[i]) & 0x7FFFFFFF;
+    largest = bits > largest ? bits : largest;
+  }
+  return std::bit_cast<float>(largest);
+}
+
 /// codes[i] = values[i] * steps rounded to nearest even, for 32 of them; every product lies within
 /// Code. Returns the sum of the codes.
 template <class Code, class Architecture>

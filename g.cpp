@@ -1,2 +1,0 @@
-#include <xsimd/xsimd.hpp>
-#include <nibble/core/shape.hpp>
