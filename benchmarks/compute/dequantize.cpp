@@ -1,4 +1,6 @@
-// Decoding to f32: 4096 elements stay in the first-level cache, 2048 x 2048 do not.
+// Decoding: 4096 elements stay in the first-level cache, 4096 x 4096 do not stay in any.
+#include <algorithm>
+#include <concepts>
 #include <string>
 #include <vector>
 
@@ -6,28 +8,54 @@
 
 #include <nibble/compute/dequantize.hpp>
 
-#include <support/packed_weight.hpp>
+#include "../support/packed_weight.hpp"
+#include "../support/report.hpp"
+#include "../support/threads.hpp"
 
 namespace {
 
+template <nibble::Float To>
 void decode(benchmark::State& state, nibble::encoding which, std::uint64_t rows, std::uint64_t cols) {
-  const nibble_benchmark::packed_weight weight(which, rows, cols);
-  const double error = weight.relative_error();
-  if (error > 0.1) state.SkipWithError("decoded values are not the packed ones");
-  std::vector<float> decoded(weight.values.size());
+  const auto weight = nibble_benchmark::weight_of(which, rows, cols);
+  std::vector<To> decoded(weight->values->size());
+  nibble::dequantize(weight->view(), decoded);
+  std::vector<float> as_floats(decoded.size());
+  std::ranges::transform(decoded, as_floats.begin(), [](To value) {
+    if constexpr (std::same_as<To, float>)
+      return value;
+    else
+      return nibble::to_float32(value);
+  });
+  const double error = nibble_benchmark::relative_error(*weight->values, as_floats);
+  if (error > nibble_benchmark::wrong_from)
+    state.SkipWithError("decoded values are not the packed ones");
   for (auto _ : state) {
-    nibble::dequantize(weight.view(), decoded);
+    nibble::dequantize(weight->view(), decoded);
     benchmark::ClobberMemory();
   }
-  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(decoded.size()));
+  const auto elements = static_cast<double>(decoded.size());
+  const bool is_copy = which == nibble::encoding::f32;
+  nibble_benchmark::report(state, {.elements = elements,
+                                   .flop = is_copy ? 0.0 : nibble_benchmark::decode_flop * elements,
+                                   .bytes_read = static_cast<double>(weight->bytes.size()),
+                                   .bytes_written = elements * sizeof(To)});
   state.counters["relative_error"] = error;
 }
 
 const bool registered = [] {
   for (const nibble::encoding which : nibble_benchmark::packed_encodings) {
-    const std::string name = "dequantize/" + std::string(to_string(which));
-    benchmark::RegisterBenchmark((name + "/64x64").c_str(), decode, which, 64, 64);
-    benchmark::RegisterBenchmark((name + "/2048x2048").c_str(), decode, which, 2048, 2048);
+    for (const std::uint64_t rows : {1U, 4096U}) {
+      const auto add = [&](const char* to, auto body) {
+        nibble_benchmark::register_benchmark(
+            "nibble/decode/" + std::string(to_string(which)) + "/" + to + "/" + std::to_string(rows) +
+                "x4096",
+            1, [=](benchmark::State& state) { body(state, which, rows, 4096); });
+      };
+      add("to_f32", decode<float>);
+      if (!nibble::describe(which).is_quantized()) continue;
+      add("to_f16", decode<nibble::float16>);
+      add("to_bf16", decode<nibble::bfloat16>);
+    }
   }
   return true;
 }();

@@ -1,5 +1,5 @@
-// y = x * w^T with w of 2048 x 2048, for one input vector and more.
-#include <cmath>
+// y = x * w^T: every encoding, mode and shape, for one input vector and more.
+#include <span>
 #include <string>
 #include <vector>
 
@@ -7,53 +7,83 @@
 
 #include <nibble/compute/matmul.hpp>
 
-#include <support/packed_weight.hpp>
+#include "../../examples/nibble/matmul_modes.hpp"
+#include "../../examples/nibble/reference_product.hpp"
+#include "../support/packed_weight.hpp"
+#include "../support/report.hpp"
+#include "../support/shapes.hpp"
+#include "../support/threads.hpp"
 
 namespace {
 
-/// Whether the first row of y is x times the decoded weights, within the bound that matmul documents.
-bool is_product(const nibble::tensor_view& weight, std::span<const float> x, std::span<const float> y) {
-  std::vector<float> row(weight.cols());
-  for (std::uint64_t n = 0; n < weight.rows(); ++n) {
-    nibble::dequantize_rows(weight, n, 1, row);
-    double product = 0.0;
-    double magnitudes = 0.0;
-    for (std::size_t k = 0; k < row.size(); ++k) {
-      const double term = static_cast<double>(row[k]) * static_cast<double>(x[k]);
-      product += term;
-      magnitudes += std::fabs(term);
-    }
-    const double bound = static_cast<double>(row.size() + 2) * 0x1p-24 * magnitudes;
-    if (!(std::fabs(static_cast<double>(y[n]) - product) <= bound)) return false;
-  }
-  return true;
-}
+using nibble_benchmark::matmul_shape;
+using nibble_command::matmul_mode_description;
 
-void multiply(benchmark::State& state, nibble::encoding which) {
-  constexpr std::uint64_t outputs = 2048;
-  constexpr std::uint64_t inputs = 2048;
-  const auto x_rows = static_cast<std::size_t>(state.range(0));
-  const nibble_benchmark::packed_weight weight(which, outputs, inputs);
-  std::vector<float> x(x_rows * inputs);
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    x[i] = static_cast<float>(i * 2654435761U % 2001U) * 1e-3F - 1.0F;
-  }
-  std::vector<float> y(x_rows * outputs);
-  nibble::matmul(weight.view(), x, y);
-  if (!is_product(weight.view(), x, y)) state.SkipWithError("not the product");
+void multiply(benchmark::State& state, const nibble::tensor_view& weight,
+              const matmul_mode_description& mode, std::size_t x_rows, unsigned threads) {
+  const std::vector<float> x =
+      nibble_command::unstructured_values(x_rows * static_cast<std::size_t>(weight.cols()));
+  std::vector<float> y(x_rows * static_cast<std::size_t>(weight.rows()));
+  const nibble::matmul_options options{.mode = mode.mode, .on = nibble_benchmark::executor_of(threads)};
+  nibble::matmul(weight, x, y, options);
+  const double error = nibble_command::product_error(weight.rows(), weight.cols(), x, y,
+                                                     [&](std::uint64_t row, std::span<float> values) {
+                                                       nibble::dequantize_rows(weight, row, 1, values);
+                                                     });
+  if (error >= mode.wrong_from) state.SkipWithError("not the product");
   for (auto _ : state) {
-    nibble::matmul(weight.view(), x, y);
+    nibble::matmul(weight, x, y, options);
     benchmark::ClobberMemory();
   }
-  state.counters["FLOP"] =
-      benchmark::Counter(2.0 * static_cast<double>(x_rows * outputs * inputs),
-                         benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000);
+  const auto elements = static_cast<double>(weight.elements());
+  nibble_benchmark::report(
+      state, {.elements = elements,
+              .flop = 2.0 * static_cast<double>(x_rows) * elements,
+              .bytes_read = static_cast<double>(weight.bytes().size() + x.size() * sizeof(float)),
+              .bytes_written = static_cast<double>(y.size() * sizeof(float))});
+  state.counters["relative_error"] = error;
+}
+
+void multiply_packed(benchmark::State& state, nibble::encoding which, const matmul_shape& shape,
+                     const matmul_mode_description& mode, std::size_t x_rows, unsigned threads) {
+  const auto weight = nibble_benchmark::weight_of(which, shape.outputs, shape.inputs);
+  multiply(state, weight->view(), mode, x_rows, threads);
+}
+
+/// The largest shape over and over, for encodings whose rows can be put one after the other.
+void multiply_beyond_caches(benchmark::State& state, nibble::encoding which, const matmul_shape& shape,
+                            const matmul_mode_description& mode, std::size_t x_rows, unsigned threads) {
+  const auto part = nibble_benchmark::weight_of(which, shape.inputs, shape.inputs);
+  std::vector<std::byte> bytes;
+  for (std::uint64_t row = 0; row < shape.outputs; row += shape.inputs) {
+    bytes.insert(bytes.end(), part->bytes.begin(), part->bytes.end());
+  }
+  multiply(state, {"weight", which, {shape.outputs, shape.inputs}, bytes}, mode, x_rows, threads);
 }
 
 const bool registered = [] {
-  for (const nibble::encoding which : nibble_benchmark::packed_encodings) {
-    const std::string name = "matmul/" + std::string(to_string(which)) + "/2048x2048/M";
-    benchmark::RegisterBenchmark(name.c_str(), multiply, which)->Arg(1)->Arg(16)->Arg(64);
+  const auto add = [](nibble::encoding which, const matmul_mode_description& mode,
+                      const matmul_shape& shape, auto body) {
+    for (const std::size_t x_rows : shape.x_rows) {
+      for (const unsigned threads : nibble_benchmark::thread_counts()) {
+        if (threads > 1 && !nibble_benchmark::is_run_on_all_threads(shape.inputs, x_rows)) continue;
+        nibble_benchmark::register_benchmark(
+            "nibble/matmul/" + std::string(to_string(which)) + "/" + std::string(mode.name) + "/" +
+                shape.name() + "/M:" + std::to_string(x_rows),
+            threads,
+            [=](benchmark::State& state) { body(state, which, shape, mode, x_rows, threads); });
+      }
+    }
+  };
+  for (const matmul_shape& shape : nibble_benchmark::matmul_shapes()) {
+    for (const nibble::encoding which : nibble_benchmark::packed_encodings) {
+      for (const auto& mode : nibble_command::matmul_modes) add(which, mode, shape, multiply_packed);
+    }
+  }
+  for (const nibble::encoding which : {nibble::encoding::q8, nibble::encoding::q4}) {
+    for (const auto& mode : nibble_command::matmul_modes) {
+      add(which, mode, nibble_benchmark::shape_beyond_caches(), multiply_beyond_caches);
+    }
   }
   return true;
 }();

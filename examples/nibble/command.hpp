@@ -64,4 +64,13 @@ struct diff_options {
 /// up, or one of them is off by more than the bound.
 exit_code diff(const diff_options& options);
 
+struct bench_options {
+  std::string input{};
+  bool json = false;
+  unsigned threads = 1;
+};
+/// Measures how fast a file's matrices are decoded and multiplied by, and holds that against what the
+/// machine can do; answer_is_no where a result is wrong.
+exit_code bench(const bench_options& options);
+
 }  // namespace nibble_command

@@ -1,4 +1,4 @@
-/// nibble: packs, lists, checks, unpacks and compares tensor files.
+/// nibble: packs, lists, checks, unpacks, compares and measures tensor files.
 
 #include <algorithm>
 #include <cmath>
@@ -125,9 +125,17 @@ CLI::App& add_diff(CLI::App& app, diff_options& options) {
   return to;
 }
 
+CLI::App& add_bench(CLI::App& app, bench_options& options) {
+  CLI::App& to = *app.add_subcommand("bench", "Measure decoding and products on a file's own matrices");
+  to.add_option("FILE", options.input, "File to read")->type_name("")->required();
+  to.add_flag("--json", options.json, "Print JSON");
+  add_threads(to, options.threads);
+  return to;
+}
+
 /// Parses the arguments and runs the subcommand that they name.
 exit_code run(int argc, char** argv) {
-  CLI::App app("Quantized tensor files: pack, list, check, unpack, compare.", "nibble");
+  CLI::App app("Quantized tensor files: pack, list, check, unpack, compare, measure.", "nibble");
   app.set_version_flag("--version", "nibble " NIBBLE_VERSION);
   app.require_subcommand(1);
   app.get_formatter()->column_width(32);
@@ -140,11 +148,13 @@ exit_code run(int argc, char** argv) {
   verify_options to_verify;
   unpack_options to_unpack;
   diff_options to_diff;
+  bench_options to_bench;
   const CLI::App& packing = add_pack(app, to_pack);
   const CLI::App& inspecting = add_inspect(app, to_inspect);
   const CLI::App& verifying = add_verify(app, to_verify);
   const CLI::App& unpacking = add_unpack(app, to_unpack);
-  add_diff(app, to_diff);
+  const CLI::App& comparing = add_diff(app, to_diff);
+  add_bench(app, to_bench);
 
   try {
     app.parse(argc, argv);
@@ -155,8 +165,9 @@ exit_code run(int argc, char** argv) {
     return exit_code::fine;
   } catch (const CLI::ParseError& problem) {
     if (app.get_subcommands().empty() && argc > 1 && *argv[1] != '-') {
-      throw usage_error(fmt::format("'{}' is no subcommand: pack, inspect, verify, unpack or diff",
-                                    nibble::escape_text(argv[1])));
+      throw usage_error(
+          fmt::format("'{}' is no subcommand: pack, inspect, verify, unpack, diff or bench",
+                      nibble::escape_text(argv[1])));
     }
     throw usage_error(nibble::escape_text(problem.what()));
   }
@@ -164,7 +175,8 @@ exit_code run(int argc, char** argv) {
   if (inspecting) return inspect(to_inspect);
   if (verifying) return verify(to_verify);
   if (unpacking) return unpack(to_unpack);
-  return diff(to_diff);
+  if (comparing) return diff(to_diff);
+  return bench(to_bench);
 }
 
 }  // namespace

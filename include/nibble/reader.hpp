@@ -12,14 +12,14 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <nibble/compute/executor.hpp>
 #include <nibble/compute/value_census.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
+#include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 #include <nibble/file/crc32.hpp>
 #include <nibble/file/input_file.hpp>
 #include <nibble/format/apr/parse.hpp>
@@ -40,16 +40,19 @@ class reader {
   /// Throws file_not_found, read_failed, unknown_container, and whatever the container's parse throws:
   /// unsupported_version, unsupported_feature, header_checksum, truncated, bad_layout, bad_metadata,
   /// bad_record, bad_index, bad_name, bad_shape, size_mismatch, missing_footer, duplicate_name.
+  template <class = when_used>
   explicit reader(std::string path, file_access how = file_access::mapped)
       : name_(std::move(path)), file_(name_, how), bytes_(file_.bytes()) {
     open();
   }
   /// As above, so that a string literal is a path.
+  template <class = when_used>
   explicit reader(const char* path, file_access how = file_access::mapped)
       : reader(std::string(path), how) {}
 
   /// Opens a container in memory, which must outlive the reader; `name` stands for the path in
   /// messages.
+  template <class = when_used>
   explicit reader(std::span<const std::byte> bytes, std::string name = "memory")
       : name_(std::move(name)), bytes_(bytes) {
     open();
@@ -71,24 +74,29 @@ class reader {
   [[nodiscard]] std::size_t size() const noexcept { return views_.size(); }
 
   /// The tensor of that name, or null; O(log n).
+  template <class = when_used>
   [[nodiscard]] const tensor_view* find(std::string_view tensor) const noexcept {
     const auto at =
         std::ranges::lower_bound(by_name_, tensor, {}, [&](std::size_t i) { return views_[i].name(); });
     return at != by_name_.end() && views_[*at].name() == tensor ? &views_[*at] : nullptr;
   }
+  template <class = when_used>
   [[nodiscard]] bool contains(std::string_view tensor) const noexcept {
     return find(tensor) != nullptr;
   }
   /// The tensor of that name. Throws no_such_tensor, which gives the names nearest to it.
+  template <class = when_used>
   [[nodiscard]] const tensor_view& operator[](std::string_view tensor) const {
     if (const tensor_view* const found = find(tensor)) return *found;
-    const std::vector<std::string> nearest = nearest_names(tensor);
+    std::string nearest;
+    for (const std::string& name : nearest_names(tensor)) {
+      nearest += join_text({nearest.empty() ? "perhaps '" : "' or '", name});
+    }
     throw error(
         error_code::no_such_tensor,
         {.file = name_,
          .tensor = std::string(tensor),
-         .expected = nearest.empty() ? "nothing, for the file holds no tensors"
-                                     : fmt::format("perhaps '{}'", fmt::join(nearest, "' or '"))});
+         .expected = nearest.empty() ? "nothing, for the file holds no tensors" : nearest + "'"});
   }
 
   const tensor_view& operator[](std::nullptr_t) const = delete;
@@ -123,9 +131,9 @@ class reader {
     for (const finding& found : examine<Architecture>(on)) {
       if (found.severity != finding::kind::problem) continue;
       if (problems.empty()) first_tensor = found.tensor;
-      problems += fmt::format("{}{}{}: {}", problems.empty() ? "" : "; ",
-                              found.tensor.empty() ? "" : fmt::format("'{}' ", found.tensor),
-                              found.field, found.text);
+      problems += join_text({problems.empty() ? "" : "; ",
+                             found.tensor.empty() ? "" : join_text({"'", found.tensor, "' "}),
+                             found.field, ": ", found.text});
     }
     if (problems.empty()) return;
     throw error(error_code::damaged,
@@ -133,6 +141,7 @@ class reader {
   }
 
  private:
+  template <class = when_used>
   void open() {
     try {
       if (apr::has_magic(bytes_)) {
@@ -171,11 +180,12 @@ class reader {
     if (bytes_.empty()) return "an empty file";
     std::string text;
     for (const std::byte byte : bytes_.first(std::min<std::size_t>(bytes_.size(), 9))) {
-      text += fmt::format("{}{:02x}", text.empty() ? "" : " ", std::to_integer<unsigned>(byte));
+      text += join_text({text.empty() ? "" : " ", hex_text(std::to_integer<unsigned>(byte), 2)});
     }
     return text;
   }
 
+  template <class = when_used>
   [[nodiscard]] static std::uint32_t checksum_in_parts(std::span<const std::byte> bytes, executor* on) {
     constexpr std::size_t part_bytes = std::size_t{1} << 22U;
     std::vector<crc32_sum> sums(bytes.size() / part_bytes + 1);
@@ -189,7 +199,8 @@ class reader {
   }
 
   [[nodiscard]] static std::string checksum_text(std::uint32_t recorded, std::uint32_t actual) {
-    return fmt::format("recorded CRC-32 {:08x}, the bytes have {:08x}", recorded, actual);
+    return join_text(
+        {"recorded CRC-32 ", hex_text(recorded, 8), ", the bytes have ", hex_text(actual, 8)});
   }
 
   template <class Architecture>
@@ -210,29 +221,32 @@ class reader {
     }
     if (!tensor.has_encoding() || !is_decodable(tensor.encoding())) {
       add(finding::kind::note, "dtype",
-          fmt::format("{} cannot be decoded here, its values were not looked at", tensor.dtype_text()));
+          join_text({tensor.dtype_text(), " cannot be decoded here, its values were not looked at"}));
       return findings;
     }
     const value_census census = take_census(tensor);
     if (census.non_finite_scales != 0) {
       add(finding::kind::problem, "scales",
-          fmt::format("{} scales or mins are not finite", census.non_finite_scales));
+          join_text({census.non_finite_scales, " scales or mins are not finite"}));
     }
     if (census.nan != 0 || census.infinite != 0) {
       add(finding::kind::problem, "values",
-          fmt::format("{} NaN and {} infinite of {} (F-DATA-QUALITY-001)", census.nan, census.infinite,
-                      census.elements));
+          join_text({census.nan, " NaN and ", census.infinite, " infinite of ", census.elements,
+                     " (F-DATA-QUALITY-001)"}));
     }
     const bool is_matrix = tensor.shape().rank() >= 2 && census.elements != 0;
     if (is_matrix && census.zero > census.elements / 5 * 4 + census.elements % 5 * 4 / 5) {
       add(finding::kind::problem, "values",
-          fmt::format("{:.1f} % zeros, more than 80 % (F-DATA-QUALITY-001)",
-                      100.0 * static_cast<double>(census.zero) / static_cast<double>(census.elements)));
+          join_text(
+              {fixed_text(
+                   100.0 * static_cast<double>(census.zero) / static_cast<double>(census.elements), 1),
+               " % zeros, more than 80 % (F-DATA-QUALITY-001)"}));
     }
     return findings;
   }
 
   /// Up to three names by edit distance (Levenshtein).
+  template <class = when_used>
   [[nodiscard]] std::vector<std::string> nearest_names(std::string_view wanted) const {
     constexpr std::size_t most = 3;
     std::vector<std::pair<std::size_t, std::string_view>> ranked;

@@ -15,7 +15,6 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <nibble/codec/codecs.hpp>
@@ -73,8 +72,8 @@ class writer {
   void add(encoding which, std::string name, const shape& dimensions, std::span<const float> values,
            packing_rule rule = packing_rule::best) {
     if (values.size() != dimensions.elements()) {
-      refuse(error_code::size_mismatch, name, "values", fmt::format("{}", values.size()),
-             fmt::format("{} for shape {}", dimensions.elements(), dimensions.to_string()));
+      refuse(error_code::size_mismatch, name, "values", std::to_string(values.size()),
+             join_text({dimensions.elements(), " for shape ", dimensions.to_string()}));
     }
     planned& entry = plan(which, std::move(name), dimensions, rule);
     entry.values = values;
@@ -115,8 +114,8 @@ class writer {
     const auto needed = stored_bytes(which, dimensions);
     if (needed != bytes.size()) {
       refuse(
-          error_code::size_mismatch, name, "bytes", fmt::format("{}", bytes.size()),
-          fmt::format("{} for {} of {}", bytes_text(needed), to_string(which), dimensions.to_string()));
+          error_code::size_mismatch, name, "bytes", std::to_string(bytes.size()),
+          join_text({bytes_text(needed), " for ", to_string(which), " of ", dimensions.to_string()}));
     }
     planned& entry = enter(which, std::move(name), dimensions);
     entry.bytes = bytes;
@@ -168,8 +167,8 @@ class writer {
 
   planned& enter(encoding which, std::string name, const shape& dimensions) {
     if (name.empty() || name.size() > apr::max_name_bytes) {
-      refuse(error_code::bad_name, name, "name", fmt::format("{} bytes", name.size()),
-             fmt::format("1 to {}", apr::max_name_bytes));
+      refuse(error_code::bad_name, name, "name", join_text({name.size(), " bytes"}),
+             join_text({"1 to ", apr::max_name_bytes}));
     }
     if (find_invalid_utf8(name) != std::string_view::npos) {
       refuse(error_code::bad_name, name, "name", "bytes that are not UTF-8", "UTF-8");
@@ -315,7 +314,8 @@ inline namespace NIBBLE_ARCHITECTURE {
 
 /// Rows of a tensor that is open elsewhere, decoded to f32 as they are asked for. The view's bytes must
 /// outlive the source; throws unsupported_encoding at once where it cannot be decoded.
-[[nodiscard]] inline row_source rows_of(const tensor_view& view) {
+template <class Architecture = this_architecture>
+[[nodiscard]] row_source rows_of(const tensor_view& view) {
   require_codec(view.encoding(), view.name());
   return [view](std::uint64_t first_row, std::uint64_t row_count, std::span<float> values) {
     dequantize_rows(view, first_row, row_count, values);

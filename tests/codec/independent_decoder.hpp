@@ -66,6 +66,22 @@ class independent_decoder {
     throw std::logic_error("no such kind");
   }
 
+  /// |scale * q| + |min|, the numbers that an element is made of; min is -8 * scale for apr_q4.
+  [[nodiscard]] double parts(std::uint64_t row, std::uint64_t col) const {
+    const auto r = static_cast<std::size_t>(row);
+    const auto c = static_cast<std::size_t>(col);
+    const auto value = static_cast<double>((*this)(row, col));
+    const std::size_t row_block = r * ((cols_ + 31) / 32) + c / 32;
+    double min = 0.0;
+    if (kind_ == kind::q8) min = half(row_block * 36 + 2, binary16);
+    if (kind_ == kind::q4) min = half(row_block * 20 + 2, binary16);
+    if (kind_ == kind::apr_q4) {
+      min = -8.0 * half((r * cols_ + c) / 32 * 18, binary16);
+      if (!std::isfinite(min) || std::fabs(min) < 8 * 0x1p-14) min = 0.0;
+    }
+    return std::fabs(value - min) + std::fabs(min);
+  }
+
   /// Rows first .. first + count, row-major.
   [[nodiscard]] std::vector<float> rows(std::uint64_t first, std::uint64_t count) const {
     std::vector<float> values;

@@ -1,9 +1,13 @@
 #include <nibble/compute/matmul.hpp>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
+#include <random>
 #include <span>
 #include <utility>
 #include <vector>
@@ -21,6 +25,8 @@ namespace {
 
 using nibble::encoding;
 using nibble::error_code;
+using nibble::matmul_mode;
+using nibble::matmul_product;
 using nibble::tensor_view;
 using nibble_test::decodable_encodings;
 using nibble_test::finite_stored_bytes;
@@ -30,28 +36,55 @@ using nibble_test::placed;
 using best = nibble::simd::best_architecture;
 using twin = nibble::simd::portable;
 
-/// x[M x K] and w[N x K], and their products in double with the bound that matmul.hpp documents.
+constexpr std::array every_mode = {matmul_mode::exact, matmul_mode::int16, matmul_mode::int8};
+
+/// x[M x K] and w[N x K], and their products in double with what the bounds of matmul.hpp are made of.
 struct problem {
   problem(encoding which, std::size_t rows, std::size_t outputs, std::size_t inputs, std::uint32_t seed)
       : m(rows), n(outputs), k(inputs), bytes(finite_stored_bytes(which, outputs, inputs, seed)) {
     x = nibble_test::gaussian(m * k, seed + 7, 1.0F);
-    const auto w = nibble_test::independent_decoder(nibble::to_string(which), bytes, k).rows(0, n);
+    const nibble_test::independent_decoder weights(nibble::to_string(which), bytes, k);
     for (std::size_t i = 0; i < m; ++i) {
+      std::vector<double> largest((k + 31) / 32);
+      for (std::size_t at = 0; at < k; ++at) {
+        largest[at / 32] = std::max(largest[at / 32], std::fabs(static_cast<double>(x[i * k + at])));
+      }
       for (std::size_t j = 0; j < n; ++j) {
-        double product = 0.0;
-        double magnitudes = 0.0;
+        expectation of;
         for (std::size_t at = 0; at < k; ++at) {
-          const double term = static_cast<double>(x[i * k + at]) * static_cast<double>(w[j * k + at]);
-          product += term;
-          magnitudes += std::fabs(term);
+          const auto activation = static_cast<double>(x[i * k + at]);
+          const auto weight = static_cast<double>(weights(j, at));
+          of.product += activation * weight;
+          of.magnitudes += std::fabs(activation * weight);
+          of.parts += std::fabs(activation) * weights.parts(j, at);
+          of.largest += largest[at / 32] * std::fabs(weight);
         }
-        products.push_back(product);
-        // (K + 2) u, with the terms beyond first order: n u / (1 - n u). The double sums err by 2^-53 a
-        // term, some 2^-29 of this.
-        const double roundings = (static_cast<double>(k) + 2.0) * 0x1p-24;
-        bounds.push_back(roundings / (1.0 - roundings) * magnitudes);
+        expected.push_back(of);
       }
     }
+  }
+
+  struct expectation {
+    double product = 0.0;
+    double magnitudes = 0.0;  ///< sum |x_k w_k|
+    double parts = 0.0;       ///< sum |x_k| (|scale_k q_k| + |min_k|)
+    double largest = 0.0;     ///< sum over blocks of max|x| * sum |w_k|
+  };
+
+  /// The documented bound, with the terms beyond first order: n u / (1 - n u). The double sums err by
+  /// 2^-53 a term, some 2^-29 of it.
+  [[nodiscard]] double bound(std::size_t i, std::size_t j, encoding which, std::size_t rows,
+                             matmul_mode mode) const {
+    const expectation& of = expected[i * n + j];
+    const bool is_coded =
+        nibble::describe(which).is_quantized() && (which != encoding::apr_q4 || k % 32 == 0);
+    const double roundings = (static_cast<double>(k) + 8.0) * 0x1p-24;
+    const double rounding = roundings / (1.0 - roundings);
+    if (!is_coded || (mode == matmul_mode::exact && rows > 8)) return rounding * of.magnitudes;
+    if (mode == matmul_mode::exact) return rounding * of.parts;
+    // Codes stand for activations half a step larger at most.
+    const double steps = mode == matmul_mode::int16 ? 65534.0 : 254.0;
+    return of.largest / steps * (1.0 + 1e-6) + rounding * 1.01 * of.parts;
   }
 
   std::size_t m;
@@ -59,27 +92,28 @@ struct problem {
   std::size_t k;
   std::vector<std::byte> bytes;
   std::vector<float> x;
-  std::vector<double> products;  ///< m x n
-  std::vector<double> bounds;
+  std::vector<expectation> expected;  ///< m x n
 };
 
 /// Multiplies by the first `outputs` rows of the weight for the first `rows` of x, and holds every
 /// product against its bound. Output and floats around it are watched.
 template <class Architecture>
-void require_products(const problem& of, encoding which, std::size_t rows, std::size_t outputs) {
+void require_products(const problem& of, encoding which, std::size_t rows, std::size_t outputs,
+                      matmul_mode mode) {
   const auto size = static_cast<std::size_t>(*nibble::stored_bytes(which, {outputs, of.k}));
   const tensor_view w("w", which, {outputs, of.k}, std::span(of.bytes).first(size));
   std::vector<float> y(rows * outputs + 2, -7777.0F);
   nibble::matmul<Architecture>(w, std::span(of.x).first(rows * of.k),
-                               std::span(y).subspan(1, rows * outputs));
+                               std::span(y).subspan(1, rows * outputs), {.mode = mode});
   if (y.front() != -7777.0F || y.back() != -7777.0F) FAIL("wrote outside y");
   for (std::size_t i = 0; i < rows; ++i) {
     for (std::size_t j = 0; j < outputs; ++j) {
       const auto actual = static_cast<double>(y[1 + i * outputs + j]);
-      const double error = std::fabs(actual - of.products[i * of.n + j]);
-      if (!(error <= of.bounds[i * of.n + j])) {
-        FAIL(fmt::format("{} M {} N {} K {}: y[{}][{}] is {} instead of {}", nibble::to_string(which),
-                         rows, outputs, of.k, i, j, actual, of.products[i * of.n + j]));
+      const double product = of.expected[i * of.n + j].product;
+      if (!(std::fabs(actual - product) <= of.bound(i, j, which, rows, mode))) {
+        FAIL(fmt::format("{} mode {} M {} N {} K {}: y[{}][{}] is {} instead of {} +- {}",
+                         nibble::to_string(which), static_cast<int>(mode), rows, outputs, of.k, i, j,
+                         actual, product, of.bound(i, j, which, rows, mode)));
       }
     }
   }
@@ -95,7 +129,10 @@ TEST_CASE("products of every encoding lie within the documented bound of the rea
         for (const std::size_t n : {1U, 2U, 15U, 16U, 17U, 33U}) {
           // Of the long products every fifth: each M and N meets each K, under one encoding or another.
           if (k > 100 && ++turn % 5 != 0) continue;
-          require_products<best>(of, which, m, n);
+          require_products<best>(of, which, m, n, every_mode[turn % 3]);
+          if (k <= 100) {
+            for (const matmul_mode mode : every_mode) require_products<best>(of, which, m, n, mode);
+          }
           ++shapes;
         }
       }
@@ -109,7 +146,9 @@ TEST_CASE("the portable products lie within the same bound", "[matmul]") {
     for (const std::size_t k : {1U, 7U, 8U, 9U, 33U, 172U, 1025U}) {
       const problem of(which, 5, 17, k, static_cast<std::uint32_t>(k + 3));
       for (const std::size_t m : {1U, 3U, 4U, 5U}) {
-        for (const std::size_t n : {1U, 2U, 17U}) require_products<twin>(of, which, m, n);
+        for (const std::size_t n : {1U, 2U, 17U}) {
+          for (const matmul_mode mode : every_mode) require_products<twin>(of, which, m, n, mode);
+        }
       }
     }
   }
@@ -120,12 +159,14 @@ TEST_CASE("every number of inputs around the vector widths is summed to its end"
   for (const encoding which : {encoding::f32, encoding::q4, encoding::apr_q4, encoding::apr_q8}) {
     for (std::size_t k = 1; k <= 70; ++k) {
       const problem of(which, 5, 3, k, static_cast<std::uint32_t>(k));
-      require_products<best>(of, which, 5, 3);
-      require_products<best>(of, which, 1, 3);
+      for (const matmul_mode mode : every_mode) {
+        require_products<best>(of, which, 5, 3, mode);
+        require_products<best>(of, which, 1, 3, mode);
+      }
     }
     for (std::size_t k = 1020; k <= 1060; ++k) {
       const problem of(which, 2, 3, k, static_cast<std::uint32_t>(k));
-      require_products<best>(of, which, 2, 3);
+      require_products<best>(of, which, 2, 3, every_mode[k % 3]);
     }
   }
   SUCCEED("every K");
@@ -158,29 +199,38 @@ TEST_CASE("each output is the product of its own rows and no others", "[matmul]"
 TEST_CASE("products do not depend on the executor", "[matmul]") {
   nibble_test::shuffled_executor threads(4);
   for (const encoding which : decodable_encodings) {
-    const problem of(which, 5, 100, 1100, 12);
-    const tensor_view w("w", which, {of.n, of.k}, of.bytes);
-    std::vector<float> serial(of.m * of.n);
-    std::vector<float> parallel(of.m * of.n);
-    nibble::matmul(w, of.x, serial);
-    nibble::matmul(w, of.x, parallel, {.on = &threads});
-    CHECK(nibble_test::first_difference(serial, parallel) == -1);
+    const problem of(which, 5, 700, 1100, 12);
+    for (const matmul_mode mode : every_mode) {
+      for (const std::size_t m : {1U, 5U}) {
+        const tensor_view w("w", which, {of.n, of.k}, of.bytes);
+        std::vector<float> serial(m * of.n);
+        std::vector<float> parallel(m * of.n);
+        const std::span<const float> x(of.x.data(), m * of.k);
+        nibble::matmul(w, x, serial, {.mode = mode});
+        nibble::matmul(w, x, parallel, {.mode = mode, .on = &threads});
+        CHECK(nibble_test::first_difference(serial, parallel) == -1);
+      }
+    }
   }
-  CHECK(threads.tasks_run >= decodable_encodings.size() * 2);
+  CHECK(threads.tasks_run >= decodable_encodings.size() * 3 * 2);
 }
 
 TEST_CASE("products need no alignment and stay between the guard pages", "[matmul]") {
   for (const encoding which : decodable_encodings) {
-    for (const std::size_t k : {1U, 15U, 33U, 64U, 1025U}) {
-      const problem of(which, 5, 18, k, 21);
+    std::size_t turn = 0;
+    for (const std::size_t k : {1U, 15U, 33U, 64U, 96U, 128U, 1025U, 1056U}) {
+      const std::size_t m = ++turn % 2 == 0 ? 5 : 2;
+      const matmul_mode mode = every_mode[turn % 3];
+      const problem of(which, m, 18, k, 21);
       const tensor_view plain("w", which, {of.n, of.k}, of.bytes);
       std::vector<float> expected(of.m * of.n);
-      nibble::matmul(plain, of.x, expected);
+      nibble::matmul(plain, of.x, expected, {.mode = mode});
       for (const placed where : {placed::against_the_page_before, placed::against_the_page_behind}) {
         const guarded_memory<std::byte> bytes{std::span<const std::byte>(of.bytes), where};
         const guarded_memory<float> x{std::span<const float>(of.x), where};
         const guarded_memory<float> y(of.m * of.n, where);
-        nibble::matmul(tensor_view("w", which, {of.n, of.k}, bytes.span()), x.span(), y.span());
+        nibble::matmul(tensor_view("w", which, {of.n, of.k}, bytes.span()), x.span(), y.span(),
+                       {.mode = mode});
         if (nibble_test::first_difference(y.span(), expected) != -1)
           FAIL(nibble::to_string(which) << " K " << k);
       }
@@ -192,7 +242,8 @@ TEST_CASE("products need no alignment and stay between the guard pages", "[matmu
         std::copy(of.x.begin(), of.x.end(), x.begin() + static_cast<std::ptrdiff_t>(offset));
         std::vector<float> y(expected.size() + offset);
         nibble::matmul(tensor_view("w", which, {of.n, of.k}, std::span(moved).subspan(offset)),
-                       std::span<const float>(x).subspan(offset), std::span(y).subspan(offset));
+                       std::span<const float>(x).subspan(offset), std::span(y).subspan(offset),
+                       {.mode = mode});
         if (nibble_test::first_difference(std::span(y).subspan(offset), expected) != -1)
           FAIL("offset " << offset);
       }
@@ -326,6 +377,264 @@ TEST_CASE("a vector is one output and a stack of matrices all their rows", "[mat
   std::vector<float> one(3);
   nibble::matmul(tensor_view("w", encoding::q4, {50}, std::span(of.bytes).first(40)), of.x, one);
   for (std::size_t i = 0; i < 3; ++i) CHECK(one[i] == flat[i * 6]);
+}
+
+TEST_CASE("codes at their ends are multiplied without a wrong bit", "[matmul]") {
+  // Activations whose step is 1, and sums that f32 holds: products must be the whole numbers they are.
+  struct block_kind {
+    encoding which;
+    std::size_t head_bytes;
+    std::size_t codes_bytes;
+    std::vector<int> codes;
+  };
+  const std::vector<block_kind> kinds = {{encoding::q8, 4, 32, {0, 255, 128, 127, 1}},
+                                         {encoding::q4, 4, 16, {0, 15, 8, 7}},
+                                         {encoding::apr_q4, 2, 16, {0, 15, 8, 7}},
+                                         {encoding::apr_q8, 0, 32, {0, 127, -128, -127, -1}}};
+  constexpr std::size_t n = 19;
+  constexpr std::size_t k = 64;
+  std::mt19937 generator(5);
+  for (const block_kind& kind : kinds) {
+    for (const std::size_t m : {1U, 2U, 3U, 4U, 5U, 9U}) {
+      for (const matmul_mode mode : {matmul_mode::int8, matmul_mode::int16}) {
+        const int largest = mode == matmul_mode::int8 ? 127 : 32767;
+        std::vector<int> codes(n * k);
+        for (int& code : codes) code = kind.codes[generator() % kind.codes.size()];
+        std::vector<std::byte> bytes(
+            static_cast<std::size_t>(*nibble::stored_bytes(kind.which, {n, k})));
+        const bool is_nibbles = kind.codes_bytes == 16;
+        std::size_t at = 0;
+        if (kind.which == encoding::apr_q8) {
+          const float one = 1.0F;
+          std::memcpy(bytes.data(), &one, 4);
+          at = 4;
+        }
+        for (std::size_t block = 0; block < n * k / 32; ++block) {
+          if (kind.head_bytes != 0) bytes[at + 1] = std::byte{0x3C};  // 1.0
+          at += kind.head_bytes;
+          const int* const own = codes.data() + 32 * block;
+          for (std::size_t j = 0; j < kind.codes_bytes; ++j) {
+            int byte = own[j];
+            if (is_nibbles) {
+              byte = kind.which == encoding::q4 ? own[j] + 16 * own[j + 16]
+                                                : own[2 * j] + 16 * own[2 * j + 1];
+            }
+            bytes[at + j] = static_cast<std::byte>(byte & 255);
+          }
+          at += kind.codes_bytes;
+        }
+        // All activations at the end for bytes; for words as many as keep the sums below 2^24.
+        std::vector<float> x(m * k);
+        for (std::size_t i = 0; i < x.size(); ++i) {
+          const bool is_set = mode == matmul_mode::int8 || i % k < 2;
+          x[i] = is_set ? static_cast<float>(generator() % 2U == 0 ? largest : -largest) : 0.0F;
+        }
+        std::vector<float> y(m * n);
+        nibble::matmul(tensor_view("w", kind.which, {n, k}, bytes), x, y, {.mode = mode});
+        const int zero = kind.which == encoding::apr_q4 ? 8 : 0;
+        for (std::size_t i = 0; i < m; ++i) {
+          for (std::size_t j = 0; j < n; ++j) {
+            long sum = 0;
+            for (std::size_t c = 0; c < k; ++c) {
+              sum += static_cast<long>(x[i * k + c]) * (codes[j * k + c] - zero);
+            }
+            // Bytes may have been coded as words, whose step is no whole number.
+            if (!(std::fabs(static_cast<double>(y[i * n + j]) - static_cast<double>(sum)) < 0.25)) {
+              FAIL(fmt::format("{} M {} largest {}: y[{}][{}] is {} instead of {}",
+                               nibble::to_string(kind.which), m, largest, i, j, y[i * n + j], sum));
+            }
+          }
+        }
+      }
+    }
+  }
+  SUCCEED("every kind");
+}
+
+TEST_CASE("coded activations stay near the exact product on Gaussian data", "[matmul]") {
+  for (const encoding which :
+       {encoding::q8, encoding::q4, encoding::apr_q8, encoding::apr_q4, encoding::f16}) {
+    for (const std::size_t m : {1U, 16U}) {
+      const problem of(which, m, 200, 1024, 31);
+      const tensor_view w("w", which, {of.n, of.k}, of.bytes);
+      std::vector<float> exact(of.m * of.n);
+      nibble::matmul(w, of.x, exact);
+      for (const auto& [mode, limit] :
+           {std::pair{matmul_mode::int16, 1e-4}, {matmul_mode::int8, 1.5e-2}}) {
+        std::vector<float> y(exact.size());
+        nibble::matmul(w, of.x, y, {.mode = mode});
+        double difference = 0.0;
+        double norm = 0.0;
+        for (std::size_t i = 0; i < y.size(); ++i) {
+          difference += std::pow(static_cast<double>(y[i]) - static_cast<double>(exact[i]), 2);
+          norm += std::pow(static_cast<double>(exact[i]), 2);
+        }
+        CAPTURE(nibble::to_string(which), m, std::sqrt(difference / norm));
+        CHECK(std::sqrt(difference / norm) <= limit);
+        CHECK((difference > 0.0) == nibble::describe(which).is_quantized());
+      }
+    }
+  }
+}
+
+TEST_CASE("strided rows and a bias give what dense ones and an addition give", "[matmul]") {
+  for (const encoding which : {encoding::f32, encoding::q4, encoding::apr_q4, encoding::q8}) {
+    for (const std::size_t k : {33U, 64U}) {
+      for (const std::size_t m : {1U, 3U, 12U}) {
+        for (const matmul_mode mode : every_mode) {
+          const problem of(which, m, 37, k, 41);
+          const tensor_view w("w", which, {of.n, of.k}, of.bytes);
+          const auto bias = nibble_test::gaussian(of.n, 3, 1.0F);
+          std::vector<float> dense(m * of.n);
+          nibble::matmul(w, of.x, dense, {.mode = mode});
+          const std::size_t x_stride = k + 5;
+          const std::size_t y_stride = of.n + 3;
+          // The last rows end where they end, or are padded like the others.
+          for (const bool is_padded : {false, true}) {
+            std::vector<float> x(m * x_stride - (is_padded ? 0 : 5), 1e30F);
+            std::vector<float> y(m * y_stride - (is_padded ? 0 : 3), -7777.0F);
+            for (std::size_t i = 0; i < m; ++i) {
+              std::copy_n(of.x.begin() + static_cast<std::ptrdiff_t>(i * k), k,
+                          x.begin() + static_cast<std::ptrdiff_t>(i * x_stride));
+            }
+            nibble::matmul(w, x, y,
+                           {.mode = mode,
+                            .bias = bias,
+                            .x_stride_elements = x_stride,
+                            .y_stride_elements = y_stride});
+            for (std::size_t i = 0; i < y.size(); ++i) {
+              const std::size_t j = i % y_stride;
+              const float found = y[i];
+              if (j >= of.n) {
+                if (found != -7777.0F) FAIL("wrote between the rows");
+                continue;
+              }
+              const float sum = dense[i / y_stride * of.n + j] + bias[j];
+              if (std::fabs(found - sum) > 1e-5F * (1.0F + std::fabs(sum) + std::fabs(bias[j]) * 10)) {
+                FAIL(found << " instead of " << sum);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  SUCCEED("every shape");
+}
+
+TEST_CASE("several weights of one input give what each gives alone", "[matmul]") {
+  constexpr std::size_t k = 96;
+  nibble_test::shuffled_executor threads(4);
+  for (const matmul_mode mode : every_mode) {
+    for (const std::size_t m : {1U, 4U, 20U}) {
+      const auto x = nibble_test::gaussian(m * k, 3, 1.0F);
+      std::vector<std::vector<std::byte>> stored;
+      std::vector<tensor_view> weights;
+      std::vector<std::vector<float>> alone;
+      std::vector<std::vector<float>> together;
+      std::size_t n = 5;
+      for (const encoding which : decodable_encodings) {
+        n += 9;
+        stored.push_back(finite_stored_bytes(which, n, k, static_cast<std::uint32_t>(n)));
+        weights.emplace_back("w", which, nibble::shape{n, k}, stored.back());
+        alone.emplace_back(m * n);
+        together.emplace_back(m * n);
+        nibble::matmul(weights.back(), x, alone.back(), {.mode = mode});
+      }
+      std::vector<matmul_product> products;
+      for (std::size_t i = 0; i < weights.size(); ++i) products.push_back({weights[i], together[i]});
+      nibble::matmul(products, x, {.mode = mode, .on = &threads});
+      for (std::size_t i = 0; i < weights.size(); ++i) {
+        CHECK(nibble_test::first_difference(alone[i], together[i]) == -1);
+      }
+    }
+  }
+  const auto odd = finite_stored_bytes(encoding::q4, 3, 64, 1);
+  const auto even = finite_stored_bytes(encoding::q4, 3, 96, 1);
+  const tensor_view a("a", encoding::q4, {3, 96}, even);
+  const tensor_view b("b", encoding::q4, {3, 64}, odd);
+  std::vector<float> x(96);
+  std::vector<float> y(3);
+  const std::array<matmul_product, 2> products = {matmul_product{a, y}, matmul_product{b, y}};
+  const auto thrown = nibble_test::error_of([&] { nibble::matmul(products, x); });
+  REQUIRE(thrown);
+  CHECK(thrown->code() == error_code::invalid_argument);
+  CHECK(thrown->detail().tensor == "b");
+  CHECK(thrown->detail().found == "64");
+}
+
+TEST_CASE("memory that is handed in is enough, and all that is written to", "[matmul]") {
+  for (const encoding which : {encoding::q4, encoding::apr_q4, encoding::q8, encoding::f16}) {
+    for (const matmul_mode mode : every_mode) {
+      for (const std::size_t m : {1U, 2U, 8U, 9U, 300U}) {
+        constexpr std::size_t k = 4096;
+        constexpr std::size_t n = 3;
+        const auto bytes = finite_stored_bytes(which, n, k, 3);
+        const tensor_view w("w", which, {n, k}, bytes);
+        const auto x = nibble_test::gaussian(m * k, 8, 1.0F);
+        std::vector<float> expected(m * n);
+        nibble::matmul(w, x, expected, {.mode = mode});
+        const std::size_t needed = nibble::matmul_scratch_bytes(k, m, mode);
+        CHECK(needed <= nibble::max_matmul_scratch_bytes + 64);
+        if (needed == 0) continue;
+        for (const placed where : {placed::against_the_page_before, placed::against_the_page_behind}) {
+          const guarded_memory<std::byte> scratch(needed, where);
+          std::vector<float> y(m * n);
+          nibble::matmul(w, x, y, {.mode = mode, .scratch = scratch.span()});
+          CHECK(nibble_test::first_difference(y, expected) == -1);
+        }
+        std::vector<std::byte> small(needed - 1);
+        std::vector<float> y(m * n);
+        const auto thrown =
+            nibble_test::error_of([&] { nibble::matmul(w, x, y, {.mode = mode, .scratch = small}); });
+        REQUIRE(thrown);
+        CHECK(thrown->detail().field == "scratch");
+      }
+    }
+  }
+}
+
+TEST_CASE("not-numbers and infinities spoil no other row under any mode", "[matmul]") {
+  for (const encoding which : {encoding::q4, encoding::apr_q4, encoding::q8, encoding::apr_q8}) {
+    for (const matmul_mode mode : every_mode) {
+      for (const std::size_t rows : {2U, 6U, 12U}) {
+        const problem of(which, rows, 18, 160, 5);
+        const tensor_view w("w", which, {of.n, of.k}, of.bytes);
+        std::vector<float> clean(of.m * of.n);
+        nibble::matmul(w, of.x, clean, {.mode = mode});
+        for (const float bad :
+             {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+          auto x = of.x;
+          x[of.k + 77] = bad;
+          std::vector<float> y(of.m * of.n);
+          nibble::matmul(w, x, y, {.mode = mode});
+          for (std::size_t i = 0; i < y.size(); ++i) {
+            const bool is_spoilt = i / of.n == 1;
+            if (is_spoilt ? std::isfinite(y[i]) : y[i] != clean[i]) {
+              FAIL(nibble::to_string(which) << " y[" << i << "] is " << y[i]);
+            }
+          }
+        }
+      }
+    }
+  }
+  SUCCEED("every encoding");
+}
+
+TEST_CASE("a bias of another size, and strides shorter than rows, are refused by name", "[matmul]") {
+  const auto bytes = finite_stored_bytes(encoding::q8, 5, 40, 9);
+  const tensor_view w("q_proj", encoding::q8, {5, 40}, bytes);
+  const std::vector<float> x(80);
+  std::vector<float> y(10);
+  const std::vector<float> bias(4);
+  CHECK(nibble_test::error_of([&] { nibble::matmul(w, x, y, {.bias = bias}); })->detail().field ==
+        "bias");
+  CHECK(nibble_test::error_of([&] { nibble::matmul(w, x, y, {.x_stride_elements = 39}); })->code() ==
+        error_code::invalid_argument);
+  CHECK(nibble_test::error_of([&] { nibble::matmul(w, x, y, {.y_stride_elements = 4}); })->code() ==
+        error_code::invalid_argument);
+  CHECK(nibble_test::error_of([&] { nibble::matmul(w, x, y, {.y_stride_elements = 6}); })->code() ==
+        error_code::invalid_argument);
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 #include <nibble/core/text.hpp>
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <random>
 #include <string>
 #include <string_view>
@@ -142,6 +144,43 @@ TEST_CASE("escaped text of any bytes is UTF-8 and is not escaped again", "[text]
     if (nibble::escape_text(escaped) != escaped) FAIL(escaped);
   }
   SUCCEED("20,000 texts");
+}
+
+TEST_CASE("parts of a message are joined as they are, whole numbers in decimal", "[text]") {
+  const std::string name = "w";
+  CHECK(nibble::join_text({}).empty());
+  CHECK(nibble::join_text({"tensor ", name, std::string_view(": "), std::uint8_t{200}, "/",
+                           std::uint16_t{65535}, "-", 0U, "-",
+                           std::numeric_limits<std::uint64_t>::max()}) ==
+        "tensor w: 200/65535-0-18446744073709551615");
+  CHECK(nibble::list_text({}, ", ").empty());
+  const std::vector<std::uint64_t> numbers = {3, 0, 18446744073709551615U};
+  CHECK(nibble::list_text(numbers, ", ") == "3, 0, 18446744073709551615");
+}
+
+TEST_CASE("numbers read as a formatting library writes them", "[text]") {
+  std::mt19937_64 random(7);
+  const auto check = [](float number) {
+    CAPTURE(number);
+    CHECK(nibble::shortest_text(number) == fmt::format("{}", number));
+    CHECK(nibble::fixed_text(static_cast<double>(number), 1) ==
+          fmt::format("{:.1f}", static_cast<double>(number)));
+  };
+  for (const float number :
+       {0.0F,      1.0F,          -1.0F,  0.5F,        65504.0F,      65520.0F, 100000.0F,
+        123456.0F, 1e15F,         1e16F,  -1e16F,      9.9999998e15F, 1e-4F,    9.999e-5F,
+        1.5e-5F,   3.4028235e38F, 1e-45F, 16777216.0F, 0.1F,          80.05F}) {
+    check(number);
+  }
+  for (int i = 0; i < 20000; ++i) {
+    const auto number = std::bit_cast<float>(static_cast<std::uint32_t>(random()));
+    if (nibble::shortest_text(number) != fmt::format("{}", number)) check(number);
+    const auto bits = random() >> (random() % 64U);
+    REQUIRE(nibble::hex_text(bits, 8) == fmt::format("{:08x}", bits));
+  }
+  CHECK(nibble::shortest_text(-0.0F) == "-0");
+  CHECK(nibble::hex_text(0, 0).empty());
+  CHECK(nibble::hex_text(0, 2) == "00");
 }
 
 }  // namespace

@@ -43,9 +43,12 @@ struct apr_q4 {
   static_assert(sizeof(block) == 18 && alignof(block) == 2);
 
   /// The scale that a stored one counts as.
-  [[nodiscard]] static float scale(const block& from) noexcept {
+  [[nodiscard]] static float16 stored_scale(const block& from) noexcept {
     const bool is_normal = (from.scale.bits & 0x7C00U) != 0 && is_finite(from.scale);
-    return is_normal ? to_float32(from.scale) : 0.0F;
+    return is_normal ? from.scale : float16{0};
+  }
+  [[nodiscard]] static float scale(const block& from) noexcept {
+    return to_float32(stored_scale(from));
   }
 
   /// The first values.size() (at most 32) elements of a block.

@@ -54,7 +54,7 @@ struct apr_q8 {
       }
     }
     for (; j < values.size(); ++j) lanes[0] = std::max(lanes[0], std::fabs(values[j]));
-    return *std::ranges::max_element(lanes);
+    return *std::max_element(lanes.begin(), lanes.end());
   }
 
   /// The reference implementation's scale: max|x| / 127, 1 where all values are zero. Underflows to 0

@@ -40,8 +40,8 @@ struct value_range {
         highest_of[lane] = value > highest_of[lane] ? value : highest_of[lane];
       }
     }
-    lowest = *std::ranges::min_element(lowest_of);
-    highest = *std::ranges::max_element(highest_of);
+    lowest = *std::min_element(lowest_of.begin(), lowest_of.end());
+    highest = *std::max_element(highest_of.begin(), highest_of.end());
   }
 
   float lowest;

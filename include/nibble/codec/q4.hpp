@@ -38,6 +38,8 @@ struct q4 {
   };
   static_assert(sizeof(block) == 20 && alignof(block) == 2);
 
+  [[nodiscard]] static float16 stored_scale(const block& from) noexcept { return from.scale; }
+  [[nodiscard]] static float16 stored_min(const block& from) noexcept { return from.min; }
   [[nodiscard]] static float scale(const block& from) noexcept { return to_float32(from.scale); }
   [[nodiscard]] static float min(const block& from) noexcept { return to_float32(from.min); }
 

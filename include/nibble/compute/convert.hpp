@@ -4,8 +4,7 @@
 #include <cstddef>
 #include <cstring>
 #include <span>
-
-#include <fmt/format.h>
+#include <string>
 
 #include <nibble/compute/dispatch.hpp>
 #include <nibble/core/bfloat16.hpp>
@@ -71,7 +70,7 @@ void narrow(const float* from, std::size_t count, Half* to) noexcept {
 }
 
 /// widen() and narrow() by the kernels that this translation unit uses.
-template <HalfFloat Half, class Architecture = default_architecture>
+template <HalfFloat Half, class Architecture>
 void picked_widen(const std::byte* from, std::size_t count, float* to) {
   if constexpr (!PickedAtRunTime<Architecture>) {
     widen<Architecture, Half>(from, count, to);
@@ -81,7 +80,7 @@ void picked_widen(const std::byte* from, std::size_t count, float* to) {
     Architecture::kernels().widen_bf16(from, count, to);
   }
 }
-template <HalfFloat Half, class Architecture = default_architecture>
+template <HalfFloat Half, class Architecture>
 void picked_narrow(const float* from, std::size_t count, Half* to) {
   if constexpr (!PickedAtRunTime<Architecture>) {
     narrow<Architecture>(from, count, to);
@@ -95,8 +94,8 @@ void picked_narrow(const float* from, std::size_t count, Half* to) {
 inline void require_equal_sizes(std::size_t from, std::size_t to) {
   if (from != to) {
     throw error(error_code::invalid_argument, {.field = "elements to convert to",
-                                               .found = fmt::format("{}", to),
-                                               .expected = fmt::format("{}", from)});
+                                               .found = std::to_string(to),
+                                               .expected = std::to_string(from)});
   }
 }
 
@@ -105,24 +104,28 @@ inline void require_equal_sizes(std::size_t from, std::size_t to) {
 /// Converts between f32 and the 16-bit floats: exactly upwards, to nearest even downwards, NaN kept
 /// NaN. The spans have one size (invalid_argument otherwise), any alignment that their type allows, and
 /// do not overlap.
-inline void convert(std::span<const float16> from, std::span<float> to) {
+template <class Architecture = default_architecture>
+void convert(std::span<const float16> from, std::span<float> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::picked_widen<float16>(std::as_bytes(from).data(), from.size(), to.data());
+  kernel::picked_widen<float16, Architecture>(std::as_bytes(from).data(), from.size(), to.data());
 }
 /// As above.
-inline void convert(std::span<const bfloat16> from, std::span<float> to) {
+template <class Architecture = default_architecture>
+void convert(std::span<const bfloat16> from, std::span<float> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::picked_widen<bfloat16>(std::as_bytes(from).data(), from.size(), to.data());
+  kernel::picked_widen<bfloat16, Architecture>(std::as_bytes(from).data(), from.size(), to.data());
 }
 /// As above.
-inline void convert(std::span<const float> from, std::span<float16> to) {
+template <class Architecture = default_architecture>
+void convert(std::span<const float> from, std::span<float16> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::picked_narrow(from.data(), from.size(), to.data());
+  kernel::picked_narrow<float16, Architecture>(from.data(), from.size(), to.data());
 }
 /// As above.
-inline void convert(std::span<const float> from, std::span<bfloat16> to) {
+template <class Architecture = default_architecture>
+void convert(std::span<const float> from, std::span<bfloat16> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::picked_narrow(from.data(), from.size(), to.data());
+  kernel::picked_narrow<bfloat16, Architecture>(from.data(), from.size(), to.data());
 }
 
 }  // namespace NIBBLE_ARCHITECTURE

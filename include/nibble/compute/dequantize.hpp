@@ -5,12 +5,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <ranges>
 #include <span>
 #include <string>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/convert.hpp>
@@ -18,6 +15,7 @@
 #include <nibble/compute/executor.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
+#include <nibble/core/text.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
@@ -36,13 +34,18 @@ void decode_block(const std::byte* from, float* to) noexcept {
 
   typename Codec::block head;
   std::memcpy(&head, from, codes_at);
-  const floats scale(Codec::scale(head));
+  const floats scale(simd::widen_float16(Codec::stored_scale(head), Architecture{}, Architecture{}));
   const std::byte* const codes = from + codes_at;
+
+  floats min(0.0F);
+  if constexpr (Codec::has_min) {
+    min = floats(simd::widen_float16(Codec::stored_min(head), Architecture{}, Architecture{}));
+  }
 
   const auto store_values = [&](integers code, std::size_t at) {
     if constexpr (Codec::code_zero != 0) code = code - integers(Codec::code_zero);
     if constexpr (Codec::has_min) {
-      fma(to_float(code), scale, floats(Codec::min(head))).store_unaligned(to + at);
+      fma(to_float(code), scale, min).store_unaligned(to + at);
     } else {
       (to_float(code) * scale).store_unaligned(to + at);
     }
@@ -50,17 +53,20 @@ void decode_block(const std::byte* from, float* to) noexcept {
 
   if constexpr (Codec::packing == code_packing::unsigned_bytes) {
     static_assert(Codec::block_elements % width == 0);
+    NIBBLE_UNROLL
     for (std::size_t j = 0; j < Codec::block_elements; j += width) {
       store_values(simd::load_unsigned_bytes(codes + j, Architecture{}, Architecture{}), j);
     }
   } else if constexpr (Codec::packing == code_packing::signed_bytes) {
     static_assert(Codec::block_elements % width == 0);
+    NIBBLE_UNROLL
     for (std::size_t j = 0; j < Codec::block_elements; j += width) {
       store_values(simd::load_signed_bytes(codes + j, Architecture{}, Architecture{}), j);
     }
   } else {
     constexpr std::size_t half = Codec::block_elements / 2;
     static_assert(half % width == 0);
+    NIBBLE_UNROLL
     for (std::size_t j = 0; j < half; j += width) {
       const integers pairs = simd::load_unsigned_bytes(codes + j, Architecture{}, Architecture{});
       const integers low = pairs & integers(15);
@@ -226,13 +232,13 @@ void dequantize_rows(const tensor_view& from, std::uint64_t first_row, std::uint
   };
   const encoding which = from.encoding();
   if (first_row > from.rows() || row_count > from.rows() - first_row) {
-    refuse(error_code::out_of_range, "rows", fmt::format("{} from row {}", row_count, first_row),
-           fmt::format("within {} rows", from.rows()));
+    refuse(error_code::out_of_range, "rows", join_text({row_count, " from row ", first_row}),
+           join_text({"within ", from.rows(), " rows"}));
   }
   const auto elements = checked_multiply(row_count, from.cols());
   if (!elements || *elements != to.size()) {
-    refuse(error_code::invalid_argument, "elements to decode into", fmt::format("{}", to.size()),
-           fmt::format("{} x {}", row_count, from.cols()));
+    refuse(error_code::invalid_argument, "elements to decode into", std::to_string(to.size()),
+           join_text({row_count, " x ", from.cols()}));
   }
   if (*elements == 0) return;
   if constexpr (PickedAtRunTime<Architecture>) {
@@ -256,8 +262,8 @@ void dequantize(const tensor_view& from, std::span<To> to, executor* on = nullpt
   if (from.elements() != to.size()) {
     throw error(error_code::invalid_argument, {.tensor = std::string(from.name()),
                                                .field = "elements to decode into",
-                                               .found = fmt::format("{}", to.size()),
-                                               .expected = fmt::format("{}", from.elements())});
+                                               .found = std::to_string(to.size()),
+                                               .expected = std::to_string(from.elements())});
   }
   if (from.elements() == 0) {
     static_cast<void>(from.encoding());
@@ -268,17 +274,17 @@ void dequantize(const tensor_view& from, std::span<To> to, executor* on = nullpt
 
 /// As above, for containers such as std::vector<float> and arrays, which a template cannot see as a
 /// span.
-template <std::ranges::contiguous_range Container>
-requires Float<std::ranges::range_value_t<Container>>
+template <class Container>
+requires Float<typename decltype(std::span(std::declval<Container&>()))::element_type>
 void dequantize(const tensor_view& from, Container& to, executor* on = nullptr) {
-  dequantize(from, std::span<std::ranges::range_value_t<Container>>(to), on);
+  dequantize(from, std::span(to), on);
 }
 /// As above.
-template <std::ranges::contiguous_range Container>
-requires Float<std::ranges::range_value_t<Container>>
+template <class Container>
+requires Float<typename decltype(std::span(std::declval<Container&>()))::element_type>
 void dequantize_rows(const tensor_view& from, std::uint64_t first_row, std::uint64_t row_count,
                      Container& to, executor* on = nullptr) {
-  dequantize_rows(from, first_row, row_count, std::span<std::ranges::range_value_t<Container>>(to), on);
+  dequantize_rows(from, first_row, row_count, std::span(to), on);
 }
 
 }  // namespace NIBBLE_ARCHITECTURE

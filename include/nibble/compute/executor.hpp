@@ -1,9 +1,9 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <exception>
 #include <memory>
-#include <mutex>
 #include <type_traits>
 
 namespace nibble {
@@ -36,7 +36,8 @@ class executor {
   virtual ~executor() = default;
 
   /// Calls body(0), body(1), ... body(tasks - 1), each once, in any order and on any threads, and
-  /// returns when all have returned. The bodies that this library hands over never throw.
+  /// returns when all have returned and what they wrote can be read by the caller, as after joining
+  /// threads. The bodies that this library hands over never throw.
   virtual void run(std::size_t tasks, task_reference body) = 0;
 
  protected:
@@ -61,18 +62,14 @@ void run_tasks(executor* on, std::size_t tasks, Body&& body) {
     for (std::size_t task = 0; task < tasks; ++task) body(task);
     return;
   }
-  std::mutex guard;
-  std::exception_ptr first;
+  std::atomic<bool> has_failed{false};
+  std::exception_ptr first;  // Written by one task; run() returns behind it.
   auto shielded = [&](std::size_t task) noexcept {
-    {
-      const std::lock_guard lock(guard);
-      if (first) return;
-    }
+    if (has_failed.load(std::memory_order_relaxed)) return;
     try {
       body(task);
     } catch (...) {
-      const std::lock_guard lock(guard);
-      if (!first) first = std::current_exception();
+      if (!has_failed.exchange(true, std::memory_order_relaxed)) first = std::current_exception();
     }
   };
   on->run(tasks, shielded);

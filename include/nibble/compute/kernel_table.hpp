@@ -6,8 +6,6 @@
 #include <string>
 #include <string_view>
 
-#include <fmt/format.h>
-
 #include <nibble/compute/executor.hpp>
 #include <nibble/core/bfloat16.hpp>
 #include <nibble/core/error.hpp>
@@ -18,6 +16,7 @@
 namespace nibble {
 
 struct matmul_options;
+struct matmul_product;
 struct value_census;
 
 /// The kernels of one instruction set, as nibble_add_dispatch builds them: all that its object shows to
@@ -39,8 +38,8 @@ struct kernel_table {
   void (*narrow_bf16)(const float* from, std::size_t count, bfloat16* to) noexcept;
 
   value_census (*take_census)(const tensor_view&);
-  void (*matmul)(const tensor_view& w, std::span<const float> x, std::span<float> y,
-                 const matmul_options&);
+  /// Proves its arguments itself.
+  void (*matmul)(std::span<const matmul_product>, std::span<const float> x, const matmul_options&);
 };
 
 /// The first of `tables` (best first) whose needs `available` covers, or the one named `forced` where
@@ -58,17 +57,17 @@ struct kernel_table {
     if (!runnable.empty()) runnable += ", ";
     runnable += table->name;
   }
-  std::string found = fmt::format("'{}'", forced);
+  std::string found = "'" + std::string(forced) + "'";
   if (named != nullptr) {
-    found += fmt::format(" (this machine lacks {})", to_string(named->needs.without(available)));
+    found += " (this machine lacks " + to_string(named->needs.without(available)) + ")";
   } else if (forced.empty()) {
-    found = fmt::format("a machine with {}", to_string(available));
+    found = "a machine with " + to_string(available);
   }
   throw error(error_code::unsupported_architecture,
               {.field = "NIBBLE_ARCH",
                .found = std::move(found),
                .expected = runnable.empty() ? "a machine that can run this program's kernels"
-                                            : fmt::format("one of {}", runnable)});
+                                            : "one of " + runnable});
 }
 
 }  // namespace nibble

@@ -1,187 +1,382 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include <fmt/format.h>
-
 #include <nibble/codec/codecs.hpp>
-#include <nibble/compute/dequantize.hpp>
+#include <nibble/compute/activations.hpp>
 #include <nibble/compute/dispatch.hpp>
 #include <nibble/compute/executor.hpp>
+#include <nibble/compute/panel_products.hpp>
+#include <nibble/compute/product_output.hpp>
+#include <nibble/compute/row_products.hpp>
+#include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
+#include <nibble/core/text.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
 
-/// How the activations are treated.
+/// How the activations are treated. f16, bf16 and f32 weights are multiplied exactly in every mode, and
+/// so are apr_q4 weights whose rows do not start at a block's start (cols no multiple of 32).
 enum class matmul_mode : std::uint8_t {
   exact,  ///< as f32: the result of multiplying by the dequantized weights, to f32 rounding
+  int16,  ///< as 16-bit codes with a scale for every 32
+  int8,   ///< as 8-bit codes with a scale for every 32; where the instruction set cannot multiply bytes
+          ///< of 0..255 without saturating, 8-bit weights take 16-bit codes, which cost the same there
 };
 
 /// What matmul may be told.
 struct matmul_options {
   matmul_mode mode = matmul_mode::exact;
-  executor* on = nullptr;  ///< null: the calling thread
+  executor* on = nullptr;             ///< null: the calling thread
+  std::span<const float> bias{};      ///< added to every row of y: one for each output, or none
+  std::size_t x_stride_elements = 0;  ///< from one row of x to the next; 0: rows lie end to end
+  std::size_t y_stride_elements = 0;  ///< the same for y
+  /// Memory to work in, matmul_scratch_bytes() of it: nothing is allocated then. Empty: it is
+  /// allocated.
+  std::span<std::byte> scratch{};
 };
+
+/// One of several weights that are multiplied with the same activations.
+struct matmul_product {
+  const tensor_view& w;
+  std::span<float> y;
+  std::span<const float> bias{};
+  std::size_t y_stride_elements = 0;  ///< 0: rows lie end to end
+};
+
+/// The most that matmul works in besides stack: prepared activations.
+inline constexpr std::size_t max_matmul_scratch_bytes = std::size_t{1} << 20U;
 
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
-/// Weight rows expanded together, and the elements of each: a panel of 64 KiB, which the second-level
-/// cache holds while all activations pass over it.
-inline constexpr std::size_t panel_rows = 16;
-inline constexpr std::size_t panel_cols = 1024;
+/// Rows of activations from which panels beat products with the blocks in place. Measured: a panel
+/// costs a pass over its weights, which pays from here on.
+template <Activation Value>
+inline constexpr std::size_t least_panel_rows = std::same_as<Value, float> ? 9 : 4;
 
-/// y[m][n] (+)= sum over k of x[m][k] * panel[n][k] for Rows activations and Cols weights. Panel rows
-/// lie panel_cols apart and are zero from `count` to the next whole vector; x rows end at `count`, and
-/// their last partial vector is read through `tails`, zero-padded.
-template <class Architecture, std::size_t Rows, std::size_t Cols>
-void multiply_tile(const float* x, std::size_t x_stride, const float* tails, const float* panel,
-                   std::size_t count, float* y, std::size_t y_stride, bool add) noexcept {
-  using floats = simd::vector<float, Architecture>;
-  constexpr std::size_t width = simd::lanes<Architecture>;
-  std::array<std::array<floats, Cols>, Rows> sums;
-  for (auto& row : sums) row.fill(floats(0.0F));
-  std::size_t k = 0;
-  const auto step = [&](const float* from, std::size_t from_stride) {
-    std::array<floats, Cols> weights;
-    for (std::size_t n = 0; n < Cols; ++n) {
-      weights[n] = simd::load<Architecture>(panel + n * panel_cols + k);
-    }
-    for (std::size_t m = 0; m < Rows; ++m) {
-      const floats activation = simd::load<Architecture>(from + m * from_stride);
-      for (std::size_t n = 0; n < Cols; ++n) sums[m][n] = fma(activation, weights[n], sums[m][n]);
-    }
-  };
-  for (; k + width <= count; k += width) step(x + k, x_stride);
-  if (k < count) step(tails, width);
-  for (std::size_t m = 0; m < Rows; ++m) {
-    for (std::size_t n = 0; n < Cols; ++n) {
-      std::array<float, width> lanes;
-      sums[m][n].store_unaligned(lanes.data());
-      for (std::size_t half = width / 2; half != 0; half /= 2) {
-        for (std::size_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-      }
-      float& to = y[m * y_stride + n];
-      to = add ? to + lanes[0] : lanes[0];
-    }
+/// A product whose sizes have been proved to agree.
+struct proved_product {
+  const tensor_view& w;
+  const float* x;
+  std::size_t x_stride;
+  std::size_t x_rows;
+  product_output y;
+};
+
+/// Multiplications that are worth handing over to another thread.
+inline constexpr std::uint64_t least_task_products = 1U << 18U;
+
+/// Weight rows a task: enough work to be worth handing over, and whole panels.
+[[nodiscard]] inline std::uint64_t rows_per_task(std::uint64_t cols, std::size_t x_rows) noexcept {
+  constexpr std::uint64_t unit = 32;
+  const std::uint64_t a_row = std::max<std::uint64_t>(1, cols * x_rows);
+  return std::max<std::uint64_t>(1, least_task_products / a_row / unit) * unit;
+}
+
+/// Calls body(first_row, row_count) for all weight rows, in tasks.
+template <class Body>
+void for_weight_rows(executor* on, const proved_product& of, Body&& body) {
+  const std::uint64_t outputs = of.w.rows();
+  const std::uint64_t unit = rows_per_task(of.w.cols(), of.x_rows);
+  run_tasks(on, static_cast<std::size_t>(divide_round_up(outputs, unit)), [&](std::size_t task) {
+    const std::uint64_t first = task * unit;
+    body(first, static_cast<std::size_t>(std::min(unit, outputs - first)));
+  });
+}
+
+/// Rows of activations that are prepared together, so that they fit the scratch.
+template <Activation Value>
+[[nodiscard]] std::size_t prepared_rows(std::size_t x_rows, std::size_t cols) noexcept {
+  const std::size_t fitting = max_matmul_scratch_bytes / prepared_row_bytes<Value>(cols);
+  return std::clamp<std::size_t>(fitting, 1, std::max<std::size_t>(1, x_rows));
+}
+
+/// What a product asks of the activations.
+enum class preparation : std::uint8_t { none, floats, words, bytes };
+struct treatment {
+  preparation values;
+  activation_order order;
+  friend bool operator==(const treatment&, const treatment&) = default;
+};
+template <Activation Value>
+[[nodiscard]] constexpr preparation preparation_of() noexcept {
+  if constexpr (std::same_as<Value, float>) return preparation::floats;
+  return std::same_as<Value, std::int8_t> ? preparation::bytes : preparation::words;
+}
+
+/// Encodings whose products are taken from the blocks in place, or from the numbers.
+template <Codec Codec>
+[[nodiscard]] constexpr bool has_row_products() noexcept {
+  if constexpr (PlainCodec<Codec>) return Codec::can_pack;
+  return true;
+}
+
+/// Whether products of an encoding's codes with coded activations are there.
+template <class Architecture, Codec Codec, Activation Value>
+[[nodiscard]] constexpr bool has_code_products() noexcept {
+  if constexpr (PlainCodec<Codec> || std::same_as<Value, float>) {
+    return false;
+  } else {
+    return std::same_as<Value, std::int16_t> || is_nibbles(Codec::packing) ||
+           simd::multiplies_any_byte<simd::integer_architecture<Architecture>>;
   }
 }
 
-/// The products of all M activations with one task's weight rows: first_row .. first_row + row_count,
-/// at most panel_rows of them.
+/// The one place where the way to multiply is chosen, by mode, encoding and rows of activations:
+///
+///   exact, up to 8 rows     row products: each block is taken apart once, in registers
+///   exact, more             panels of floats: decoding once for all rows costs less than a pass for
+///                           every 8 of them
+///   int16, int8, up to 3    row products of codes
+///   int16, int8, more       panels of codes
+///
+/// Weights that are not in blocks of codes by rows, and whole and double numbers, have but panels of
+/// floats, of which none is needed for f32, f16 and bf16 with up to 8 rows.
 template <class Architecture, Codec Codec>
-void multiply_panel(const tensor_view& weights, std::uint64_t first_row, std::size_t row_count,
-                    const float* x, std::size_t x_rows, float* y, std::span<float> panel) noexcept {
-  constexpr std::size_t width = simd::lanes<Architecture>;
-  constexpr std::size_t tile_rows = 4;
-  constexpr std::size_t tile_cols = 2;
-  const auto cols = static_cast<std::size_t>(weights.cols());
-  const auto y_stride = static_cast<std::size_t>(weights.rows());
-  y += first_row;
-  for (std::size_t k = 0; k < cols; k += panel_cols) {
-    const std::size_t count = std::min(panel_cols, cols - k);
-    const std::size_t padded = (count + width - 1) / width * width;
-    for (std::size_t n = 0; n < row_count; ++n) {
-      const auto [run, first] = position_of_row<Codec>(weights, first_row + n);
-      float* const row = panel.data() + n * panel_cols;
-      decode_run<Architecture, Codec>(run, first + k, count, row);
-      std::fill(row + count, row + padded, 0.0F);
-    }
-    for (std::size_t m = 0; m < x_rows; m += tile_rows) {
-      const std::size_t rows = std::min(tile_rows, x_rows - m);
-      const float* const from = x + m * cols + k;
-      std::array<float, tile_rows * width> tails{};
-      const std::size_t tail = count % width;
-      for (std::size_t i = 0; i < rows; ++i) {
-        std::copy_n(from + i * cols + count - tail, tail, tails.data() + i * width);
-      }
-      const auto multiply = [&]<std::size_t Rows, std::size_t Cols>(std::size_t m_at,
-                                                                    std::size_t n_at) {
-        multiply_tile<Architecture, Rows, Cols>(from + m_at * cols, cols, tails.data() + m_at * width,
-                                                panel.data() + n_at * panel_cols, count,
-                                                y + (m + m_at) * y_stride + n_at, y_stride, k != 0);
-      };
-      std::size_t n = 0;
-      for (; n + tile_cols <= row_count; n += tile_cols) {
-        if (rows == tile_rows) {
-          multiply.template operator()<tile_rows, tile_cols>(0, n);
-        } else {
-          for (std::size_t i = 0; i < rows; ++i) multiply.template operator()<1, tile_cols>(i, n);
-        }
-      }
-      if (n < row_count) {
-        for (std::size_t i = 0; i < rows; ++i) multiply.template operator()<1, 1>(i, n);
-      }
-    }
+[[nodiscard]] treatment choose_treatment(const proved_product& of, matmul_mode mode) noexcept {
+  constexpr activation_order order = order_of<Codec>();
+  if (!rows_are_blocks<Codec>(of.w)) return {preparation::none, order};
+  if constexpr (has_code_products<Architecture, Codec, std::int8_t>()) {
+    if (mode == matmul_mode::int8) return {preparation::bytes, order};
   }
+  if constexpr (has_code_products<Architecture, Codec, std::int16_t>()) {
+    if (mode != matmul_mode::exact) return {preparation::words, order};
+  }
+  const bool is_small = of.x_rows < least_panel_rows<float>;
+  if (is_small && has_row_products<Codec>()) return {preparation::floats, order};
+  return {preparation::none, order};
+}
+
+/// The product of prepared activations, rows m .. m + x_rows of them all.
+template <class Architecture, Codec Codec, Activation Value>
+void multiply_prepared(const proved_product& of, std::size_t m, std::size_t x_rows,
+                       const prepared_activations<Value>& x, executor* on) {
+  product_output y = of.y;
+  y.y += m * y.stride_elements;
+  for_weight_rows(on, of, [&](std::uint64_t first, std::size_t count) {
+    if constexpr (has_code_products<Architecture, Codec, Value>()) {
+      if (x_rows < least_panel_rows<Value>) {
+        multiply_rows<simd::block_architecture<Architecture>, Codec>(of.w, first, count, x, x_rows, y);
+      } else {
+        multiply_code_panels<simd::integer_architecture<Architecture>, Codec>(of.w, first, count, x,
+                                                                              x_rows, y);
+      }
+    } else if constexpr (std::same_as<Value, float> && has_row_products<Codec>()) {
+      multiply_rows<Architecture, Codec>(of.w, first, count, x, x_rows, y);
+    }
+  });
+}
+
+/// Those of the products that ask for one preparation, after preparing the activations.
+template <class Architecture, Activation Value>
+void multiply_treated(std::span<const proved_product> products, activation_order order,
+                      const matmul_options& options, std::span<std::byte> scratch) {
+  const treatment treated{preparation_of<Value>(), order};
+  bool is_prepared = false;
+  const proved_product& any = products.front();
+  const auto cols = static_cast<std::size_t>(any.w.cols());
+  const std::size_t most_rows = prepared_rows<Value>(any.x_rows, cols);
+  for (std::size_t m = 0; m < any.x_rows;) {
+    const std::size_t rows = tile_rows_at(m, any.x_rows, most_rows);
+    const auto x = place_activations<Value>(scratch.data(), rows, cols);
+    is_prepared = false;
+    for (const proved_product& of : products) {
+      visit_codec(of.w.encoding(), of.w.name(), [&]<Codec Codec>(Codec) {
+        if (choose_treatment<Architecture, Codec>(of, options.mode) != treated) return;
+        if (!is_prepared) {
+          run_tasks(rows * cols < least_task_products ? nullptr : options.on, rows,
+                    [&](std::size_t row) {
+                      prepare_row<Architecture>(any.x + (m + row) * any.x_stride, cols, order, row, x);
+                    });
+          is_prepared = true;
+        }
+        multiply_prepared<Architecture, Codec>(of, m, rows, x, options.on);
+      });
+    }
+    if (!is_prepared) return;
+    m += rows;
+  }
+}
+
+/// Rows of a matrix of `elements` with `cols` columns, its rows stride apart and the last one as long
+/// as the others or not; nothing where it is no such matrix.
+[[nodiscard]] inline std::optional<std::size_t> rows_in(std::size_t elements, std::uint64_t cols,
+                                                        std::size_t stride) noexcept {
+  if (stride < cols) return std::nullopt;
+  if (elements == 0) return 0;
+  if (stride == 0) return std::nullopt;
+  if (elements % stride == 0) return elements / stride;
+  if (elements % stride == cols) return elements / stride + 1;
+  return std::nullopt;
+}
+
+/// Throws invalid_argument unless x, y and bias agree with the weight.
+[[nodiscard]] inline proved_product prove_product(const matmul_product& of, std::span<const float> x,
+                                                  const matmul_options& options) {
+  const std::uint64_t inputs = of.w.cols();
+  const std::uint64_t outputs = of.w.rows();
+  const auto refuse = [&](std::string_view field, std::string found, std::string expected) {
+    throw error(error_code::invalid_argument, {.tensor = std::string(of.w.name()),
+                                               .field = std::string(field),
+                                               .found = std::move(found),
+                                               .expected = std::move(expected)});
+  };
+  const auto stride_of = [&](std::size_t stride, std::uint64_t cols) {
+    return stride == 0 ? static_cast<std::size_t>(cols) : stride;
+  };
+  const std::size_t x_stride = stride_of(options.x_stride_elements, inputs);
+  const std::size_t y_stride = stride_of(of.y_stride_elements, outputs);
+  const auto x_rows = rows_in(x.size(), inputs, x_stride);
+  const auto y_rows = rows_in(of.y.size(), outputs, y_stride);
+  // Without inputs, or without outputs, the other side alone says how many rows there are.
+  const bool x_agrees = inputs == 0 ? x.empty() : x_rows.has_value();
+  const bool y_agrees = outputs == 0 ? of.y.empty() : y_rows.has_value();
+  if (!x_agrees || !y_agrees || (inputs != 0 && outputs != 0 && x_rows != y_rows)) {
+    std::string strides;
+    if (options.x_stride_elements != 0 || of.y_stride_elements != 0) {
+      strides = join_text({", rows ", x_stride, " and ", y_stride, " apart"});
+    }
+    refuse("sizes of x and y", join_text({x.size(), " and ", of.y.size()}),
+           join_text({"M x ", inputs, " and M x ", outputs, strides}));
+  }
+  if (!of.bias.empty() && of.bias.size() != outputs) {
+    refuse("bias", std::to_string(of.bias.size()), join_text({outputs, " or none"}));
+  }
+  return {of.w,
+          x.data(),
+          x_stride,
+          outputs == 0 ? 0 : y_rows.value_or(0),
+          {of.y.data(), y_stride, of.bias.empty() ? nullptr : of.bias.data()}};
 }
 
 }  // namespace kernel
 
-/// y[M x N] = x[M x K] * w[N x K]^T, all row-major: w is [outputs, inputs], x one row an input vector,
-/// y one row its outputs.
+/// Bytes that options.scratch must have for `x_rows` rows of `cols` activations: at most
+/// max_matmul_scratch_bytes, or what one row takes where that is more.
+[[nodiscard]] constexpr std::size_t matmul_scratch_bytes(std::uint64_t cols, std::size_t x_rows,
+                                                         matmul_mode mode) noexcept {
+  const auto count = static_cast<std::size_t>(cols);
+  const auto bytes_of = [&]<kernel::Activation Value>(Value) {
+    return kernel::prepared_rows<Value>(x_rows, count) * kernel::prepared_row_bytes<Value>(count) + 63;
+  };
+  const std::size_t exact =
+      x_rows < kernel::least_panel_rows<float> ? bytes_of(float{}) : std::size_t{0};
+  if (mode == matmul_mode::exact) return exact;
+  return std::max({exact, bytes_of(std::int16_t{}), bytes_of(std::int8_t{})});
+}
+
+/// y[M x N] = x[M x K] * w[N x K]^T (+ bias[N]), all row-major: w is [outputs, inputs], x one row an
+/// input vector, y one row its outputs.
 ///
 /// K is w.cols(), N w.rows(), M follows from the sizes of x and y; any of them may be 0 or 1, and K
-/// need not be a multiple of a block. The spans do not overlap each other or the weight, and need no
-/// alignment beyond their type's. The weight is expanded a panel at a time, in 64 KiB for each task
-/// that runs.
+/// need not be a multiple of a block. With strides, sizes are M * stride or (M - 1) * stride + K (N).
+/// The spans do not overlap each other or the weight, and need no alignment beyond their type's.
+/// Besides 64 KiB of stack for each task that runs, memory is options.scratch or one allocation of as
+/// much.
 ///
-/// exact: |y - y'| <= (K + 2) * 2^-24 * sum |x_k w_k| against the real product y' of x and the
-/// dequantized weights (Higham, Accuracy and Stability of Numerical Algorithms, 3.1), to first order
-/// and barring underflow, for finite numbers. The same bits for every executor; they may differ between
-/// instruction sets.
+/// Against the real product y' of x and the dequantized weights, for finite numbers, to first order and
+/// barring underflow (Higham, Accuracy and Stability of Numerical Algorithms, 3.1), with q the codes of
+/// the weights:
 ///
-/// Throws unsupported_encoding, invalid_argument (sizes).
+///   exact   |y - y'| <= (K + 8) * 2^-24 * sum |x_k| (|scale_k q_k| + |min_k|), min being -8 * scale
+///   for
+///           apr_q4; sum |x_k w_k| for weights without codes and with more than 8 rows of x
+///   int16   |y - y'| <= that + sum over blocks of max|x| / 65534 * sum |w_k|
+///   int8    |y - y'| <= that + sum over blocks of max|x| / 254 * sum |w_k|
+///
+/// A row of x that holds NaN or an infinity has outputs that are not finite or NaN, and no other row
+/// has. The same bits for every executor; they may differ between instruction sets, and between values
+/// of M.
+///
+/// Throws unsupported_encoding, invalid_argument (sizes, strides, bias, scratch).
+template <class Architecture = default_architecture>
+void matmul(std::span<const matmul_product> products, std::span<const float> x,
+            const matmul_options& options = {}) {
+  if constexpr (PickedAtRunTime<Architecture>) {
+    Architecture::kernels().matmul(products, x, options);
+  } else {
+    using kernel::activation_order;
+    std::vector<kernel::proved_product> proved;
+    proved.reserve(products.size());
+    for (const matmul_product& each : products) {
+      const encoding which = each.w.encoding();
+      if (!is_decodable(which)) visit_codec(which, each.w.name(), [](auto) {});
+      if (each.w.cols() != products.front().w.cols()) {
+        throw error(error_code::invalid_argument,
+                    {.tensor = std::string(each.w.name()),
+                     .field = "inputs",
+                     .found = std::to_string(each.w.cols()),
+                     .expected = join_text(
+                         {products.front().w.cols(), ", as '", products.front().w.name(), "' has"})});
+      }
+      const kernel::proved_product of = kernel::prove_product(each, x, options);
+      if (of.x_rows == 0) continue;
+      if (of.w.cols() != 0) {
+        proved.push_back(of);
+        continue;
+      }
+      for (std::size_t m = 0; m < of.x_rows; ++m) {
+        for (std::uint64_t n = 0; n < of.w.rows(); ++n) {
+          of.y.y[m * of.y.stride_elements + n] = of.y.bias != nullptr ? of.y.bias[n] : 0.0F;
+        }
+      }
+    }
+    if (proved.empty()) return;
+    const std::size_t x_rows = proved.front().x_rows;
+    const std::size_t needed = matmul_scratch_bytes(proved.front().w.cols(), x_rows, options.mode);
+    std::vector<std::byte> own;
+    std::span<std::byte> scratch = options.scratch;
+    if (scratch.empty()) {
+      own.resize(needed);
+      scratch = own;
+    }
+    if (scratch.size() < needed) {
+      throw error(error_code::invalid_argument, {.tensor = std::string(proved.front().w.name()),
+                                                 .field = "scratch",
+                                                 .found = join_text({scratch.size(), " bytes"}),
+                                                 .expected = join_text({"at least ", needed})});
+    }
+    const std::size_t skipped = (64 - reinterpret_cast<std::uintptr_t>(scratch.data()) % 64) % 64;
+    scratch = scratch.subspan(std::min(skipped, scratch.size()));
+
+    for (const kernel::proved_product& of : proved) {
+      visit_codec(of.w.encoding(), of.w.name(), [&]<Codec Codec>(Codec) {
+        const auto chosen = kernel::choose_treatment<Architecture, Codec>(of, options.mode);
+        if (chosen.values != kernel::preparation::none) return;
+        kernel::for_weight_rows(options.on, of, [&](std::uint64_t first, std::size_t count) {
+          kernel::multiply_float_panels<Architecture, Codec>(of.w, first, count, of.x, of.x_stride,
+                                                             of.x_rows, of.y);
+        });
+      });
+    }
+    for (const activation_order order : {activation_order::natural, activation_order::even_then_odd}) {
+      if (x_rows < kernel::least_panel_rows<float>) {
+        kernel::multiply_treated<Architecture, float>(proved, order, options, scratch);
+      }
+      if (options.mode == matmul_mode::exact) continue;
+      kernel::multiply_treated<Architecture, std::int16_t>(proved, order, options, scratch);
+      kernel::multiply_treated<Architecture, std::int8_t>(proved, order, options, scratch);
+    }
+  }
+}
+
+/// As above, one weight; the strides are options', and the bias.
 template <class Architecture = default_architecture>
 void matmul(const tensor_view& w, std::span<const float> x, std::span<float> y,
             const matmul_options& options = {}) {
-  const encoding which = w.encoding();
-  const std::uint64_t inputs = w.cols();
-  const std::uint64_t outputs = w.rows();
-  std::uint64_t x_rows = 0;
-  if (inputs != 0) {
-    x_rows = x.size() / inputs;
-  } else if (outputs != 0) {
-    x_rows = y.size() / outputs;
-  }
-  const auto x_elements = checked_multiply(x_rows, inputs);
-  const auto y_elements = checked_multiply(x_rows, outputs);
-  if (x_elements != x.size() || y_elements != y.size()) {
-    throw error(error_code::invalid_argument,
-                {.tensor = std::string(w.name()),
-                 .field = "sizes of x and y",
-                 .found = fmt::format("{} and {}", x.size(), y.size()),
-                 .expected = fmt::format("M x {} and M x {}", inputs, outputs)});
-  }
-  if (y.empty()) return;
-  if (inputs == 0) {
-    std::ranges::fill(y, 0.0F);
-    return;
-  }
-  if constexpr (PickedAtRunTime<Architecture>) {
-    require_codec(which, w.name());
-    Architecture::kernels().matmul(w, x, y, options);
-  } else {
-    const auto tasks = static_cast<std::size_t>(divide_round_up(outputs, kernel::panel_rows));
-    visit_codec(which, w.name(), [&]<Codec Codec>(Codec) {
-      run_tasks(options.on, tasks, [&](std::size_t task) {
-        const std::uint64_t first_row = task * kernel::panel_rows;
-        const auto rows =
-            static_cast<std::size_t>(std::min<std::uint64_t>(kernel::panel_rows, outputs - first_row));
-        std::vector<float> panel(rows * kernel::panel_cols);
-        kernel::multiply_panel<Architecture, Codec>(w, first_row, rows, x.data(),
-                                                    static_cast<std::size_t>(x_rows), y.data(), panel);
-      });
-    });
-  }
+  const matmul_product product{w, y, options.bias, options.y_stride_elements};
+  matmul<Architecture>(std::span(&product, 1), x, options);
 }
 
 }  // namespace NIBBLE_ARCHITECTURE

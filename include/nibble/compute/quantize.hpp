@@ -12,8 +12,6 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
-
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/executor.hpp>
@@ -22,6 +20,8 @@
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/shape.hpp>
+#include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 
 #if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
     (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
@@ -70,6 +70,7 @@ class tensor_packer {
   }
 
   /// As above, telling nobody.
+  template <class = when_used>
   void prepare(executor* on) {
     prepare(on, [] {});
   }
@@ -89,6 +90,7 @@ class tensor_packer {
 
   /// Packs a chunk into `to`, chunk_size_bytes(chunk) long. May run for several chunks at once. Throws
   /// not_representable (naming element index and value), and whatever the row source throws.
+  template <class = when_used>
   void pack(std::size_t chunk, std::span<std::byte> to) const {
     visit_codec(encoding_, name_, [&]<Codec Codec>(Codec) { pack_as<Codec>(chunk, to); });
   }
@@ -132,7 +134,7 @@ class tensor_packer {
 
   [[noreturn]] void refuse(std::uint64_t element, std::string found, std::string expected) const {
     throw error(error_code::not_representable, {.tensor = name_,
-                                                .field = fmt::format("element {}", element),
+                                                .field = join_text({"element ", element}),
                                                 .found = std::move(found),
                                                 .expected = std::move(expected)});
   }
@@ -144,7 +146,7 @@ class tensor_packer {
     const auto bad = std::ranges::find_if(part.values, [](float x) { return !is_finite(x); });
     refuse(part.first + static_cast<std::uint64_t>(bad - part.values.begin()),
            is_nan(*bad) ? "nan" : (*bad < 0.0F ? "-inf" : "inf"),
-           fmt::format("a finite value for {}", to_string(encoding_)));
+           join_text({"a finite value for ", to_string(encoding_)}));
   }
 
   template <BlockCodec Codec>
@@ -165,9 +167,9 @@ class tensor_packer {
     const auto farthest =
         std::ranges::max_element(part.values, {}, [&](float x) { return is_min ? -x : std::fabs(x); });
     refuse(part.first + static_cast<std::uint64_t>(farthest - part.values.begin()),
-           fmt::format("{}", *farthest),
-           fmt::format("a {} within float16 for the {} block around it", is_min ? "min" : "scale",
-                       to_string(encoding_)));
+           shortest_text(*farthest),
+           join_text({"a ", is_min ? "min" : "scale", " within float16 for the ", to_string(encoding_),
+                      " block around it"}));
   }
 
   template <BlockCodec Codec>
@@ -251,8 +253,8 @@ class tensor_packer {
     for (std::size_t i = 0; i < part.values.size(); ++i) {
       const float value = part.values[i];
       if (!is_finite(value) || is_finite(Codec::unpack(packed[i]))) continue;
-      refuse(part.first + i, fmt::format("{}", value),
-             fmt::format("a value within {}", to_string(encoding_)));
+      refuse(part.first + i, shortest_text(value),
+             join_text({"a value within ", to_string(encoding_)}));
     }
   }
 
@@ -303,18 +305,19 @@ class tensor_packer {
 /// The spans do not overlap; `to` needs no alignment. `name` is for messages. Throws invalid_argument
 /// (sizes), unsupported_encoding, and not_representable for NaN, infinities and values whose scale or
 /// min float16 cannot hold, naming the element; `to` is unspecified then.
-inline void quantize(encoding which, const shape& dimensions, std::span<const float> values,
-                     std::span<std::byte> to, const quantize_options& options = {},
-                     std::string_view name = {}) {
+template <class Architecture = this_architecture>
+void quantize(encoding which, const shape& dimensions, std::span<const float> values,
+              std::span<std::byte> to, const quantize_options& options = {},
+              std::string_view name = {}) {
   const auto needed = stored_bytes(which, dimensions);
   if (values.size() != dimensions.elements() || !needed || *needed != to.size()) {
     throw error(
         error_code::invalid_argument,
         {.tensor = std::string(name),
          .field = "sizes",
-         .found = fmt::format("{} values and {} bytes", values.size(), to.size()),
-         .expected = fmt::format("{} values and {} bytes for {} of {}", dimensions.elements(),
-                                 bytes_text(needed), to_string(which), dimensions.to_string())});
+         .found = join_text({values.size(), " values and ", to.size(), " bytes"}),
+         .expected = join_text({dimensions.elements(), " values and ", bytes_text(needed),
+                                " bytes for ", to_string(which), " of ", dimensions.to_string()})});
   }
   if (!is_packable(which)) {
     throw error(error_code::unsupported_encoding,

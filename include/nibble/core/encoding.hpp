@@ -7,8 +7,6 @@
 #include <string>
 #include <string_view>
 
-#include <fmt/format.h>
-
 #include <nibble/core/checked.hpp>
 #include <nibble/core/shape.hpp>
 
@@ -162,7 +160,7 @@ inline constexpr auto encodings = [] {
 
 /// A figure that stored_bytes gave, for a message.
 [[nodiscard]] inline std::string bytes_text(std::optional<std::uint64_t> bytes) {
-  return bytes ? fmt::format("{}", *bytes) : "over 2^64";
+  return bytes ? std::to_string(*bytes) : "over 2^64";
 }
 
 /// 4 * elements / stored bytes: how many times smaller than f32. Nothing for an empty tensor.

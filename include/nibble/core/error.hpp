@@ -6,8 +6,6 @@
 #include <string_view>
 #include <utility>
 
-#include <fmt/format.h>
-
 #include <nibble/core/text.hpp>
 
 namespace nibble {
@@ -119,14 +117,13 @@ class error : public std::runtime_error {
 
   static std::string message(error_code code, const error_detail& detail) {
     std::string line;
-    if (!detail.file.empty()) line += fmt::format("{}: ", escape_text(detail.file));
-    if (!detail.tensor.empty()) line += fmt::format("tensor '{}': ", escape_text(detail.tensor));
-    if (!detail.field.empty()) line += fmt::format("{}: ", escape_text(detail.field));
+    if (!detail.file.empty()) line += escape_text(detail.file) + ": ";
+    if (!detail.tensor.empty()) line += "tensor '" + escape_text(detail.tensor) + "': ";
+    if (!detail.field.empty()) line += escape_text(detail.field) + ": ";
     line += to_string(code);
-    if (!detail.found.empty()) line += fmt::format(": found {}", shortened(detail.found));
+    if (!detail.found.empty()) line += ": found " + shortened(detail.found);
     if (!detail.expected.empty()) {
-      line +=
-          fmt::format("{} expected {}", detail.found.empty() ? ":" : ",", shortened(detail.expected));
+      line += (detail.found.empty() ? ": expected " : ", expected ") + shortened(detail.expected);
     }
     return line;
   }

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -10,11 +9,9 @@
 #include <span>
 #include <string>
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
 
 namespace nibble {
 
@@ -36,10 +33,10 @@ class shape {
   explicit shape(std::span<const std::uint64_t> dimensions) {
     if (dimensions.size() > max_rank) {
       throw error(error_code::bad_shape, {.field = "shape",
-                                          .found = fmt::format("{} dimensions", dimensions.size()),
-                                          .expected = fmt::format("at most {}", max_rank)});
+                                          .found = join_text({dimensions.size(), " dimensions"}),
+                                          .expected = join_text({"at most ", max_rank})});
     }
-    std::copy(dimensions.begin(), dimensions.end(), dimensions_.begin());
+    for (std::size_t i = 0; i < dimensions.size(); ++i) dimensions_[i] = dimensions[i];
     rank_ = static_cast<std::uint8_t>(dimensions.size());
     const auto product = product_of(dimensions);
     if (!product) {
@@ -69,16 +66,18 @@ class shape {
 
   /// "576x576"; a scalar is "scalar".
   [[nodiscard]] std::string to_string() const {
-    return rank_ == 0 ? "scalar" : fmt::format("{}", fmt::join(dimensions(), "x"));
+    return rank_ == 0 ? "scalar" : list_text(dimensions(), "x");
   }
 
   friend bool operator==(const shape& a, const shape& b) noexcept {
-    return std::ranges::equal(a.dimensions(), b.dimensions());
+    return a.rank_ == b.rank_ && a.dimensions_ == b.dimensions_;
   }
 
  private:
   static std::optional<std::uint64_t> product_of(std::span<const std::uint64_t> dimensions) noexcept {
-    if (std::ranges::find(dimensions, std::uint64_t{0}) != dimensions.end()) return 0;
+    for (const std::uint64_t dimension : dimensions) {
+      if (dimension == 0) return 0;
+    }
     std::uint64_t product = 1;
     for (const std::uint64_t dimension : dimensions) {
       const auto next = checked_multiply(product, dimension);

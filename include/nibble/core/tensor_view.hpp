@@ -8,12 +8,11 @@
 #include <string>
 #include <string_view>
 
-#include <fmt/format.h>
-
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/shape.hpp>
 #include <nibble/core/tensor_info.hpp>
+#include <nibble/core/text.hpp>
 
 namespace nibble {
 
@@ -35,9 +34,9 @@ class tensor_view {
       throw error(error_code::size_mismatch,
                   {.tensor = std::string(name),
                    .field = "bytes",
-                   .found = fmt::format("{}", bytes.size()),
-                   .expected = fmt::format("{} for {} of {}", bytes_text(needed), to_string(which),
-                                           dimensions.to_string())});
+                   .found = std::to_string(bytes.size()),
+                   .expected = join_text({bytes_text(needed), " for ", to_string(which), " of ",
+                                          dimensions.to_string()})});
     }
   }
 
@@ -69,7 +68,7 @@ class tensor_view {
   /// The encoding's name, or what the file calls a dtype that is not known: "id 77", "F8_E4M3".
   [[nodiscard]] std::string dtype_text() const {
     if (encoding_) return std::string(to_string(*encoding_));
-    return dtype_id_ ? fmt::format("id {}", *dtype_id_) : std::string(dtype_);
+    return dtype_id_ ? join_text({"id ", *dtype_id_}) : std::string(dtype_);
   }
   [[nodiscard]] const nibble::shape& shape() const noexcept { return shape_; }
   [[nodiscard]] std::uint64_t elements() const noexcept { return shape_.elements(); }

@@ -17,9 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <fmt/format.h>
-
 #include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
 #include <nibble/file/file_descriptor.hpp>
 
 namespace nibble {
@@ -113,7 +112,7 @@ class atomic_file {
       file_descriptor created(::open(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
       const int reason = errno;
       if (!created.is_open()) {
-        if (reason != EEXIST) fail(fmt::format("open of {}", partial_), reason);
+        if (reason != EEXIST) fail(join_text({"open of ", partial_}), reason);
         remove_leftover();
         continue;
       }
@@ -131,11 +130,11 @@ class atomic_file {
     const int reason = errno;
     if (!leftover.is_open()) {
       if (reason == ENOENT) return;
-      fail(fmt::format("open of {}", partial_), reason);
+      fail(join_text({"open of ", partial_}), reason);
     }
     lock(leftover);
     if (is_named(leftover) && ::unlink(partial_.c_str()) != 0 && errno != ENOENT) {
-      fail(fmt::format("removal of {}", partial_), errno);
+      fail(join_text({"removal of ", partial_}), errno);
     }
   }
 

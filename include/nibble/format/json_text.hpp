@@ -7,11 +7,11 @@
 #include <string_view>
 #include <utility>
 
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 
@@ -41,11 +41,12 @@ inline void require_parsable_json(std::string_view text, std::string_view field)
         {.field = std::string(field), .found = std::move(found), .expected = std::move(expected)});
   };
   if (const std::size_t at = find_invalid_utf8(text); at != std::string_view::npos) {
-    refuse(fmt::format("byte {:#04x} at {}", static_cast<unsigned char>(text[at]), at), "UTF-8");
+    refuse(join_text({"byte 0x", hex_text(static_cast<unsigned char>(text[at]), 2), " at ", at}),
+           "UTF-8");
   }
   // A parser may take a zero byte for the end of the text and never see what follows it.
   if (const std::size_t at = text.find('\0'); at != std::string_view::npos) {
-    refuse(fmt::format("a zero byte at {}", at), "a JSON object");
+    refuse(join_text({"a zero byte at ", at}), "a JSON object");
   }
   std::size_t depth = 0;
   bool in_string = false;
@@ -58,8 +59,8 @@ inline void require_parsable_json(std::string_view text, std::string_view field)
       in_string = true;
     } else if (byte == '{' || byte == '[') {
       if (++depth > max_json_depth) {
-        refuse(fmt::format("more than {} levels of nesting", max_json_depth),
-               fmt::format("at most {}", max_json_depth));
+        refuse(join_text({"more than ", max_json_depth, " levels of nesting"}),
+               join_text({"at most ", max_json_depth}));
       }
     } else if ((byte == '}' || byte == ']') && depth != 0) {
       --depth;
@@ -71,12 +72,13 @@ inline void require_parsable_json(std::string_view text, std::string_view field)
 inline void require_object(const nlohmann::json& value, std::string_view field) {
   if (value.is_object()) return;
   throw error(error_code::bad_metadata, {.field = std::string(field),
-                                         .found = fmt::format("a JSON {}", value.type_name()),
+                                         .found = join_text({"a JSON ", value.type_name()}),
                                          .expected = "a JSON object"});
 }
 
 /// The JSON object that `text` (trimmed) holds; of doubled keys the last counts. Throws bad_metadata.
-[[nodiscard]] inline nlohmann::json parse_json_object(std::string_view text, std::string_view field) {
+template <class = when_used>
+[[nodiscard]] nlohmann::json parse_json_object(std::string_view text, std::string_view field) {
   require_parsable_json(text, field);
   nlohmann::json parsed;
   try {
@@ -92,7 +94,8 @@ inline void require_object(const nlohmann::json& value, std::string_view field) 
 /// Text of `value` for a file. Throws bad_metadata for what JSON cannot say: strings that are not
 /// UTF-8, NaN and infinities (which would silently become null), binary values, nesting too deep to be
 /// read back.
-[[nodiscard]] inline std::string print_json(const nlohmann::json& value, std::string_view field) {
+template <class = when_used>
+[[nodiscard]] std::string print_json(const nlohmann::json& value, std::string_view field) {
   const auto require_printable = [&](const auto& self, const nlohmann::json& part,
                                      std::size_t depth) -> void {
     const bool is_finite_number =
@@ -103,7 +106,7 @@ inline void require_object(const nlohmann::json& value, std::string_view field) 
           error_code::bad_metadata,
           {.field = std::string(field),
            .found = depth > max_json_depth ? "nesting too deep" : "a value that JSON has no text for",
-           .expected = fmt::format("finite numbers, at most {} levels", max_json_depth)});
+           .expected = join_text({"finite numbers, at most ", max_json_depth, " levels"})});
     }
     if (part.is_structured()) {
       for (const nlohmann::json& inner : part) self(self, inner, depth + 1);

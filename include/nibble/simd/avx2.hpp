@@ -2,11 +2,14 @@
 
 #if defined(__AVX2__)
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include <immintrin.h>
 
+#include <nibble/core/float16.hpp>
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {
@@ -46,7 +49,187 @@ template <class Architecture>
   return _mm256_permute2x128_si256(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b), 0x31);
 }
 
+inline float sum_of_four(__m128 of) noexcept {
+  const __m128 two = _mm_add_ps(of, _mm_movehl_ps(of, of));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+template <class Architecture>
+[[nodiscard]] float sum_of_lanes(vector<float, Architecture> of, Architecture, xsimd::avx2) noexcept {
+  return sum_of_four(_mm_add_ps(_mm256_castps256_ps128(of), _mm256_extractf128_ps(of, 1)));
+}
+
+template <class Architecture>
+void transpose(square<Architecture>& rows, Architecture, xsimd::avx2) noexcept {
+  square<Architecture> pairs;
+  NIBBLE_UNROLL
+  for (std::size_t i = 0; i < 8; i += 2) {
+    pairs[i] = _mm256_unpacklo_epi32(rows[i], rows[i + 1]);
+    pairs[i + 1] = _mm256_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+  square<Architecture> quads;
+  NIBBLE_UNROLL
+  for (std::size_t i = 0; i < 8; i += 4) {
+    quads[i] = _mm256_unpacklo_epi64(pairs[i], pairs[i + 2]);
+    quads[i + 1] = _mm256_unpackhi_epi64(pairs[i], pairs[i + 2]);
+    quads[i + 2] = _mm256_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+    quads[i + 3] = _mm256_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+  }
+  NIBBLE_UNROLL
+  for (std::size_t i = 0; i < 4; ++i) {
+    rows[i] = _mm256_permute2x128_si256(quads[i], quads[i + 4], 0x20);
+    rows[i + 4] = _mm256_permute2x128_si256(quads[i], quads[i + 4], 0x31);
+  }
+}
+
+/// Four vectors of eight rounded products, and their sum.
+template <class Architecture>
+struct rounded_block {
+  std::array<vector<std::int32_t, Architecture>, 4> codes;
+  std::int32_t sum;
+};
+template <class Architecture>
+[[nodiscard]] rounded_block<Architecture> round_block(const float* values, float steps) noexcept {
+  rounded_block<Architecture> of;
+  const __m256 factor = _mm256_set1_ps(steps);
+  __m256i sums = _mm256_setzero_si256();
+  NIBBLE_UNROLL
+  for (std::size_t i = 0; i < 4; ++i) {
+    of.codes[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(values + 8 * i), factor));
+    sums = _mm256_add_epi32(sums, of.codes[i]);
+  }
+  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
+  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1));
+  of.sum = _mm_cvtsi128_si32(sum);
+  return of;
+}
+
+template <class Architecture>
+std::int32_t code_block(const float* values, float steps, std::int16_t* codes, Architecture,
+                        xsimd::avx2) noexcept {
+  const auto rounded = round_block<Architecture>(values, steps);
+  NIBBLE_UNROLL
+  for (std::size_t i = 0; i < 2; ++i) {
+    const __m256i packed = _mm256_packs_epi32(rounded.codes[2 * i], rounded.codes[2 * i + 1]);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + 16 * i),
+                        _mm256_permute4x64_epi64(packed, 0xD8));
+  }
+  return rounded.sum;
+}
+
+template <class Architecture>
+std::int32_t code_block(const float* values, float steps, std::int8_t* codes, Architecture,
+                        xsimd::avx2) noexcept {
+  const auto rounded = round_block<Architecture>(values, steps);
+  const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(rounded.codes[0], rounded.codes[1]),
+                                            _mm256_packs_epi32(rounded.codes[2], rounded.codes[3]));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes),
+                      _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+  return rounded.sum;
+}
+
+inline __m256i load_both_halves(const std::byte* from) noexcept {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+
+template <class Architecture>
+[[nodiscard]] block_bytes<Architecture> load_nibble_bytes(const std::byte* from, Architecture,
+                                                          xsimd::avx2) noexcept {
+  const __m256i shifted =
+      _mm256_srlv_epi32(load_both_halves(from), _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
+  return {_mm256_and_si256(shifted, _mm256_set1_epi8(15))};
+}
+
+template <class Architecture>
+[[nodiscard]] block_words<Architecture> load_nibble_words(const std::byte* from, Architecture,
+                                                          xsimd::avx2) noexcept {
+  const __m256i pairs = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  return {_mm256_and_si256(pairs, _mm256_set1_epi16(15)), _mm256_srli_epi16(pairs, 4)};
+}
+
+template <class Architecture>
+[[nodiscard]] block_words<Architecture> load_unsigned_words(const std::byte* from, Architecture,
+                                                            xsimd::avx2) noexcept {
+  const auto* const halves = reinterpret_cast<const __m128i*>(from);
+  return {_mm256_cvtepu8_epi16(_mm_loadu_si128(halves)),
+          _mm256_cvtepu8_epi16(_mm_loadu_si128(halves + 1))};
+}
+
+template <class Architecture>
+[[nodiscard]] block_words<Architecture> load_signed_words(const std::byte* from, Architecture,
+                                                          xsimd::avx2) noexcept {
+  const auto* const halves = reinterpret_cast<const __m128i*>(from);
+  return {_mm256_cvtepi8_epi16(_mm_loadu_si128(halves)),
+          _mm256_cvtepi8_epi16(_mm_loadu_si128(halves + 1))};
+}
+
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> word_products(block_words<Architecture> codes,
+                                                               const std::int16_t* activations,
+                                                               Architecture, xsimd::avx2) noexcept {
+  const auto* const words = reinterpret_cast<const __m256i*>(activations);
+  return _mm256_add_epi32(_mm256_madd_epi16(codes[0], _mm256_loadu_si256(words)),
+                          _mm256_madd_epi16(codes[1], _mm256_loadu_si256(words + 1)));
+}
+
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> add_pairs(vector<std::int32_t, Architecture> sums,
+                                                           vector<std::int16_t, Architecture> codes,
+                                                           const std::int16_t* activations,
+                                                           Architecture, xsimd::avx2) noexcept {
+  std::int32_t pair = 0;
+  std::memcpy(&pair, activations, sizeof(pair));
+  return _mm256_add_epi32(sums, _mm256_madd_epi16(codes, _mm256_set1_epi32(pair)));
+}
+
+template <class Architecture>
+requires(!multiplies_any_byte<Architecture>)
+    [[nodiscard]] vector<std::int32_t, Architecture> byte_products(block_bytes<Architecture> codes,
+                                                                   const std::int8_t* activations,
+                                                                   Architecture, xsimd::avx2) noexcept {
+  const __m256i pairs =
+      _mm256_maddubs_epi16(codes[0], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(activations)));
+  return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+template <class Architecture>
+requires(!multiplies_any_byte<Architecture>)
+    [[nodiscard]] quad_sums<Architecture> add_quads(quad_sums<Architecture> sums,
+                                                    vector<std::uint8_t, Architecture> codes,
+                                                    const std::int8_t* activations, Architecture,
+                                                    xsimd::avx2) noexcept {
+  std::int32_t quad = 0;
+  std::memcpy(&quad, activations, sizeof(quad));
+  return _mm256_add_epi16(sums, _mm256_maddubs_epi16(codes, _mm256_set1_epi32(quad)));
+}
+
+template <class Architecture>
+requires(!multiplies_any_byte<Architecture>)
+    [[nodiscard]] vector<std::int32_t, Architecture> total_of_quads(quad_sums<Architecture> sums,
+                                                                    Architecture,
+                                                                    xsimd::avx2) noexcept {
+  return _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
+}
+
 #if defined(__F16C__)
+
+template <class Architecture>
+void widen_float16_pairs(const std::byte* from, float* first, float* second, Architecture,
+                         xsimd::avx2) noexcept {
+  const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  const __m256i parted =
+      _mm256_permute4x64_epi64(_mm256_packus_epi32(_mm256_and_si256(pairs, _mm256_set1_epi32(0xFFFF)),
+                                                   _mm256_srli_epi32(pairs, 16)),
+                               0xD8);
+  _mm256_storeu_ps(first, _mm256_cvtph_ps(_mm256_castsi256_si128(parted)));
+  _mm256_storeu_ps(second, _mm256_cvtph_ps(_mm256_extracti128_si256(parted, 1)));
+}
+
+template <class Architecture>
+[[nodiscard]] float widen_float16(float16 from, Architecture, xsimd::avx2) noexcept {
+  return _cvtsh_ss(from.bits);
+}
 
 template <class Architecture>
 [[nodiscard]] vector<float, Architecture> load_float16(const std::byte* from, Architecture,

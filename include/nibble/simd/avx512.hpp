@@ -2,11 +2,14 @@
 
 #if defined(__AVX512F__)
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include <immintrin.h>
 
+#include <nibble/core/float16.hpp>
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {
@@ -61,6 +64,93 @@ template <class Architecture>
   return _mm512_permutex2var_epi32(
       a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
 }
+
+template <class Architecture>
+void widen_float16_pairs(const std::byte* from, float* first, float* second, Architecture,
+                         xsimd::avx512f) noexcept {
+  const __m512i pairs = _mm512_loadu_si512(from);
+  _mm512_storeu_ps(first, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(pairs)));
+  _mm512_storeu_ps(second, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(pairs, 16))));
+}
+
+template <class Architecture>
+[[nodiscard]] float widen_float16(float16 from, Architecture, xsimd::avx512f) noexcept {
+  return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(from.bits)));
+}
+
+template <class Architecture>
+[[nodiscard]] float sum_of_lanes(vector<float, Architecture> of, Architecture,
+                                 xsimd::avx512f) noexcept {
+  const __m512i bits = _mm512_castps_si512(of);
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(of),
+                                     _mm256_castsi256_ps(_mm512_extracti64x4_epi64(bits, 1)));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+template <class Architecture>
+void transpose(square<Architecture>& rows, Architecture, xsimd::avx512f) noexcept {
+  square<Architecture> pairs;
+  NIBBLE_UNROLL
+  for (std::size_t i = 0; i < 16; i += 2) {
+    pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+  // quads[4 i + j]: in 128-bit part p, columns 4 p + j of rows 4 i .. 4 i + 3.
+  square<Architecture> quads;
+  NIBBLE_UNROLL
+  for (std::size_t i = 0; i < 16; i += 4) {
+    quads[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
+    quads[i + 1] = _mm512_unpackhi_epi64(pairs[i], pairs[i + 2]);
+    quads[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+    quads[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+  }
+  NIBBLE_UNROLL
+  for (std::size_t j = 0; j < 4; ++j) {
+    const __m512i upper_even = _mm512_shuffle_i32x4(quads[j], quads[4 + j], 0x88);
+    const __m512i upper_odd = _mm512_shuffle_i32x4(quads[j], quads[4 + j], 0xDD);
+    const __m512i lower_even = _mm512_shuffle_i32x4(quads[8 + j], quads[12 + j], 0x88);
+    const __m512i lower_odd = _mm512_shuffle_i32x4(quads[8 + j], quads[12 + j], 0xDD);
+    rows[j] = _mm512_shuffle_i32x4(upper_even, lower_even, 0x88);
+    rows[j + 8] = _mm512_shuffle_i32x4(upper_even, lower_even, 0xDD);
+    rows[j + 4] = _mm512_shuffle_i32x4(upper_odd, lower_odd, 0x88);
+    rows[j + 12] = _mm512_shuffle_i32x4(upper_odd, lower_odd, 0xDD);
+  }
+}
+
+#if defined(__AVX512BW__)
+
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> add_pairs(vector<std::int32_t, Architecture> sums,
+                                                           vector<std::int16_t, Architecture> codes,
+                                                           const std::int16_t* activations,
+                                                           Architecture, xsimd::avx512bw) noexcept {
+  std::int32_t pair = 0;
+  std::memcpy(&pair, activations, sizeof(pair));
+  return _mm512_add_epi32(sums, _mm512_madd_epi16(codes, _mm512_set1_epi32(pair)));
+}
+
+template <class Architecture>
+requires(!multiplies_any_byte<Architecture>)
+    [[nodiscard]] quad_sums<Architecture> add_quads(quad_sums<Architecture> sums,
+                                                    vector<std::uint8_t, Architecture> codes,
+                                                    const std::int8_t* activations, Architecture,
+                                                    xsimd::avx512bw) noexcept {
+  std::int32_t quad = 0;
+  std::memcpy(&quad, activations, sizeof(quad));
+  return _mm512_add_epi16(sums, _mm512_maddubs_epi16(codes, _mm512_set1_epi32(quad)));
+}
+
+template <class Architecture>
+requires(!multiplies_any_byte<Architecture>)
+    [[nodiscard]] vector<std::int32_t, Architecture> total_of_quads(quad_sums<Architecture> sums,
+                                                                    Architecture,
+                                                                    xsimd::avx512bw) noexcept {
+  return _mm512_madd_epi16(sums, _mm512_set1_epi16(1));
+}
+
+#endif
 
 }  // namespace NIBBLE_ARCHITECTURE
 }  // namespace nibble::simd

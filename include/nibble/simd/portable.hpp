@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -79,6 +80,19 @@ template <class Architecture>
   return load<Architecture>(wide.data());
 }
 
+/// Pairs of float16, as many as there are lanes, widened to f32: the first of each pair to one place,
+/// the second to another.
+template <class Architecture>
+void widen_float16_pairs(const std::byte* from, float* first, float* second, Architecture,
+                         any_architecture) noexcept {
+  std::array<float16, 2 * lanes<Architecture>> halves;
+  std::memcpy(halves.data(), from, sizeof(halves));
+  for (std::size_t i = 0; i < lanes<Architecture>; ++i) {
+    first[i] = to_float32(halves[2 * i]);
+    second[i] = to_float32(halves[2 * i + 1]);
+  }
+}
+
 /// bfloat16 widened to f32, as to_float32 does it.
 template <class Architecture>
 [[nodiscard]] vector<float, Architecture> load_bfloat16(const std::byte* from, Architecture,
@@ -110,6 +124,193 @@ void store_bfloat16(vector<float, Architecture> values, std::byte* to, Architect
   std::array<bfloat16, lanes<Architecture>> halves;
   for (std::size_t i = 0; i < wide.size(); ++i) halves[i] = to_bfloat16(wide[i]);
   std::memcpy(to, halves.data(), sizeof(halves));
+}
+
+/// The exact value of one float16, as to_float32 does it.
+template <class Architecture>
+[[nodiscard]] float widen_float16(float16 from, Architecture, any_architecture) noexcept {
+  return to_float32(from);
+}
+
+/// The sum of all lanes, halves added to each other until one is left.
+template <class Architecture>
+[[nodiscard]] float sum_of_lanes(vector<float, Architecture> of, Architecture,
+                                 any_architecture) noexcept {
+  std::array<float, lanes<Architecture>> sums;
+  of.store_unaligned(sums.data());
+  for (std::size_t half = sums.size() / 2; half != 0; half /= 2) {
+    for (std::size_t i = 0; i < half; ++i) sums[i] += sums[i + half];
+  }
+  return sums[0];
+}
+
+/// Lane i of vector j becomes lane j of vector i.
+template <class Architecture>
+void transpose(square<Architecture>& rows, Architecture, any_architecture) noexcept {
+  constexpr std::size_t width = lanes<Architecture>;
+  std::array<std::array<std::int32_t, width>, width> from;
+  for (std::size_t i = 0; i < width; ++i) rows[i].store_unaligned(from[i].data());
+  for (std::size_t i = 0; i < width; ++i) {
+    std::array<std::int32_t, width> column;
+    for (std::size_t j = 0; j < width; ++j) column[j] = from[j][i];
+    rows[i] = vector<std::int32_t, Architecture>::load_unaligned(column.data());
+  }
+}
+
+/// codes[i] = values[i] * steps rounded to nearest even, for 32 of them; every product lies within
+/// Code. Returns the sum of the codes.
+template <class Code, class Architecture>
+std::int32_t code_block(const float* values, float steps, Code* codes, Architecture,
+                        any_architecture) noexcept {
+  // 1.5 * 2^23: the sum has no bits below 1, and its last bits are the rounded number.
+  constexpr float magic = 12582912.0F;
+  std::int32_t sum = 0;
+  for (std::size_t i = 0; i < block_codes; ++i) {
+    const std::int32_t code =
+        std::bit_cast<std::int32_t>(values[i] * steps + magic) - std::bit_cast<std::int32_t>(magic);
+    codes[i] = static_cast<Code>(code);
+    sum += code;
+  }
+  return sum;
+}
+
+/// A block's 32 codes from 32 numbers.
+template <class Block, class Number>
+[[nodiscard]] Block block_from(const std::array<Number, block_codes>& codes) noexcept {
+  using part = typename Block::value_type;
+  Block block;
+  for (std::size_t i = 0; i < block.size(); ++i) {
+    block[i] = part::load_unaligned(codes.data() + i * part::size);
+  }
+  return block;
+}
+
+/// The low nibbles of 16 bytes, then their high nibbles.
+template <class Architecture>
+[[nodiscard]] block_bytes<Architecture> load_nibble_bytes(const std::byte* from, Architecture,
+                                                          any_architecture) noexcept {
+  std::array<std::uint8_t, block_codes> codes;
+  for (std::size_t i = 0; i < 16; ++i) {
+    const auto pair = std::to_integer<std::uint8_t>(from[i]);
+    codes[i] = pair & 15U;
+    codes[i + 16] = static_cast<std::uint8_t>(pair >> 4U);
+  }
+  return block_from<block_bytes<Architecture>>(codes);
+}
+
+/// The same as 16-bit words.
+template <class Architecture>
+[[nodiscard]] block_words<Architecture> load_nibble_words(const std::byte* from, Architecture,
+                                                          any_architecture) noexcept {
+  std::array<std::int16_t, block_codes> codes;
+  for (std::size_t i = 0; i < 16; ++i) {
+    const auto pair = std::to_integer<std::uint8_t>(from[i]);
+    codes[i] = pair & 15;
+    codes[i + 16] = static_cast<std::int16_t>(pair >> 4U);
+  }
+  return block_from<block_words<Architecture>>(codes);
+}
+
+/// 32 bytes 0..255 as 16-bit words.
+template <class Architecture>
+[[nodiscard]] block_words<Architecture> load_unsigned_words(const std::byte* from, Architecture,
+                                                            any_architecture) noexcept {
+  std::array<std::int16_t, block_codes> codes;
+  for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = std::to_integer<std::uint8_t>(from[i]);
+  return block_from<block_words<Architecture>>(codes);
+}
+
+/// 32 bytes -128..127 as 16-bit words.
+template <class Architecture>
+[[nodiscard]] block_words<Architecture> load_signed_words(const std::byte* from, Architecture,
+                                                          any_architecture) noexcept {
+  std::array<std::int16_t, block_codes> codes;
+  for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = std::to_integer<std::int8_t>(from[i]);
+  return block_from<block_words<Architecture>>(codes);
+}
+
+/// The sum of codes[i] * activations[i] over a block, spread over the lanes: exact for codes that
+/// multiplies_any_byte allows and activations within -127..127.
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> byte_products(block_bytes<Architecture> codes,
+                                                               const std::int8_t* activations,
+                                                               Architecture,
+                                                               any_architecture) noexcept {
+  constexpr std::size_t size = vector<std::uint8_t, Architecture>::size;
+  std::array<std::int32_t, lanes<Architecture>> sums{};
+  for (std::size_t part = 0; part < codes.size(); ++part) {
+    std::array<std::uint8_t, size> own;
+    codes[part].store_unaligned(own.data());
+    for (std::size_t i = 0; i < size; ++i) sums[i / 4] += own[i] * activations[part * size + i];
+  }
+  return vector<std::int32_t, Architecture>::load_unaligned(sums.data());
+}
+
+/// The same for words: exact for codes within -255..255 and any activations.
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> word_products(block_words<Architecture> codes,
+                                                               const std::int16_t* activations,
+                                                               Architecture,
+                                                               any_architecture) noexcept {
+  constexpr std::size_t size = vector<std::int16_t, Architecture>::size;
+  std::array<std::int32_t, lanes<Architecture>> sums{};
+  for (std::size_t part = 0; part < codes.size(); ++part) {
+    std::array<std::int16_t, size> own;
+    codes[part].store_unaligned(own.data());
+    for (std::size_t i = 0; i < size; ++i) sums[i / 2] += own[i] * activations[part * size + i];
+  }
+  return vector<std::int32_t, Architecture>::load_unaligned(sums.data());
+}
+
+/// Adds to every lane the sum of its four codes (of at most 15 unless multiplies_any_byte), each times
+/// one of the four activations. Exact for up to eight quads.
+template <class Architecture>
+[[nodiscard]] quad_sums<Architecture> add_quads(quad_sums<Architecture> sums,
+                                                vector<std::uint8_t, Architecture> codes,
+                                                const std::int8_t* activations, Architecture,
+                                                any_architecture) noexcept {
+  using number = typename quad_sums<Architecture>::value_type;
+  constexpr std::size_t codes_a_lane = sizeof(number) == 4 ? 4 : 2;
+  std::array<std::uint8_t, vector<std::uint8_t, Architecture>::size> own;
+  codes.store_unaligned(own.data());
+  std::array<number, quad_sums<Architecture>::size> totals;
+  sums.store_unaligned(totals.data());
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    number& total = totals[i / codes_a_lane];
+    total = static_cast<number>(total + own[i] * activations[i % 4]);
+  }
+  return quad_sums<Architecture>::load_unaligned(totals.data());
+}
+
+/// What add_quads has summed up, lane by lane.
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> total_of_quads(quad_sums<Architecture> sums,
+                                                                Architecture,
+                                                                any_architecture) noexcept {
+  if constexpr (has_pair_sums<Architecture>) {
+    std::array<std::int16_t, quad_sums<Architecture>::size> pairs;
+    sums.store_unaligned(pairs.data());
+    std::array<std::int32_t, lanes<Architecture>> totals;
+    for (std::size_t i = 0; i < totals.size(); ++i) totals[i] = pairs[2 * i] + pairs[2 * i + 1];
+    return vector<std::int32_t, Architecture>::load_unaligned(totals.data());
+  } else {
+    return sums;
+  }
+}
+
+/// Adds to every lane the sum of its two codes, each times one of the two activations. Exact for codes
+/// within -255..255, any activations and up to 128 pairs.
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> add_pairs(vector<std::int32_t, Architecture> sums,
+                                                           vector<std::int16_t, Architecture> codes,
+                                                           const std::int16_t* activations,
+                                                           Architecture, any_architecture) noexcept {
+  std::array<std::int16_t, vector<std::int16_t, Architecture>::size> own;
+  codes.store_unaligned(own.data());
+  std::array<std::int32_t, lanes<Architecture>> totals;
+  sums.store_unaligned(totals.data());
+  for (std::size_t i = 0; i < own.size(); ++i) totals[i / 2] += own[i] * activations[i % 2];
+  return vector<std::int32_t, Architecture>::load_unaligned(totals.data());
 }
 
 }  // namespace NIBBLE_ARCHITECTURE

@@ -6,3 +6,4 @@
 #include <nibble/simd/sse2.hpp>
 #include <nibble/simd/sse4_1.hpp>
 #include <nibble/simd/vector.hpp>
+#include <nibble/simd/vnni.hpp>

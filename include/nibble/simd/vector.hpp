@@ -13,17 +13,33 @@
 #error "nibble needs xsimd 8.1 or later"
 #endif
 
+/// Before a loop over registers, whose count is known when compiling: registers have no index. GCC
+/// unrolls such loops by itself at -O3 alone.
+///
+/// NIBBLE_UNROLL_TWICE stands before sums of integers: unrolled to the end, compilers join them in an
+/// order of their own, for which there are too few registers.
+#if defined(__clang__)
+#define NIBBLE_UNROLL _Pragma("unroll")
+#define NIBBLE_UNROLL_TWICE _Pragma("unroll 2")
+#elif defined(__GNUC__)
+#define NIBBLE_UNROLL _Pragma("GCC unroll 16")
+#define NIBBLE_UNROLL_TWICE _Pragma("GCC unroll 2")
+#else
+#define NIBBLE_UNROLL
+#define NIBBLE_UNROLL_TWICE
+#endif
+
 namespace nibble::simd {
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// The architecture of hosts for which xsimd has no batches, and the twin that every intrinsic is held
-/// against: eight lanes in an array.
+/// against: 32 bytes in an array.
 struct portable {};
 
-/// Eight lanes with the part of xsimd::batch's interface that kernels use.
+/// 32 bytes of lanes with the part of xsimd::batch's interface that kernels use.
 template <class T>
 struct portable_vector {
-  static constexpr std::size_t size = 8;
+  static constexpr std::size_t size = 32 / sizeof(T);
   using value_type = T;
 
   portable_vector() = default;
@@ -51,6 +67,10 @@ struct portable_vector {
                                    portable_vector b) noexcept requires std::is_integral_v<T> {
     return zip_with(a, b, [](T x, T y) { return static_cast<T>(x & y); });
   }
+  friend portable_vector operator^(portable_vector a,
+                                   portable_vector b) noexcept requires std::is_integral_v<T> {
+    return zip_with(a, b, [](T x, T y) { return static_cast<T>(x ^ y); });
+  }
   friend portable_vector operator>>(portable_vector a,
                                     int bits) noexcept requires std::is_integral_v<T> {
     portable_vector out;
@@ -61,7 +81,7 @@ struct portable_vector {
   friend portable_vector fma(portable_vector a, portable_vector b, portable_vector c) noexcept {
     return a * b + c;
   }
-  friend portable_vector<float> to_float(portable_vector a) noexcept {
+  friend portable_vector<float> to_float(portable_vector a) noexcept requires(sizeof(T) == 4) {
     portable_vector<float> out;
     for (std::size_t i = 0; i < size; ++i) out.lanes[i] = static_cast<float>(a.lanes[i]);
     return out;
@@ -95,6 +115,28 @@ using vector = typename vector_of<T, Architecture>::type;
 template <class Architecture>
 inline constexpr std::size_t lanes = vector<float, Architecture>::size;
 
+/// Of an architecture of 64-byte vectors, the one of 32-byte vectors that it contains; else itself. A
+/// block's 32 bytes fill such a vector.
+template <class Architecture>
+struct block_architecture_of {
+  using type = Architecture;
+};
+#if defined(__AVX512F__) && defined(__FMA__)
+template <class Architecture>
+requires(sizeof(vector<float, Architecture>) == 64) struct block_architecture_of<Architecture> {
+  using type = xsimd::fma3<xsimd::avx2>;
+};
+#endif
+template <class Architecture>
+using block_architecture = typename block_architecture_of<Architecture>::type;
+
+/// The architecture that multiplies integers: of one that has 64-byte vectors of 32-bit lanes alone,
+/// the one below.
+template <class Architecture>
+using integer_architecture = std::conditional_t<std::is_base_of_v<xsimd::avx512f, Architecture> &&
+                                                    !std::is_base_of_v<xsimd::avx512bw, Architecture>,
+                                                block_architecture<Architecture>, Architecture>;
+
 /// What this translation unit is compiled for: the best that xsimd has, or portable.
 using best_architecture = std::conditional_t<std::is_same_v<xsimd::default_arch, xsimd::unavailable>,
                                              portable, xsimd::default_arch>;
@@ -103,6 +145,42 @@ template <class Architecture>
 [[nodiscard]] vector<float, Architecture> load(const float* from) noexcept {
   return vector<float, Architecture>::load_unaligned(from);
 }
+
+/// Whether byte_products and add_quads take any byte for a code; else codes are at most 15, as products
+/// of bytes are summed up in 16 bits.
+template <class Architecture>
+inline constexpr bool multiplies_any_byte =
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+    std::is_base_of_v<xsimd::avx2, Architecture> || std::is_base_of_v<xsimd::avx512bw, Architecture>;
+#elif defined(__AVXVNNI__)
+    std::is_base_of_v<xsimd::avx2, Architecture>;
+#else
+    false;
+#endif
+
+/// What add_quads sums up in: 32 bits a lane, or 16 bits for each pair in a lane.
+template <class Architecture>
+inline constexpr bool has_pair_sums =
+    !multiplies_any_byte<Architecture> &&
+    (std::is_base_of_v<xsimd::sse4_1, Architecture> || std::is_base_of_v<xsimd::avx2, Architecture> ||
+     std::is_base_of_v<xsimd::avx512bw, Architecture>);
+template <class Architecture>
+using quad_sums = std::conditional_t<has_pair_sums<Architecture>, vector<std::int16_t, Architecture>,
+                                     vector<std::int32_t, Architecture>>;
+
+/// The codes of a block: 32 of them, as bytes 0..255 or as 16-bit words. Architecture is a
+/// block_architecture.
+inline constexpr std::size_t block_codes = 32;
+template <class Architecture>
+using block_bytes = std::array<vector<std::uint8_t, Architecture>,
+                               block_codes / vector<std::uint8_t, Architecture>::size>;
+template <class Architecture>
+using block_words = std::array<vector<std::int16_t, Architecture>,
+                               block_codes / vector<std::int16_t, Architecture>::size>;
+
+/// As many rows of 32 bits a lane as there are lanes.
+template <class Architecture>
+using square = std::array<vector<std::int32_t, Architecture>, lanes<Architecture>>;
 
 /// Converts an architecture tag with less ease than a tag's own bases, so that an overload for an
 /// instruction set wins over the portable one wherever it applies.

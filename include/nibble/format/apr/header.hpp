@@ -7,9 +7,8 @@
 #include <string>
 #include <string_view>
 
-#include <fmt/format.h>
-
 #include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
 #include <nibble/file/crc32.hpp>
 
 namespace nibble::apr {
@@ -83,20 +82,20 @@ struct header {
     }
     if (file.size() < header_bytes) {
       throw error(error_code::truncated, {.field = "header",
-                                          .found = fmt::format("a file of {} bytes", file.size()),
-                                          .expected = fmt::format("{} bytes of header", header_bytes)});
+                                          .found = join_text({"a file of ", file.size(), " bytes"}),
+                                          .expected = join_text({header_bytes, " bytes of header"})});
     }
     const auto bytes = file.first(header_bytes);
     if (const auto major = load_number<std::uint8_t>(bytes, 4); major != major_version) {
       throw error(error_code::unsupported_version, {.field = "header.version",
-                                                    .found = fmt::format("{}", major),
-                                                    .expected = fmt::format("{}", major_version)});
+                                                    .found = std::to_string(major),
+                                                    .expected = std::to_string(major_version)});
     }
     const auto recorded = load_number<std::uint32_t>(bytes, 40);
     if (const std::uint32_t actual = checksum(bytes); recorded != actual) {
       throw error(error_code::header_checksum, {.field = "header.checksum",
-                                                .found = fmt::format("{:08x}", recorded),
-                                                .expected = fmt::format("{:08x}", actual)});
+                                                .found = hex_text(recorded, 8),
+                                                .expected = hex_text(actual, 8)});
     }
     header parsed{.minor_version = load_number<std::uint8_t>(bytes, 5),
                   .flags = load_number<std::uint16_t>(bytes, 6),
@@ -134,7 +133,7 @@ struct header {
       if ((flags & bit) == 0) return;
       throw error(error_code::unsupported_feature,
                   {.field = "header.flags",
-                   .found = fmt::format("{:#05x}, which says {}", flags, what),
+                   .found = join_text({"0x", hex_text(flags, 3), ", which says ", what}),
                    .expected = "plain row-major data"});
     };
     refuse_if(flag::lz4, "LZ4 compression");

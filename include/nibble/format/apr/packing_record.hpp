@@ -9,11 +9,12 @@
 #include <string_view>
 #include <vector>
 
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 
 namespace nibble::apr {
 
@@ -29,6 +30,7 @@ struct packing_record {
   /// The record in `metadata`, or nothing where it has none. Throws bad_record where the record is
   /// malformed, is not of `tensor_count` tensors, or disagrees with this library's table, and
   /// unsupported_version.
+  template <class = when_used>
   [[nodiscard]] static std::optional<packing_record> find(const nlohmann::json& metadata,
                                                           std::size_t tensor_count) {
     const auto found = metadata.find(key);
@@ -42,7 +44,7 @@ struct packing_record {
     if (*record_version != version) {
       throw error(error_code::unsupported_version, {.field = "metadata.nibble.version",
                                                     .found = record_version->dump(),
-                                                    .expected = fmt::format("{}", version)});
+                                                    .expected = std::to_string(version)});
     }
     const std::vector<encoding> packing = parse_packing(record);
     packing_record parsed;
@@ -50,8 +52,8 @@ struct packing_record {
     for (std::size_t i = 0; i < tensor_count; ++i) {
       const std::uint32_t place = hex_number(places.substr(2 * i, 2), "tensors");
       if (place >= packing.size()) {
-        refuse("tensors", fmt::format("place {} for tensor {}", place, i),
-               fmt::format("one of the {} in packing", packing.size()));
+        refuse("tensors", join_text({"place ", place, " for tensor ", i}),
+               join_text({"one of the ", packing.size(), " in packing"}));
       }
       parsed.tensor_encodings.push_back(packing[place]);
     }
@@ -63,6 +65,7 @@ struct packing_record {
   }
 
   /// The record as JSON, of the same length whatever the checksums are.
+  template <class = when_used>
   [[nodiscard]] nlohmann::json to_json() const {
     std::vector<encoding> packing = tensor_encodings;
     std::ranges::sort(packing);
@@ -72,11 +75,12 @@ struct packing_record {
     std::string places;
     places.reserve(2 * tensor_encodings.size());
     for (const encoding which : tensor_encodings) {
-      places += fmt::format("{:02x}", std::ranges::find(packing, which) - packing.begin());
+      const auto place = std::ranges::find(packing, which) - packing.begin();
+      places += hex_text(static_cast<std::uint64_t>(place), 2);
     }
     std::string sums;
     sums.reserve(8 * tensor_crc32.size());
-    for (const std::uint32_t sum : tensor_crc32) sums += fmt::format("{:08x}", sum);
+    for (const std::uint32_t sum : tensor_crc32) sums += hex_text(sum, 8);
     return {{"version", version},
             {"packing", std::move(listed)},
             {"tensors", std::move(places)},
@@ -85,18 +89,20 @@ struct packing_record {
 
  private:
   /// What an error says it found in the place of a field.
+  template <class = when_used>
   [[nodiscard]] static std::string text_of(const nlohmann::json& record,
                                            nlohmann::json::const_iterator field) {
     if (field == record.end()) return "none";
-    return field->is_structured() ? fmt::format("a JSON {}", field->type_name()) : field->dump();
+    return field->is_structured() ? join_text({"a JSON ", field->type_name()}) : field->dump();
   }
 
   [[noreturn]] static void refuse(std::string_view field, std::string found, std::string expected) {
-    throw error(error_code::bad_record, {.field = fmt::format("metadata.{}.{}", key, field),
+    throw error(error_code::bad_record, {.field = join_text({"metadata.", key, ".", field}),
                                          .found = std::move(found),
                                          .expected = std::move(expected)});
   }
 
+  template <class = when_used>
   [[nodiscard]] static nlohmann::json describe_packing(encoding which) {
     const encoding_description& row = describe(which);
     nlohmann::json entry{{"encoding", row.name}};
@@ -107,6 +113,7 @@ struct packing_record {
     return entry;
   }
 
+  template <class = when_used>
   [[nodiscard]] static std::vector<encoding> parse_packing(const nlohmann::json& record) {
     const auto listed = record.find("packing");
     if (listed == record.end() || !listed->is_array())
@@ -135,14 +142,15 @@ struct packing_record {
     return packing;
   }
 
+  template <class = when_used>
   [[nodiscard]] static std::string_view hex_string(const nlohmann::json& record, const char* field,
                                                    std::size_t digits, std::size_t tensor_count) {
     const auto found = record.find(field);
     if (found == record.end() || !found->is_string()) refuse(field, text_of(record, found), "a string");
     const std::string_view text = found->get_ref<const std::string&>();
     if (text.size() / digits != tensor_count || text.size() % digits != 0) {
-      refuse(field, fmt::format("{} digits", text.size()),
-             fmt::format("{} for each of {} tensors", digits, tensor_count));
+      refuse(field, join_text({text.size(), " digits"}),
+             join_text({digits, " for each of ", tensor_count, " tensors"}));
     }
     return text;
   }

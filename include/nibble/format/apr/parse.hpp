@@ -12,11 +12,10 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
-
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 #include <nibble/format/apr/header.hpp>
 #include <nibble/format/apr/layout.hpp>
 #include <nibble/format/apr/packing_record.hpp>
@@ -34,38 +33,39 @@ namespace nibble::apr {
 namespace detail {
 
 /// Throws bad_layout unless the sections stand in order, truncated unless they lie inside the file.
-inline void check_sections(const header& head, std::uint64_t file_bytes) {
+template <class = when_used>
+void check_sections(const header& head, std::uint64_t file_bytes) {
   const auto metadata_end = checked_add(head.metadata_offset, head.metadata_bytes);
   const auto refuse = [](std::string_view field, std::uint64_t found, std::string expected) {
-    throw error(error_code::bad_layout, {.field = std::string(field),
-                                         .found = fmt::format("{}", found),
-                                         .expected = std::move(expected)});
+    throw error(
+        error_code::bad_layout,
+        {.field = std::string(field), .found = std::to_string(found), .expected = std::move(expected)});
   };
   if (head.metadata_offset < header_bytes) {
     refuse("header.metadata_offset", head.metadata_offset, "at least 64, behind the header");
   }
   if (head.metadata_bytes > max_metadata_bytes) {
     throw error(error_code::bad_metadata, {.field = "header.metadata_size",
-                                           .found = fmt::format("{} bytes", head.metadata_bytes),
-                                           .expected = fmt::format("at most {}", max_metadata_bytes)});
+                                           .found = join_text({head.metadata_bytes, " bytes"}),
+                                           .expected = join_text({"at most ", max_metadata_bytes})});
   }
   if (!metadata_end) {
     refuse("header.metadata_offset", head.metadata_offset,
-           fmt::format("an end of {} bytes of metadata below 2^64", head.metadata_bytes));
+           join_text({"an end of ", head.metadata_bytes, " bytes of metadata below 2^64"}));
   }
   if (head.index_offset < *metadata_end) {
     refuse("header.tensor_index_offset", head.index_offset,
-           fmt::format("at least {}, behind the metadata", *metadata_end));
+           join_text({"at least ", *metadata_end, ", behind the metadata"}));
   }
   if (head.data_offset < head.index_offset) {
     refuse("header.data_offset", head.data_offset,
-           fmt::format("at least {}, behind the index", head.index_offset));
+           join_text({"at least ", head.index_offset, ", behind the index"}));
   }
   const auto require_inside = [&](std::string_view section, std::uint64_t end) {
     if (end <= file_bytes) return;
     throw error(error_code::truncated, {.field = std::string(section),
-                                        .found = fmt::format("a file of {} bytes", file_bytes),
-                                        .expected = fmt::format("at least {}", end)});
+                                        .found = join_text({"a file of ", file_bytes, " bytes"}),
+                                        .expected = join_text({"at least ", end})});
   };
   require_inside("metadata", *metadata_end);
   require_inside("index", head.data_offset);
@@ -91,23 +91,23 @@ class index_cursor {
     const std::uint16_t least_name_bytes = empty_name_ == empty_name::refused ? 1 : 0;
     if (name_bytes < least_name_bytes || name_bytes > max_name_bytes) {
       throw error(error_code::bad_name,
-                  {.field = fmt::format("index entry {}", entry_),
-                   .found = fmt::format("a name of {} bytes", name_bytes),
-                   .expected = fmt::format("{} to {}", least_name_bytes, max_name_bytes)});
+                  {.field = join_text({"index entry ", entry_}),
+                   .found = join_text({"a name of ", name_bytes, " bytes"}),
+                   .expected = join_text({least_name_bytes, " to ", max_name_bytes})});
     }
     const auto name = take_bytes(name_bytes, "name");
     read.info.name.assign(reinterpret_cast<const char*>(name.data()), name.size());
     if (find_invalid_utf8(read.info.name) != std::string_view::npos) {
       throw error(error_code::bad_name, {.tensor = read.info.name,
-                                         .field = fmt::format("index entry {}", entry_),
+                                         .field = join_text({"index entry ", entry_}),
                                          .found = "a name with bytes that are not UTF-8",
                                          .expected = "UTF-8"});
     }
     if (entry_ != 0 && read.info.name <= previous_name) {
       throw error(error_code::bad_index,
                   {.tensor = read.info.name,
-                   .field = fmt::format("index entry {}", entry_),
-                   .found = fmt::format("'{}' behind '{}'", read.info.name, previous_name),
+                   .field = join_text({"index entry ", entry_}),
+                   .found = join_text({"'", read.info.name, "' behind '", previous_name, "'"}),
                    .expected = "names strictly increasing"});
     }
     read.dtype_id = take<std::uint8_t>("dtype id");
@@ -115,8 +115,8 @@ class index_cursor {
     if (rank > shape::max_rank) {
       throw error(error_code::bad_shape, {.tensor = read.info.name,
                                           .field = "dimension count",
-                                          .found = fmt::format("{}", rank),
-                                          .expected = fmt::format("at most {}", shape::max_rank)});
+                                          .found = std::to_string(rank),
+                                          .expected = join_text({"at most ", shape::max_rank})});
     }
     std::array<std::uint64_t, shape::max_rank> dimensions{};
     for (std::size_t i = 0; i < rank; ++i) dimensions[i] = take<std::uint64_t>("dimension");
@@ -129,11 +129,10 @@ class index_cursor {
     read.info.size_bytes = take<std::uint64_t>("size");
     const auto absolute = checked_add(offset, data_offset_);
     if (!absolute || !checked_add(*absolute, read.info.size_bytes)) {
-      throw error(error_code::truncated,
-                  {.tensor = read.info.name,
-                   .field = "offset and size",
-                   .found = fmt::format("{} and {}", offset, read.info.size_bytes),
-                   .expected = "an end below 2^64"});
+      throw error(error_code::truncated, {.tensor = read.info.name,
+                                          .field = "offset and size",
+                                          .found = join_text({offset, " and ", read.info.size_bytes}),
+                                          .expected = "an end below 2^64"});
     }
     read.info.file_offset_bytes = *absolute;
     read.info.dtype_id = read.dtype_id;
@@ -142,22 +141,23 @@ class index_cursor {
   }
 
   /// Throws bad_index unless nothing but padding is left.
+  template <class = when_used>
   void finish() const {
     const bool is_zero = std::ranges::all_of(index_, [](std::byte b) { return b == std::byte{0}; });
     if (is_zero && index_.size() < alignment_bytes) return;
     throw error(error_code::bad_index,
                 {.field = "index",
-                 .found = fmt::format("{} bytes behind entry {}", index_.size(), entry_),
-                 .expected = fmt::format("zero padding to a multiple of {}", alignment_bytes)});
+                 .found = join_text({index_.size(), " bytes behind entry ", entry_}),
+                 .expected = join_text({"zero padding to a multiple of ", alignment_bytes})});
   }
 
  private:
   [[nodiscard]] std::span<const std::byte> take_bytes(std::size_t count, std::string_view field) {
     if (index_.size() < count) {
       throw error(error_code::bad_index,
-                  {.field = fmt::format("index entry {}, {}", entry_, field),
-                   .found = fmt::format("{} bytes left before the data", index_.size()),
-                   .expected = fmt::format("at least {}", count)});
+                  {.field = join_text({"index entry ", entry_, ", ", field}),
+                   .found = join_text({index_.size(), " bytes left before the data"}),
+                   .expected = join_text({"at least ", count})});
     }
     const auto taken = index_.first(count);
     index_ = index_.subspan(count);
@@ -179,8 +179,9 @@ inline constexpr std::size_t min_entry_bytes = 2 + 1 + 1 + 8 + 8;
 
 /// Throws truncated for a tensor past the end, bad_layout for two that overlap; returns the end of the
 /// last one.
-inline std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_offset,
-                                   std::uint64_t file_bytes) {
+template <class = when_used>
+std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_offset,
+                            std::uint64_t file_bytes) {
   std::vector<const tensor_info*> by_offset;
   by_offset.reserve(tensors.size());
   for (const tensor_info& tensor : tensors) {
@@ -188,8 +189,8 @@ inline std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std:
     if (end > file_bytes) {
       throw error(error_code::truncated, {.tensor = tensor.name,
                                           .field = "data",
-                                          .found = fmt::format("a file of {} bytes", file_bytes),
-                                          .expected = fmt::format("at least {}", end)});
+                                          .found = join_text({"a file of ", file_bytes, " bytes"}),
+                                          .expected = join_text({"at least ", end})});
     }
     if (tensor.size_bytes != 0) by_offset.push_back(&tensor);
   }
@@ -202,9 +203,9 @@ inline std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std:
     if (tensor.file_offset_bytes < end) {
       throw error(error_code::bad_layout, {.tensor = tensor.name,
                                            .field = "offset",
-                                           .found = fmt::format("{}", tensor.file_offset_bytes),
-                                           .expected = fmt::format("at least {}, behind tensor '{}'",
-                                                                   end, by_offset[i - 1]->name)});
+                                           .found = std::to_string(tensor.file_offset_bytes),
+                                           .expected = join_text({"at least ", end, ", behind tensor '",
+                                                                  by_offset[i - 1]->name, "'"})});
     }
     end = tensor.file_offset_bytes + tensor.size_bytes;
   }
@@ -219,8 +220,8 @@ inline std::optional<std::uint32_t> find_footer(std::span<const std::byte> file,
   if (!padded_end || *padded_end > file.size()) {
     throw error(error_code::truncated,
                 {.field = "padding behind the data",
-                 .found = fmt::format("a file of {} bytes", file.size()),
-                 .expected = fmt::format("at least {}", padded_end.value_or(data_end))});
+                 .found = join_text({"a file of ", file.size(), " bytes"}),
+                 .expected = join_text({"at least ", padded_end.value_or(data_end)})});
   }
   const std::uint64_t left = file.size() - *padded_end;
   if (left == 0) return std::nullopt;
@@ -229,24 +230,25 @@ inline std::optional<std::uint32_t> find_footer(std::span<const std::byte> file,
   }
   if (left < footer_bytes) {
     throw error(error_code::truncated, {.field = "footer",
-                                        .found = fmt::format("{} bytes", left),
-                                        .expected = fmt::format("{} or none", footer_bytes)});
+                                        .found = join_text({left, " bytes"}),
+                                        .expected = join_text({footer_bytes, " or none"})});
   }
   throw error(error_code::bad_layout, {.field = "footer",
-                                       .found = fmt::format("{} bytes behind the data", left),
-                                       .expected = fmt::format("{} or none", footer_bytes)});
+                                       .found = join_text({left, " bytes behind the data"}),
+                                       .expected = join_text({footer_bytes, " or none"})});
 }
 
-inline void note_header(const header& head, std::vector<finding>& notes) {
+template <class = when_used>
+void note_header(const header& head, std::vector<finding>& notes) {
   const auto note = [&](std::string_view field, std::string text) {
     notes.push_back({.field = std::string(field), .text = std::move(text)});
   };
   if (head.minor_version != 0) {
-    note("header.version", fmt::format("minor version {}, this library knows 0", head.minor_version));
+    note("header.version", join_text({"minor version ", head.minor_version, ", this library knows 0"}));
   }
   if (!head.reserved_are_zero) note("header.reserved", "not zero");
   if ((head.flags & ~flag::all_known) != 0) {
-    note("header.flags", fmt::format("{:#06x} has bits that are not known", head.flags));
+    note("header.flags", join_text({"0x", hex_text(head.flags, 4), " has bits that are not known"}));
   }
   if ((head.flags & flag::row_major) == 0) note("header.flags", "the row-major flag is absent");
   if ((head.flags & flag::is_signed) != 0) {
@@ -254,8 +256,9 @@ inline void note_header(const header& head, std::vector<finding>& notes) {
   }
 }
 
-inline void note_placement(const header& head, const directory& parsed, std::uint64_t index_bytes,
-                           std::vector<finding>& notes) {
+template <class = when_used>
+void note_placement(const header& head, const directory& parsed, std::uint64_t index_bytes,
+                    std::vector<finding>& notes) {
   std::vector<std::uint64_t> sizes;
   sizes.reserve(parsed.tensors.size());
   for (const tensor_info& tensor : parsed.tensors) sizes.push_back(tensor.size_bytes);
@@ -266,13 +269,13 @@ inline void note_placement(const header& head, const directory& parsed, std::uin
   for (std::size_t i = 0; i < parsed.tensors.size(); ++i) {
     const tensor_info& tensor = parsed.tensors[i];
     if (tensor.name.empty()) {
-      notes.push_back({.field = fmt::format("index entry {}", i), .text = "the name is empty"});
+      notes.push_back({.field = join_text({"index entry ", i}), .text = "the name is empty"});
     }
     if (tensor.file_offset_bytes % alignment_bytes != 0) {
       notes.push_back(
           {.tensor = tensor.name,
            .field = "offset",
-           .text = fmt::format("{} is no multiple of {}", tensor.file_offset_bytes, alignment_bytes)});
+           .text = join_text({tensor.file_offset_bytes, " is no multiple of ", alignment_bytes})});
     }
     is_as_laid_out = is_as_laid_out && tensor.file_offset_bytes == expected->tensor_offsets[i];
   }
@@ -289,7 +292,8 @@ inline void note_placement(const header& head, const directory& parsed, std::uin
 
 /// The directory of an .apr file of version 2, from its bytes alone. Throws an error that names
 /// section, tensor and field, without a file's name.
-[[nodiscard]] inline directory parse(std::span<const std::byte> file) {
+template <class = when_used>
+[[nodiscard]] directory parse(std::span<const std::byte> file) {
   const header head = header::parse(file);
   detail::check_sections(head, file.size());
 
@@ -306,9 +310,9 @@ inline void note_placement(const header& head, const directory& parsed, std::uin
   if (head.tensor_count > index.size() / detail::min_entry_bytes) {
     throw error(error_code::bad_index,
                 {.field = "header.tensor_count",
-                 .found = fmt::format("{}", head.tensor_count),
-                 .expected = fmt::format("at most {} in an index of {} bytes",
-                                         index.size() / detail::min_entry_bytes, index.size())});
+                 .found = std::to_string(head.tensor_count),
+                 .expected = join_text({"at most ", index.size() / detail::min_entry_bytes,
+                                        " in an index of ", index.size(), " bytes"})});
   }
   const auto record = packing_record::find(parsed.metadata, head.tensor_count);
 

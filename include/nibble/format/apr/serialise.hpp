@@ -12,11 +12,12 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 #include <nibble/format/apr/header.hpp>
 #include <nibble/format/apr/layout.hpp>
 #include <nibble/format/apr/packing_record.hpp>
@@ -30,6 +31,7 @@ namespace nibble::apr {
 class serialiser {
  public:
   /// Throws bad_metadata (what JSON cannot say, or over 64 MiB), bad_layout (over 2^64 bytes).
+  template <class = when_used>
   serialiser(std::vector<planned_tensor> tensors, nlohmann::json metadata)
       : tensors_(std::move(tensors)), metadata_(std::move(metadata)), order_(tensors_.size()) {
     std::iota(order_.begin(), order_.end(), std::size_t{0});
@@ -42,10 +44,9 @@ class serialiser {
 
     const std::string text = metadata_text();
     if (text.size() > max_metadata_bytes) {
-      throw error(error_code::bad_metadata,
-                  {.field = "metadata",
-                   .found = fmt::format("{} bytes", text.size()),
-                   .expected = fmt::format("at most {}", max_metadata_bytes)});
+      throw error(error_code::bad_metadata, {.field = "metadata",
+                                             .found = join_text({text.size(), " bytes"}),
+                                             .expected = join_text({"at most ", max_metadata_bytes})});
     }
     metadata_bytes_ = static_cast<std::uint32_t>(text.size());
     std::uint64_t index_bytes = 0;
@@ -77,6 +78,7 @@ class serialiser {
   static constexpr bool has_footer = true;
 
   /// Every byte before the first tensor; crc32[place] belongs to order()[place].
+  template <class = when_used>
   [[nodiscard]] std::vector<std::byte> front(std::span<const std::uint32_t> crc32) {
     record_.tensor_crc32.assign(crc32.begin(), crc32.end());
     const std::string text = metadata_text();
@@ -121,6 +123,7 @@ class serialiser {
     put(tensor.size_bytes);
   }
 
+  template <class = when_used>
   [[nodiscard]] std::string metadata_text() {
     metadata_[packing_record::key] = record_.to_json();
     return print_json(metadata_, "metadata");
@@ -129,6 +132,7 @@ class serialiser {
   /// The standard "quantization" object: of the encoding that most quantized elements have. Without
   /// "symmetric" where the file holds q4 or q8: the reference implementation then refuses the file,
   /// which it would otherwise misread without a word.
+  template <class = when_used>
   void describe_quantization() {
     std::map<encoding, std::uint64_t> elements;
     bool is_unreadable_elsewhere = false;
@@ -151,6 +155,7 @@ class serialiser {
     metadata_["quantization"] = std::move(quantization);
   }
 
+  template <class = when_used>
   [[nodiscard]] std::uint16_t flags() const {
     unsigned bits = flag::row_major;
     if (metadata_.contains("quantization")) bits |= flag::quantized;

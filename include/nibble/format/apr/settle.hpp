@@ -6,11 +6,10 @@
 #include <string_view>
 #include <utility>
 
-#include <fmt/format.h>
-
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/shape.hpp>
+#include <nibble/core/text.hpp>
 
 namespace nibble::apr {
 
@@ -48,21 +47,21 @@ namespace nibble::apr {
     const auto bytes = stored_bytes(row.encoding, dimensions);
     if (is_candidate(row, id, dimensions)) {
       if (bytes == size_bytes) return row.encoding;
-      needed += fmt::format("{}{} for {}", needed.empty() ? "" : " or ", bytes_text(bytes), row.name);
+      needed += join_text({needed.empty() ? "" : " or ", bytes_text(bytes), " for ", row.name});
     } else if (bytes == size_bytes) {
       recorded_only +=
-          fmt::format("; they would fit {}, which is {}", row.name,
-                      row.family == encoding_family::nibble
-                          ? "read only where the file's metadata records it under 'nibble'"
-                          : "stored in whole blocks only, so rows of these columns are not settled");
+          join_text({"; they would fit ", row.name, ", which is ",
+                     row.family == encoding_family::nibble
+                         ? "read only where the file's metadata records it under 'nibble'"
+                         : "stored in whole blocks only, so rows of these columns are not settled"});
     }
   }
   if (!id_is_known) return std::nullopt;
   throw error(error_code::size_mismatch,
               {.tensor = std::string(tensor),
                .field = "size",
-               .found = fmt::format("{} bytes under dtype id {} with shape {}", size_bytes, id,
-                                    dimensions.to_string()),
+               .found = join_text(
+                   {size_bytes, " bytes under dtype id ", id, " with shape ", dimensions.to_string()}),
                .expected = (needed.empty() ? "no encoding of this id for this shape" : needed) +
                            recorded_only});
 }
@@ -74,19 +73,19 @@ namespace nibble::apr {
                                               std::uint64_t size_bytes) {
   const encoding_description& row = describe(recorded);
   if (!may_bear(row, id)) {
-    throw error(error_code::bad_record, {.tensor = std::string(tensor),
-                                         .field = "dtype id",
-                                         .found = fmt::format("{}", id),
-                                         .expected = fmt::format("{} for {}, which the file records",
-                                                                 row.apr_dtype_id, row.name)});
+    throw error(
+        error_code::bad_record,
+        {.tensor = std::string(tensor),
+         .field = "dtype id",
+         .found = std::to_string(id),
+         .expected = join_text({row.apr_dtype_id, " for ", row.name, ", which the file records"})});
   }
   if (const auto bytes = stored_bytes(recorded, dimensions); bytes != size_bytes) {
-    throw error(error_code::size_mismatch,
-                {.tensor = std::string(tensor),
-                 .field = "size",
-                 .found = fmt::format("{} bytes", size_bytes),
-                 .expected = fmt::format("{} for {} of {}", bytes_text(bytes), row.name,
-                                         dimensions.to_string())});
+    throw error(error_code::size_mismatch, {.tensor = std::string(tensor),
+                                            .field = "size",
+                                            .found = join_text({size_bytes, " bytes"}),
+                                            .expected = join_text({bytes_text(bytes), " for ", row.name,
+                                                                   " of ", dimensions.to_string()})});
   }
   return recorded;
 }

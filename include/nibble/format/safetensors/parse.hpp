@@ -12,13 +12,13 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/shape.hpp>
+#include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/json_text.hpp>
 
@@ -44,20 +44,27 @@ namespace detail {
 
 /// Takes the header as a stream of tokens: {"name": {"dtype": "F32", "shape": [..], "data_offsets": [b,
 /// e]}, ..., "__metadata__": {"key": "value", ...}}.
-class header_handler : public nlohmann::json_sax<nlohmann::json> {
+template <class Json>
+class header_handler : public nlohmann::json_sax<Json> {
  public:
+  using typename nlohmann::json_sax<Json>::number_integer_t;
+  using typename nlohmann::json_sax<Json>::number_unsigned_t;
+  using typename nlohmann::json_sax<Json>::number_float_t;
+  using typename nlohmann::json_sax<Json>::string_t;
+  using typename nlohmann::json_sax<Json>::binary_t;
+
   explicit header_handler(directory& to) : to_(to) {}
 
   bool null() override { return unexpected("null"); }
   bool boolean(bool) override { return unexpected("a boolean"); }
-  bool number_integer(number_integer_t value) override { return unexpected(fmt::format("{}", value)); }
+  bool number_integer(number_integer_t value) override { return unexpected(std::to_string(value)); }
   bool number_unsigned(number_unsigned_t value) override {
     if (place_ == place::dimensions) {
       dimensions_.push_back(value);
     } else if (place_ == place::offsets) {
       offsets_.push_back(value);
     } else {
-      return unexpected(fmt::format("{}", value));
+      return unexpected(std::to_string(value));
     }
     return true;
   }
@@ -142,7 +149,7 @@ class header_handler : public nlohmann::json_sax<nlohmann::json> {
   }
   bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::json::exception& problem) override {
-    throw error(error_code::bad_metadata, {.field = fmt::format("header, byte {}", position),
+    throw error(error_code::bad_metadata, {.field = join_text({"header, byte ", position}),
                                            .found = problem.what(),
                                            .expected = "a JSON object"});
   }
@@ -190,7 +197,7 @@ class header_handler : public nlohmann::json_sax<nlohmann::json> {
       refuse("header", "an entry that lacks a field", "dtype, shape and data_offsets");
     }
     if (offsets_.size() != 2 || offsets_[0] > offsets_[1]) {
-      refuse("data_offsets", fmt::format("[{}]", fmt::join(offsets_, ", ")), "[begin, end]");
+      refuse("data_offsets", join_text({"[", list_text(offsets_, ", "), "]"}), "[begin, end]");
     }
     try {
       tensor_.shape = shape(dimensions_);
@@ -230,14 +237,15 @@ inline void settle(tensor_info& tensor) {
     throw error(error_code::size_mismatch,
                 {.tensor = tensor.name,
                  .field = "data_offsets",
-                 .found = fmt::format("{} bytes", tensor.size_bytes),
-                 .expected = fmt::format("{} for {} of {}", bytes_text(needed), tensor.dtype,
-                                         tensor.shape.to_string())});
+                 .found = join_text({tensor.size_bytes, " bytes"}),
+                 .expected = join_text(
+                     {bytes_text(needed), " for ", tensor.dtype, " of ", tensor.shape.to_string()})});
   }
 }
 
 /// Throws unless the tensors cover the data without holes or overlaps, up to its very end.
-inline void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_bytes) {
+template <class = when_used>
+void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_bytes) {
   std::vector<const tensor_info*> by_offset;
   by_offset.reserve(tensors.size());
   for (const tensor_info& tensor : tensors) by_offset.push_back(&tensor);
@@ -247,49 +255,49 @@ inline void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t
   std::uint64_t end = 0;
   for (const tensor_info* const tensor : by_offset) {
     if (tensor->file_offset_bytes != end) {
-      throw error(error_code::bad_layout,
-                  {.tensor = tensor->name,
-                   .field = "data_offsets",
-                   .found = fmt::format("{}", tensor->file_offset_bytes),
-                   .expected = fmt::format("{}, without hole or overlap", end)});
+      throw error(error_code::bad_layout, {.tensor = tensor->name,
+                                           .field = "data_offsets",
+                                           .found = std::to_string(tensor->file_offset_bytes),
+                                           .expected = join_text({end, ", without hole or overlap"})});
     }
     end += tensor->size_bytes;
     if (end > data_bytes) {
       throw error(error_code::truncated,
                   {.tensor = tensor->name,
                    .field = "data",
-                   .found = fmt::format("{} bytes of data in the file", data_bytes),
-                   .expected = fmt::format("at least {}", end)});
+                   .found = join_text({data_bytes, " bytes of data in the file"}),
+                   .expected = join_text({"at least ", end})});
     }
   }
   if (end != data_bytes) {
     throw error(error_code::bad_layout, {.field = "data",
-                                         .found = fmt::format("{} bytes", data_bytes),
-                                         .expected = fmt::format("{}, which the tensors cover", end)});
+                                         .found = join_text({data_bytes, " bytes"}),
+                                         .expected = join_text({end, ", which the tensors cover"})});
   }
 }
 
 }  // namespace detail
 
 /// The directory of a safetensors file, from its bytes alone. Throws an error without a file's name.
-[[nodiscard]] inline directory parse(std::span<const std::byte> file) {
+template <class = when_used>
+[[nodiscard]] directory parse(std::span<const std::byte> file) {
   if (file.size() < length_bytes) {
     throw error(error_code::truncated, {.field = "header length",
-                                        .found = fmt::format("a file of {} bytes", file.size()),
-                                        .expected = fmt::format("at least {}", length_bytes)});
+                                        .found = join_text({"a file of ", file.size(), " bytes"}),
+                                        .expected = join_text({"at least ", length_bytes})});
   }
   std::uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, file.data(), sizeof(header_bytes));
   if (header_bytes > max_header_bytes) {
     throw error(error_code::bad_metadata, {.field = "header length",
-                                           .found = fmt::format("{} bytes", header_bytes),
-                                           .expected = fmt::format("at most {}", max_header_bytes)});
+                                           .found = join_text({header_bytes, " bytes"}),
+                                           .expected = join_text({"at most ", max_header_bytes})});
   }
   if (header_bytes > file.size() - length_bytes) {
     throw error(error_code::truncated,
                 {.field = "header",
-                 .found = fmt::format("a file of {} bytes", file.size()),
-                 .expected = fmt::format("at least {}", length_bytes + header_bytes)});
+                 .found = join_text({"a file of ", file.size(), " bytes"}),
+                 .expected = join_text({"at least ", length_bytes + header_bytes})});
   }
   const std::string_view text(reinterpret_cast<const char*>(file.data()) + length_bytes,
                               static_cast<std::size_t>(header_bytes));
@@ -302,7 +310,7 @@ inline void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t
   directory parsed{.container = container::safetensors};
   parsed.metadata_text = text;
   parsed.metadata = nlohmann::json::object();
-  detail::header_handler handler(parsed);
+  detail::header_handler<nlohmann::json> handler(parsed);
   nlohmann::json::sax_parse(text.begin(), text.end(), &handler);
 
   const std::uint64_t data_offset = length_bytes + header_bytes;

@@ -11,13 +11,13 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/checked.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 #include <nibble/format/json_text.hpp>
 #include <nibble/format/planned_tensor.hpp>
 #include <nibble/format/safetensors/parse.hpp>
@@ -34,6 +34,7 @@ class serialiser {
   /// Metadata becomes the container's map of strings: strings as they are, other values as JSON text.
   /// Throws unsupported_encoding for what safetensors has no dtype for, bad_metadata for a header over
   /// the format's limit.
+  template <class = when_used>
   serialiser(std::vector<planned_tensor> tensors, const nlohmann::json& metadata)
       : tensors_(std::move(tensors)), order_(tensors_.size()) {
     require_object(metadata, "metadata");
@@ -70,10 +71,10 @@ class serialiser {
                                              .expected = "a file that a file system can hold"});
       }
       const std::uint64_t begin = std::exchange(end, *next);
-      text += fmt::format(R"({}{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
-                          text.size() == 1 ? "" : ",", print_json(tensor.name, "tensor name"),
-                          describe(tensor.encoding).safetensors_dtype,
-                          fmt::join(tensor.shape.dimensions(), ","), begin, end);
+      text += join_text({text.size() == 1 ? "" : ",", print_json(tensor.name, "tensor name"),
+                         R"(:{"dtype":")", describe(tensor.encoding).safetensors_dtype,
+                         R"(","shape":[)", list_text(tensor.shape.dimensions(), ","),
+                         R"(],"data_offsets":[)", begin, ",", end, "]}"});
     }
     text += '}';
     const std::uint64_t padded =
@@ -81,8 +82,8 @@ class serialiser {
     text.resize(static_cast<std::size_t>(padded - length_bytes), ' ');
     if (text.size() > max_header_bytes) {
       throw error(error_code::bad_metadata, {.field = "header",
-                                             .found = fmt::format("{} bytes", text.size()),
-                                             .expected = fmt::format("at most {}", max_header_bytes)});
+                                             .found = join_text({text.size(), " bytes"}),
+                                             .expected = join_text({"at most ", max_header_bytes})});
     }
     header_ = std::move(text);
     data_offset_ = padded;
@@ -106,13 +107,14 @@ class serialiser {
   }
 
  private:
+  template <class = when_used>
   static void append_metadata(const nlohmann::json& metadata, std::string& text) {
     if (metadata.empty()) return;
     nlohmann::json strings = nlohmann::json::object();
     for (const auto& [key, value] : metadata.items()) {
-      strings[key] = value.is_string() ? value.get<std::string>() : print_json(value, key);
+      strings[key] = value.is_string() ? value.template get<std::string>() : print_json(value, key);
     }
-    text += fmt::format(R"("{}":{})", metadata_key, print_json(strings, metadata_key));
+    text += join_text({"\"", metadata_key, "\":", print_json(strings, metadata_key)});
   }
 
   std::vector<planned_tensor> tensors_;

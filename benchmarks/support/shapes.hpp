@@ -1,0 +1,39 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace nibble_benchmark {
+
+/// [outputs, inputs] of a weight, and the numbers of input vectors that are multiplied by it.
+struct matmul_shape {
+  std::uint64_t outputs;
+  std::uint64_t inputs;
+  std::vector<std::size_t> x_rows;
+
+  [[nodiscard]] std::string name() const {
+    return std::to_string(outputs) + "x" + std::to_string(inputs);
+  }
+};
+
+/// The whole range of M on the largest matrix, one token and a small batch on the others, so that a run
+/// takes minutes.
+[[nodiscard]] inline std::vector<matmul_shape> matmul_shapes() {
+  return {{576, 576, {1, 16}},                       // SmolLM-135M, q_proj
+          {1536, 576, {1, 16}},                      // SmolLM-135M, up_proj
+          {896, 896, {1, 16}},                       // Qwen2-0.5B, q_proj
+          {4864, 896, {1, 16}},                      // Qwen2-0.5B, up_proj
+          {4096, 4096, {1, 2, 4, 8, 16, 64, 512}}};  // Llama-3-8B, q_proj
+}
+/// Eight of the largest, which no third-level cache of a desktop holds.
+[[nodiscard]] inline matmul_shape shape_beyond_caches() { return {32768, 4096, {1}}; }
+
+/// The numbers of input vectors that are run on all threads as well.
+[[nodiscard]] constexpr bool is_run_on_all_threads(std::uint64_t inputs, std::size_t x_rows) noexcept {
+  return inputs == 4096 && (x_rows == 1 || x_rows == 16 || x_rows == 512);
+}
+
+}  // namespace nibble_benchmark

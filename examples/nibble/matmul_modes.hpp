@@ -1,0 +1,24 @@
+#pragma once
+
+#include <array>
+#include <string_view>
+
+#include <nibble/compute/matmul.hpp>
+
+namespace nibble_command {
+
+/// A mode of matmul as tools list and check it.
+struct matmul_mode_description {
+  nibble::matmul_mode mode;
+  std::string_view name;
+  /// Norm of the difference over norm of the result against f64 that counts as a wrong product, for x
+  /// without structure.
+  double wrong_from;
+};
+
+/// Every mode that tools measure: one row a mode.
+inline constexpr std::array matmul_modes{
+    matmul_mode_description{nibble::matmul_mode::exact, "exact", 1e-5},
+};
+
+}  // namespace nibble_command

@@ -1,0 +1,2 @@
+#include <xsimd/xsimd.hpp>
+#include <nibble/core/shape.hpp>

@@ -1,0 +1,132 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <type_traits>
+
+#include <nibble/core/architecture.hpp>
+#include <nibble/simd/simd.hpp>
+
+namespace nibble {
+inline namespace NIBBLE_ARCHITECTURE {
+namespace kernel {
+
+/// What activations are treated as: f32, or codes of a block each of which stands for a step.
+template <class T>
+concept Activation =
+    std::same_as<T, float> || std::same_as<T, std::int16_t> || std::same_as<T, std::int8_t>;
+
+/// How the activations of a block are ordered: as kernels take the block's codes apart.
+enum class activation_order : std::uint8_t { natural, even_then_odd };
+
+/// Rows are padded to whole groups of blocks, so that kernels may read scales and sums by vectors.
+inline constexpr std::size_t padding_blocks = 16;
+
+/// Activations by blocks of 32, padded with zeros. In memory that prepare_activations was given.
+template <Activation Value>
+struct prepared_activations {
+  std::size_t row_blocks;  ///< of each row, a multiple of padding_blocks
+  Value* values;           ///< [rows][32 * row_blocks]
+  float* steps;            ///< [rows][row_blocks]; what a code of 1 stands for; none for f32
+  float* sums;             ///< [rows][row_blocks]; of the values that the block's codes stand for
+
+  [[nodiscard]] const Value* values_of(std::size_t row, std::size_t block) const noexcept {
+    return values + (row * row_blocks + block) * simd::block_codes;
+  }
+  [[nodiscard]] const float* steps_of(std::size_t row, std::size_t block) const noexcept {
+    return steps + row * row_blocks + block;
+  }
+  [[nodiscard]] const float* sums_of(std::size_t row, std::size_t block) const noexcept {
+    return sums + row * row_blocks + block;
+  }
+};
+
+/// Blocks of a prepared row of `cols` elements.
+[[nodiscard]] constexpr std::size_t padded_blocks(std::size_t cols) noexcept {
+  constexpr std::size_t group = simd::block_codes * padding_blocks;
+  return (cols + group - 1) / group * padding_blocks;
+}
+
+/// Memory for one prepared row.
+template <Activation Value>
+[[nodiscard]] constexpr std::size_t prepared_row_bytes(std::size_t cols) noexcept {
+  return padded_blocks(cols) * (simd::block_codes * sizeof(Value) + 2 * sizeof(float));
+}
+
+/// Rows of `cols` activations in `memory`, aligned to 64 bytes and rows * prepared_row_bytes long.
+template <Activation Value>
+[[nodiscard]] prepared_activations<Value> place_activations(std::byte* memory, std::size_t rows,
+                                                            std::size_t cols) noexcept {
+  const std::size_t blocks = rows * padded_blocks(cols);
+  auto* const numbers = reinterpret_cast<float*>(memory);
+  return {padded_blocks(cols), reinterpret_cast<Value*>(numbers + 2 * blocks), numbers,
+          numbers + blocks};
+}
+
+/// A block's sum, in eight lanes that are then joined.
+[[nodiscard]] inline float sum_of_block(const std::array<float, simd::block_codes>& values) noexcept {
+  std::array<float, 8> lanes{};
+  for (std::size_t i = 0; i < values.size(); ++i) lanes[i % 8] += values[i];
+  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
+         ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
+/// Codes a block: step = max|x| / largest code, each code the nearest to x / step, ties to even. A
+/// block that holds NaN or an infinity has the step NaN; one whose largest magnitude is below largest
+/// code / largest f32 counts as zeros.
+template <class Architecture, Activation Value>
+void code_activations(const std::array<float, simd::block_codes>& values, Value* codes, float& step,
+                      float& sum) noexcept {
+  constexpr auto largest_code = static_cast<float>(std::numeric_limits<Value>::max());
+  const auto bits = std::bit_cast<std::array<std::int32_t, simd::block_codes>>(values);
+  std::int32_t largest_bits = 0;
+  for (const std::int32_t each : bits) largest_bits = std::max(largest_bits, each & 0x7FFFFFFF);
+  constexpr std::int32_t infinity_bits = 0x7F800000;
+  const auto largest = std::bit_cast<float>(largest_bits);
+  const float steps = largest_code / largest;
+  if (largest_bits < infinity_bits && std::bit_cast<std::int32_t>(steps) < infinity_bits) {
+    step = largest / largest_code;
+    using block_tag = simd::block_architecture<Architecture>;
+    sum = step *
+          static_cast<float>(simd::code_block(values.data(), steps, codes, block_tag{}, block_tag{}));
+    return;
+  }
+  std::fill_n(codes, simd::block_codes, Value{0});
+  step = largest_bits < infinity_bits ? 0.0F : std::numeric_limits<float>::quiet_NaN();
+  sum = step;
+}
+
+/// Prepares row `row` from the `cols` activations at `x`.
+template <class Architecture, Activation Value>
+void prepare_row(const float* x, std::size_t cols, activation_order order, std::size_t row,
+                 const prepared_activations<Value>& to) noexcept {
+  constexpr std::size_t block_elements = simd::block_codes;
+  const std::size_t first = row * to.row_blocks;
+  for (std::size_t b = 0; b < to.row_blocks; ++b) {
+    Value* const values = to.values + (first + b) * block_elements;
+    const std::size_t at = b * block_elements;
+    const std::size_t count = at < cols ? std::min(block_elements, cols - at) : 0;
+    std::array<float, block_elements> block{};
+    if (order == activation_order::natural) {
+      std::copy_n(x + (count == 0 ? 0 : at), count, block.begin());
+    } else {
+      for (std::size_t i = 0; i < count; ++i) block[i / 2 + i % 2 * (block_elements / 2)] = x[at + i];
+    }
+    if constexpr (std::same_as<Value, float>) {
+      std::copy(block.begin(), block.end(), values);
+      to.sums[first + b] = sum_of_block(block);
+    } else {
+      code_activations<Architecture>(block, values, to.steps[first + b], to.sums[first + b]);
+    }
+  }
+}
+
+}  // namespace kernel
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble

@@ -1,0 +1,242 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include <nibble/codec/codecs.hpp>
+#include <nibble/compute/activations.hpp>
+#include <nibble/compute/convert.hpp>
+#include <nibble/compute/dequantize.hpp>
+#include <nibble/core/tensor_view.hpp>
+#include <nibble/simd/simd.hpp>
+
+namespace nibble {
+inline namespace NIBBLE_ARCHITECTURE {
+namespace kernel {
+
+// How products see a weight: rows of blocks of 32 codes, or of 32 numbers, each block with a scale and
+// an offset. A value is scale * code + offset.
+
+/// The blocks of a row that one pass takes, at most.
+inline constexpr std::size_t max_pass_blocks = 128;
+
+/// The bytes of one block's codes or numbers, and where the first lie in what is stored for a block.
+template <Codec Codec>
+struct block_layout;
+template <BlockCodec Codec>
+struct block_layout<Codec> {
+  static_assert(Codec::block_elements == simd::block_codes);
+  static constexpr std::size_t codes_at = offsetof(typename Codec::block, codes);
+  static constexpr std::size_t codes_bytes = sizeof(typename Codec::block) - codes_at;
+  static constexpr std::size_t stride_bytes = sizeof(typename Codec::block);
+};
+template <TensorScaleCodec Codec>
+struct block_layout<Codec> {
+  static constexpr std::size_t codes_at = 0;
+  static constexpr std::size_t codes_bytes = simd::block_codes;
+  static constexpr std::size_t stride_bytes = simd::block_codes;
+};
+template <PlainCodec Codec>
+struct block_layout<Codec> {
+  static constexpr std::size_t codes_at = 0;
+  static constexpr std::size_t codes_bytes = simd::block_codes * sizeof(typename Codec::stored_type);
+  static constexpr std::size_t stride_bytes = codes_bytes;
+};
+
+/// Whether a weight's rows start at blocks' starts, so that products can take its blocks apart.
+template <Codec Codec>
+[[nodiscard]] bool rows_are_blocks(const tensor_view& weight) noexcept {
+  if constexpr (BlockCodec<Codec> && describe(Codec::encoding).blocks_run_along == block_run::tensor) {
+    return weight.cols() % Codec::block_elements == 0;
+  } else {
+    return true;
+  }
+}
+
+/// The order in which a block's codes come apart.
+template <Codec Codec>
+[[nodiscard]] constexpr activation_order order_of() noexcept {
+  if constexpr (!PlainCodec<Codec>) {
+    if (Codec::packing == code_packing::nibble_neighbors) return activation_order::even_then_odd;
+  }
+  return activation_order::natural;
+}
+
+/// Whether a block's codes come two to a byte, and so are 0..15.
+[[nodiscard]] constexpr bool is_nibbles(code_packing packing) noexcept {
+  return packing == code_packing::nibble_halves || packing == code_packing::nibble_neighbors;
+}
+
+/// One row of a weight, seen as blocks.
+template <Codec Codec>
+class row_blocks {
+ public:
+  using layout = block_layout<Codec>;
+
+  row_blocks(const tensor_view& weight, std::uint64_t row) noexcept {
+    const auto [run, first] = position_of_row<Codec>(weight, row);
+    const std::byte* start = run;
+    if constexpr (TensorScaleCodec<Codec>) {
+      start += sizeof(typename Codec::header) + first;
+    } else if constexpr (PlainCodec<Codec>) {
+      start += first * sizeof(typename Codec::stored_type);
+    } else {
+      start += first / simd::block_codes * layout::stride_bytes;
+    }
+    first_block_ = start;
+    if constexpr (!BlockCodec<Codec>) {
+      // The last, partial block is copied, so that whole blocks can be read.
+      const auto cols = static_cast<std::size_t>(weight.cols());
+      whole_blocks_ = cols / simd::block_codes;
+      const std::size_t rest = cols % simd::block_codes;
+      if (rest != 0) {
+        tail_.fill(std::byte{0});
+        std::memcpy(tail_.data(), start + whole_blocks_ * layout::stride_bytes,
+                    rest * (layout::codes_bytes / simd::block_codes));
+      }
+    }
+  }
+
+  [[nodiscard]] const std::byte* codes_of(std::size_t block) const noexcept {
+    if constexpr (!BlockCodec<Codec>) {
+      if (block == whole_blocks_) return tail_.data();
+    }
+    return first_block_ + block * layout::stride_bytes + layout::codes_at;
+  }
+
+  /// Of `count` blocks from `first` on, those that lie one behind the other in the file.
+  [[nodiscard]] std::size_t whole_blocks(std::size_t first, std::size_t count) const noexcept {
+    if constexpr (BlockCodec<Codec>) {
+      return count;
+    } else {
+      return std::min(count, whole_blocks_ - std::min(whole_blocks_, first));
+    }
+  }
+
+  /// Scales and offsets of `count` blocks, zeros up to the next multiple of padding_blocks. The codes
+  /// that products see are larger than the codec's by `shift`.
+  template <class Architecture>
+  void load_scales(const tensor_view& weight, std::size_t first, std::size_t count, float shift,
+                   float* scales, float* offsets) const noexcept {
+    using floats = simd::vector<float, Architecture>;
+    constexpr std::size_t width = simd::lanes<Architecture>;
+    const std::size_t padded = (count + padding_blocks - 1) / padding_blocks * padding_blocks;
+    if constexpr (TensorScaleCodec<Codec>) {
+      typename Codec::header header;
+      std::memcpy(&header, weight.bytes().data(), sizeof(header));
+      std::fill_n(scales, count, header.scale);
+      std::fill(scales + count, scales + padded, 0.0F);
+    } else if constexpr (BlockCodec<Codec>) {
+      // Gathered first and widened by vectors; float16 of zero bits is zero.
+      struct pair {
+        float16 scale;
+        float16 min;
+      };
+      std::array<std::conditional_t<Codec::has_min, pair, float16>, max_pass_blocks> stored;
+      const std::byte* block = first_block_ + first * layout::stride_bytes;
+      for (std::size_t b = 0; b < count; ++b, block += layout::stride_bytes) {
+        typename Codec::block head;
+        std::memcpy(&head, block, layout::codes_at);
+        if constexpr (Codec::has_min) {
+          stored[b] = {Codec::stored_scale(head), Codec::stored_min(head)};
+        } else {
+          stored[b] = Codec::stored_scale(head);
+        }
+      }
+      std::fill(stored.begin() + count, stored.begin() + padded,
+                typename decltype(stored)::value_type{});
+      const std::byte* const halves = std::as_bytes(std::span(stored)).data();
+      if constexpr (Codec::has_min) {
+        for (std::size_t b = 0; b < padded; b += width) {
+          simd::widen_float16_pairs(halves + b * sizeof(pair), scales + b, offsets + b, Architecture{},
+                                    Architecture{});
+        }
+      } else {
+        widen<Architecture, float16>(halves, padded, scales);
+      }
+    }
+    if (!has_offsets(shift)) return;
+    if constexpr (BlockCodec<Codec>) shift += static_cast<float>(Codec::code_zero);
+    const floats by(-shift);
+    for (std::size_t b = 0; b < padded; b += width) {
+      floats offset(0.0F);
+      if constexpr (has_min()) offset = simd::load<Architecture>(offsets + b);
+      fma(simd::load<Architecture>(scales + b), by, offset).store_unaligned(offsets + b);
+    }
+  }
+
+  /// Whether values are not just scale * code, for the codes that products see.
+  [[nodiscard]] static constexpr bool has_offsets(float shift) noexcept {
+    if constexpr (BlockCodec<Codec>) {
+      if (Codec::code_zero != 0) return true;
+    }
+    return has_min() || shift != 0.0F;
+  }
+
+ private:
+  [[nodiscard]] static constexpr bool has_min() noexcept {
+    if constexpr (BlockCodec<Codec>) return Codec::has_min;
+    return false;
+  }
+
+  const std::byte* first_block_;
+  std::size_t whole_blocks_ = 0;
+  std::array<std::byte, BlockCodec<Codec> ? 1 : layout::codes_bytes> tail_;
+};
+
+/// A block's codes as bytes; signed codes come out larger by 128.
+template <class Architecture, code_packing Packing>
+[[nodiscard]] simd::block_bytes<Architecture> load_byte_codes(const std::byte* codes) noexcept {
+  if constexpr (is_nibbles(Packing)) {
+    return simd::load_nibble_bytes(codes, Architecture{}, Architecture{});
+  } else {
+    using part = simd::vector<std::uint8_t, Architecture>;
+    simd::block_bytes<Architecture> block;
+    for (std::size_t i = 0; i < block.size(); ++i) {
+      std::array<std::uint8_t, part::size> bytes;
+      std::memcpy(bytes.data(), codes + i * bytes.size(), bytes.size());
+      block[i] = part::load_unaligned(bytes.data());
+      if constexpr (Packing == code_packing::signed_bytes) block[i] = block[i] ^ part(128);
+    }
+    return block;
+  }
+}
+
+/// A block's codes as 16-bit words.
+template <class Architecture, code_packing Packing>
+[[nodiscard]] simd::block_words<Architecture> load_word_codes(const std::byte* codes) noexcept {
+  if constexpr (is_nibbles(Packing)) {
+    return simd::load_nibble_words(codes, Architecture{}, Architecture{});
+  } else if constexpr (Packing == code_packing::signed_bytes) {
+    return simd::load_signed_words(codes, Architecture{}, Architecture{});
+  } else {
+    return simd::load_unsigned_words(codes, Architecture{}, Architecture{});
+  }
+}
+
+/// A block's codes for products with activations of type Value.
+template <class Architecture, code_packing Packing, Activation Value>
+[[nodiscard]] auto load_codes(const std::byte* codes) noexcept {
+  if constexpr (std::same_as<Value, std::int8_t>) {
+    return load_byte_codes<Architecture, Packing>(codes);
+  } else {
+    return load_word_codes<Architecture, Packing>(codes);
+  }
+}
+
+/// What load_codes adds to a codec's codes.
+template <Codec Codec, Activation Value>
+[[nodiscard]] constexpr float shift_of() noexcept {
+  if constexpr (!PlainCodec<Codec> && std::same_as<Value, std::int8_t>) {
+    if (Codec::packing == code_packing::signed_bytes) return 128.0F;
+  }
+  return 0.0F;
+}
+
+}  // namespace kernel
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble

@@ -1,0 +1,10 @@
+#pragma once
+
+namespace nibble {
+
+/// The default of a template parameter that means nothing: functions have it so that what they call,
+/// above all the JSON parser and printer, is compiled where they are called and not wherever their
+/// header is included.
+struct when_used {};
+
+}  // namespace nibble
