@@ -230,8 +230,8 @@ TEST_CASE("errors are caught as what they are", "[dispatch]") {
         error_code::cancelled);
   throwing_executor theirs(std::length_error("theirs"));
   CHECK_THROWS_AS(nibble::dequantize(view, values, &theirs), std::length_error);
-  const std::vector<float> ones(64, 1.0F);
-  std::vector<float> outputs(4096);
+  const std::vector<float> ones(8 * 64, 1.0F);
+  std::vector<float> outputs(8 * 4096);
   CHECK_THROWS_AS(nibble::matmul(view, ones, outputs, {.on = &theirs}), std::length_error);
 }
 
