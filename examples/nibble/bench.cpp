@@ -28,9 +28,6 @@
 #include "text_layout.hpp"
 #include "thread_pool.hpp"
 
-#define NIBBLE_TEXT_OF_TOKENS(tokens) #tokens
-#define NIBBLE_TEXT_OF(tokens) NIBBLE_TEXT_OF_TOKENS(tokens)
-
 namespace nibble_command {
 namespace {
 
@@ -295,11 +292,6 @@ bench_report measure(const nibble::reader& file, unsigned threads) {
   return report;
 }
 
-std::string_view instruction_set() {
-  constexpr std::string_view prefix = "compiled_for_";
-  return std::string_view(NIBBLE_TEXT_OF(NIBBLE_ARCHITECTURE)).substr(prefix.size());
-}
-
 std::string describe(const nibble::reader& file, const bench_report& report, unsigned threads) {
   constexpr double giga = 1e9;
   const machine_roof& roof = report.roof;
@@ -308,8 +300,8 @@ std::string describe(const nibble::reader& file, const bench_report& report, uns
       "Roof: memory is read at {:.1f} GB/s and written past the caches at {:.1f} GB/s, f32 are\n"
       "multiplied and added at {:.1f} GFLOP/s, as measured now.\n\n",
       nibble::escape_text(file.name()), nibble::to_string(file.container()), counted(threads, "thread"),
-      instruction_set(), roof.read_bytes_per_second / giga, roof.write_bytes_per_second / giga,
-      roof.flop_per_second / giga);
+      nibble::dispatched_architecture(), roof.read_bytes_per_second / giga,
+      roof.write_bytes_per_second / giga, roof.flop_per_second / giga);
   using side = table::side;
   table speeds({{"encoding", side::left},
                 {"work", side::left},
@@ -378,7 +370,7 @@ nlohmann::json to_json(const nibble::reader& file, const bench_report& report, u
   }
   return {{"file", file.name()},
           {"threads", threads},
-          {"compiled_for", instruction_set()},
+          {"compiled_for", nibble::dispatched_architecture()},
           {"machine",
            {{"read_bytes_per_second", report.roof.read_bytes_per_second},
             {"write_bytes_per_second", report.roof.write_bytes_per_second},

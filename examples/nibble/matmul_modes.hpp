@@ -19,6 +19,8 @@ struct matmul_mode_description {
 /// Every mode that tools measure: one row a mode.
 inline constexpr std::array matmul_modes{
     matmul_mode_description{nibble::matmul_mode::exact, "exact", 1e-5},
+    matmul_mode_description{nibble::matmul_mode::int16, "int16", 2e-4},
+    matmul_mode_description{nibble::matmul_mode::int8, "int8", 3e-2},
 };
 
 }  // namespace nibble_command

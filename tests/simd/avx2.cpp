@@ -6,6 +6,7 @@
 #include <nibble/simd/portable.hpp>
 
 #include <simd/against_portable.hpp>
+#include <simd/products_against_portable.hpp>
 #include <support/catch.hpp>
 
 #if defined(__AVX2__)
@@ -90,6 +91,14 @@ TEST_CASE("what runs on avx2 runs on the architectures above it", "[avx2]") {
       [](const std::byte* from) {
         return simd::load_signed_bytes(from, best{}, simd::any_architecture(best{}));
       });
+}
+
+TEST_CASE("avx2 takes blocks apart and multiplies them as the portable code does", "[avx2]") {
+  nibble_test::require_block_operations<architecture>();
+  nibble_test::require_panel_operations<architecture>();
+#if defined(__FMA__)
+  nibble_test::require_block_operations<xsimd::fma3<xsimd::avx2>>();
+#endif
 }
 
 }  // namespace

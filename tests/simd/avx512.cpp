@@ -6,6 +6,7 @@
 #include <nibble/simd/portable.hpp>
 
 #include <simd/against_portable.hpp>
+#include <simd/products_against_portable.hpp>
 #include <support/catch.hpp>
 
 #if defined(__AVX512F__)
@@ -87,6 +88,14 @@ TEST_CASE("what runs on avx512 runs on the architectures above it", "[avx512]") 
         return simd::load_signed_bytes(from, best{}, simd::any_architecture(best{}));
       });
 }
+
+#if defined(__AVX512BW__)
+
+TEST_CASE("avx512 multiplies panels as the portable code does", "[avx512]") {
+  nibble_test::require_panel_operations<xsimd::avx512bw>();
+}
+
+#endif
 
 }  // namespace
 

@@ -11,6 +11,7 @@
 
 #include <core/independent_halves.hpp>
 #include <simd/against_portable.hpp>
+#include <simd/products_against_portable.hpp>
 #include <support/catch.hpp>
 
 namespace {
@@ -141,6 +142,72 @@ TEST_CASE("floats are rounded to the nearest 16-bit float, NaN kept NaN", "[port
   SECTION("portable") { check_half_stores<simd::portable>(); }
   SECTION("best architecture") { check_half_stores<simd::best_architecture>(); }
   SUCCEED("every boundary");
+}
+
+template <class Architecture>
+void check_products() {
+  using nibble_test::block_of;
+  using nibble_test::numbers_of;
+  using nibble_test::numbers_with_ends;
+  constexpr Architecture tag{};
+  const simd::any_architecture any(tag);
+  for (std::uint32_t seed = 0; seed < 200; ++seed) {
+    const auto pairs = nibble_test::random_bytes(16, seed);
+    const auto as_bytes = numbers_of(simd::load_nibble_bytes(pairs.data(), tag, any));
+    const auto as_words = numbers_of(simd::load_nibble_words(pairs.data(), tag, any));
+    const auto bytes = nibble_test::random_bytes(32, seed);
+    const auto as_unsigned = numbers_of(simd::load_unsigned_words(bytes.data(), tag, any));
+    const auto as_signed = numbers_of(simd::load_signed_words(bytes.data(), tag, any));
+    for (std::size_t i = 0; i < 32; ++i) {
+      const int pair = std::to_integer<int>(pairs[i % 16]);
+      const int code = i < 16 ? pair % 16 : pair / 16;
+      const int byte = std::to_integer<int>(bytes[i]);
+      if (as_bytes[i] != code || as_words[i] != code || as_unsigned[i] != byte ||
+          as_signed[i] != (byte < 128 ? byte : byte - 256))
+        FAIL("code " << i << " of " << seed);
+    }
+
+    const auto codes = numbers_with_ends<std::uint8_t>(32, 0, 255, seed);
+    const auto x = numbers_with_ends<std::int8_t>(32, -127, 127, seed + 1);
+    const auto words = numbers_with_ends<std::int16_t>(32, -255, 255, seed);
+    const auto x_words = numbers_with_ends<std::int16_t>(32, -32767, 32767, seed + 1);
+    long byte_sum = 0;
+    long word_sum = 0;
+    for (std::size_t i = 0; i < 32; ++i) {
+      byte_sum += long{codes[i]} * x[i];
+      word_sum += long{words[i]} * x_words[i];
+    }
+    const auto byte_block = block_of<simd::block_bytes<Architecture>, std::uint8_t>(codes);
+    const auto word_block = block_of<simd::block_words<Architecture>, std::int16_t>(words);
+    for (const std::int32_t lane : numbers_of(simd::byte_products(byte_block, x.data(), tag, any)))
+      byte_sum -= lane;
+    for (const std::int32_t lane :
+         numbers_of(simd::word_products(word_block, x_words.data(), tag, any)))
+      word_sum -= lane;
+    if (byte_sum != 0 || word_sum != 0) FAIL("products of " << seed);
+  }
+}
+
+TEST_CASE("blocks are taken apart and multiplied as arithmetic has it", "[portable]") {
+  SECTION("portable") { check_products<simd::portable>(); }
+  SECTION("best architecture") { check_products<simd::block_architecture<simd::best_architecture>>(); }
+  SUCCEED("every block");
+}
+
+TEST_CASE("activations are coded to the nearest code, ties to even", "[portable]") {
+  constexpr simd::portable tag{};
+  std::array<float, 32> values{};
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i) * 0.5F - 8.0F;
+  std::array<std::int8_t, 32> codes;
+  const auto sum =
+      simd::code_block(values.data(), 1.0F, codes.data(), tag, simd::any_architecture(tag));
+  std::int32_t expected_sum = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const auto nearest = static_cast<std::int32_t>(std::nearbyint(values[i]));
+    CHECK(codes[i] == nearest);
+    expected_sum += nearest;
+  }
+  CHECK(sum == expected_sum);
 }
 
 }  // namespace

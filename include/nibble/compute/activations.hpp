@@ -82,9 +82,9 @@ template <class Architecture>
   return simd::sum_of_lanes(sums, Architecture{}, Architecture{});
 }
 
-/// Codes a block: step = max|x| / largest code, each code the nearest to x / step, ties to even. A block
-/// that holds NaN or an infinity has the step NaN; one whose largest magnitude is below
-/// largest code / largest f32 counts as zeros.
+/// Codes a block: step = max|x| / largest code, each code the nearest to x / step, ties to even. A
+/// block that holds NaN or an infinity has the step NaN; one whose largest magnitude is below largest
+/// code / largest f32 counts as zeros.
 template <class Architecture, Activation Value>
 void code_activations(const float* values, Value* codes, float& step, float& sum) noexcept {
   using block_tag = simd::block_architecture<Architecture>;
@@ -96,8 +96,7 @@ void code_activations(const float* values, Value* codes, float& step, float& sum
   const float steps = largest_code / largest;
   if (largest_bits < infinity_bits && std::bit_cast<std::int32_t>(steps) < infinity_bits) {
     step = largest / largest_code;
-    sum = step *
-          static_cast<float>(simd::code_block(values, steps, codes, block_tag{}, block_tag{}));
+    sum = step * static_cast<float>(simd::code_block(values, steps, codes, block_tag{}, block_tag{}));
     return;
   }
   std::fill_n(codes, simd::block_codes, Value{0});

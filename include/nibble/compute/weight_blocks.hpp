@@ -124,12 +124,14 @@ class row_blocks {
                    float* scales, float* offsets) const noexcept {
     using floats = simd::vector<float, Architecture>;
     constexpr std::size_t width = simd::lanes<Architecture>;
-    const std::size_t padded = (count + padding_blocks - 1) / padding_blocks * padding_blocks;
+    // At most max_pass_blocks, which GCC 12 does not see, and warns of.
+    const std::size_t padded =
+        std::min(max_pass_blocks, (count + padding_blocks - 1) / padding_blocks * padding_blocks);
     if constexpr (TensorScaleCodec<Codec>) {
       typename Codec::header header;
       std::memcpy(&header, weight.bytes().data(), sizeof(header));
       std::fill_n(scales, count, header.scale);
-      std::fill(scales + count, scales + padded, 0.0F);
+      for (std::size_t b = count; b < padded; ++b) scales[b] = 0.0F;
     } else if constexpr (BlockCodec<Codec>) {
       // Gathered first and widened by vectors; float16 of zero bits is zero.
       struct pair {
@@ -147,8 +149,7 @@ class row_blocks {
           stored[b] = Codec::stored_scale(head);
         }
       }
-      std::fill(stored.begin() + count, stored.begin() + padded,
-                typename decltype(stored)::value_type{});
+      for (std::size_t b = count; b < padded; ++b) stored[b] = {};
       const std::byte* const halves = std::as_bytes(std::span(stored)).data();
       if constexpr (Codec::has_min) {
         for (std::size_t b = 0; b < padded; b += width) {

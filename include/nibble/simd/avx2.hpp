@@ -91,8 +91,7 @@ template <class Architecture>
     const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(values + i));
     largest = _mm256_max_epi32(largest, _mm256_and_si256(bits, mask));
   }
-  __m128i four =
-      _mm_max_epi32(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
+  __m128i four = _mm_max_epi32(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
   four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4E));
   four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0xB1));
   return _mm_cvtss_f32(_mm_castsi128_ps(four));

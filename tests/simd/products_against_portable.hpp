@@ -1,0 +1,201 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <span>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <nibble/simd/portable.hpp>
+#include <nibble/simd/vector.hpp>
+
+#include <simd/against_portable.hpp>
+#include <support/catch.hpp>
+#include <support/random_values.hpp>
+
+namespace nibble_test {
+
+namespace simd = nibble::simd;
+
+/// The numbers that a vector, or an array of them, holds.
+template <class Vector>
+std::vector<typename Vector::value_type> numbers_of(const Vector& of) {
+  std::vector<typename Vector::value_type> numbers(Vector::size);
+  of.store_unaligned(numbers.data());
+  return numbers;
+}
+template <class Vector, std::size_t Count>
+std::vector<typename Vector::value_type> numbers_of(const std::array<Vector, Count>& of) {
+  std::vector<typename Vector::value_type> all;
+  for (const Vector& each : of) {
+    for (const auto number : numbers_of(each)) all.push_back(number);
+  }
+  return all;
+}
+
+/// `count` numbers from `least` to `most`, every third at an end.
+template <class Number>
+std::vector<Number> numbers_with_ends(std::size_t count, int least, int most, std::uint32_t seed) {
+  std::mt19937 generator(seed);
+  std::uniform_int_distribution<int> any(least, most);
+  std::vector<Number> numbers(count);
+  for (Number& number : numbers) {
+    const auto turn = generator() % 6U;
+    number = static_cast<Number>(turn == 0 ? least : turn == 1 ? most : any(generator));
+  }
+  return numbers;
+}
+
+/// A block of codes from 32 numbers.
+template <class Block, class Number>
+Block block_of(std::span<const Number> numbers) {
+  std::array<Number, simd::block_codes> codes;
+  std::copy(numbers.begin(), numbers.end(), codes.begin());
+  return simd::block_from<Block>(codes);
+}
+
+/// Everything that works on a block of 32, by an architecture's own operations and by the portable
+/// ones.
+template <class Architecture>
+void require_block_operations() {
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  const int most_code = simd::multiplies_any_byte<Architecture> ? 255 : 15;
+  for (std::uint32_t seed = 0; seed < 300; ++seed) {
+    const auto bytes = random_bytes(64, seed);
+    const std::byte* const from = bytes.data() + seed % 32;
+    if (numbers_of(simd::load_nibble_bytes(from, own, own)) !=
+        numbers_of(simd::load_nibble_bytes(from, own, twin)))
+      FAIL("load_nibble_bytes " << seed);
+    if (numbers_of(simd::load_nibble_words(from, own, own)) !=
+        numbers_of(simd::load_nibble_words(from, own, twin)))
+      FAIL("load_nibble_words " << seed);
+    if (numbers_of(simd::load_unsigned_words(from, own, own)) !=
+        numbers_of(simd::load_unsigned_words(from, own, twin)))
+      FAIL("load_unsigned_words " << seed);
+    if (numbers_of(simd::load_signed_words(from, own, own)) !=
+        numbers_of(simd::load_signed_words(from, own, twin)))
+      FAIL("load_signed_words " << seed);
+
+    const auto byte_codes = numbers_with_ends<std::uint8_t>(32, 0, most_code, seed);
+    const auto bytes_of_x = numbers_with_ends<std::int8_t>(33, -127, 127, seed + 1);
+    const auto byte_block = block_of<simd::block_bytes<Architecture>, std::uint8_t>(byte_codes);
+    if (numbers_of(simd::byte_products(byte_block, bytes_of_x.data() + 1, own, own)) !=
+        numbers_of(simd::byte_products(byte_block, bytes_of_x.data() + 1, own, twin)))
+      FAIL("byte_products " << seed);
+    const auto word_codes = numbers_with_ends<std::int16_t>(32, seed % 2 == 0 ? -128 : 0, 255, seed);
+    const auto words_of_x = numbers_with_ends<std::int16_t>(33, -32767, 32767, seed + 1);
+    const auto word_block = block_of<simd::block_words<Architecture>, std::int16_t>(word_codes);
+    if (numbers_of(simd::word_products(word_block, words_of_x.data() + 1, own, own)) !=
+        numbers_of(simd::word_products(word_block, words_of_x.data() + 1, own, twin)))
+      FAIL("word_products " << seed);
+
+    const auto values = gaussian(33, seed, 1.0F);
+    const float largest = simd::largest_magnitude(values.data() + 1, own, own);
+    if (largest != simd::largest_magnitude(values.data() + 1, own, twin)) FAIL("largest " << seed);
+    const auto code = [&]<class Code>(Code) {
+      std::array<Code, 32> codes;
+      std::array<Code, 32> expected;
+      const float steps = static_cast<float>(std::numeric_limits<Code>::max()) / largest;
+      const auto sum = simd::code_block(values.data() + 1, steps, codes.data(), own, own);
+      const auto expected_sum = simd::code_block(values.data() + 1, steps, expected.data(), own, twin);
+      if (codes != expected || sum != expected_sum) FAIL("code_block " << seed);
+    };
+    code(std::int8_t{});
+    code(std::int16_t{});
+  }
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+    for (std::size_t at = 0; at < 32; ++at) {
+      auto values = gaussian(32, 5, 1.0F);
+      values[at] = bad;
+      CHECK_FALSE(std::isfinite(simd::largest_magnitude(values.data(), own, own)));
+      CHECK_FALSE(std::isfinite(simd::largest_magnitude(values.data(), own, twin)));
+    }
+  }
+}
+
+/// Everything that works on panels, whose lanes are weight rows.
+template <class Architecture>
+void require_panel_operations() {
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  using integers = simd::vector<std::int32_t, Architecture>;
+  using bytes_vector = simd::vector<std::uint8_t, Architecture>;
+  using words_vector = simd::vector<std::int16_t, Architecture>;
+  const int most_code = simd::multiplies_any_byte<Architecture> ? 255 : 15;
+  for (std::uint32_t seed = 0; seed < 100; ++seed) {
+    simd::square<Architecture> square;
+    std::mt19937 generator(seed);
+    for (integers& row : square) {
+      std::array<std::int32_t, width> numbers;
+      for (auto& number : numbers) number = static_cast<std::int32_t>(generator());
+      row = integers::load_unaligned(numbers.data());
+    }
+    auto expected = square;
+    simd::transpose<Architecture>(square, own, own);
+    simd::transpose<Architecture>(expected, own, twin);
+    if (numbers_of(square) != numbers_of(expected)) FAIL("transpose " << seed);
+
+    // Eight quads, as many as a block has: the most that the sums must hold.
+    simd::quad_sums<Architecture> quads(0);
+    simd::quad_sums<Architecture> expected_quads(0);
+    integers pairs(0);
+    integers expected_pairs(0);
+    for (std::uint32_t turn = 0; turn < 8; ++turn) {
+      const std::uint32_t own_seed = seed * 8 + turn;
+      const bool is_at_its_end = seed == 0;
+      const auto codes = numbers_with_ends<std::uint8_t>(
+          bytes_vector::size, is_at_its_end ? most_code : 0, most_code, own_seed);
+      const auto x = numbers_with_ends<std::int8_t>(4, is_at_its_end ? 127 : -127, 127, own_seed);
+      const auto vector = bytes_vector::load_unaligned(codes.data());
+      quads = simd::add_quads<Architecture>(quads, vector, x.data(), own, own);
+      expected_quads = simd::add_quads<Architecture>(expected_quads, vector, x.data(), own, twin);
+      const auto words = numbers_with_ends<std::int16_t>(words_vector::size, -255, 255, own_seed);
+      const auto words_of_x = numbers_with_ends<std::int16_t>(2, -32767, 32767, own_seed);
+      const auto word_vector = words_vector::load_unaligned(words.data());
+      pairs = simd::add_pairs<Architecture>(pairs, word_vector, words_of_x.data(), own, own);
+      expected_pairs =
+          simd::add_pairs<Architecture>(expected_pairs, word_vector, words_of_x.data(), own, twin);
+    }
+    if (numbers_of(simd::total_of_quads<Architecture>(quads, own, own)) !=
+        numbers_of(simd::total_of_quads<Architecture>(expected_quads, own, twin)))
+      FAIL("add_quads " << seed);
+    if (numbers_of(pairs) != numbers_of(expected_pairs)) FAIL("add_pairs " << seed);
+
+    const auto values = mixed_magnitudes(width + 1, seed);
+    const auto lanes = simd::load<Architecture>(values.data() + 1);
+    if (simd::sum_of_lanes<Architecture>(lanes, own, own) !=
+        simd::sum_of_lanes<Architecture>(lanes, own, twin))
+      FAIL("sum_of_lanes " << seed);
+  }
+  const auto halves = all_halves();
+  for (std::size_t at = 0; at + 4 * width <= halves.size(); at += 4 * width) {
+    std::array<std::array<float, width>, 4> found;
+    simd::widen_float16_pairs(halves.data() + at, found[0].data(), found[1].data(), own, own);
+    simd::widen_float16_pairs(halves.data() + at, found[2].data(), found[3].data(), own, twin);
+    for (std::size_t i = 0; i < width; ++i) {
+      for (const std::size_t which : {0U, 1U}) {
+        if (std::bit_cast<std::uint32_t>(found[which][i]) !=
+            std::bit_cast<std::uint32_t>(found[which + 2][i]))
+          FAIL("widen_float16_pairs at " << at);
+      }
+      nibble::float16 half;
+      std::memcpy(&half, halves.data() + at + 4 * i, sizeof(half));
+      if (std::bit_cast<std::uint32_t>(simd::widen_float16(half, own, own)) !=
+          std::bit_cast<std::uint32_t>(found[2][i]))
+        FAIL("widen_float16 at " << at);
+    }
+  }
+}
+
+}  // namespace nibble_test
