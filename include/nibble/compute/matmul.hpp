@@ -74,7 +74,9 @@ namespace kernel {
 /// Rows of activations from which panels beat products with the blocks in place. Measured: a panel
 /// costs a pass over its weights, which pays from here on.
 template <Activation Value>
-inline constexpr std::size_t least_panel_rows = std::same_as<Value, float> ? 9 : 4;
+inline constexpr std::size_t least_panel_rows = std::same_as<Value, float>
+                                                    ? 9
+                                                    : (std::same_as<Value, std::int8_t> ? 5 : 7);
 
 /// Multiplications that are worth handing over to another thread.
 inline constexpr std::uint64_t least_task_products = 1U << 18U;
@@ -137,11 +139,11 @@ template <class Architecture, Codec Codec, Activation Value>
 
 /// The one place where the way to multiply is chosen, by mode, encoding and rows of activations:
 ///
-///   exact, up to 8 rows     row products: each block is taken apart once, in registers
-///   exact, more             panels of floats: decoding once for all rows costs less than a pass for
-///                           every 8 of them
-///   int16, int8, up to 3    row products of codes
-///   int16, int8, more       panels of codes
+///   exact, up to 8 rows        row products: each block is taken apart once, in registers
+///   exact, more                panels of floats: decoding once for all rows costs less than a pass for
+///                              every 8 of them
+///   int16 (int8), up to 6 (4)  row products of codes
+///   int16 and int8, more       panels of codes
 ///
 /// Weights that are not in blocks of codes by rows, and whole and double numbers, have but panels of
 /// floats, of which none is needed for f32, f16 and bf16 with up to 8 rows.

@@ -41,6 +41,7 @@ struct row_part {
   const float* scales;
   const float* offsets;        ///< of all blocks that this part answers for
   std::size_t offsets_blocks;  ///< how many they are, or 0 where none has an offset
+  std::size_t next_bytes;      ///< from here to what is multiplied next
 };
 
 /// Takes a block's codes apart into vectors of floats, in the order that its activations are in.
@@ -175,6 +176,11 @@ void add_products(const row_part& part, const prepared_activations<Value>& x, st
   const std::byte* codes = part.codes;
   std::size_t b = 0;
   for (; b + at_once <= part.blocks; b += at_once) {
+    // The scales of the next pass are read before its codes are; without this, nothing would be on its
+    // way from memory while these are multiplied.
+    for (std::size_t ahead = 0; ahead < at_once * part.stride_bytes; ahead += 64) {
+      simd::prefetch(codes, part.next_bytes + ahead);
+    }
     NIBBLE_UNROLL
     for (std::size_t i = 0; i < at_once; ++i) {
       add_block(codes + i * part.stride_bytes, from + i * simd::block_codes, b + i, partial[i]);
@@ -274,14 +280,16 @@ void multiply_rows(const tensor_view& weight, std::uint64_t first_row, std::size
         }
       }
       const std::size_t whole = row.whole_blocks(first, count);
+      const std::size_t next_bytes = 2 * blocks * stride_bytes;
       std::array<float, max_row_products> sums;
       multiply({row.codes_of(first), stride_bytes, whole, scales.data(), offsets.data(),
-                has_offsets ? count : 0},
+                has_offsets ? count : 0, next_bytes},
                x, first, sums.data());
       y.put(first_row + n, sums.data(), x_rows, first == 0);
       if (whole != count) {
-        multiply({row.codes_of(first + whole), stride_bytes, 1, scales.data() + whole, nullptr, 0}, x,
-                 first + whole, sums.data());
+        multiply({row.codes_of(first + whole), stride_bytes, 1, scales.data() + whole, nullptr, 0,
+                  next_bytes},
+                 x, first + whole, sums.data());
         y.put(first_row + n, sums.data(), x_rows, false);
       }
     }

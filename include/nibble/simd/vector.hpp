@@ -168,6 +168,13 @@ template <class Architecture>
 using quad_sums = std::conditional_t<has_pair_sums<Architecture>, vector<std::int16_t, Architecture>,
                                      vector<std::int32_t, Architecture>>;
 
+/// Asks for the cache line of from[offset], which need not exist.
+inline void prefetch(const std::byte* from, std::size_t offset) noexcept {
+#if defined(__GNUC__)
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(from) + offset));
+#endif
+}
+
 /// The codes of a block: 32 of them, as bytes 0..255 or as 16-bit words. Architecture is a
 /// block_architecture.
 inline constexpr std::size_t block_codes = 32;
