@@ -277,14 +277,15 @@ void dequantize(const tensor_view& from, std::span<To> to, executor* on = nullpt
 template <class Container>
 requires Float<typename decltype(std::span(std::declval<Container&>()))::element_type>
 void dequantize(const tensor_view& from, Container& to, executor* on = nullptr) {
-  dequantize(from, std::span(to), on);
+  dequantize(from, std::span<std::remove_reference_t<decltype(*std::data(to))>>(to), on);
 }
 /// As above.
 template <class Container>
 requires Float<typename decltype(std::span(std::declval<Container&>()))::element_type>
 void dequantize_rows(const tensor_view& from, std::uint64_t first_row, std::uint64_t row_count,
                      Container& to, executor* on = nullptr) {
-  dequantize_rows(from, first_row, row_count, std::span(to), on);
+  dequantize_rows(from, first_row, row_count,
+                  std::span<std::remove_reference_t<decltype(*std::data(to))>>(to), on);
 }
 
 }  // namespace NIBBLE_ARCHITECTURE

@@ -200,24 +200,22 @@ void fill_code_panel(const tensor_view& weight, std::uint64_t first_row, std::si
   constexpr std::size_t width = panel::width;
   constexpr std::size_t square_rows = simd::lanes<block_tag>;
   constexpr float shift = shift_of<Codec, Value>();
-  std::array<float, max_pass_blocks> scales;
-  std::array<float, max_pass_blocks> offsets;
+  block_scales scales;
   for (std::size_t lane = 0; lane < width; lane += square_rows) {
     const auto own = rows_from<Codec>(weight, first_row + lane, first_row + rows - 1,
                                       std::make_index_sequence<square_rows>{});
     NIBBLE_UNROLL
     for (std::size_t n = 0; n < square_rows; ++n) {
       if (lane + n < rows) {
-        own[n].template load_scales<Architecture>(weight, first, count, shift, scales.data(),
-                                                  offsets.data());
+        own[n].template load_scales<Architecture>(weight, first, count, shift, scales);
       } else {
-        scales.fill(0.0F);
-        offsets.fill(0.0F);
+        scales.scales.fill(0.0F);
+        scales.offsets.fill(0.0F);
       }
       for (std::size_t b = 0; b < count; ++b) {
-        to.scales[b * width + lane + n] = scales[b];
+        to.scales[b * width + lane + n] = scales.scales[b];
         if constexpr (row_blocks<Codec>::has_offsets(shift)) {
-          to.offsets[b * width + lane + n] = offsets[b];
+          to.offsets[b * width + lane + n] = scales.offsets[b];
         }
       }
     }

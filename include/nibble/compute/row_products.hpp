@@ -263,9 +263,7 @@ void multiply_rows(const tensor_view& weight, std::uint64_t first_row, std::size
   const auto cols = static_cast<std::size_t>(weight.cols());
   const std::size_t blocks = (cols + simd::block_codes - 1) / simd::block_codes;
   const std::size_t pass = pass_blocks(x_rows, sizeof(Value));
-  // Read by whole vectors, from any block on.
-  std::array<float, max_pass_blocks + padding_blocks> scales;
-  std::array<float, max_pass_blocks + padding_blocks> offsets;
+  block_scales scales;
   constexpr bool has_scales = !PlainCodec<Codec>;
   constexpr float shift = shift_of<Codec, Value>();
   constexpr bool has_offsets = has_scales && row_blocks<Codec>::has_offsets(shift);
@@ -275,20 +273,19 @@ void multiply_rows(const tensor_view& weight, std::uint64_t first_row, std::size
       const row_blocks<Codec> row(weight, first_row + n);
       if constexpr (has_scales) {
         if (!TensorScaleCodec<Codec> || n == 0) {
-          row.template load_scales<Architecture>(weight, first, count, shift, scales.data(),
-                                                 offsets.data());
+          row.template load_scales<Architecture>(weight, first, count, shift, scales);
         }
       }
       const std::size_t whole = row.whole_blocks(first, count);
       const std::size_t next_bytes = 2 * blocks * stride_bytes;
       std::array<float, max_row_products> sums;
-      multiply({row.codes_of(first), stride_bytes, whole, scales.data(), offsets.data(),
+      multiply({row.codes_of(first), stride_bytes, whole, scales.scales.data(), scales.offsets.data(),
                 has_offsets ? count : 0, next_bytes},
                x, first, sums.data());
       y.put(first_row + n, sums.data(), x_rows, first == 0);
       if (whole != count) {
-        multiply({row.codes_of(first + whole), stride_bytes, 1, scales.data() + whole, nullptr, 0,
-                  next_bytes},
+        multiply({row.codes_of(first + whole), stride_bytes, 1, scales.scales.data() + whole, nullptr,
+                  0, next_bytes},
                  x, first + whole, sums.data());
         y.put(first_row + n, sums.data(), x_rows, false);
       }

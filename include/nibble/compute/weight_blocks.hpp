@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/activations.hpp>
@@ -71,6 +72,14 @@ template <Codec Codec>
   return packing == code_packing::nibble_halves || packing == code_packing::nibble_neighbors;
 }
 
+/// What the codes of some blocks stand for. Made once a task and filled pass by pass; vectors may be
+/// read from any block on.
+struct block_scales {
+  std::array<float, max_pass_blocks + padding_blocks> scales{};
+  std::array<float, max_pass_blocks + padding_blocks> offsets{};
+  std::array<std::byte, max_pass_blocks * 2 * sizeof(float16)> stored{};
+};
+
 /// One row of a weight, seen as blocks.
 template <Codec Codec>
 class row_blocks {
@@ -121,43 +130,47 @@ class row_blocks {
   /// that products see are larger than the codec's by `shift`.
   template <class Architecture>
   void load_scales(const tensor_view& weight, std::size_t first, std::size_t count, float shift,
-                   float* scales, float* offsets) const noexcept {
+                   block_scales& to) const noexcept {
     using floats = simd::vector<float, Architecture>;
     constexpr std::size_t width = simd::lanes<Architecture>;
-    // At most max_pass_blocks, which GCC 12 does not see, and warns of.
-    const std::size_t padded =
-        std::min(max_pass_blocks, (count + padding_blocks - 1) / padding_blocks * padding_blocks);
+    const std::size_t padded = (count + padding_blocks - 1) / padding_blocks * padding_blocks;
+    float* const scales = to.scales.data();
+    float* const offsets = to.offsets.data();
     if constexpr (TensorScaleCodec<Codec>) {
       typename Codec::header header;
       std::memcpy(&header, weight.bytes().data(), sizeof(header));
-      std::fill_n(scales, count, header.scale);
-      for (std::size_t b = count; b < padded; ++b) scales[b] = 0.0F;
+      for (std::size_t b = 0; b < padded; ++b) scales[b] = b < count ? header.scale : 0.0F;
     } else if constexpr (BlockCodec<Codec>) {
-      // Gathered first and widened by vectors; float16 of zero bits is zero.
+      // Gathered first, then widened by vectors; a float16 of zero bits is zero.
       struct pair {
         float16 scale;
         float16 min;
       };
-      std::array<std::conditional_t<Codec::has_min, pair, float16>, max_pass_blocks> stored;
+      using entry = std::conditional_t<Codec::has_min, pair, float16>;
+      std::byte* stored = to.stored.data();
       const std::byte* block = first_block_ + first * layout::stride_bytes;
-      for (std::size_t b = 0; b < count; ++b, block += layout::stride_bytes) {
+      for (std::size_t b = 0; b < count; ++b) {
         typename Codec::block head;
         std::memcpy(&head, block, layout::codes_at);
+        entry own;
         if constexpr (Codec::has_min) {
-          stored[b] = {Codec::stored_scale(head), Codec::stored_min(head)};
+          own = {Codec::stored_scale(head), Codec::stored_min(head)};
         } else {
-          stored[b] = Codec::stored_scale(head);
+          own = Codec::stored_scale(head);
         }
+        std::memcpy(stored, &own, sizeof(own));
+        block += layout::stride_bytes;
+        stored += sizeof(own);
       }
-      for (std::size_t b = count; b < padded; ++b) stored[b] = {};
-      const std::byte* const halves = std::as_bytes(std::span(stored)).data();
+      std::memset(stored, 0, (padded - count) * sizeof(entry));
+      stored = to.stored.data();
       if constexpr (Codec::has_min) {
         for (std::size_t b = 0; b < padded; b += width) {
-          simd::widen_float16_pairs(halves + b * sizeof(pair), scales + b, offsets + b, Architecture{},
+          simd::widen_float16_pairs(stored + b * sizeof(pair), scales + b, offsets + b, Architecture{},
                                     Architecture{});
         }
       } else {
-        widen<Architecture, float16>(halves, padded, scales);
+        widen<Architecture, float16>(stored, padded, scales);
       }
     }
     if (!has_offsets(shift)) return;
