@@ -1,0 +1,123 @@
+#include <nibble/compute/activations.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include <support/catch.hpp>
+#include <support/random_values.hpp>
+
+namespace {
+
+namespace kernel = nibble::kernel;
+namespace simd = nibble::simd;
+using kernel::activation_order;
+
+/// One prepared row in memory of its own.
+template <class Architecture, class Value>
+struct prepared_row {
+  prepared_row(const std::vector<float>& x, activation_order order)
+      : memory(kernel::prepared_row_bytes<Value>(x.size()) + 64) {
+    auto* start = memory.data();
+    while (reinterpret_cast<std::uintptr_t>(start) % 64 != 0) ++start;
+    row = kernel::place_activations<Value>(start, 1, x.size());
+    kernel::prepare_row<Architecture>(x.data(), x.size(), order, 0, row);
+  }
+  std::vector<std::byte> memory;
+  kernel::prepared_activations<Value> row;
+};
+
+/// Where element i of a block is put.
+std::size_t place_of(std::size_t i, activation_order order) {
+  return order == activation_order::natural ? i : i / 2 + (i % 2 == 0 ? 0 : 16);
+}
+
+template <class Architecture, class Value>
+void require_codes_within_half_a_step(const std::vector<float>& x, activation_order order) {
+  const prepared_row<Architecture, Value> of(x, order);
+  REQUIRE(of.row.row_blocks % kernel::padding_blocks == 0);
+  REQUIRE(of.row.row_blocks * 32 >= x.size());
+  for (std::size_t b = 0; b < of.row.row_blocks; ++b) {
+    const double step = static_cast<double>(of.row.steps[b]);
+    long sum = 0;
+    double largest = 0.0;
+    for (std::size_t i = 0; i < 32; ++i) {
+      const double value = b * 32 + i < x.size() ? static_cast<double>(x[b * 32 + i]) : 0.0;
+      const long code = of.row.values[b * 32 + place_of(i, order)];
+      sum += code;
+      largest = std::max(largest, std::fabs(value));
+      if (!(std::fabs(value - step * static_cast<double>(code)) <= step * 0.5001)) {
+        FAIL("block " << b << " element " << i << ": " << value << " as " << code << " of " << step);
+      }
+    }
+    const double most = static_cast<double>(std::numeric_limits<Value>::max());
+    if (!(std::fabs(step * most - largest) <= 1e-6 * largest)) FAIL("step of block " << b);
+    const double expected = step * static_cast<double>(sum);
+    if (!(std::fabs(static_cast<double>(of.row.sums[b]) - expected) <= 1e-6 * std::fabs(expected))) {
+      FAIL("sum of block " << b);
+    }
+  }
+}
+
+template <class Architecture>
+void check_codes() {
+  for (const std::size_t cols : {1U, 31U, 32U, 33U, 511U, 512U, 513U, 1000U}) {
+    for (const auto order : {activation_order::natural, activation_order::even_then_odd}) {
+      for (const auto& x : {nibble_test::gaussian(cols, 3, 1.0F), nibble_test::heavy_tailed(cols, 4),
+                            nibble_test::mixed_magnitudes(cols, 5), std::vector<float>(cols)}) {
+        require_codes_within_half_a_step<Architecture, std::int8_t>(x, order);
+        require_codes_within_half_a_step<Architecture, std::int16_t>(x, order);
+      }
+    }
+  }
+}
+
+TEST_CASE("codes of activations lie within half a step of them", "[activations]") {
+  SECTION("best architecture") { check_codes<simd::best_architecture>(); }
+  SECTION("portable") { check_codes<simd::portable>(); }
+}
+
+TEST_CASE("activations of exact products are kept, in the order asked for", "[activations]") {
+  for (const std::size_t cols : {1U, 33U, 512U, 700U}) {
+    const auto x = nibble_test::gaussian(cols, 9, 1.0F);
+    for (const auto order : {activation_order::natural, activation_order::even_then_odd}) {
+      const prepared_row<simd::best_architecture, float> of(x, order);
+      for (std::size_t b = 0; b < of.row.row_blocks; ++b) {
+        double sum = 0.0;
+        double magnitudes = 0.0;
+        for (std::size_t i = 0; i < 32; ++i) {
+          const float value = b * 32 + i < cols ? x[b * 32 + i] : 0.0F;
+          if (of.row.values[b * 32 + place_of(i, order)] != value) FAIL("element " << b * 32 + i);
+          sum += static_cast<double>(value);
+          magnitudes += std::fabs(static_cast<double>(value));
+        }
+        CHECK(std::fabs(static_cast<double>(of.row.sums[b]) - sum) <= 32 * 0x1p-24 * magnitudes);
+      }
+    }
+  }
+}
+
+TEST_CASE("blocks that cannot be coded say so in their step", "[activations]") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const float bad : {nan, infinity, -infinity}) {
+    auto x = nibble_test::gaussian(96, 2, 1.0F);
+    x[40] = bad;
+    const prepared_row<simd::best_architecture, std::int8_t> of(x, activation_order::natural);
+    CHECK(std::isnan(of.row.steps[1]));
+    CHECK(std::isnan(of.row.sums[1]));
+    CHECK(std::isfinite(of.row.steps[0]));
+    CHECK(std::isfinite(of.row.steps[2]));
+  }
+  // Too small for their step to have a reciprocal: zeros.
+  const prepared_row<simd::best_architecture, std::int16_t> of(std::vector<float>(32, 1e-38F),
+                                                               activation_order::natural);
+  CHECK(of.row.steps[0] == 0.0F);
+  CHECK(std::all_of(of.row.values, of.row.values + 32, [](std::int16_t code) { return code == 0; }));
+}
+
+}  // namespace
