@@ -24,7 +24,10 @@ void open_and_use(std::span<const std::byte> bytes) {
       if (tensor.rows() > 1U << 20U || tensor.cols() > 1U << 20U) continue;
       std::vector<float> x(tensor.cols(), 1.0F);
       std::vector<float> y(tensor.rows());
-      nibble::matmul(tensor, x, y);
+      for (const auto mode :
+           {nibble::matmul_mode::exact, nibble::matmul_mode::int16, nibble::matmul_mode::int8}) {
+        nibble::matmul(tensor, x, y, {.mode = mode});
+      }
     }
     static_cast<void>(in.examine());
   } catch (const nibble::error&) {
