@@ -82,9 +82,9 @@ struct problem {
     const double rounding = roundings / (1.0 - roundings);
     if (!is_coded || (mode == matmul_mode::exact && rows > 8)) return rounding * of.magnitudes;
     if (mode == matmul_mode::exact) return rounding * of.parts;
-    // Codes stand for activations half a step larger at most.
-    const double steps = mode == matmul_mode::int16 ? 65534.0 : 254.0;
-    return of.largest / steps * (1.0 + 1e-6) + rounding * 1.01 * of.parts;
+    // Codes are half a step off at most, and what two roundings to f32 make of 32767 (127) steps.
+    const double steps = mode == matmul_mode::int16 ? 64000.0 : 253.0;
+    return of.largest / steps + rounding * 1.01 * of.parts;
   }
 
   std::size_t m;

@@ -321,8 +321,8 @@ void multiply_proved(std::span<const proved_product> products, const matmul_opti
 ///
 ///   exact   |y - y'| <= (K + 8) * 2^-24 * sum |x_k| (|scale_k q_k| + |min_k|), the min of apr_q4
 ///           being -8 * scale; sum |x_k w_k| for weights without codes and with more than 8 rows of x
-///   int16   |y - y'| <= that + sum over blocks of max|x| / 65534 * sum |w_k|
-///   int8    |y - y'| <= that + sum over blocks of max|x| / 254 * sum |w_k|
+///   int16   |y - y'| <= that + sum over blocks of max|x| / 64000 * sum |w_k|
+///   int8    |y - y'| <= that + sum over blocks of max|x| / 253 * sum |w_k|
 ///
 /// A row of x that holds NaN or an infinity has outputs that are not finite or NaN, and no other row
 /// has. The same bits for every executor; they may differ between instruction sets, and between values

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -174,12 +175,9 @@ template <class Architecture>
 template <class Code, class Architecture>
 std::int32_t code_block(const float* values, float steps, Code* codes, Architecture,
                         any_architecture) noexcept {
-  // 1.5 * 2^23: the sum has no bits below 1, and its last bits are the rounded number.
-  constexpr float magic = 12582912.0F;
   std::int32_t sum = 0;
   for (std::size_t i = 0; i < block_codes; ++i) {
-    const std::int32_t code =
-        std::bit_cast<std::int32_t>(values[i] * steps + magic) - std::bit_cast<std::int32_t>(magic);
+    const auto code = static_cast<std::int32_t>(std::nearbyint(values[i] * steps));
     codes[i] = static_cast<Code>(code);
     sum += code;
   }
