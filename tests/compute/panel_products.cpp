@@ -1,0 +1,72 @@
+#include <nibble/compute/panel_products.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include <compute/kernel_products.hpp>
+#include <support/catch.hpp>
+
+namespace {
+
+namespace kernel = nibble::kernel;
+namespace simd = nibble::simd;
+
+template <class Architecture, class Codec, class Value>
+void check(std::size_t m, std::size_t k) {
+  nibble_test::require_kernel_products<Architecture, Codec, Value>(
+      m, k,
+      [m, k](const auto& w, std::uint64_t first, std::size_t count, const auto& x, const auto& prepared,
+             const auto& y) {
+        if constexpr (std::is_same_v<Value, float>) {
+          kernel::multiply_float_panels<Architecture, Codec>(w, first, count, x.data(), k, m, y);
+        } else {
+          kernel::multiply_code_panels<Architecture, Codec>(w, first, count, prepared, m, y);
+        }
+      });
+}
+
+template <class Architecture>
+void check_all() {
+  for (const std::size_t m : {1U, 2U, 3U, 4U, 5U, 7U, 13U}) {
+    for (const std::size_t k : {32U, 1056U}) {
+      check<Architecture, nibble::q4, float>(m, k);
+      check<Architecture, nibble::q4, std::int16_t>(m, k);
+      check<Architecture, nibble::q4, std::int8_t>(m, k);
+      check<Architecture, nibble::apr_q4, std::int8_t>(m, k);
+    }
+    for (const std::size_t k : {1U, 33U, 1055U}) {
+      check<Architecture, nibble::apr_q4, float>(m, k);
+      check<Architecture, nibble::q8, std::int16_t>(m, k);
+      check<Architecture, nibble::apr_q8, std::int16_t>(m, k);
+      check<Architecture, nibble::f16, float>(m, k);
+    }
+  }
+}
+
+TEST_CASE("panel products of few and many rows lie within their bound", "[panel_products]") {
+  SECTION("best architecture") { check_all<simd::integer_architecture<simd::best_architecture>>(); }
+  SECTION("portable") { check_all<simd::portable>(); }
+  SUCCEED("every number of rows");
+}
+
+TEST_CASE("tiles share rows evenly and leave none out", "[panel_products]") {
+  for (const std::size_t most : {1U, 4U, 6U, 12U}) {
+    for (std::size_t rows = 1; rows <= 40; ++rows) {
+      std::size_t done = 0;
+      std::size_t least = most;
+      std::size_t largest = 0;
+      while (done < rows) {
+        const std::size_t tile = kernel::tile_rows_at(done, rows, most);
+        least = std::min(least, tile);
+        largest = std::max(largest, tile);
+        done += tile;
+      }
+      if (done != rows || largest > most || largest - least > 1) FAIL(rows << " rows by " << most);
+    }
+  }
+  SUCCEED("every number of rows");
+}
+
+}  // namespace
