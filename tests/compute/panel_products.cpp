@@ -17,8 +17,8 @@ template <class Architecture, class Codec, class Value>
 void check(std::size_t m, std::size_t k) {
   nibble_test::require_kernel_products<Architecture, Codec, Value>(
       m, k,
-      [m, k](const auto& w, std::uint64_t first, std::size_t count, const auto& x, const auto& prepared,
-             const auto& y) {
+      [=](const auto& w, std::uint64_t first, std::size_t count, const auto& x, const auto& prepared,
+          const auto& y) {
         if constexpr (std::is_same_v<Value, float>) {
           kernel::multiply_float_panels<Architecture, Codec>(w, first, count, x.data(), k, m, y);
         } else {
