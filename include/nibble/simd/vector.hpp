@@ -29,6 +29,14 @@
 #define NIBBLE_UNROLL_TWICE
 #endif
 
+/// Before an operation that is too long for compilers to put in place by themselves, and whose
+/// arguments would go through memory otherwise.
+#if defined(__GNUC__)
+#define NIBBLE_IN_PLACE [[gnu::always_inline]]
+#else
+#define NIBBLE_IN_PLACE
+#endif
+
 namespace nibble::simd {
 inline namespace NIBBLE_ARCHITECTURE {
 
@@ -141,6 +149,13 @@ using integer_architecture = std::conditional_t<std::is_base_of_v<xsimd::avx512f
 using best_architecture = std::conditional_t<std::is_same_v<xsimd::default_arch, xsimd::unavailable>,
                                              portable, xsimd::default_arch>;
 
+/// Two vectors of floats.
+template <class Architecture>
+struct vector_pair {
+  vector<float, Architecture> first;
+  vector<float, Architecture> second;
+};
+
 template <class Architecture>
 [[nodiscard]] vector<float, Architecture> load(const float* from) noexcept {
   return vector<float, Architecture>::load_unaligned(from);
@@ -184,6 +199,20 @@ using block_bytes = std::array<vector<std::uint8_t, Architecture>,
 template <class Architecture>
 using block_words = std::array<vector<std::int16_t, Architecture>,
                                block_codes / vector<std::int16_t, Architecture>::size>;
+
+/// Blocks of nibbles whose 16 bytes fill a vector.
+template <class Architecture>
+inline constexpr std::size_t joined_blocks = vector<std::uint8_t, Architecture>::size * 2 / block_codes;
+
+/// The codes, as bytes, of as many blocks of nibbles as there are lanes: two vectors for every
+/// joined_blocks of them. Architecture is a block_architecture.
+template <class Architecture>
+using nibble_group = std::array<vector<std::uint8_t, Architecture>,
+                                2 * lanes<Architecture> / joined_blocks<Architecture>>;
+
+/// Whether group_products beats byte_products.
+template <class Architecture>
+inline constexpr bool has_group_products = std::is_base_of_v<xsimd::avx2, Architecture>;
 
 /// As many rows of 32 bits a lane as there are lanes.
 template <class Architecture>
