@@ -18,6 +18,10 @@ TEST_CASE("sse2 widens all 65,536 bfloat16 as the portable code does", "[sse2]")
   nibble_test::require_bfloat16_loads<xsimd::sse2>();
 }
 
+TEST_CASE("sse2 widens all 65,536 float16 as the portable code does, NaNs bit for bit", "[sse2]") {
+  nibble_test::require_float16_loads<xsimd::sse2>();
+}
+
 TEST_CASE("sse2 interleaves over the whole vector as the portable code does", "[sse2]") {
   nibble_test::require_interleaving<xsimd::sse2>();
 }

@@ -53,6 +53,38 @@ template <class Architecture>
   return _mm_castsi128_ps(_mm_unpacklo_epi16(_mm_setzero_si128(), load_eight_bytes(from)));
 }
 
+/// float16 in the lower halves of lanes, zeros above them, widened to f32.
+inline __m128 widen_four_halves(__m128i halves) noexcept {
+  const __m128i magnitudes = _mm_and_si128(halves, _mm_set1_epi32(0x7FFF));
+  const __m128i signs = _mm_slli_epi32(_mm_xor_si128(halves, magnitudes), 16);
+  // Exponents are biased by 112 more, and by as much again where all their bits are set.
+  const __m128i bias = _mm_set1_epi32(112 << 23);
+  const __m128i is_special = _mm_cmpgt_epi32(magnitudes, _mm_set1_epi32(0x7BFF));
+  const __m128i is_nan = _mm_cmpgt_epi32(magnitudes, _mm_set1_epi32(0x7C00));
+  const __m128i rebiased = _mm_add_epi32(_mm_add_epi32(_mm_slli_epi32(magnitudes, 13), bias),
+                                         _mm_and_si128(is_special, bias));
+  const __m128i normal = _mm_or_si128(rebiased, _mm_and_si128(is_nan, _mm_set1_epi32(0x400000)));
+  const __m128 multiples = _mm_mul_ps(_mm_cvtepi32_ps(magnitudes), _mm_set1_ps(0x1p-24F));
+  const __m128i is_subnormal = _mm_cmpgt_epi32(_mm_set1_epi32(0x400), magnitudes);
+  const __m128i wide = _mm_or_si128(_mm_and_si128(is_subnormal, _mm_castps_si128(multiples)),
+                                    _mm_andnot_si128(is_subnormal, normal));
+  return _mm_castsi128_ps(_mm_or_si128(signs, wide));
+}
+
+template <class Architecture>
+[[nodiscard]] vector<float, Architecture> load_float16(const std::byte* from, Architecture,
+                                                       xsimd::sse2) noexcept {
+  return widen_four_halves(_mm_unpacklo_epi16(load_eight_bytes(from), _mm_setzero_si128()));
+}
+
+template <class Architecture>
+void widen_float16_pairs(const std::byte* from, float* first, float* second, Architecture,
+                         xsimd::sse2) noexcept {
+  const __m128i pairs = load_sixteen_bytes(from);
+  _mm_storeu_ps(first, widen_four_halves(_mm_and_si128(pairs, _mm_set1_epi32(0xFFFF))));
+  _mm_storeu_ps(second, widen_four_halves(_mm_srli_epi32(pairs, 16)));
+}
+
 template <class Architecture>
 [[nodiscard]] vector<std::int32_t, Architecture> interleave_low(vector<std::int32_t, Architecture> a,
                                                                 vector<std::int32_t, Architecture> b,
