@@ -127,6 +127,12 @@ requires(sizeof(vector<float, Architecture>) == 64) struct block_architecture_of
   using type = xsimd::fma3<xsimd::avx2>;
 };
 #endif
+#if XSIMD_VERSION_MAJOR >= 13
+template <>
+struct block_architecture_of<xsimd::emulated<512>> {
+  using type = xsimd::emulated<256>;
+};
+#endif
 template <class Architecture>
 using block_architecture = typename block_architecture_of<Architecture>::type;
 
