@@ -127,7 +127,7 @@ requires(sizeof(vector<float, Architecture>) == 64) struct block_architecture_of
   using type = xsimd::fma3<xsimd::avx2>;
 };
 #endif
-#if XSIMD_VERSION_MAJOR >= 13
+#if defined(XSIMD_WITH_EMULATED) && XSIMD_WITH_EMULATED
 template <>
 struct block_architecture_of<xsimd::emulated<512>> {
   using type = xsimd::emulated<256>;
