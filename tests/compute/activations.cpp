@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include <simd/emulated_widths.hpp>
 #include <support/catch.hpp>
 #include <support/random_values.hpp>
 
@@ -90,6 +91,10 @@ void check_codes() {
 TEST_CASE("codes of activations lie within half a step of them", "[activations]") {
   SECTION("best architecture") { check_codes<simd::best_architecture>(); }
   SECTION("portable") { check_codes<simd::portable>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths(
+        []<class Architecture>(Architecture) { check_codes<Architecture>(); });
+  }
 }
 
 TEST_CASE("activations of exact products are kept, in the order asked for", "[activations]") {

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include <compute/kernel_products.hpp>
+#include <simd/emulated_widths.hpp>
 #include <support/catch.hpp>
 
 namespace {
@@ -47,6 +48,10 @@ void check_all() {
 TEST_CASE("panel products of few and many rows lie within their bound", "[panel_products]") {
   SECTION("best architecture") { check_all<simd::integer_architecture<simd::best_architecture>>(); }
   SECTION("portable") { check_all<simd::portable>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths(
+        []<class Architecture>(Architecture) { check_all<Architecture>(); });
+  }
   SUCCEED("every number of rows");
 }
 

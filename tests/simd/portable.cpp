@@ -11,6 +11,7 @@
 
 #include <core/independent_halves.hpp>
 #include <simd/against_portable.hpp>
+#include <simd/emulated_widths.hpp>
 #include <simd/products_against_portable.hpp>
 #include <support/catch.hpp>
 
@@ -125,24 +126,40 @@ void check_interleaving() {
 TEST_CASE("two vectors are interleaved over their whole width", "[portable]") {
   SECTION("portable") { check_interleaving<simd::portable>(); }
   SECTION("best architecture") { check_interleaving<simd::best_architecture>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths(
+        []<class Architecture>(Architecture) { check_interleaving<Architecture>(); });
+  }
   SUCCEED("every lane");
 }
 
 TEST_CASE("bytes of either sign are widened to integers", "[portable]") {
   SECTION("portable") { check_byte_loads<simd::portable>(); }
   SECTION("best architecture") { check_byte_loads<simd::best_architecture>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths(
+        []<class Architecture>(Architecture) { check_byte_loads<Architecture>(); });
+  }
   SUCCEED("every byte");
 }
 
 TEST_CASE("all 65,536 codes of the 16-bit floats are widened to their values", "[portable]") {
   SECTION("portable") { check_half_loads<simd::portable>(); }
   SECTION("best architecture") { check_half_loads<simd::best_architecture>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths(
+        []<class Architecture>(Architecture) { check_half_loads<Architecture>(); });
+  }
   SUCCEED("every code");
 }
 
 TEST_CASE("floats are rounded to the nearest 16-bit float, NaN kept NaN", "[portable]") {
   SECTION("portable") { check_half_stores<simd::portable>(); }
   SECTION("best architecture") { check_half_stores<simd::best_architecture>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths(
+        []<class Architecture>(Architecture) { check_half_stores<Architecture>(); });
+  }
   SUCCEED("every boundary");
 }
 
@@ -242,6 +259,11 @@ TEST_CASE("scales count where they are normal numbers of float16", "[portable]")
 TEST_CASE("blocks are taken apart and multiplied as arithmetic has it", "[portable]") {
   SECTION("portable") { check_products<simd::portable>(); }
   SECTION("best architecture") { check_products<simd::block_architecture<simd::best_architecture>>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths([]<class Architecture>(Architecture) {
+      check_products<simd::block_architecture<Architecture>>();
+    });
+  }
   SUCCEED("every block");
 }
 

@@ -244,4 +244,22 @@ void require_panel_operations() {
   }
 }
 
+/// Bytes of 255 times bytes of +-127, whose 16-bit sums would saturate.
+template <class Architecture>
+void require_products_of_any_byte() {
+  constexpr Architecture own{};
+  static_assert(simd::multiplies_any_byte<Architecture>);
+  using bytes = simd::vector<std::uint8_t, Architecture>;
+  for (const int activation : {127, -127}) {
+    std::array<std::int8_t, 4> quad;
+    quad.fill(static_cast<std::int8_t>(activation));
+    simd::quad_sums<Architecture> sums(0);
+    for (int turn = 0; turn < 8; ++turn) {
+      sums = simd::add_quads<Architecture>(sums, bytes(255), quad.data(), own, own);
+    }
+    for (const std::int32_t lane : numbers_of(simd::total_of_quads<Architecture>(sums, own, own)))
+      CHECK(lane == 8 * 4 * 255 * activation);
+  }
+}
+
 }  // namespace nibble_test

@@ -31,7 +31,7 @@ enum class matmul_mode : std::uint8_t {
   exact,  ///< as f32: the result of multiplying by the dequantized weights, to f32 rounding
   int16,  ///< as 16-bit codes with a scale for every 32
   int8,   ///< as 8-bit codes with a scale for every 32; where the instruction set cannot multiply bytes
-          ///< of 0..255 without saturating, 8-bit weights take 16-bit codes, which cost the same there
+          ///< of 0..255 by signed ones without saturating, 8-bit weights take 16-bit codes
 };
 
 /// What matmul may be told.

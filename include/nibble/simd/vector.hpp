@@ -135,6 +135,12 @@ requires(sizeof(vector<float, Architecture>) == 64) struct block_architecture_of
   using type = xsimd::fma3<xsimd::avx2>;
 };
 #endif
+#if defined(XSIMD_WITH_EMULATED) && XSIMD_WITH_EMULATED
+template <>
+struct block_architecture_of<xsimd::emulated<512>> {
+  using type = xsimd::emulated<256>;
+};
+#endif
 template <class Architecture>
 using block_architecture = typename block_architecture_of<Architecture>::type;
 
@@ -162,13 +168,15 @@ template <class Architecture>
 }
 
 /// Whether byte_products and add_quads take any byte for a code; else codes are at most 15, as products
-/// of bytes are summed up in 16 bits.
+/// of bytes are summed up in 16 bits or codes taken for signed bytes.
 template <class Architecture>
 inline constexpr bool multiplies_any_byte =
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
     std::is_base_of_v<xsimd::avx2, Architecture> || std::is_base_of_v<xsimd::avx512bw, Architecture>;
 #elif defined(__AVXVNNI__)
     std::is_base_of_v<xsimd::avx2, Architecture>;
+#elif defined(__ARM_FEATURE_MATMUL_INT8)
+    std::is_base_of_v<xsimd::neon64, Architecture>;
 #else
     false;
 #endif
@@ -177,8 +185,12 @@ inline constexpr bool multiplies_any_byte =
 template <class Architecture>
 inline constexpr bool has_pair_sums =
     !multiplies_any_byte<Architecture> &&
-    (std::is_base_of_v<xsimd::sse4_1, Architecture> || std::is_base_of_v<xsimd::avx2, Architecture> ||
-     std::is_base_of_v<xsimd::avx512bw, Architecture>);
+    (std::is_base_of_v<xsimd::sse2, Architecture> || std::is_base_of_v<xsimd::avx2, Architecture> ||
+     std::is_base_of_v<xsimd::avx512bw, Architecture>
+#if !defined(__ARM_FEATURE_DOTPROD)
+     || std::is_base_of_v<xsimd::neon64, Architecture>
+#endif
+    );
 template <class Architecture>
 using quad_sums = std::conditional_t<has_pair_sums<Architecture>, vector<std::int16_t, Architecture>,
                                      vector<std::int32_t, Architecture>>;
