@@ -77,11 +77,11 @@ void store_float16(vector<float, Architecture> values, std::byte* to, Architectu
 }
 
 template <class Architecture>
-void widen_float16_pairs(const std::byte* from, float* first, float* second, Architecture,
-                         xsimd::neon64) noexcept {
-  const uint32x4_t pairs = vreinterpretq_u32_u8(load_sixteen_bytes(from));
-  vst1q_f32(first, vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32(pairs))));
-  vst1q_f32(second, vcvt_f32_f16(vreinterpret_f16_u16(vshrn_n_u32(pairs, 16))));
+[[nodiscard]] vector_pair<Architecture> widen_float16_pairs(vector<std::int32_t, Architecture> pairs,
+                                                            Architecture, xsimd::neon64) noexcept {
+  const uint32x4_t words = vreinterpretq_u32_s32(pairs);
+  return {vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32(words))),
+          vcvt_f32_f16(vreinterpret_f16_u16(vshrn_n_u32(words, 16)))};
 }
 
 template <class Architecture>

@@ -78,11 +78,10 @@ template <class Architecture>
 }
 
 template <class Architecture>
-void widen_float16_pairs(const std::byte* from, float* first, float* second, Architecture,
-                         xsimd::sse2) noexcept {
-  const __m128i pairs = load_sixteen_bytes(from);
-  _mm_storeu_ps(first, widen_four_halves(_mm_and_si128(pairs, _mm_set1_epi32(0xFFFF))));
-  _mm_storeu_ps(second, widen_four_halves(_mm_srli_epi32(pairs, 16)));
+[[nodiscard]] vector_pair<Architecture> widen_float16_pairs(vector<std::int32_t, Architecture> pairs,
+                                                            Architecture, xsimd::sse2) noexcept {
+  return {widen_four_halves(_mm_and_si128(pairs, _mm_set1_epi32(0xFFFF))),
+          widen_four_halves(_mm_srli_epi32(pairs, 16))};
 }
 
 template <class Architecture>
