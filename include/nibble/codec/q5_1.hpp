@@ -7,6 +7,9 @@
 
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/min_max_grid.hpp>
+#include <nibble/codec/offset_grid.hpp>
+#include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
 
@@ -51,6 +54,27 @@ struct q5_1 {
       const int high = from.highs[j / 8] >> (j % 8) & 1;
       values[j] = scale(from) * static_cast<float>(low + 16 * high) + min(from);
     }
+  }
+
+  /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
+  /// See best_offset_grid for how scale and min are chosen; the error is never above ggml's.
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
+    const auto [status, grid] = best_offset_grid(values, 31);
+    if (status != pack_status::packed) return status;
+    to.scale = to_float16(grid.scale);
+    to.min = to_float16(grid.min);
+    std::array<float, block_elements> padded;
+    const auto steps = grid.codes_of(pad_block(values, padded));
+    std::array<std::uint8_t, block_elements> codes{};
+    for (std::size_t j = 0; j < values.size(); ++j) codes[j] = static_cast<std::uint8_t>(steps[j]);
+    to.highs.fill(0);
+    for (std::size_t j = 0; j < block_elements; ++j) {
+      to.highs[j / 8] = static_cast<std::uint8_t>(to.highs[j / 8] | (codes[j] / 16 << (j % 8)));
+    }
+    for (std::size_t j = 0; j < 16; ++j) {
+      to.lows[j] = static_cast<std::uint8_t>(codes[j] % 16 | (codes[j + 16] % 16 << 4));
+    }
+    return pack_status::packed;
   }
 };
 static_assert(sizeof(q5_1::block) == describe(q5_1::encoding).block_bytes);

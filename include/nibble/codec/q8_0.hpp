@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -7,6 +8,8 @@
 
 #include <nibble/codec/code_packing.hpp>
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/pack_status.hpp>
+#include <nibble/codec/signed_grid.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
 
@@ -38,6 +41,24 @@ struct q8_0 {
     for (std::size_t j = 0; j < values.size(); ++j) {
       values[j] = scale(from) * static_cast<float>(from.codes[j]);
     }
+  }
+
+  /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
+  ///
+  /// The float16 scale, of either sign, with the least squared error among those that put the largest
+  /// value at one of several places of the grid, and those that fit the codes which result. ggml's own
+  /// choice, 127 steps from zero, is the first of them, so the error is never above ggml's.
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
+    static constexpr std::array places = {127.0F, -127.5F, 127.25F, 126.75F, 126.5F};
+    std::array<float, block_elements> padded{};
+    std::copy(values.begin(), values.end(), padded.begin());
+    const std::span<const float, block_elements> all(padded);
+    const signed_grid grid = best_signed_grid(all, -127, 127, places, nearest_float16);
+    if (!is_finite(grid.scale)) return pack_status::scale_overflow;
+    to.scale = to_float16(grid.scale);
+    const auto codes = grid.codes_of(all);
+    for (std::size_t j = 0; j < block_elements; ++j) to.codes[j] = static_cast<std::int8_t>(codes[j]);
+    return pack_status::packed;
   }
 };
 static_assert(sizeof(q8_0::block) == describe(q8_0::encoding).block_bytes);
