@@ -7,6 +7,8 @@
 
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/offset_parts.hpp>
+#include <nibble/codec/pack_status.hpp>
 #include <nibble/codec/six_bit_pairs.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
@@ -64,6 +66,23 @@ struct q4_k {
       const float min = min_unit(from) * static_cast<float>(mins[j / 32]);
       values[j] = scale * static_cast<float>(code) + min;
     }
+  }
+
+  /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
+  /// See offset_parts for how scales and mins are chosen.
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
+    const offset_parts packed(values, 15);
+    if (packed.status != pack_status::packed) return packed.status;
+    to.scale = packed.scale;
+    to.min = packed.min;
+    to.parts.store(packed.scales, packed.mins);
+    for (std::size_t j = 0; j < block_elements; j += 64) {
+      for (std::size_t k = 0; k < 32; ++k) {
+        const int high = packed.codes[j + 32 + k];
+        to.codes[j / 2 + k] = static_cast<std::uint8_t>(packed.codes[j + k] | (high << 4));
+      }
+    }
+    return pack_status::packed;
   }
 };
 static_assert(sizeof(q4_k::block) == describe(q4_k::encoding).block_bytes);

@@ -66,6 +66,15 @@ struct signed_grid {
   }
 };
 
+/// The value of the largest magnitude, the first of several.
+[[nodiscard]] inline float farthest_from_zero(std::span<const float> values) noexcept {
+  float farthest = 0.0F;
+  for (const float value : values) {
+    if (std::fabs(value) > std::fabs(farthest)) farthest = value;
+  }
+  return farthest;
+}
+
 /// Of the scales that put the values' largest magnitude at each of `places` on the grid, and of those
 /// that fit the codes which result, the one with the least squared error. `round` makes of a scale one
 /// that can be stored. Where it makes the first place's infinite, so is what is returned; any other
@@ -74,10 +83,7 @@ template <std::size_t Count, class Round>
 [[nodiscard]] signed_grid best_signed_grid(std::span<const float, Count> values, std::int32_t lowest,
                                            std::int32_t highest, std::span<const float> places,
                                            const Round& round) noexcept {
-  float largest = 0.0F;  // of either sign, the first of the largest magnitude
-  for (const float value : values) {
-    if (std::fabs(value) > std::fabs(largest)) largest = value;
-  }
+  const float largest = farthest_from_zero(values);
   signed_grid best{round(largest / places[0]), lowest, highest};
   if (largest == 0.0F) best.scale = 0.0F;
   if (largest == 0.0F || !is_finite(best.scale)) return best;
