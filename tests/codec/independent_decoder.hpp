@@ -91,6 +91,13 @@ class independent_decoder {
     return std::fabs(value - min) + std::fabs(min);
   }
 
+  /// The code that is stored for an element of the first block, for ggml's encodings without values of
+  /// their own for codes.
+  [[nodiscard]] int stored_code(std::size_t element) const {
+    const parts_of_value of = ggml_parts(0, element);
+    return of.number + of.zero;
+  }
+
   /// Rows first .. first + count, row-major.
   [[nodiscard]] std::vector<float> rows(std::uint64_t first, std::uint64_t count) const {
     std::vector<float> values;

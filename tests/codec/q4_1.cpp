@@ -2,8 +2,11 @@
 
 #include <array>
 #include <cstddef>
+#include <span>
 
 #include <codec/ggml_blocks.hpp>
+#include <codec/min_max_blocks.hpp>
+#include <codec/packing_against_reference.hpp>
 #include <support/catch.hpp>
 
 namespace {
@@ -24,6 +27,23 @@ TEST_CASE("a q4_1 block written by hand unpacks to its values", "[q4_1]") {
 
 TEST_CASE("q4_1 blocks of any bytes unpack as ggml's formula says", "[q4_1]") {
   nibble_test::require_unpacks_any_bytes<q4_1>();
+}
+
+TEST_CASE("q4_1 errs no more than the plain quantizer, and less on a bell curve", "[q4_1]") {
+  nibble_test::require_packs_no_worse<q4_1>(
+      true, [](std::span<const float> values) { return nibble_test::plain_offset_error(values, 15); });
+}
+
+TEST_CASE("the spare codes of a short q4_1 block are 0 whatever was there before", "[q4_1]") {
+  nibble_test::require_spare_codes_are_zero<q4_1>();
+}
+
+TEST_CASE("q4_1 packs values that it can hold to themselves", "[q4_1]") {
+  nibble_test::require_keeps_exact_values<q4_1>(nibble_test::from_hex(golden_block));
+}
+
+TEST_CASE("q4_1 refuses what a float16 scale or min cannot hold", "[q4_1]") {
+  nibble_test::require_refuses_beyond_float16<q4_1>(15.0F);
 }
 
 TEST_CASE("q4_1 unpacks what ggml wrote bit for bit", "[q4_1]") {

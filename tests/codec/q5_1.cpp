@@ -2,8 +2,11 @@
 
 #include <array>
 #include <cstddef>
+#include <span>
 
 #include <codec/ggml_blocks.hpp>
+#include <codec/min_max_blocks.hpp>
+#include <codec/packing_against_reference.hpp>
 #include <support/catch.hpp>
 
 namespace {
@@ -24,6 +27,23 @@ TEST_CASE("a q5_1 block written by hand unpacks to its values", "[q5_1]") {
 
 TEST_CASE("q5_1 blocks of any bytes unpack as ggml's formula says", "[q5_1]") {
   nibble_test::require_unpacks_any_bytes<q5_1>();
+}
+
+TEST_CASE("q5_1 errs no more than the plain quantizer, and less on a bell curve", "[q5_1]") {
+  nibble_test::require_packs_no_worse<q5_1>(
+      true, [](std::span<const float> values) { return nibble_test::plain_offset_error(values, 31); });
+}
+
+TEST_CASE("the spare codes of a short q5_1 block are 0 whatever was there before", "[q5_1]") {
+  nibble_test::require_spare_codes_are_zero<q5_1>();
+}
+
+TEST_CASE("q5_1 packs values that it can hold to themselves", "[q5_1]") {
+  nibble_test::require_keeps_exact_values<q5_1>(nibble_test::from_hex(golden_block));
+}
+
+TEST_CASE("q5_1 refuses what a float16 scale or min cannot hold", "[q5_1]") {
+  nibble_test::require_refuses_beyond_float16<q5_1>(31.0F);
 }
 
 TEST_CASE("q5_1 unpacks what ggml wrote bit for bit", "[q5_1]") {

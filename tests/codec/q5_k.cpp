@@ -1,8 +1,11 @@
 #include <nibble/codec/q5_k.hpp>
 
+#include <array>
 #include <cstddef>
+#include <span>
 
 #include <codec/ggml_blocks.hpp>
+#include <codec/packing_against_reference.hpp>
 #include <support/catch.hpp>
 
 namespace {
@@ -32,6 +35,30 @@ TEST_CASE("a q5_k block written by hand unpacks to its values", "[q5_k]") {
 
 TEST_CASE("q5_k blocks of any bytes unpack as ggml's formula says", "[q5_k]") {
   nibble_test::require_unpacks_any_bytes<q5_k>();
+}
+
+TEST_CASE("q5_k errs no more than the plain quantizer, and less on a bell curve", "[q5_k]") {
+  nibble_test::require_packs_no_worse<q5_k>(false, [](std::span<const float> values) {
+    return nibble_test::plain_offset_parts_error(values, 31);
+  });
+}
+
+TEST_CASE("the spare codes of a short q5_k block are 0 whatever was there before", "[q5_k]") {
+  nibble_test::require_spare_codes_are_zero<q5_k>();
+}
+
+TEST_CASE("q5_k refuses what float16 scales and mins cannot hold", "[q5_k]") {
+  const auto status_of = [](float low, float high) {
+    q5_k::block block;
+    const std::array values = {low, high, low / 2.0F + high / 2.0F};
+    return q5_k::pack(values, block);
+  };
+  CHECK(status_of(0.0F, 60000.0F * 63.0F * 31.0F) == nibble::pack_status::packed);
+  CHECK(status_of(0.0F, 80000.0F * 63.0F * 31.0F) == nibble::pack_status::scale_overflow);
+  CHECK(status_of(-60000.0F * 63.0F, 0.0F) == nibble::pack_status::packed);
+  CHECK(status_of(-80000.0F * 63.0F, 0.0F) == nibble::pack_status::min_overflow);
+  CHECK(status_of(-3e38F, 3e38F) == nibble::pack_status::min_overflow);
+  CHECK(status_of(1.0F, 3e38F) == nibble::pack_status::scale_overflow);
 }
 
 TEST_CASE("q5_k unpacks what ggml wrote bit for bit", "[q5_k]") {

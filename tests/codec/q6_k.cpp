@@ -1,8 +1,11 @@
 #include <nibble/codec/q6_k.hpp>
 
+#include <array>
 #include <cstddef>
+#include <span>
 
 #include <codec/ggml_blocks.hpp>
+#include <codec/packing_against_reference.hpp>
 #include <support/catch.hpp>
 
 namespace {
@@ -23,6 +26,30 @@ TEST_CASE("a q6_k block written by hand unpacks to its values", "[q6_k]") {
 
 TEST_CASE("q6_k blocks of any bytes unpack as ggml's formula says", "[q6_k]") {
   nibble_test::require_unpacks_any_bytes<q6_k>();
+}
+
+TEST_CASE("q6_k errs no more than the plain quantizer, and less on a bell curve", "[q6_k]") {
+  nibble_test::require_packs_no_worse<q6_k>(false, [](std::span<const float> values) {
+    return nibble_test::plain_signed_parts_error(values);
+  });
+}
+
+TEST_CASE("the spare codes of a short q6_k block are 0 whatever was there before", "[q6_k]") {
+  nibble_test::require_spare_codes_are_zero<q6_k>();
+}
+
+TEST_CASE("q6_k refuses what a float16 scale cannot hold", "[q6_k]") {
+  const auto status_of = [](float value) {
+    q6_k::block block;
+    const std::array values = {value, -value / 3.0F, 1.0F};
+    return q6_k::pack(values, block);
+  };
+  const float most = 60000.0F * 4096.0F;
+  CHECK(status_of(most) == nibble::pack_status::packed);
+  CHECK(status_of(-most) == nibble::pack_status::packed);
+  CHECK(status_of(72000.0F * 4096.0F) == nibble::pack_status::scale_overflow);
+  CHECK(status_of(-72000.0F * 4096.0F) == nibble::pack_status::scale_overflow);
+  CHECK(status_of(3e38F) == nibble::pack_status::scale_overflow);
 }
 
 TEST_CASE("q6_k unpacks what ggml wrote bit for bit", "[q6_k]") {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -14,25 +15,35 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// The grid scale * q + min, q in 0..largest_code, over the values of a block or of a part of one;
-/// scale is not negative. scale * q is exact in f32: scale has few significant bits, as every stored
-/// one.
+/// Up to 32 values of a block or of a part of one; spare places hold the first value.
+struct offset_values {
+  explicit offset_values(std::span<const float> values) noexcept : count(values.size()) {
+    all.fill(values[0]);
+    std::copy(values.begin(), values.end(), all.begin());
+  }
+
+  std::array<float, 32> all;
+  std::size_t count;
+};
+
+/// The grid scale * q + min, q in 0..largest_code; scale is not negative. scale * q is exact in f32:
+/// scale has few significant bits, as every stored one.
 ///
 /// The same bits everywhere, as signed_grid's are.
 struct offset_grid {
+  using codes_t = std::array<std::int32_t, 32>;
+
   float scale;
   float min;
   std::int32_t largest_code;
 
   /// The codes nearest to finite values; 0 where scale is 0.
-  template <std::size_t Count>
-  [[nodiscard]] std::array<std::int32_t, Count> codes_of(
-      std::span<const float, Count> values) const noexcept {
-    std::array<std::int32_t, Count> codes{};
+  [[nodiscard]] codes_t codes_of(const offset_values& values) const noexcept {
+    codes_t codes{};
     if (scale == 0.0F) return codes;
     const auto most = static_cast<float>(largest_code);
-    for (std::size_t j = 0; j < Count; ++j) {
-      const float steps = (values[j] - min) / scale + 0.5F;
+    for (std::size_t j = 0; j < codes.size(); ++j) {
+      const float steps = (values.all[j] - min) / scale + 0.5F;
       const float from_zero = steps > 0.0F ? steps : 0.0F;
       codes[j] = static_cast<std::int32_t>(from_zero < most ? from_zero : most);
     }
@@ -40,39 +51,38 @@ struct offset_grid {
   }
 
   /// Sum of the squares of what coding changes.
-  template <std::size_t Count>
-  [[nodiscard]] double squared_error(std::span<const float, Count> values) const noexcept {
+  [[nodiscard]] double squared_error(const offset_values& values) const noexcept {
     const auto codes = codes_of(values);
-    std::array<float, Count> differences;
-    for (std::size_t j = 0; j < Count; ++j) {
-      differences[j] = values[j] - (scale * static_cast<float>(codes[j]) + min);
+    std::array<float, 32> differences;
+    for (std::size_t j = 0; j < differences.size(); ++j) {
+      differences[j] = values.all[j] - (scale * static_cast<float>(codes[j]) + min);
     }
     lane_sums sums;
-    sums.add_squares(differences);
+    sums.add_squares(std::span(differences).first(values.count));
     return sums.total();
   }
 
   /// Scale and min with the least squared error for the codes that the values have now, where min may
   /// be at most `highest_min`. `round` makes of each one that can be stored.
-  template <std::size_t Count, class Round>
-  [[nodiscard]] offset_grid fitted(std::span<const float, Count> values, float highest_min,
+  template <class Round>
+  [[nodiscard]] offset_grid fitted(const offset_values& values, float highest_min,
                                    const Round& round) const noexcept {
     // Of n values: scale = sum (n q - sum q) x / (n sum q^2 - (sum q)^2), whole numbers times values.
-    constexpr auto count = static_cast<std::int32_t>(Count);
+    const auto count = static_cast<std::int32_t>(values.count);
     const auto codes = codes_of(values);
     std::int32_t sum = 0;
     std::int32_t squares = 0;
-    for (const std::int32_t code : codes) {
-      sum += code;
-      squares += code * code;
+    for (std::size_t j = 0; j < values.count; ++j) {
+      sum += codes[j];
+      squares += codes[j] * codes[j];
     }
     const std::int32_t spread = count * squares - sum * sum;
     if (spread == 0) return *this;
     const auto total = [&](const auto& factor) {
-      std::array<std::int32_t, Count> factors;
-      for (std::size_t j = 0; j < Count; ++j) factors[j] = factor(codes[j]);
+      codes_t factors;
+      for (std::size_t j = 0; j < factors.size(); ++j) factors[j] = factor(codes[j]);
       lane_sums sums;
-      sums.add_products(values, factors);
+      sums.add_products(std::span(values.all).first(values.count), factors);
       return sums.total();
     };
     offset_grid fit = *this;
@@ -101,9 +111,7 @@ struct packed_grid {
 /// outside; grids whose ends lie half a step inside; and what fits the codes which result.
 [[nodiscard]] inline packed_grid best_offset_grid(std::span<const float> values,
                                                   std::int32_t largest_code) noexcept {
-  std::array<float, 32> padded;
-  // Spare places hold one of the values, whose error counts more than once then.
-  const auto all = pad_block(values, padded);
+  const offset_values all(values);
   const value_range range(values);
   const auto top = static_cast<std::uint32_t>(largest_code);
   const min_max_grid widest(range, top, 0.0F, 0.0F);

@@ -27,8 +27,7 @@ struct q4_1 : q4 {
     if (status != pack_status::packed) return status;
     to.scale = to_float16(grid.scale);
     to.min = to_float16(grid.min);
-    std::array<float, block_elements> padded;
-    const auto steps = grid.codes_of(pad_block(values, padded));
+    const auto steps = grid.codes_of(offset_values(values));
     std::array<std::uint8_t, block_elements> codes{};
     for (std::size_t j = 0; j < values.size(); ++j) codes[j] = static_cast<std::uint8_t>(steps[j]);
     for (std::size_t j = 0; j < 16; ++j) {

@@ -7,7 +7,6 @@
 
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
-#include <nibble/codec/min_max_grid.hpp>
 #include <nibble/codec/offset_grid.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
@@ -63,8 +62,7 @@ struct q5_1 {
     if (status != pack_status::packed) return status;
     to.scale = to_float16(grid.scale);
     to.min = to_float16(grid.min);
-    std::array<float, block_elements> padded;
-    const auto steps = grid.codes_of(pad_block(values, padded));
+    const auto steps = grid.codes_of(offset_values(values));
     std::array<std::uint8_t, block_elements> codes{};
     for (std::size_t j = 0; j < values.size(); ++j) codes[j] = static_cast<std::uint8_t>(steps[j]);
     to.highs.fill(0);

@@ -153,6 +153,7 @@ struct q6_k {
       to.parts = numbers;
     };
     if (to_float32(to.scale) == 0.0F) consider(float16{1});
+    consider(to_float16(farthest_from_zero(farthest) / -32.0F / -128.0F));
     for (const float place : {-127.0F, -125.0F, -132.0F}) consider(to_float16(largest / place));
     for (int turn = 0; turn < 2; ++turn) consider(fitted(to.scale, to.parts));
     to.lows.fill(0);
