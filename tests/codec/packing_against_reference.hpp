@@ -32,7 +32,7 @@ inline double nearest_half(double value) { return value_of(binary16, nearest_cod
 inline double nearest_error(double value, double scale, double min, int lowest, int highest) {
   double q = scale == 0.0 ? 0.0 : std::nearbyint((value - min) / scale);
   q = std::clamp<double>(q, lowest, highest);
-  const double difference = value - (scale * q + min);
+  const double difference = value - static_cast<double>(static_cast<float>(scale * q + min));
   return difference * difference;
 }
 

@@ -10,6 +10,7 @@
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/activations.hpp>
+#include <nibble/compute/bit_blocks.hpp>
 #include <nibble/compute/product_output.hpp>
 #include <nibble/compute/weight_blocks.hpp>
 #include <nibble/core/tensor_view.hpp>
@@ -244,10 +245,13 @@ template <class Architecture, Codec Codec, Activation Value>
     using stored = typename Codec::stored_type;
     return choose_multiply_part<Architecture, number_loader<Architecture, stored>,
                                 code_packing::signed_bytes, Value>(rows);
+  } else if constexpr (decodes_before<Codec, Value>()) {
+    return choose_multiply_part<Architecture, number_loader<Architecture, float>,
+                                code_packing::signed_bytes, Value>(rows);
   } else {
     // Nibbles come apart alike wherever they lie: the activations' order makes the difference.
-    constexpr code_packing packing =
-        is_nibbles(Codec::packing) ? code_packing::nibble_halves : Codec::packing;
+    constexpr code_packing own = packing_of<Codec, Value>();
+    constexpr code_packing packing = is_nibbles(own) ? code_packing::nibble_halves : own;
     return choose_multiply_part<Architecture, code_loader<Architecture, packing>, packing, Value>(rows);
   }
 }
@@ -259,18 +263,21 @@ void multiply_rows(const tensor_view& weight, std::uint64_t first_row, std::size
                    const prepared_activations<Value>& x, std::size_t x_rows,
                    const product_output& y) noexcept {
   const auto multiply = multiply_part_of<Architecture, Codec, Value>(x_rows);
-  constexpr std::size_t stride_bytes = block_layout<Codec>::stride_bytes;
+  // A decoded pass and its activations share the first-level cache.
+  constexpr std::size_t most_blocks = decodes_before<Codec, Value>() ? 64 : max_pass_blocks;
+  using row_type = typename row_view<Codec, Value, most_blocks>::type;
+  constexpr std::size_t stride_bytes = row_type::stride_bytes;
   const auto cols = static_cast<std::size_t>(weight.cols());
   const std::size_t blocks = (cols + simd::block_codes - 1) / simd::block_codes;
-  const std::size_t pass = pass_blocks(x_rows, sizeof(Value));
+  const std::size_t pass = std::min(most_blocks, pass_blocks(x_rows, sizeof(Value)));
   block_scales scales;
   constexpr bool has_scales = !PlainCodec<Codec>;
   constexpr float shift = shift_of<Codec, Value>();
-  constexpr bool has_offsets = has_scales && row_blocks<Codec>::has_offsets(shift);
+  constexpr bool has_offsets = has_scales && row_type::has_offsets(shift);
   for (std::size_t first = 0; first < blocks; first += pass) {
     const std::size_t count = std::min(pass, blocks - first);
     for (std::size_t n = 0; n < row_count; ++n) {
-      const row_blocks<Codec> row(weight, first_row + n);
+      row_type row(weight, first_row + n);
       if constexpr (has_scales) {
         if (!TensorScaleCodec<Codec> || n == 0) {
           row.template load_scales<Architecture>(weight, first, count, shift, scales);
