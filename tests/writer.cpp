@@ -31,6 +31,7 @@
 
 #include <nibble/reader.hpp>
 
+#include <compute/stored_tensors.hpp>
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
 #include <support/files.hpp>
@@ -50,8 +51,7 @@ namespace {
 
 using file_bytes = std::vector<std::byte>;
 
-constexpr encoding packable[] = {encoding::f32, encoding::f16,    encoding::bf16,  encoding::q8,
-                                 encoding::q4,  encoding::apr_q8, encoding::apr_q4};
+constexpr const auto& packable = nibble_test::packable_encodings;
 
 std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;

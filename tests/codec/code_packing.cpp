@@ -10,7 +10,10 @@
 #include <nibble/codec/apr_q4.hpp>
 #include <nibble/codec/apr_q8.hpp>
 #include <nibble/codec/q4.hpp>
+#include <nibble/codec/q4_0.hpp>
+#include <nibble/codec/q4_1.hpp>
 #include <nibble/codec/q8.hpp>
+#include <nibble/codec/q8_0.hpp>
 
 #include <support/catch.hpp>
 
@@ -59,6 +62,8 @@ TEST_CASE("each codec's packing says where its unpack finds a code", "[code_pack
   require_packing_is_what_unpack_reads<nibble::q8>();
   require_packing_is_what_unpack_reads<nibble::q4>();
   require_packing_is_what_unpack_reads<nibble::apr_q4>();
+  require_packing_is_what_unpack_reads<nibble::q4_0>();
+  require_packing_is_what_unpack_reads<nibble::q4_1>();
   static_assert(nibble::q8::packing == code_packing::unsigned_bytes);
   static_assert(nibble::q4::packing == code_packing::nibble_halves);
   static_assert(nibble::apr_q4::packing == code_packing::nibble_neighbors);
@@ -67,6 +72,7 @@ TEST_CASE("each codec's packing says where its unpack finds a code", "[code_pack
 
 TEST_CASE("signed bytes are read as signed", "[code_packing]") {
   static_assert(nibble::apr_q8::packing == code_packing::signed_bytes);
+  static_assert(nibble::q8_0::packing == code_packing::signed_bytes);
   std::array<std::int8_t, 256> codes{};
   std::array<float, 256> values{};
   for (std::size_t i = 0; i < 256; ++i) codes[i] = static_cast<std::int8_t>(static_cast<int>(i) - 128);

@@ -28,8 +28,11 @@ class independent_decoder {
     const auto r = static_cast<std::size_t>(row);
     const auto c = static_cast<std::size_t>(col);
     const std::size_t element = r * cols_ + c;
-    const std::size_t row_blocks = (cols_ + 31) / 32;
-    const std::size_t row_block = r * row_blocks + c / 32;
+    const std::size_t row_block = block_of(r, c);
+    if (kind_ >= kind::q4_0) {
+      const parts_of_value of = ggml_parts(row_block, c);
+      return static_cast<float>(of.scale * of.number + of.min);
+    }
     switch (kind_) {
       case kind::f32: return number<float>(element);
       case kind::f16: return static_cast<float>(half(element * 2, binary16));
@@ -62,16 +65,18 @@ class independent_decoder {
         if (!std::isfinite(scale) || std::fabs(scale) < 0x1p-14) scale = 0.0;
         return static_cast<float>(scale * (q - 8));
       }
+      default: break;
     }
     throw std::logic_error("no such kind");
   }
 
-  /// |scale * q| + |min|, the numbers that an element is made of; min is -8 * scale for apr_q4.
+  /// |scale * q| + |min|, the numbers that an element is made of; min is -zero * scale where codes
+  /// count from a zero, as -8 * scale for apr_q4.
   [[nodiscard]] double parts(std::uint64_t row, std::uint64_t col) const {
     const auto r = static_cast<std::size_t>(row);
     const auto c = static_cast<std::size_t>(col);
     const auto value = static_cast<double>((*this)(row, col));
-    const std::size_t row_block = r * ((cols_ + 31) / 32) + c / 32;
+    const std::size_t row_block = block_of(r, c);
     double min = 0.0;
     if (kind_ == kind::q8) min = half(row_block * 36 + 2, binary16);
     if (kind_ == kind::q4) min = half(row_block * 20 + 2, binary16);
@@ -79,7 +84,18 @@ class independent_decoder {
       min = -8.0 * half((r * cols_ + c) / 32 * 18, binary16);
       if (!std::isfinite(min) || std::fabs(min) < 8 * 0x1p-14) min = 0.0;
     }
+    if (kind_ >= kind::q4_0) {
+      const parts_of_value of = ggml_parts(row_block, c);
+      min = of.min - of.zero * of.scale;
+    }
     return std::fabs(value - min) + std::fabs(min);
+  }
+
+  /// The code that is stored for an element of the first block, for ggml's encodings without values of
+  /// their own for codes.
+  [[nodiscard]] int stored_code(std::size_t element) const {
+    const parts_of_value of = ggml_parts(0, element);
+    return of.number + of.zero;
   }
 
   /// Rows first .. first + count, row-major.
@@ -93,21 +109,171 @@ class independent_decoder {
   }
 
  private:
-  enum class kind { f32, f16, bf16, f64, i32, i64, i8, u8, q8, q4, apr_q8, apr_q4 };
+  enum class kind {
+    f32,
+    f16,
+    bf16,
+    f64,
+    i32,
+    i64,
+    i8,
+    u8,
+    q8,
+    q4,
+    apr_q8,
+    apr_q4,
+    q4_0,
+    q4_1,
+    q5_0,
+    q5_1,
+    q8_0,
+    iq4_nl,
+    mxfp4,  // blocks of 32
+    q2_k,
+    q3_k,
+    q4_k,
+    q5_k,
+    q6_k,
+    iq4_xs  // blocks of 256
+  };
 
   static kind kind_of(std::string_view encoding) {
-    constexpr std::array<std::string_view, 12> names = {
-        "f32", "f16", "bf16", "f64", "i32", "i64", "i8", "u8", "q8", "q4", "apr_q8", "apr_q4"};
+    constexpr std::array<std::string_view, 25> names = {
+        "f32",   "f16",    "bf16",   "f64",  "i32",  "i64",  "i8",    "u8",   "q8",
+        "q4",    "apr_q8", "apr_q4", "q4_0", "q4_1", "q5_0", "q5_1",  "q8_0", "iq4_nl",
+        "mxfp4", "q2_k",   "q3_k",   "q4_k", "q5_k", "q6_k", "iq4_xs"};
     for (std::size_t i = 0; i < names.size(); ++i) {
       if (names[i] == encoding) return static_cast<kind>(i);
     }
     throw std::invalid_argument("no decoder for " + std::string(encoding));
   }
 
+  [[nodiscard]] std::size_t block_of(std::size_t row, std::size_t col) const {
+    const std::size_t elements = kind_ >= kind::q2_k ? 256 : 32;
+    return row * ((cols_ + elements - 1) / elements) + col / elements;
+  }
+
+  /// A value of ggml's encodings is scale * number + min; number counts from `zero` below its code.
+  struct parts_of_value {
+    double scale;
+    int number;
+    double min;
+    int zero;
+  };
+
+  /// `count` bits of byte `at`, from bit `first` on.
+  [[nodiscard]] int bits(std::size_t at, std::size_t first, int count) const {
+    return byte(at) / (1 << first) % (1 << count);
+  }
+
+  [[nodiscard]] parts_of_value ggml_parts(std::size_t block, std::size_t col) const {
+    constexpr double no_min = -0.0;  // which added to a zero leaves its sign
+    const std::size_t j = col % 32;
+    // Byte of nibbles and which of them, where halves of 32 share bytes.
+    const std::size_t half = j % 16;
+    const std::size_t upper = j / 16 * 4;
+    // Of 256: which 32, and which 16.
+    const std::size_t group = col % 256 / 32;
+    const std::size_t sixteenth = col % 256 / 16;
+    switch (kind_) {
+      case kind::q4_0: {
+        const std::size_t at = block * 18;
+        return {half_at(at), bits(at + 2 + half, upper, 4) - 8, no_min, 8};
+      }
+      case kind::q4_1: {
+        const std::size_t at = block * 20;
+        return {half_at(at), bits(at + 4 + half, upper, 4), half_at(at + 2), 0};
+      }
+      case kind::q5_0: {
+        const std::size_t at = block * 22;
+        const int high = bits(at + 2 + j / 8, j % 8, 1);
+        return {half_at(at), bits(at + 6 + half, upper, 4) + 16 * high - 16, no_min, 16};
+      }
+      case kind::q5_1: {
+        const std::size_t at = block * 24;
+        const int high = bits(at + 4 + j / 8, j % 8, 1);
+        return {half_at(at), bits(at + 8 + half, upper, 4) + 16 * high, half_at(at + 2), 0};
+      }
+      case kind::q8_0: {
+        const std::size_t at = block * 34;
+        const int stored = byte(at + 2 + j);
+        return {half_at(at), stored < 128 ? stored : stored - 256, no_min, 0};
+      }
+      case kind::iq4_nl: {
+        const std::size_t at = block * 18;
+        return {half_at(at), nonlinear(bits(at + 2 + half, upper, 4)), no_min, 0};
+      }
+      case kind::mxfp4: {
+        const std::size_t at = block * 17;
+        const int code = bits(at + 1 + half, upper, 4);
+        constexpr std::array<int, 8> doubled = {0, 1, 2, 3, 4, 6, 8, 12};
+        const int magnitude = doubled[static_cast<std::size_t>(code % 8)];
+        return {std::ldexp(1.0, byte(at) - 128), code < 8 ? magnitude : -magnitude, no_min, 0};
+      }
+      case kind::q2_k: {
+        const std::size_t at = block * 84;
+        const int pair = byte(at + sixteenth);
+        const int code = bits(at + 16 + group / 4 * 32 + j, group % 4 * 2, 2);
+        return {half_at(at + 80) * (pair % 16), code, -(half_at(at + 82) * (pair / 16)), 0};
+      }
+      case kind::q3_k: {
+        const std::size_t at = block * 110;
+        const int low = bits(at + 32 + group / 4 * 32 + j, group % 4 * 2, 2);
+        const int high = bits(at + j, group, 1);
+        const std::size_t i = sixteenth;
+        const int scale =
+            bits(at + 96 + i % 8, i / 8 * 4, 4) + 16 * bits(at + 104 + i % 4, i / 4 * 2, 2);
+        return {half_at(at + 108) * (scale - 32), low + 4 * high - 4, no_min, 4};
+      }
+      case kind::q4_k: {
+        const std::size_t at = block * 144;
+        const int code = bits(at + 16 + group / 2 * 32 + j, group % 2 * 4, 4);
+        return {half_at(at) * six_bits(at + 4, group, false), code,
+                -(half_at(at + 2) * six_bits(at + 4, group, true)), 0};
+      }
+      case kind::q5_k: {
+        const std::size_t at = block * 176;
+        const int low = bits(at + 48 + group / 2 * 32 + j, group % 2 * 4, 4);
+        return {half_at(at) * six_bits(at + 4, group, false), low + 16 * bits(at + 16 + j, group, 1),
+                -(half_at(at + 2) * six_bits(at + 4, group, true)), 0};
+      }
+      case kind::q6_k: {
+        const std::size_t at = block * 210;
+        const int low = bits(at + group / 4 * 64 + group % 2 * 32 + j, group % 4 / 2 * 4, 4);
+        const int high = bits(at + 128 + group / 4 * 32 + j, group % 4 * 2, 2);
+        const int stored = byte(at + 192 + sixteenth);
+        return {half_at(at + 208) * (stored < 128 ? stored : stored - 256), low + 16 * high - 32,
+                no_min, 32};
+      }
+      case kind::iq4_xs: {
+        const std::size_t at = block * 136;
+        const int scale = bits(at + 4 + group / 2, group % 2 * 4, 4) +
+                          16 * bits(at + 2 + group / 4, group % 4 * 2, 2);
+        return {half_at(at) * (scale - 32), nonlinear(bits(at + 8 + group * 16 + half, upper, 4)),
+                no_min, 0};
+      }
+      default: throw std::logic_error("no such kind");
+    }
+  }
+
+  /// Of the eight scales (mins) in twelve bytes that Q4_K and Q5_K have.
+  [[nodiscard]] int six_bits(std::size_t at, std::size_t i, bool is_min) const {
+    const std::size_t own = at + (is_min ? 4 : 0);
+    if (i < 4) return byte(own + i) % 64;
+    return bits(at + 4 + i, is_min ? 4 : 0, 4) + 16 * (byte(own + i - 4) / 64);
+  }
+
+  [[nodiscard]] static int nonlinear(int code) {
+    constexpr std::array<int, 16> values = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                            1,    13,   25,  38,  53,  69,  89,  113};
+    return values[static_cast<std::size_t>(code)];
+  }
+
   [[nodiscard]] int byte(std::size_t at) const { return std::to_integer<int>(bytes_[at]); }
   [[nodiscard]] double half(std::size_t at, const half_format& format) const {
     return value_of(format, static_cast<std::uint16_t>(byte(at) + 256 * byte(at + 1)));
   }
+  [[nodiscard]] double half_at(std::size_t at) const { return half(at, binary16); }
   template <class T>
   [[nodiscard]] T number(std::size_t element) const {
     T value;

@@ -66,4 +66,22 @@ TEST_CASE("the square of the largest and the least f32 are exact", "[lane_sums]"
   CHECK(lane_sums().total() == 0.0);
 }
 
+TEST_CASE("products with whole numbers are added in the same order", "[lane_sums]") {
+  for (std::size_t count = 0; count <= 70; ++count) {
+    const auto values = nibble_test::mixed_magnitudes(count, static_cast<std::uint32_t>(count) + 1);
+    std::vector<std::int32_t> factors(count + 3, 1 << 20);
+    std::array<double, 8> lanes{};
+    for (std::size_t j = 0; j < count; ++j) {
+      factors[j] = static_cast<std::int32_t>(j * 2654435761U % 8191U) - 4095;
+      lanes[j % 8] += static_cast<double>(values[j]) * factors[j];
+    }
+    for (std::size_t distance = 4; distance != 0; distance /= 2) {
+      for (std::size_t lane = 0; lane < distance; ++lane) lanes[lane] += lanes[lane + distance];
+    }
+    lane_sums sums;
+    sums.add_products(values, factors);
+    CHECK(sums.total() == lanes[0]);
+  }
+}
+
 }  // namespace

@@ -36,6 +36,12 @@ void check_all() {
       check<Architecture, nibble::q4, std::int8_t>(m, k);
       check<Architecture, nibble::apr_q4, std::int8_t>(m, k);
     }
+    for (const std::size_t k : {1U, 256U, 1055U, 2100U}) {
+      check<Architecture, nibble::q4_k, std::int16_t>(m, k);
+      check<Architecture, nibble::q4_k, std::int8_t>(m, k);
+      check<Architecture, nibble::q5_0, std::int16_t>(m, k);
+      check<Architecture, nibble::q6_k, float>(m, k);
+    }
     for (const std::size_t k : {1U, 33U, 1055U}) {
       check<Architecture, nibble::apr_q4, float>(m, k);
       check<Architecture, nibble::q8, std::int16_t>(m, k);

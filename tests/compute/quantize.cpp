@@ -23,6 +23,7 @@
 #include <codec/independent_decoder.hpp>
 #include <compute/guarded_memory.hpp>
 #include <compute/shuffled_executor.hpp>
+#include <compute/stored_tensors.hpp>
 #include <support/catch.hpp>
 #include <support/errors.hpp>
 
@@ -38,8 +39,7 @@ using nibble_test::placed;
 
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 constexpr float infinity = std::numeric_limits<float>::infinity();
-constexpr std::array packable = {encoding::f32, encoding::f16,    encoding::bf16,  encoding::q8,
-                                 encoding::q4,  encoding::apr_q8, encoding::apr_q4};
+constexpr const auto& packable = nibble_test::packable_encodings;
 constexpr std::array quantized = {encoding::q8, encoding::q4, encoding::apr_q8, encoding::apr_q4};
 constexpr std::array rules = {packing_rule::best, packing_rule::reference};
 

@@ -15,6 +15,7 @@
 #include <nibble/compute/quantize.hpp>
 
 #include <compute/shuffled_executor.hpp>
+#include <compute/stored_tensors.hpp>
 #include <support/catch.hpp>
 #include <support/errors.hpp>
 #include <support/random_values.hpp>
@@ -25,8 +26,7 @@ using nibble::encoding;
 using nibble::packing_rule;
 using nibble::shape;
 
-constexpr std::array packable = {encoding::f32, encoding::f16,    encoding::bf16,  encoding::q8,
-                                 encoding::q4,  encoding::apr_q8, encoding::apr_q4};
+constexpr const auto& packable = nibble_test::packable_encodings;
 
 std::vector<std::byte> packed_from(const nibble::row_source& source, encoding which,
                                    const shape& dimensions, packing_rule rule, nibble::executor* on) {

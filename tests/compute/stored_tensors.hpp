@@ -18,9 +18,20 @@ namespace nibble_test {
 
 /// The encodings that can be decoded, as FORMAT.md lists them.
 inline constexpr std::array decodable_encodings = {
-    nibble::encoding::f32, nibble::encoding::f16, nibble::encoding::bf16,   nibble::encoding::f64,
-    nibble::encoding::i32, nibble::encoding::i64, nibble::encoding::i8,     nibble::encoding::u8,
-    nibble::encoding::q8,  nibble::encoding::q4,  nibble::encoding::apr_q8, nibble::encoding::apr_q4};
+    nibble::encoding::f32,  nibble::encoding::f16,  nibble::encoding::bf16,   nibble::encoding::f64,
+    nibble::encoding::i32,  nibble::encoding::i64,  nibble::encoding::i8,     nibble::encoding::u8,
+    nibble::encoding::q8,   nibble::encoding::q4,   nibble::encoding::apr_q8, nibble::encoding::apr_q4,
+    nibble::encoding::q4_0, nibble::encoding::q4_1, nibble::encoding::q5_0,   nibble::encoding::q5_1,
+    nibble::encoding::q8_0, nibble::encoding::q2_k, nibble::encoding::q3_k,   nibble::encoding::q4_k,
+    nibble::encoding::q5_k, nibble::encoding::q6_k, nibble::encoding::iq4_nl, nibble::encoding::iq4_xs,
+    nibble::encoding::mxfp4};
+
+/// Those of them that f32 values can be packed into.
+inline constexpr std::array packable_encodings = {
+    nibble::encoding::f32,  nibble::encoding::f16,    nibble::encoding::bf16,   nibble::encoding::q8,
+    nibble::encoding::q4,   nibble::encoding::apr_q8, nibble::encoding::apr_q4, nibble::encoding::q4_0,
+    nibble::encoding::q4_1, nibble::encoding::q5_0,   nibble::encoding::q5_1,   nibble::encoding::q8_0,
+    nibble::encoding::q4_k, nibble::encoding::q5_k,   nibble::encoding::q6_k};
 
 /// Stored bytes of any value: every code, every scale, NaNs and infinities wherever the encoding has
 /// them, partial blocks whose spare codes are not 0.
@@ -70,7 +81,26 @@ inline std::vector<std::byte> finite_stored_bytes(nibble::encoding which, std::u
         put(at, half(binary16, 2 * i));
         put(at + 2, half(binary16, 2 * i + 1));
         break;
-      case encoding::apr_q4: put(at, half(binary16, i)); break;
+      case encoding::q4_1:
+      case encoding::q5_1:
+      case encoding::q4_k:
+      case encoding::q5_k:
+        put(at, half(binary16, 2 * i));
+        put(at + 2, half(binary16, 2 * i + 1));
+        break;
+      case encoding::apr_q4:
+      case encoding::q4_0:
+      case encoding::q5_0:
+      case encoding::q8_0:
+      case encoding::iq4_nl:
+      case encoding::iq4_xs: put(at, half(binary16, i)); break;
+      case encoding::q2_k:
+        put(at + 80, half(binary16, 2 * i));
+        put(at + 82, half(binary16, 2 * i + 1));
+        break;
+      case encoding::q3_k: put(at + 108, half(binary16, i)); break;
+      case encoding::q6_k: put(at + 208, half(binary16, i)); break;
+      case encoding::mxfp4: put(at, static_cast<std::uint8_t>(116U + i % 16U)); break;
       default: break;
     }
   }

@@ -183,6 +183,25 @@ void check_products() {
           as_signed[i] != (byte < 128 ? byte : byte - 256))
         FAIL("code " << i << " of " << seed);
     }
+    const int shift = static_cast<int>(seed % 8);
+    const int count = 1 + static_cast<int>(seed / 8) % (8 - shift);
+    const auto fields = numbers_of(simd::load_bit_fields(bytes.data(), shift, count, tag, any));
+    const auto bits = numbers_of(simd::load_single_bits(bytes.data(), tag, any));
+    std::array<std::int8_t, 16> table;
+    for (std::size_t i = 0; i < 16; ++i)
+      table[i] = static_cast<std::int8_t>(5 * static_cast<int>(i) - 70);
+    const auto nibbles = simd::load_nibble_bytes(pairs.data(), tag, any);
+    const auto found = numbers_of(simd::look_up(table, nibbles, tag, any));
+    const auto joined = numbers_of(
+        simd::join_bits(nibbles, simd::load_single_bits(bytes.data(), tag, any), 4, tag, any));
+    for (std::size_t i = 0; i < 32; ++i) {
+      const int byte = std::to_integer<int>(bytes[i]);
+      const int bit = std::to_integer<int>(bytes[i / 8]) / (1 << i % 8) % 2;
+      const int value = 5 * as_bytes[i] - 70;
+      if (fields[i] != byte / (1 << shift) % (1 << count) || bits[i] != bit ||
+          joined[i] != as_bytes[i] + 16 * bit || found[i] != (value < 0 ? value + 256 : value))
+        FAIL("bits of code " << i << " of " << seed);
+    }
 
     const auto codes = numbers_with_ends<std::uint8_t>(32, 0, 255, seed);
     const auto x = numbers_with_ends<std::int8_t>(32, -127, 127, seed + 1);

@@ -121,6 +121,38 @@ void require_block_operations() {
     if (numbers_of(simd::load_signed_words(from, own, own)) !=
         numbers_of(simd::load_signed_words(from, own, twin)))
       FAIL("load_signed_words " << seed);
+    for (int shift = 0; shift < 8; ++shift) {
+      for (int count = 1; shift + count <= 8; ++count) {
+        if (numbers_of(simd::load_bit_fields(from, shift, count, own, own)) !=
+            numbers_of(simd::load_bit_fields(from, shift, count, own, twin)))
+          FAIL("load_bit_fields " << seed << ", " << count << " bits from " << shift);
+      }
+    }
+    if (numbers_of(simd::load_single_bits(from, own, own)) !=
+        numbers_of(simd::load_single_bits(from, own, twin)))
+      FAIL("load_single_bits " << seed);
+    for (int count = 1; count < 8; ++count) {
+      const auto lows = numbers_with_ends<std::uint8_t>(32, 0, (1 << count) - 1, seed);
+      const auto highs = numbers_with_ends<std::uint8_t>(32, 0, (1 << (8 - count)) - 1, seed + 1);
+      const auto low = block_of<simd::block_bytes<Architecture>, std::uint8_t>(lows);
+      const auto high = block_of<simd::block_bytes<Architecture>, std::uint8_t>(highs);
+      if (numbers_of(simd::join_bits(low, high, count, own, own)) !=
+          numbers_of(simd::join_bits(low, high, count, own, twin)))
+        FAIL("join_bits " << seed << " at " << count);
+    }
+    std::array<std::int8_t, 16> table;
+    for (std::size_t i = 0; i < table.size(); ++i) table[i] = std::to_integer<std::int8_t>(bytes[i]);
+    const auto indices = block_of<simd::block_bytes<Architecture>, std::uint8_t>(
+        numbers_with_ends<std::uint8_t>(32, 0, 15, seed));
+    if (numbers_of(simd::look_up(table, indices, own, own)) !=
+        numbers_of(simd::look_up(table, indices, own, twin)))
+      FAIL("look_up " << seed);
+    std::array<std::byte, 34> stored{};
+    simd::store_block<Architecture>(indices, stored.data() + 1);
+    for (std::size_t i = 0; i < 32; ++i) {
+      if (std::to_integer<std::uint8_t>(stored[i + 1]) != numbers_of(indices)[i]) FAIL("store_block");
+    }
+    if (stored.front() != std::byte{0} || stored.back() != std::byte{0}) FAIL("store_block beside");
 
     const auto byte_codes = numbers_with_ends<std::uint8_t>(32, 0, most_code, seed);
     const auto bytes_of_x = numbers_with_ends<std::int8_t>(33, -127, 127, seed + 1);

@@ -28,6 +28,26 @@ concept BlockCodec = Codec<T> && requires {
   { T::block_elements } -> std::convertible_to<std::size_t>;
 };
 
+/// Blocks whose codes are put together from bits in several places, as low_bits and high_bits say, and
+/// count from code_zero, or look up code_values where there are any. A block is one part, with scale
+/// and min, or several of part_elements each, whose scales and mins are small numbers times a unit.
+template <class T>
+concept BitCodec = BlockCodec<T> && requires {
+  T::low_bits(std::size_t{});
+};
+
+/// Blocks whose scale counts as 0 unless it is a normal number of float16.
+template <class T>
+concept NormalScaleCodec = BlockCodec<T> && requires {
+  requires T::scale_counts_if_normal;
+};
+
+/// Blocks that f32 values can be packed into; others are kept and read as other programs packed them.
+template <class T>
+concept PackableCodec = BlockCodec<T> && requires {
+  &T::pack;
+};
+
 /// One scale before all codes of the tensor.
 template <class T>
 concept TensorScaleCodec = Codec<T> && requires {

@@ -6,9 +6,22 @@
 #include <nibble/codec/apr_q4.hpp>
 #include <nibble/codec/apr_q8.hpp>
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/iq4_nl.hpp>
+#include <nibble/codec/iq4_xs.hpp>
+#include <nibble/codec/mxfp4.hpp>
 #include <nibble/codec/plain.hpp>
+#include <nibble/codec/q2_k.hpp>
+#include <nibble/codec/q3_k.hpp>
 #include <nibble/codec/q4.hpp>
+#include <nibble/codec/q4_0.hpp>
+#include <nibble/codec/q4_1.hpp>
+#include <nibble/codec/q4_k.hpp>
+#include <nibble/codec/q5_0.hpp>
+#include <nibble/codec/q5_1.hpp>
+#include <nibble/codec/q5_k.hpp>
+#include <nibble/codec/q6_k.hpp>
 #include <nibble/codec/q8.hpp>
+#include <nibble/codec/q8_0.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
 
@@ -17,9 +30,16 @@ inline namespace NIBBLE_ARCHITECTURE {
 
 namespace detail {
 template <nibble::encoding Encoding, class Visitor>
-bool visit_codec_of(Visitor& visitor) {
-  if constexpr (has_codec<Encoding>) visitor(typename codec_of<Encoding>::type{});
-  return has_codec<Encoding>;
+void visit_codec_of(std::string_view tensor, Visitor& visitor) {
+  if constexpr (has_codec<Encoding>) {
+    visitor(typename codec_of<Encoding>::type{});
+  } else {
+    throw error(error_code::unsupported_encoding,
+                {.tensor = std::string(tensor),
+                 .field = "encoding",
+                 .found = std::string(to_string(Encoding)),
+                 .expected = "an encoding that this version can decode"});
+  }
 }
 }  // namespace detail
 
@@ -27,19 +47,11 @@ bool visit_codec_of(Visitor& visitor) {
 /// `tensor`, where it has none.
 template <class Visitor>
 void visit_codec(encoding which, std::string_view tensor, Visitor&& visitor) {
-  bool visited = false;
   switch (which) {
 #define NIBBLE_VISIT(name, ...) \
-  case encoding::name: visited = detail::visit_codec_of<encoding::name>(visitor); break;
+  case encoding::name: detail::visit_codec_of<encoding::name>(tensor, visitor); break;
     NIBBLE_ENCODINGS(NIBBLE_VISIT)
 #undef NIBBLE_VISIT
-  }
-  if (!visited) {
-    throw error(error_code::unsupported_encoding,
-                {.tensor = std::string(tensor),
-                 .field = "encoding",
-                 .found = std::string(to_string(which)),
-                 .expected = "an encoding that this version can decode"});
   }
 }
 
@@ -54,7 +66,7 @@ template <nibble::encoding Encoding>
   if constexpr (has_codec<Encoding>) {
     using codec = typename codec_of<Encoding>::type;
     if constexpr (PlainCodec<codec>) return codec::can_pack;
-    return true;
+    return PackableCodec<codec> || TensorScaleCodec<codec>;
   } else {
     return false;
   }

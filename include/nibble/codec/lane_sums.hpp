@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include <nibble/core/architecture.hpp>
@@ -9,9 +10,9 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// A sum of squares in f64 with one order of additions, whatever the vector width: element j goes to
-/// lane j % 8, and the lanes are joined as a tree. The square of an f32 is exact in f64, so fusing it
-/// with the addition changes no bit.
+/// A sum in f64 with one order of additions, whatever the vector width: element j goes to lane j % 8,
+/// and the lanes are joined as a tree. The square of an f32 and its product with a small whole number
+/// are exact in f64, so fusing them with the addition changes no bit.
 class lane_sums {
  public:
   /// Adds the squares of all values; only the last call may have a size that is no multiple of eight.
@@ -21,6 +22,14 @@ class lane_sums {
       values = values.subspan(lanes_.size());
     }
     for (std::size_t lane = 0; lane < values.size(); ++lane) add(values[lane], lane);
+  }
+
+  /// Adds values[j] * factors[j]; factors are as many as values and below 2^29 in magnitude. Sizes as
+  /// for add_squares.
+  void add_products(std::span<const float> values, std::span<const std::int32_t> factors) noexcept {
+    for (std::size_t j = 0; j < values.size(); ++j) {
+      lanes_[j % lanes_.size()] += static_cast<double>(values[j]) * factors[j];
+    }
   }
 
   [[nodiscard]] double total() const noexcept {

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include <nibble/codec/codecs.hpp>
+#include <nibble/compute/code_groups.hpp>
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/dispatch.hpp>
 #include <nibble/compute/executor.hpp>
@@ -77,6 +78,33 @@ void decode_block(const std::byte* from, float* to) noexcept {
       } else {
         store_values(simd::interleave_low(low, high, Architecture{}, Architecture{}), 2 * j);
         store_values(simd::interleave_high(low, high, Architecture{}, Architecture{}), 2 * j + width);
+      }
+    }
+  }
+}
+
+/// The same for codes in several places. scale * code is exact here too: at most 24 bits.
+template <class Architecture, BitCodec Codec>
+void decode_block(const std::byte* from, float* to) noexcept {
+  using floats = simd::vector<float, Architecture>;
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  constexpr std::size_t part = part_elements<Codec>();
+  static_assert(part % width == 0);
+  alignas(64) std::array<std::byte, Codec::block_elements> codes;
+  alignas(64) std::array<float, most_block_parts> scales;
+  alignas(64) std::array<float, most_block_parts> mins;
+  take_codes_apart<Architecture, Codec, code_form::counted>(from, codes.data());
+  load_part_scales<Architecture, Codec>(from, scales.data(), mins.data());
+  for (std::size_t i = 0; i < block_parts<Codec>; ++i) {
+    const floats scale(scales[i]);
+    NIBBLE_UNROLL
+    for (std::size_t j = i * part; j < (i + 1) * part; j += width) {
+      const auto code =
+          to_float(simd::load_signed_bytes(codes.data() + j, Architecture{}, Architecture{}));
+      if constexpr (Codec::has_min) {
+        fma(code, scale, floats(mins[i])).store_unaligned(to + j);
+      } else {
+        (code * scale).store_unaligned(to + j);
       }
     }
   }

@@ -26,12 +26,14 @@
 namespace nibble {
 
 /// How the activations are treated. f16, bf16 and f32 weights are multiplied exactly in every mode, and
-/// so are apr_q4 weights whose rows do not start at a block's start (cols no multiple of 32).
+/// so are apr_q4 weights whose rows do not start at a block's start (cols no multiple of 32) and
+/// q2_k, q3_k and q6_k weights, which have a scale for every 16.
 enum class matmul_mode : std::uint8_t {
   exact,  ///< as f32: the result of multiplying by the dequantized weights, to f32 rounding
   int16,  ///< as 16-bit codes with a scale for every 32
   int8,   ///< as 8-bit codes with a scale for every 32; where the instruction set cannot multiply bytes
-          ///< of 0..255 by signed ones without saturating, 8-bit weights take 16-bit codes
+          ///< of 0..255 by signed ones without saturating, weights of more than 4 bits, and those whose
+          ///< codes are looked up (iq4_nl, iq4_xs, mxfp4), take 16-bit codes
 };
 
 /// What matmul may be told.
@@ -135,10 +137,10 @@ template <Codec Codec>
 /// Whether products of an encoding's codes with coded activations are there.
 template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] constexpr bool has_code_products() noexcept {
-  if constexpr (PlainCodec<Codec> || std::same_as<Value, float>) {
+  if constexpr (!has_block_scales<Codec>() || std::same_as<Value, float>) {
     return false;
   } else {
-    return std::same_as<Value, std::int16_t> || is_nibbles(Codec::packing) ||
+    return std::same_as<Value, std::int16_t> || largest_byte_code<Codec>() <= 15 ||
            simd::multiplies_any_byte<simd::integer_architecture<Architecture>>;
   }
 }
@@ -344,8 +346,9 @@ void multiply_proved(std::span<const proved_product> products, const matmul_opti
 /// barring underflow (Higham, Accuracy and Stability of Numerical Algorithms, 3.1), with q the codes of
 /// the weights:
 ///
-///   exact   |y - y'| <= (K + 8) * 2^-24 * sum |x_k| (|scale_k q_k| + |min_k|), the min of apr_q4
-///           being -8 * scale; sum |x_k w_k| for weights without codes and with more than 3 rows of x
+///   exact   |y - y'| <= (K + 8) * 2^-24 * sum |x_k| (|scale_k q_k| + |min_k|), the min of encodings
+///           whose codes count from a zero being -zero * scale, as -8 * scale for apr_q4; sum |x_k w_k|
+///           for weights without codes and with more than 3 rows of x
 ///   int16   |y - y'| <= that + sum over blocks of max|x| / 64000 * sum |w_k|
 ///   int8    |y - y'| <= that + sum over blocks of max|x| / 253 * sum |w_k|
 ///

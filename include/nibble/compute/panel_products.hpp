@@ -10,6 +10,7 @@
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/activations.hpp>
+#include <nibble/compute/bit_blocks.hpp>
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/compute/product_output.hpp>
 #include <nibble/compute/weight_blocks.hpp>
@@ -175,11 +176,11 @@ struct code_panel {
 };
 
 /// As many rows as a block_architecture has lanes, from `first` on; behind `last` comes it again.
-template <Codec Codec, std::size_t... I>
-[[nodiscard]] std::array<row_blocks<Codec>, sizeof...(I)> rows_from(
-    const tensor_view& weight, std::uint64_t first, std::uint64_t last,
-    std::index_sequence<I...>) noexcept {
-  return {row_blocks<Codec>(weight, std::min(first + I, last))...};
+template <class Row, std::size_t... I>
+[[nodiscard]] std::array<Row, sizeof...(I)> rows_from(const tensor_view& weight, std::uint64_t first,
+                                                      std::uint64_t last,
+                                                      std::index_sequence<I...>) noexcept {
+  return {Row(weight, std::min(first + I, last))...};
 }
 
 /// Takes `count` blocks of `rows` weight rows apart, at most one for each lane, into a panel. A lane
@@ -193,32 +194,33 @@ void fill_code_panel(const tensor_view& weight, std::uint64_t first_row, std::si
   constexpr std::size_t width = panel::width;
   constexpr std::size_t square_rows = simd::lanes<block_tag>;
   constexpr float shift = shift_of<Codec, Value>();
+  constexpr code_packing packing = packing_of<Codec, Value>();
+  using row_type = typename row_view<Codec, Value, code_panel_blocks>::type;
   block_scales scales;
   for (std::size_t lane = 0; lane < width; lane += square_rows) {
-    const auto own = rows_from<Codec>(weight, first_row + lane, first_row + rows - 1,
-                                      std::make_index_sequence<square_rows>{});
+    auto own = rows_from<row_type>(weight, first_row + lane, first_row + rows - 1,
+                                   std::make_index_sequence<square_rows>{});
     NIBBLE_UNROLL
     for (std::size_t n = 0; n < square_rows; ++n) {
-      if (lane + n < rows) {
-        own[n].template load_scales<Architecture>(weight, first, count, shift, scales);
-      } else {
+      own[n].template load_scales<Architecture>(weight, first, count, shift, scales);
+      if (lane + n >= rows) {
         scales.scales.fill(0.0F);
         scales.offsets.fill(0.0F);
       }
       for (std::size_t b = 0; b < count; ++b) {
         to.scales[b * width + lane + n] = scales.scales[b];
-        if constexpr (row_blocks<Codec>::has_offsets(shift)) {
+        if constexpr (row_type::has_offsets(shift)) {
           to.offsets[b * width + lane + n] = scales.offsets[b];
         }
       }
     }
     for (std::size_t b = 0; b < count; ++b) {
-      using block = decltype(load_codes<block_tag, Codec::packing, Value>(nullptr));
+      using block = decltype(load_codes<block_tag, packing, Value>(nullptr));
       constexpr std::size_t parts = std::tuple_size_v<block>;
       std::array<simd::square<block_tag>, parts> squares;
       NIBBLE_UNROLL
       for (std::size_t n = 0; n < square_rows; ++n) {
-        const block codes = load_codes<block_tag, Codec::packing, Value>(own[n].codes_of(first + b));
+        const block codes = load_codes<block_tag, packing, Value>(own[n].codes_of(first + b));
         NIBBLE_UNROLL
         for (std::size_t part = 0; part < parts; ++part) {
           squares[part][n] = std::bit_cast<simd::vector<std::int32_t, block_tag>>(codes[part]);
@@ -322,7 +324,8 @@ template <class Architecture, Codec Codec, Activation Value>
 void multiply_code_panels(const tensor_view& weight, std::uint64_t first_row, std::size_t row_count,
                           const prepared_activations<Value>& x, const product_output& y) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;
-  constexpr bool has_offsets = row_blocks<Codec>::has_offsets(shift_of<Codec, Value>());
+  using row_type = typename row_view<Codec, Value, code_panel_blocks>::type;
+  constexpr bool has_offsets = row_type::has_offsets(shift_of<Codec, Value>());
   const auto cols = static_cast<std::size_t>(weight.cols());
   const std::size_t blocks = (cols + simd::block_codes - 1) / simd::block_codes;
   code_panel<Architecture, Value> panel;

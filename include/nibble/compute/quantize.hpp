@@ -139,6 +139,14 @@ class tensor_packer {
                                                 .expected = std::move(expected)});
   }
 
+  [[noreturn]] void refuse_encoding() const {
+    throw error(error_code::unsupported_encoding,
+                {.tensor = name_,
+                 .field = "encoding",
+                 .found = std::string(to_string(encoding_)),
+                 .expected = "f32, f16, bf16 or a quantized encoding to pack f32 into"});
+  }
+
   void require_finite(const piece& part) const {
     bool all_finite = true;
     for (const float value : part.values) all_finite &= is_finite(value);
@@ -149,7 +157,7 @@ class tensor_packer {
            join_text({"a finite value for ", to_string(encoding_)}));
   }
 
-  template <BlockCodec Codec>
+  template <PackableCodec Codec>
   void pack_block(const piece& part, std::byte* to) const {
     typename Codec::block block;
     pack_status status = pack_status::packed;
@@ -172,7 +180,7 @@ class tensor_packer {
                       " block around it"}));
   }
 
-  template <BlockCodec Codec>
+  template <PackableCodec Codec>
   void pack_blocks(const piece& part, std::byte* to) const {
     for (std::size_t at = 0; at < part.values.size(); at += Codec::block_elements) {
       const std::size_t count = std::min(part.values.size() - at, Codec::block_elements);
@@ -198,6 +206,8 @@ class tensor_packer {
       std::vector<std::int8_t> codes(part.values.size());
       Codec::code(part.values, scale_, rule_, codes);
       std::memcpy(to.data(), codes.data(), codes.size());
+    } else if constexpr (!PackableCodec<Codec>) {
+      refuse_encoding();
     } else if constexpr (describe(Codec::encoding).blocks_run_along == block_run::tensor) {
       // A block belongs to the chunk in which it starts.
       constexpr std::uint64_t unit = Codec::block_elements;
@@ -238,11 +248,7 @@ class tensor_packer {
     } else if constexpr (Codec::can_pack) {
       std::memcpy(to.data(), part.values.data(), part.values.size_bytes());
     } else {
-      throw error(error_code::unsupported_encoding,
-                  {.tensor = name_,
-                   .field = "encoding",
-                   .found = std::string(to_string(encoding_)),
-                   .expected = "f32, f16, bf16 or a quantized encoding to pack f32 into"});
+      refuse_encoding();
     }
   }
 

@@ -10,6 +10,7 @@
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/activations.hpp>
+#include <nibble/compute/bit_blocks.hpp>
 #include <nibble/compute/product_output.hpp>
 #include <nibble/compute/weight_blocks.hpp>
 #include <nibble/core/tensor_view.hpp>
@@ -55,7 +56,7 @@ struct part_layout {
 
 /// Scales and offsets of as many blocks of a part as there are lanes, from the first-th on.
 template <class Architecture, class Layout>
-[[nodiscard]] simd::vector_pair<Architecture> load_part_scales(const row_part& part,
+[[nodiscard]] simd::vector_pair<Architecture> load_lane_scales(const row_part& part,
                                                                std::size_t first) noexcept {
   if constexpr (Layout::has_scales_in_blocks) {
     constexpr std::size_t stride_bytes = Layout::stride_bytes;
@@ -71,7 +72,7 @@ template <class Architecture, class Layout>
 
 /// The same for the last blocks of a part, fewer than lanes; zeros in lanes left over.
 template <class Architecture, class Layout>
-[[nodiscard]] simd::vector_pair<Architecture> load_last_part_scales(const row_part& part,
+[[nodiscard]] simd::vector_pair<Architecture> load_last_lane_scales(const row_part& part,
                                                                     std::size_t first) noexcept {
   const std::size_t count = part.blocks - first;
   if constexpr (Layout::has_scales_in_blocks) {
@@ -163,7 +164,7 @@ template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] constexpr activation_layout row_products_layout() noexcept {
   activation_layout layout{order_of<Codec>(), 1};
   if constexpr (!PlainCodec<Codec>) {
-    if (takes_groups<Architecture, Codec::packing, Value>) {
+    if (takes_groups<Architecture, packing_of<Codec, Value>(), Value>) {
       layout.joined_blocks = simd::joined_blocks<Architecture>;
     }
   }
@@ -294,11 +295,11 @@ void multiply_part(const row_part& part, const activation_tile<Value>& x, std::s
       simd::prefetch(codes, part.next_bytes + ahead);
     }
     if constexpr (has_groups) {
-      add_group(codes, load_part_scales<Architecture, Layout>(part, b), from, b);
+      add_group(codes, load_lane_scales<Architecture, Layout>(part, b), from, b);
       from += width * block_values;
       codes += width * Layout::stride_bytes;
     } else {
-      if constexpr (loader::has_scales) use_scales(load_part_scales<Architecture, Layout>(part, b), b);
+      if constexpr (loader::has_scales) use_scales(load_lane_scales<Architecture, Layout>(part, b), b);
       for (std::size_t i = 0; i < width; i += at_once) {
         NIBBLE_UNROLL
         for (std::size_t j = 0; j < at_once; ++j) {
@@ -313,10 +314,10 @@ void multiply_part(const row_part& part, const activation_tile<Value>& x, std::s
     if constexpr (has_groups) {
       std::array<std::byte, width * Layout::stride_bytes> last{};
       std::memcpy(last.data(), codes, (part.blocks - b - 1) * Layout::stride_bytes + code_bytes);
-      add_group(last.data(), load_last_part_scales<Architecture, Layout>(part, b), from, b);
+      add_group(last.data(), load_last_lane_scales<Architecture, Layout>(part, b), from, b);
     } else {
       if constexpr (loader::has_scales) {
-        use_scales(load_last_part_scales<Architecture, Layout>(part, b), b);
+        use_scales(load_last_lane_scales<Architecture, Layout>(part, b), b);
       }
       for (std::size_t i = 0; b + i < part.blocks; ++i) {
         add_block(codes, from, i, totals[0]);
@@ -357,23 +358,32 @@ template <class Architecture, class Layout, Activation Value>
 /// Whether products read scales and offsets where they lie, before each block's codes, as they are.
 template <Codec Codec>
 [[nodiscard]] constexpr bool has_scales_in_blocks() noexcept {
-  if constexpr (BlockCodec<Codec>) {
-    return Codec::has_min && Codec::code_zero == 0 && !Codec::scale_counts_if_normal;
+  if constexpr (BlockCodec<Codec> && !BitCodec<Codec>) {
+    return Codec::has_min && Codec::code_zero == 0 && !NormalScaleCodec<Codec>;
   } else {
     return false;
   }
 }
 
-template <class Architecture, Codec Codec>
+/// The most blocks of a pass: a decoded pass and its activations share the first-level cache.
+template <Codec Codec, Activation Value>
+inline constexpr std::size_t most_pass_blocks = decodes_before<Codec, Value>() ? 64 : max_pass_blocks;
+template <Codec Codec, Activation Value>
+using pass_row = typename row_view<Codec, Value, most_pass_blocks<Codec, Value>>::type;
+
+template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] constexpr auto part_layout_of() noexcept {
-  constexpr std::size_t stride_bytes = block_layout<Codec>::stride_bytes;
+  constexpr std::size_t stride_bytes = pass_row<Codec, Value>::stride_bytes;
   if constexpr (PlainCodec<Codec>) {
     using loader = number_loader<Architecture, typename Codec::stored_type>;
     return part_layout<loader, code_packing::signed_bytes, stride_bytes, false>{};
+  } else if constexpr (decodes_before<Codec, Value>()) {
+    return part_layout<number_loader<Architecture, float>, code_packing::signed_bytes, stride_bytes,
+                       false>{};
   } else {
     // Nibbles come apart alike wherever they lie: the activations' order makes the difference.
-    constexpr code_packing packing =
-        is_nibbles(Codec::packing) ? code_packing::nibble_halves : Codec::packing;
+    constexpr code_packing own = packing_of<Codec, Value>();
+    constexpr code_packing packing = is_nibbles(own) ? code_packing::nibble_halves : own;
     return part_layout<code_loader<Architecture, packing>, packing, stride_bytes,
                        has_scales_in_blocks<Codec>()>{};
   }
@@ -385,18 +395,19 @@ template <class Architecture, Codec Codec, Activation Value>
 void multiply_rows(const tensor_view& weight, std::uint64_t first_row, std::size_t row_count,
                    const activation_tile<Value>& x, std::size_t x_rows,
                    const product_output& y) noexcept {
-  using layout = decltype(part_layout_of<Architecture, Codec>());
+  using layout = decltype(part_layout_of<Architecture, Codec, Value>());
+  using row_type = pass_row<Codec, Value>;
   const auto multiply = choose_multiply_part<Architecture, layout, Value>(x_rows);
   const auto cols = static_cast<std::size_t>(weight.cols());
   const std::size_t blocks = (cols + simd::block_codes - 1) / simd::block_codes;
-  const std::size_t pass = pass_blocks(x_rows, sizeof(Value));
-  // Memory answers while two rows are multiplied.
-  const std::size_t next_bytes = 2 * blocks * layout::stride_bytes;
+  const std::size_t pass = std::min(most_pass_blocks<Codec, Value>, pass_blocks(x_rows, sizeof(Value)));
+  // Memory answers while two rows are multiplied; what was taken apart before is at hand.
+  const std::size_t next_bytes = BitCodec<Codec> ? 0 : 2 * blocks * layout::stride_bytes;
   block_scales scales;
   for (std::size_t first = 0; first < blocks; first += pass) {
     const std::size_t count = std::min(pass, blocks - first);
     for (std::size_t n = 0; n < row_count; ++n) {
-      const row_blocks<Codec> row(weight, first_row + n);
+      row_type row(weight, first_row + n);
       if constexpr (!PlainCodec<Codec> && !layout::has_scales_in_blocks) {
         if (!TensorScaleCodec<Codec> || n == 0) {
           row.template load_scales<Architecture>(weight, first, count, shift_of<Codec, Value>(),

@@ -40,7 +40,7 @@ template <Codec Codec>
     for (; !bytes.empty(); bytes = bytes.subspan(sizeof(typename Codec::block))) {
       typename Codec::block block;
       std::memcpy(&block, bytes.data(), sizeof(block));
-      count += is_finite(block.scale) ? 0U : 1U;
+      if constexpr (requires { block.scale; }) count += is_finite(block.scale) ? 0U : 1U;
       if constexpr (Codec::has_min) count += is_finite(block.min) ? 0U : 1U;
     }
   }

@@ -10,6 +10,7 @@
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/activations.hpp>
+#include <nibble/compute/code_groups.hpp>
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/core/tensor_view.hpp>
@@ -30,7 +31,7 @@ template <Codec Codec>
 struct block_layout;
 template <BlockCodec Codec>
 struct block_layout<Codec> {
-  static_assert(Codec::block_elements == simd::block_codes);
+  static_assert(!BitCodec<Codec> && Codec::block_elements == simd::block_codes);
   static constexpr std::size_t codes_at = offsetof(typename Codec::block, codes);
   static constexpr std::size_t codes_bytes = sizeof(typename Codec::block) - codes_at;
   static constexpr std::size_t stride_bytes = sizeof(typename Codec::block);
@@ -61,7 +62,7 @@ template <Codec Codec>
 /// The order in which a block's codes come apart.
 template <Codec Codec>
 [[nodiscard]] constexpr activation_order order_of() noexcept {
-  if constexpr (!PlainCodec<Codec>) {
+  if constexpr (!PlainCodec<Codec> && !BitCodec<Codec>) {
     if (Codec::packing == code_packing::nibble_neighbors) return activation_order::even_then_odd;
   }
   return activation_order::natural;
@@ -70,6 +71,45 @@ template <Codec Codec>
 /// Whether a block's codes come two to a byte, and so are 0..15.
 [[nodiscard]] constexpr bool is_nibbles(code_packing packing) noexcept {
   return packing == code_packing::nibble_halves || packing == code_packing::nibble_neighbors;
+}
+
+/// Whether all 32 codes of a block, as products see one, have the same scale.
+template <Codec Codec>
+[[nodiscard]] constexpr bool has_block_scales() noexcept {
+  if constexpr (BitCodec<Codec>) return part_elements<Codec>() >= simd::block_codes;
+  return !PlainCodec<Codec>;
+}
+
+/// Whether products with Value are taken from a row that was decoded before.
+template <Codec Codec, Activation Value>
+[[nodiscard]] constexpr bool decodes_before() noexcept {
+  return BitCodec<Codec> && std::same_as<Value, float> && !has_block_scales<Codec>();
+}
+
+/// How the codes that products with Value see lie. Those in several places are taken apart before: to
+/// bytes as they are stored for products of bytes, which are of unsigned codes, else to the signed
+/// numbers that they stand for, so that no offset is needed for the zero that they count from.
+template <Codec Codec, Activation Value>
+[[nodiscard]] constexpr code_packing packing_of() noexcept {
+  if constexpr (BitCodec<Codec>) {
+    return std::same_as<Value, std::int8_t> ? code_packing::unsigned_bytes : code_packing::signed_bytes;
+  } else {
+    return Codec::packing;
+  }
+}
+
+/// The largest code, less the lowest, that products of bytes see.
+template <Codec Codec>
+[[nodiscard]] constexpr int largest_byte_code() noexcept {
+  if constexpr (!BitCodec<Codec>) {
+    return is_nibbles(Codec::packing) ? 15 : 255;
+  } else if constexpr (has_code_values<Codec>) {
+    return 255;
+  } else {
+    std::uint32_t bits = Codec::low_bits(0).count;
+    if constexpr (has_high_bits<Codec>) bits += Codec::high_bits(0).count;
+    return (1 << bits) - 1;
+  }
 }
 
 /// What the codes of some blocks stand for. Made once a task and filled pass by pass; vectors may be
@@ -95,6 +135,7 @@ template <Codec Codec>
 class row_blocks {
  public:
   using layout = block_layout<Codec>;
+  static constexpr std::size_t stride_bytes = layout::stride_bytes;
 
   row_blocks(const tensor_view& weight, std::uint64_t row) noexcept {
     const auto [run, first] = position_of_row<Codec>(weight, row);
@@ -160,7 +201,7 @@ class row_blocks {
                                                     block, count - std::min(b, count));
         const auto pair = simd::widen_float16_pairs(heads, Architecture{}, Architecture{});
         floats scale = pair.first;
-        if constexpr (Codec::scale_counts_if_normal) {
+        if constexpr (NormalScaleCodec<Codec>) {
           scale = simd::normal_float16_or_zero(scale, Architecture{}, Architecture{});
         }
         scale.store_unaligned(scales + b);
@@ -241,7 +282,11 @@ template <class Architecture, code_packing Packing, Activation Value>
 template <Codec Codec, Activation Value>
 [[nodiscard]] constexpr float shift_of() noexcept {
   if constexpr (!PlainCodec<Codec> && std::same_as<Value, std::int8_t>) {
-    if (Codec::packing == code_packing::signed_bytes) return 128.0F;
+    if constexpr (BitCodec<Codec>) {
+      return has_code_values<Codec> ? 128.0F : static_cast<float>(Codec::code_zero);
+    } else if (Codec::packing == code_packing::signed_bytes) {
+      return 128.0F;
+    }
   }
   return 0.0F;
 }

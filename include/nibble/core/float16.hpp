@@ -73,6 +73,11 @@ inline namespace NIBBLE_ARCHITECTURE {
   return {static_cast<std::uint16_t>(sign | rounded)};
 }
 
+/// The float16 nearest to `value`, as f32; as to_float16 rounds.
+[[nodiscard]] constexpr float nearest_float16(float value) noexcept {
+  return to_float32(to_float16(value));
+}
+
 /// The next float16 towards +infinity; `value` is finite. After the largest comes infinity.
 [[nodiscard]] constexpr float16 next_up(float16 value) noexcept {
   if (value.bits == 0x8000U) return {0x0001U};

@@ -188,6 +188,43 @@ template <class Architecture>
 }
 
 template <class Architecture>
+[[nodiscard]] block_bytes<Architecture> load_bit_fields(const std::byte* from, int shift, int count,
+                                                        Architecture, xsimd::avx2) noexcept {
+  // Bits that a shift of 16 brings in from the neighbour lie above the field.
+  const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  const auto mask = static_cast<char>((1 << count) - 1);
+  return {_mm256_and_si256(_mm256_srli_epi16(bytes, shift), _mm256_set1_epi8(mask))};
+}
+
+template <class Architecture>
+[[nodiscard]] block_bytes<Architecture> load_single_bits(const std::byte* from, Architecture,
+                                                         xsimd::avx2) noexcept {
+  std::int32_t bits = 0;
+  std::memcpy(&bits, from, sizeof(bits));
+  const __m256i byte_of =
+      _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+  const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(bits), byte_of);
+  const __m256i own = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201U));
+  const __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, own), own);
+  return {_mm256_and_si256(is_set, _mm256_set1_epi8(1))};
+}
+
+template <class Architecture>
+[[nodiscard]] block_bytes<Architecture> join_bits(const block_bytes<Architecture>& low,
+                                                  const block_bytes<Architecture>& high, int count,
+                                                  Architecture, xsimd::avx2) noexcept {
+  return {_mm256_or_si256(low[0], _mm256_slli_epi16(high[0], count))};
+}
+
+template <class Architecture>
+[[nodiscard]] block_bytes<Architecture> look_up(const std::array<std::int8_t, 16>& table,
+                                                const block_bytes<Architecture>& indices, Architecture,
+                                                xsimd::avx2) noexcept {
+  const __m128i own = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table.data()));
+  return {_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(own), indices[0])};
+}
+
+template <class Architecture>
 [[nodiscard]] block_words<Architecture> load_nibble_words(const std::byte* from, Architecture,
                                                           xsimd::avx2) noexcept {
   const __m256i pairs = _mm256_cvtepu8_epi16(load_16_bytes(from));

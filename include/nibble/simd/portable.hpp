@@ -227,6 +227,18 @@ template <class Block, class Number>
   return block;
 }
 
+/// Writes a block's 32 bytes.
+template <class Architecture>
+void store_block(const block_bytes<Architecture>& block, std::byte* to) noexcept {
+  using part = vector<std::uint8_t, Architecture>;
+  NIBBLE_UNROLL
+  for (std::size_t i = 0; i < block_codes / part::size; ++i) {
+    std::array<std::uint8_t, part::size> bytes;
+    block[i].store_unaligned(bytes.data());
+    std::memcpy(to + i * part::size, bytes.data(), part::size);
+  }
+}
+
 /// The low nibbles of 16 bytes, then their high nibbles.
 template <class Architecture>
 [[nodiscard]] block_bytes<Architecture> load_nibble_bytes(const std::byte* from, Architecture,
@@ -269,6 +281,54 @@ template <class Architecture>
   std::array<std::int16_t, block_codes> codes;
   for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = std::to_integer<std::int8_t>(from[i]);
   return block_from<block_words<Architecture>>(codes);
+}
+
+/// (byte >> shift) % 2^count of 32 bytes; shift + count is at most 8.
+template <class Architecture>
+[[nodiscard]] block_bytes<Architecture> load_bit_fields(const std::byte* from, int shift, int count,
+                                                        Architecture, any_architecture) noexcept {
+  std::array<std::uint8_t, block_codes> fields;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    fields[i] = static_cast<std::uint8_t>((std::to_integer<int>(from[i]) >> shift) % (1 << count));
+  }
+  return block_from<block_bytes<Architecture>>(fields);
+}
+
+/// The 32 bits of 4 bytes, lowest first, as bytes of 0 or 1.
+template <class Architecture>
+[[nodiscard]] block_bytes<Architecture> load_single_bits(const std::byte* from, Architecture,
+                                                         any_architecture) noexcept {
+  std::array<std::uint8_t, block_codes> bits;
+  for (std::size_t i = 0; i < bits.size(); ++i) {
+    bits[i] = static_cast<std::uint8_t>((std::to_integer<int>(from[i / 8]) >> (i % 8)) % 2);
+  }
+  return block_from<block_bytes<Architecture>>(bits);
+}
+
+/// low + 2^count * high for each of 32 bytes; low is below 2^count, and the sum below 256.
+template <class Architecture>
+[[nodiscard]] block_bytes<Architecture> join_bits(const block_bytes<Architecture>& low,
+                                                  const block_bytes<Architecture>& high, int count,
+                                                  Architecture, any_architecture) noexcept {
+  std::array<std::uint8_t, block_codes> joined;
+  std::array<std::uint8_t, block_codes> highs;
+  store_block<Architecture>(low, reinterpret_cast<std::byte*>(joined.data()));
+  store_block<Architecture>(high, reinterpret_cast<std::byte*>(highs.data()));
+  for (std::size_t i = 0; i < joined.size(); ++i) {
+    joined[i] = static_cast<std::uint8_t>(joined[i] + (highs[i] << count));
+  }
+  return block_from<block_bytes<Architecture>>(joined);
+}
+
+/// table[index], as the byte it is in two's complement, for each of 32 indices 0..15.
+template <class Architecture>
+[[nodiscard]] block_bytes<Architecture> look_up(const std::array<std::int8_t, 16>& table,
+                                                const block_bytes<Architecture>& indices, Architecture,
+                                                any_architecture) noexcept {
+  std::array<std::uint8_t, block_codes> found;
+  store_block<Architecture>(indices, reinterpret_cast<std::byte*>(found.data()));
+  for (std::uint8_t& each : found) each = static_cast<std::uint8_t>(table[each]);
+  return block_from<block_bytes<Architecture>>(found);
 }
 
 /// The sum of codes[i] * activations[i] over a block, spread over the lanes: exact for codes that

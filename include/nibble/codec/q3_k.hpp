@@ -1,0 +1,88 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <nibble/codec/code_bits.hpp>
+#include <nibble/codec/codec.hpp>
+#include <nibble/core/encoding.hpp>
+#include <nibble/core/float16.hpp>
+
+namespace nibble {
+inline namespace NIBBLE_ARCHITECTURE {
+
+/// 256 elements in 110 bytes, 3.4375 bits per weight, in sixteen parts of 16 elements:
+/// x = scale * (s[i] - 32) * (q - 4), q in 0..7, s in 0..63 for part i = j / 16. ggml's Q3_K. No
+/// packing from f32: at three bits a useful packer weighs by what the model makes of each weight.
+///
+///   byte  0                                          32
+///         | h[0], h[32] ... h[224] bits | ... 31 more |
+///         32                                                       64                 96
+///         | l[0] + 4 l[32] + 16 l[64] + 64 l[96] ... 31 more | l[128] ... |
+///         96                                      104                             108     110
+///         | s[i] % 16 + 16 (s[i + 8] % 16), i < 8 | s[i], s[i + 4], ... / 16, i < 4 | scale |
+///
+/// q = l + 4 h.
+struct q3_k {
+  static constexpr nibble::encoding encoding = nibble::encoding::q3_k;
+  static constexpr std::size_t block_elements = 256;
+  static constexpr std::size_t part_elements = 16;
+  static constexpr std::int32_t code_zero = 4;
+  static constexpr bool has_min = describe(encoding).has_min;
+
+  struct block {
+    std::array<std::uint8_t, block_elements / 8> highs;
+    std::array<std::uint8_t, block_elements / 4> lows;
+    std::array<std::uint8_t, 12> parts;
+    float16 scale;
+  };
+  static_assert(sizeof(block) == 110 && alignof(block) == 2);
+
+  [[nodiscard]] static constexpr code_bits low_bits(std::size_t group) noexcept {
+    return {.layout = bit_layout::bytes,
+            .at_byte = offsetof(block, lows) + group / 4 * 32,
+            .count = 2,
+            .shift = static_cast<std::uint32_t>(group % 4 * 2)};
+  }
+  [[nodiscard]] static constexpr code_bits high_bits(std::size_t group) noexcept {
+    return {.layout = bit_layout::bytes,
+            .at_byte = offsetof(block, highs),
+            .count = 1,
+            .shift = static_cast<std::uint32_t>(group)};
+  }
+
+  /// A part's scale is scale_unit * its number, which counts from -32; exact.
+  [[nodiscard]] static float scale_unit(const block& from) noexcept { return to_float32(from.scale); }
+  [[nodiscard]] static part_numbers scale_numbers(const block& from) noexcept {
+    part_numbers numbers;
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+      const int low = i < 8 ? from.parts[i] & 15 : from.parts[i - 8] >> 4;
+      const int high = from.parts[8 + i % 4] >> (i / 4 * 2) & 3;
+      numbers[i] = static_cast<std::int8_t>(low + 16 * high - 32);
+    }
+    return numbers;
+  }
+
+  /// The first values.size() (at most 256) elements of a block.
+  static void unpack(const block& from, std::span<float> values) noexcept {
+    const part_numbers scales = scale_numbers(from);
+    for (std::size_t j = 0; j < values.size(); ++j) {
+      const int low = from.lows[j / 128 * 32 + j % 32] >> (j % 128 / 32 * 2) & 3;
+      const int high = from.highs[j % 32] >> (j / 32) & 1;
+      const float scale = scale_unit(from) * static_cast<float>(scales[j / 16]);
+      values[j] = scale * static_cast<float>(low + 4 * high - 4);
+    }
+  }
+};
+static_assert(sizeof(q3_k::block) == describe(q3_k::encoding).block_bytes);
+static_assert(q3_k::block_elements == describe(q3_k::encoding).block_elements);
+
+template <>
+struct codec_of<nibble::encoding::q3_k> {
+  using type = q3_k;
+};
+
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble

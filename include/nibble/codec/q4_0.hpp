@@ -1,0 +1,82 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <nibble/codec/code_packing.hpp>
+#include <nibble/codec/codec.hpp>
+#include <nibble/codec/pack_status.hpp>
+#include <nibble/codec/signed_grid.hpp>
+#include <nibble/core/encoding.hpp>
+#include <nibble/core/float16.hpp>
+
+namespace nibble {
+inline namespace NIBBLE_ARCHITECTURE {
+
+/// 32 elements in 18 bytes, 4.5 bits per weight: x = scale * (q - 8), q in 0..15. ggml's Q4_0.
+///
+///   byte  0     2                                           18
+///         | scale | q[0] + 16 q[16] ... q[15] + 16 q[31] |
+struct q4_0 {
+  static constexpr nibble::encoding encoding = nibble::encoding::q4_0;
+  static constexpr std::size_t block_elements = 32;
+  static constexpr code_packing packing = code_packing::nibble_halves;
+  static constexpr std::int32_t code_zero = 8;
+  static constexpr bool has_min = describe(encoding).has_min;
+
+  struct block {
+    float16 scale;
+    std::array<std::uint8_t, block_elements / 2> codes;
+  };
+  static_assert(sizeof(block) == 18 && alignof(block) == 2);
+
+  [[nodiscard]] static float16 stored_scale(const block& from) noexcept { return from.scale; }
+  [[nodiscard]] static float scale(const block& from) noexcept { return to_float32(from.scale); }
+
+  /// The first values.size() (at most 32) elements of a block.
+  static void unpack(const block& from, std::span<float> values) noexcept {
+    for (std::size_t j = 0; j < values.size(); ++j) {
+      const std::uint8_t pair = from.codes[j % 16];
+      const int code = j < 16 ? pair & 15 : pair >> 4;
+      values[j] = scale(from) * static_cast<float>(code - 8);
+    }
+  }
+
+  /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
+  ///
+  /// The float16 scale, of either sign, with the least squared error among those that put the largest
+  /// value at one of several places of the grid, and those that fit the codes which result. ggml's own
+  /// choice, 8 steps below zero, is the first of them, so the error is never above ggml's.
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
+    static constexpr std::array places = {-8.0F, -7.75F, -7.5F, -7.25F, -7.0F, -8.25F,
+                                          -8.5F, -9.0F,  7.0F,  7.25F,  7.5F,  6.5F};
+    std::array<float, block_elements> padded{};
+    std::copy(values.begin(), values.end(), padded.begin());
+    const std::span<const float, block_elements> all(padded);
+    const signed_grid grid = best_signed_grid(all, -8, 7, places, nearest_float16);
+    if (!is_finite(grid.scale)) return pack_status::scale_overflow;
+    to.scale = to_float16(grid.scale);
+    const auto steps = grid.codes_of(all);
+    std::array<std::uint8_t, block_elements> codes{};
+    for (std::size_t j = 0; j < values.size(); ++j) {
+      codes[j] = static_cast<std::uint8_t>(steps[j] + 8);
+    }
+    for (std::size_t j = 0; j < 16; ++j) {
+      to.codes[j] = static_cast<std::uint8_t>(codes[j] | (codes[j + 16] << 4));
+    }
+    return pack_status::packed;
+  }
+};
+static_assert(sizeof(q4_0::block) == describe(q4_0::encoding).block_bytes);
+static_assert(q4_0::block_elements == describe(q4_0::encoding).block_elements);
+
+template <>
+struct codec_of<nibble::encoding::q4_0> {
+  using type = q4_0;
+};
+
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <nibble/codec/code_packing.hpp>
+#include <nibble/codec/codec.hpp>
+#include <nibble/codec/pack_status.hpp>
+#include <nibble/codec/signed_grid.hpp>
+#include <nibble/core/encoding.hpp>
+#include <nibble/core/float16.hpp>
+
+namespace nibble {
+inline namespace NIBBLE_ARCHITECTURE {
+
+/// 32 elements in 34 bytes, 8.5 bits per weight: x = scale * q, q in -128..127. ggml's Q8_0.
+///
+///   byte  0     2                    34
+///         | scale | q[0] ... q[31] |
+struct q8_0 {
+  static constexpr nibble::encoding encoding = nibble::encoding::q8_0;
+  static constexpr std::size_t block_elements = 32;
+  static constexpr code_packing packing = code_packing::signed_bytes;
+  static constexpr std::int32_t code_zero = 0;
+  static constexpr bool has_min = describe(encoding).has_min;
+
+  struct block {
+    float16 scale;
+    std::array<std::int8_t, block_elements> codes;
+  };
+  static_assert(sizeof(block) == 34 && alignof(block) == 2);
+
+  [[nodiscard]] static float16 stored_scale(const block& from) noexcept { return from.scale; }
+  [[nodiscard]] static float scale(const block& from) noexcept { return to_float32(from.scale); }
+
+  /// The first values.size() (at most 32) elements of a block.
+  static void unpack(const block& from, std::span<float> values) noexcept {
+    for (std::size_t j = 0; j < values.size(); ++j) {
+      values[j] = scale(from) * static_cast<float>(from.codes[j]);
+    }
+  }
+
+  /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
+  ///
+  /// The float16 scale, of either sign, with the least squared error among those that put the largest
+  /// value at one of several places of the grid, and those that fit the codes which result. ggml's own
+  /// choice, 127 steps from zero, is the first of them, so the error is never above ggml's.
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
+    static constexpr std::array places = {127.0F, -127.5F, 127.25F, 126.75F, 126.5F};
+    std::array<float, block_elements> padded{};
+    std::copy(values.begin(), values.end(), padded.begin());
+    const std::span<const float, block_elements> all(padded);
+    const signed_grid grid = best_signed_grid(all, -127, 127, places, nearest_float16);
+    if (!is_finite(grid.scale)) return pack_status::scale_overflow;
+    to.scale = to_float16(grid.scale);
+    const auto codes = grid.codes_of(all);
+    for (std::size_t j = 0; j < block_elements; ++j) to.codes[j] = static_cast<std::int8_t>(codes[j]);
+    return pack_status::packed;
+  }
+};
+static_assert(sizeof(q8_0::block) == describe(q8_0::encoding).block_bytes);
+static_assert(q8_0::block_elements == describe(q8_0::encoding).block_elements);
+
+template <>
+struct codec_of<nibble::encoding::q8_0> {
+  using type = q8_0;
+};
+
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble

@@ -1,0 +1,109 @@
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include <nibble/codec/codecs.hpp>
+#include <nibble/compute/activations.hpp>
+#include <nibble/compute/code_groups.hpp>
+#include <nibble/compute/dequantize.hpp>
+#include <nibble/compute/weight_blocks.hpp>
+#include <nibble/core/tensor_view.hpp>
+#include <nibble/simd/simd.hpp>
+
+namespace nibble {
+inline namespace NIBBLE_ARCHITECTURE {
+namespace kernel {
+
+/// One row of a weight whose codes lie in several places, seen as row_blocks shows others: 32 codes a
+/// block, taken apart into memory of its own that stays in the first-level cache, MostBlocks at a time.
+/// Where products decode_before, its blocks are 32 floats.
+template <BitCodec Codec, Activation Value, std::size_t MostBlocks>
+class bit_row_blocks {
+ public:
+  static constexpr bool is_decoded = decodes_before<Codec, Value>();
+  static constexpr std::size_t stride_bytes =
+      is_decoded ? simd::block_codes * sizeof(float) : simd::block_codes;
+
+  static_assert(is_decoded || has_block_scales<Codec>());
+
+  bit_row_blocks(const tensor_view& weight, std::uint64_t row) noexcept
+      : start_(position_of_row<Codec>(weight, row).run) {}
+
+  /// Where `block` of those that were last loaded lies.
+  [[nodiscard]] const std::byte* codes_of(std::size_t block) const noexcept {
+    return taken_apart_.data() + (block - first_) * stride_bytes;
+  }
+  [[nodiscard]] static std::size_t whole_blocks(std::size_t, std::size_t count) noexcept {
+    return count;
+  }
+
+  /// Takes `count` blocks from `first` on apart, at most MostBlocks and from a stored block's start on,
+  /// and loads their scales and offsets as row_blocks does.
+  template <class Architecture>
+  void load_scales(const tensor_view&, std::size_t first, std::size_t count, float shift,
+                   block_scales& to) noexcept {
+    first_ = first;
+    const std::byte* block = start_ + first / groups * sizeof(typename Codec::block);
+    std::byte* into = taken_apart_.data();
+    for (std::size_t at = 0; at < count; at += groups) {
+      if constexpr (is_decoded) {
+        decode_block<Architecture, Codec>(block, reinterpret_cast<float*>(into));
+      } else {
+        constexpr code_form form = packing_of<Codec, Value>() == code_packing::unsigned_bytes
+                                       ? code_form::stored
+                                       : code_form::counted;
+        take_codes_apart<Architecture, Codec, form>(block, into);
+        std::array<float, most_block_parts> scales;
+        std::array<float, most_block_parts> mins;
+        load_part_scales<Architecture, Codec>(block, scales.data(), mins.data());
+        for (std::size_t i = 0; i < groups; ++i) {
+          to.scales[at + i] = scales[i];
+          if constexpr (Codec::has_min) {
+            to.offsets[at + i] = mins[i] - shift * scales[i];
+          } else {
+            to.offsets[at + i] = -shift * scales[i];
+          }
+        }
+      }
+      block += sizeof(typename Codec::block);
+      into += groups * stride_bytes;
+    }
+    if constexpr (!is_decoded) {
+      const std::size_t padded = (count + padding_blocks - 1) / padding_blocks * padding_blocks;
+      for (std::size_t b = count; b < padded; ++b) {
+        to.scales[b] = 0.0F;
+        to.offsets[b] = 0.0F;
+      }
+    }
+  }
+
+  [[nodiscard]] static constexpr bool has_offsets(float shift) noexcept {
+    return !is_decoded && (Codec::has_min || shift != 0.0F);
+  }
+
+ private:
+  static constexpr std::size_t groups = Codec::block_elements / simd::block_codes;
+  static_assert(MostBlocks % groups == 0 && padding_blocks % groups == 0);
+
+  const std::byte* start_;
+  std::size_t first_ = 0;
+  alignas(64) std::array<std::byte, MostBlocks * stride_bytes> taken_apart_;
+};
+
+/// A row of any weight as products with Value see it.
+template <Codec Codec, Activation Value, std::size_t MostBlocks>
+struct row_view {
+  using type = row_blocks<Codec>;
+};
+template <BitCodec Codec, Activation Value, std::size_t MostBlocks>
+struct row_view<Codec, Value, MostBlocks> {
+  using type = bit_row_blocks<Codec, Value, MostBlocks>;
+};
+
+}  // namespace kernel
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble
