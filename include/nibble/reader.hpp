@@ -24,6 +24,7 @@
 #include <nibble/file/input_file.hpp>
 #include <nibble/format/apr/parse.hpp>
 #include <nibble/format/directory.hpp>
+#include <nibble/format/gguf/parse.hpp>
 #include <nibble/format/safetensors/parse.hpp>
 
 namespace nibble {
@@ -62,9 +63,11 @@ class reader {
   /// The path, or what the caller named the bytes.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return bytes_.size(); }
-  /// The metadata as an object: an .apr file's own, a safetensors file's map of strings.
+  /// The metadata as an object: an .apr file's own, a GGUF file's keys and values (with what JSON does
+  /// not say of them under "nibble.gguf", see gguf::value_record), a safetensors file's map of strings.
   [[nodiscard]] const nlohmann::json& metadata() const noexcept { return directory_.metadata; }
-  /// The JSON that the file holds, to the letter: an .apr file's metadata, a safetensors header.
+  /// The JSON that the file holds, to the letter: an .apr file's metadata, a safetensors header. Empty
+  /// for GGUF, which has none.
   [[nodiscard]] std::string_view metadata_text() const noexcept { return directory_.metadata_text; }
 
   /// Tensors, in the order in which their bytes stand in the file.
@@ -146,13 +149,16 @@ class reader {
     try {
       if (apr::has_magic(bytes_)) {
         directory_ = apr::parse(bytes_);
+      } else if (gguf::has_magic(bytes_)) {
+        directory_ = gguf::parse(bytes_);
       } else if (safetensors::has_magic(bytes_)) {
         directory_ = safetensors::parse(bytes_);
       } else {
         throw error(error_code::unknown_container,
                     {.field = "first bytes",
                      .found = first_bytes_text(),
-                     .expected = ".apr (41 50 52 00) or safetensors (a header length, then '{')"});
+                     .expected = ".apr (41 50 52 00), GGUF (47 47 55 46) or safetensors (a header "
+                                 "length, then '{')"});
       }
     } catch (const error& problem) {
       throw problem.in_file(name_);

@@ -23,12 +23,14 @@
 #include <nibble/compute/quantize.hpp>
 #include <nibble/compute/row_source.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/little_endian.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/file/atomic_file.hpp>
 #include <nibble/file/crc32.hpp>
 #include <nibble/format/apr/serialise.hpp>
 #include <nibble/format/directory.hpp>
+#include <nibble/format/gguf/serialise.hpp>
 #include <nibble/format/planned_tensor.hpp>
 #include <nibble/format/safetensors/serialise.hpp>
 
@@ -126,8 +128,8 @@ class writer {
   /// plan: about 0.5 MiB or two rows a task, and the directory.
   ///
   /// Throws not_representable (naming tensor, element and value), write_failed, already_being_written,
-  /// bad_metadata, unsupported_encoding (what the container cannot hold), cancelled, and whatever a row
-  /// source or the progress callback throws.
+  /// bad_metadata, what the container cannot hold (unsupported_encoding, bad_name, bad_shape),
+  /// cancelled, and whatever a row source or the progress callback throws.
   template <class Architecture = this_architecture>
   void write(const std::string& path, const write_options& options = {}) const {
     try {
@@ -137,6 +139,9 @@ class writer {
       switch (options.container) {
         case container::apr:
           write_as<Architecture>(apr::serialiser(std::move(tensors), metadata_), path, options);
+          break;
+        case container::gguf:
+          write_as<Architecture>(gguf::serialiser(std::move(tensors), metadata_), path, options);
           break;
         case container::safetensors:
           write_as<Architecture>(safetensors::serialiser(std::move(tensors), metadata_), path, options);
@@ -299,7 +304,7 @@ class writer {
       }
       whole += crc32_sum::of_zeros(serialiser.data_end() - whole.size_bytes());
       std::array<std::byte, apr::footer_bytes> footer;
-      apr::store_number(footer, 0, whole.value());
+      store_number(footer, 0, whole.value());
       file.write_at(serialiser.data_end(), footer);
     }
     file.commit();

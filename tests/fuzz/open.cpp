@@ -42,9 +42,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::copy_n(reinterpret_cast<const std::byte*>(data), size, bytes.begin());
   open_and_use(bytes);
   if (size < nibble::apr::header_bytes + nibble::apr::footer_bytes) return 0;
-  nibble::apr::store_number(bytes, 40, nibble::apr::header::checksum(std::span(bytes).first(64)));
+  nibble::store_number(bytes, 40, nibble::apr::header::checksum(std::span(bytes).first(64)));
   const std::size_t footer_at = size - nibble::apr::footer_bytes;
-  nibble::apr::store_number(bytes, footer_at,
+  nibble::store_number(bytes, footer_at,
                             nibble::crc32_sum(std::span(bytes).first(footer_at)).value());
   open_and_use(bytes);
   return 0;
