@@ -25,6 +25,7 @@
 #include <nibble/format/apr/parse.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/gguf/parse.hpp>
+#include <nibble/format/name_index.hpp>
 #include <nibble/format/safetensors/parse.hpp>
 
 namespace nibble {
@@ -76,12 +77,11 @@ class reader {
   [[nodiscard]] auto end() const noexcept { return views_.end(); }
   [[nodiscard]] std::size_t size() const noexcept { return views_.size(); }
 
-  /// The tensor of that name, or null; O(log n).
+  /// The tensor of that name, or null.
   template <class = when_used>
   [[nodiscard]] const tensor_view* find(std::string_view tensor) const noexcept {
-    const auto at =
-        std::ranges::lower_bound(by_name_, tensor, {}, [&](std::size_t i) { return views_[i].name(); });
-    return at != by_name_.end() && views_[*at].name() == tensor ? &views_[*at] : nullptr;
+    const auto at = by_name_.find(tensor, name_of_view());
+    return at ? &views_[*at] : nullptr;
   }
   template <class = when_used>
   [[nodiscard]] bool contains(std::string_view tensor) const noexcept {
@@ -144,6 +144,10 @@ class reader {
   }
 
  private:
+  [[nodiscard]] auto name_of_view() const noexcept {
+    return [this](std::size_t i) { return views_[i].name(); };
+  }
+
   template <class = when_used>
   void open() {
     try {
@@ -165,10 +169,11 @@ class reader {
     }
     std::vector<std::size_t> order(directory_.tensors.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    std::ranges::stable_sort(order, {}, [&](std::size_t i) {
+    const auto extent_of = [&](std::size_t i) {
       const tensor_info& tensor = directory_.tensors[i];
       return std::pair(tensor.file_offset_bytes, tensor.size_bytes);
-    });
+    };
+    if (!std::ranges::is_sorted(order, {}, extent_of)) std::ranges::stable_sort(order, {}, extent_of);
     views_.reserve(order.size());
     crc32_.reserve(order.size());
     for (const std::size_t i : order) {
@@ -177,9 +182,7 @@ class reader {
                                                  static_cast<std::size_t>(tensor.size_bytes)));
       crc32_.push_back(tensor.crc32);
     }
-    by_name_.resize(views_.size());
-    std::iota(by_name_.begin(), by_name_.end(), std::size_t{0});
-    std::ranges::sort(by_name_, {}, [&](std::size_t i) { return views_[i].name(); });
+    by_name_ = name_index(views_.size(), name_of_view());
   }
 
   [[nodiscard]] std::string first_bytes_text() const {
@@ -286,7 +289,7 @@ class reader {
   directory directory_;
   std::vector<tensor_view> views_;
   std::vector<std::optional<std::uint32_t>> crc32_;
-  std::vector<std::size_t> by_name_;
+  name_index by_name_;
 };
 
 }  // namespace nibble

@@ -19,30 +19,42 @@ namespace nibble {
 template <class = when_used>
 std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_offset,
                             std::uint64_t file_bytes) {
-  std::vector<const tensor_info*> by_offset;
-  by_offset.reserve(tensors.size());
+  std::uint64_t end = data_offset;
+  bool is_in_order = true;
   for (const tensor_info& tensor : tensors) {
-    const std::uint64_t end = tensor.file_offset_bytes + tensor.size_bytes;
-    if (end > file_bytes) {
+    const std::uint64_t tensor_end = tensor.file_offset_bytes + tensor.size_bytes;
+    if (tensor_end > file_bytes) {
       throw error(error_code::truncated, {.tensor = tensor.name,
                                           .field = "data",
                                           .found = join_text({"a file of ", file_bytes, " bytes"}),
-                                          .expected = join_text({"at least ", end})});
+                                          .expected = join_text({"at least ", tensor_end})});
     }
-    if (tensor.size_bytes != 0) by_offset.push_back(&tensor);
+    if (tensor.size_bytes == 0) continue;
+    is_in_order = is_in_order && tensor.file_offset_bytes >= end;
+    end = tensor_end;
   }
-  if (!std::ranges::is_sorted(by_offset, {}, &tensor_info::file_offset_bytes)) {
-    std::ranges::sort(by_offset, {}, &tensor_info::file_offset_bytes);
+  if (is_in_order) return end;
+
+  struct extent {
+    std::uint64_t begin;
+    const tensor_info* tensor;
+  };
+  std::vector<extent> by_offset;
+  by_offset.reserve(tensors.size());
+  for (const tensor_info& tensor : tensors) {
+    if (tensor.size_bytes != 0) by_offset.push_back({tensor.file_offset_bytes, &tensor});
   }
-  std::uint64_t end = data_offset;
+  std::ranges::sort(by_offset, {}, &extent::begin);
+  end = data_offset;
   for (std::size_t i = 0; i < by_offset.size(); ++i) {
-    const tensor_info& tensor = *by_offset[i];
+    const tensor_info& tensor = *by_offset[i].tensor;
     if (tensor.file_offset_bytes < end) {
-      throw error(error_code::bad_layout, {.tensor = tensor.name,
-                                           .field = "offset",
-                                           .found = std::to_string(tensor.file_offset_bytes),
-                                           .expected = join_text({"at least ", end, ", behind tensor '",
-                                                                  by_offset[i - 1]->name, "'"})});
+      throw error(error_code::bad_layout,
+                  {.tensor = tensor.name,
+                   .field = "offset",
+                   .found = std::to_string(tensor.file_offset_bytes),
+                   .expected = join_text(
+                       {"at least ", end, ", behind tensor '", by_offset[i - 1].tensor->name, "'"})});
     }
     end = tensor.file_offset_bytes + tensor.size_bytes;
   }

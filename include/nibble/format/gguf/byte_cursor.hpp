@@ -40,19 +40,11 @@ class byte_cursor {
   /// Throws truncated where the file does not hold `count` times `bytes` more, bad_metadata where only
   /// the limit is in the way.
   void require(std::uint64_t count, std::uint64_t bytes, std::string_view field) const {
-    if (count <= (end_ - position_) / bytes) return;
-    const bool is_limited = count <= (file_.size() - position_) / bytes;
-    throw error(
-        is_limited ? error_code::bad_metadata : error_code::truncated,
-        {.field = place(field),
-         .found = join_text({count, bytes == 1 ? "" : join_text({" times ", bytes}), " bytes"}),
-         .expected = is_limited
-                         ? join_text({"metadata that ends before byte ", end_, " of the file"})
-                         : join_text({"at most the ", end_ - position_, " that the file has left"})});
+    if (count > (end_ - position_) / bytes) refuse(count, bytes, field);
   }
 
   [[nodiscard]] std::span<const std::byte> take_bytes(std::uint64_t count, std::string_view field) {
-    require(count, 1, field);
+    if (count > end_ - position_) refuse(count, 1, field);
     const auto taken = file_.subspan(position_, static_cast<std::size_t>(count));
     position_ += taken.size();
     return taken;
@@ -68,6 +60,16 @@ class byte_cursor {
   }
 
  private:
+  [[noreturn]] void refuse(std::uint64_t count, std::uint64_t bytes, std::string_view field) const {
+    const bool is_limited = count <= (file_.size() - position_) / bytes;
+    throw error(
+        is_limited ? error_code::bad_metadata : error_code::truncated,
+        {.field = place(field),
+         .found = join_text({count, bytes == 1 ? "" : join_text({" times ", bytes}), " bytes"}),
+         .expected = is_limited ? join_text({"an end before byte ", end_, " of the file"})
+                                : join_text({"at most ", end_ - position_, ", which are left"})});
+  }
+
   std::span<const std::byte> file_;
   std::size_t position_;
   std::size_t end_;

@@ -25,6 +25,7 @@
 #include <nibble/format/gguf/layout.hpp>
 #include <nibble/format/gguf/read_metadata.hpp>
 #include <nibble/format/gguf/tensor_type.hpp>
+#include <nibble/format/name_index.hpp>
 
 namespace nibble::gguf {
 
@@ -88,29 +89,57 @@ template <class = when_used>
   return tensor;
 }
 
-/// Throws duplicate_name. Names are compared in full, so that none can be made to take long.
+/// Throws duplicate_name.
 template <class = when_used>
 void require_distinct_names(const std::vector<tensor_info>& tensors) {
-  std::vector<std::string_view> names;
-  names.reserve(tensors.size());
-  for (const tensor_info& tensor : tensors) names.push_back(tensor.name);
-  std::ranges::sort(names);
-  const auto twice = std::ranges::adjacent_find(names);
-  if (twice == names.end()) return;
-  throw error(error_code::duplicate_name, {.tensor = std::string(*twice),
+  const auto name_of = [&](std::size_t i) -> std::string_view { return tensors[i].name; };
+  const auto doubled = name_index(tensors.size(), name_of).find_doubled(name_of);
+  if (!doubled) return;
+  throw error(error_code::duplicate_name, {.tensor = tensors[*doubled].name,
                                            .field = "tensor list",
                                            .found = "the name a second time",
                                            .expected = "every name once"});
 }
 
-/// Turns offsets into places in the file. Throws bad_layout for one that is not aligned, truncated for
-/// one beyond 2^64.
+/// Tensors of types that are not known have the bytes up to the next tensor, or to the end of the data.
+/// Throws truncated where there are none.
 template <class = when_used>
-void place(std::vector<tensor_info>& tensors, std::uint64_t data_offset,
-           std::uint64_t alignment_bytes) {
+void size_unknown_types(std::vector<tensor_info>& tensors, std::uint64_t data_bytes) {
+  const auto is_unknown = [](const tensor_info& tensor) {
+    return !tensor.encoding && tensor.shape.elements() != 0;
+  };
+  std::vector<std::uint64_t> starts;
+  starts.reserve(tensors.size());
+  for (const tensor_info& tensor : tensors) {
+    if (tensor.shape.elements() != 0) starts.push_back(tensor.file_offset_bytes);
+  }
+  std::ranges::sort(starts);
   for (tensor_info& tensor : tensors) {
+    if (!is_unknown(tensor)) continue;
+    const auto next = std::ranges::upper_bound(starts, tensor.file_offset_bytes);
+    const std::uint64_t end = next == starts.end() ? data_bytes : std::min(*next, data_bytes);
+    if (end <= tensor.file_offset_bytes) {
+      throw error(error_code::truncated,
+                  {.tensor = tensor.name,
+                   .field = "data",
+                   .found = join_text({data_bytes, " bytes of data in the file"}),
+                   .expected = join_text({"more than ", tensor.file_offset_bytes})});
+    }
+    tensor.size_bytes = end - tensor.file_offset_bytes;
+  }
+}
+
+/// Turns offsets from the start of the data into places in the file; returns whether these are the
+/// places of `expected`. Throws bad_layout for an offset that is not aligned, truncated for one beyond
+/// 2^64.
+template <class = when_used>
+[[nodiscard]] bool place(std::vector<tensor_info>& tensors, std::uint64_t data_offset,
+                         std::uint64_t alignment_bytes, const std::optional<layout>& expected) {
+  bool is_as_laid_out = expected.has_value();
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    tensor_info& tensor = tensors[i];
     const std::uint64_t offset = tensor.file_offset_bytes;
-    if (offset % alignment_bytes != 0) {
+    if ((offset & (alignment_bytes - 1)) != 0) {
       throw error(error_code::bad_layout, {.tensor = tensor.name,
                                            .field = "offset",
                                            .found = std::to_string(offset),
@@ -123,73 +152,10 @@ void place(std::vector<tensor_info>& tensors, std::uint64_t data_offset,
                                           .found = join_text({offset, " and ", tensor.size_bytes}),
                                           .expected = "an end below 2^64"});
     }
+    is_as_laid_out = is_as_laid_out && offset == expected->tensor_offsets[i];
     tensor.file_offset_bytes = *absolute;
   }
-}
-
-/// Tensors of types that are not known have the bytes up to the next tensor, or to the end of the file.
-/// Throws truncated where there are none.
-template <class = when_used>
-void size_unknown_types(std::vector<tensor_info>& tensors, std::uint64_t file_bytes) {
-  const auto is_unknown = [](const tensor_info& tensor) {
-    return !tensor.encoding && tensor.shape.elements() != 0;
-  };
-  if (std::ranges::none_of(tensors, is_unknown)) return;
-  std::vector<std::uint64_t> starts;
-  starts.reserve(tensors.size());
-  for (const tensor_info& tensor : tensors) {
-    if (tensor.shape.elements() != 0) starts.push_back(tensor.file_offset_bytes);
-  }
-  std::ranges::sort(starts);
-  for (tensor_info& tensor : tensors) {
-    if (!is_unknown(tensor)) continue;
-    const auto next = std::ranges::upper_bound(starts, tensor.file_offset_bytes);
-    const std::uint64_t end = next == starts.end() ? file_bytes : std::min(*next, file_bytes);
-    if (end <= tensor.file_offset_bytes) {
-      throw error(error_code::truncated,
-                  {.tensor = tensor.name,
-                   .field = "data",
-                   .found = join_text({"a file of ", file_bytes, " bytes"}),
-                   .expected = join_text({"more than ", tensor.file_offset_bytes})});
-    }
-    tensor.size_bytes = end - tensor.file_offset_bytes;
-  }
-}
-
-/// What readers that take less than this one would make of the file.
-template <class = when_used>
-void note_placement(directory& parsed, std::uint64_t front_bytes, std::uint64_t alignment_bytes,
-                    std::uint64_t file_bytes) {
-  const auto note = [&](std::string_view tensor, std::string_view field, std::string text) {
-    parsed.notes.push_back(
-        {.tensor = std::string(tensor), .field = std::string(field), .text = std::move(text)});
-  };
-  if (alignment_bytes % 8 != 0) {
-    note("", alignment_key,
-         join_text({alignment_bytes, " is no multiple of 8, which the format asks for"}));
-  }
-  std::vector<std::uint64_t> sizes;
-  sizes.reserve(parsed.tensors.size());
-  for (const tensor_info& tensor : parsed.tensors) {
-    sizes.push_back(tensor.size_bytes);
-    if (tensor.name.size() == max_name_bytes) {
-      note(tensor.name, "name", join_text({max_name_bytes, " bytes; ggml takes names of less"}));
-    }
-  }
-  const auto expected = lay_out(front_bytes, sizes, alignment_bytes);
-  bool is_as_laid_out = expected.has_value();
-  for (std::size_t i = 0; i < sizes.size() && is_as_laid_out; ++i) {
-    is_as_laid_out =
-        parsed.tensors[i].file_offset_bytes == expected->data_offset + expected->tensor_offsets[i];
-  }
-  if (!is_as_laid_out) {
-    note("", "layout",
-         "tensors do not follow each other in the order of the list, as ggml wants them to");
-  } else if (file_bytes < expected->data_end) {
-    note("", "layout", "the padding behind the last tensor is absent, and ggml reads it");
-  } else if (file_bytes > expected->data_end) {
-    note("", "layout", join_text({file_bytes - expected->data_end, " bytes behind the data"}));
-  }
+  return is_as_laid_out;
 }
 
 }  // namespace detail
@@ -213,25 +179,51 @@ template <class = when_used>
   cursor.enter("tensor list");
   cursor.require(head.tensor_count, detail::min_tensor_bytes, "entries");
   parsed.tensors.reserve(static_cast<std::size_t>(head.tensor_count));
+  bool has_unknown_types = false;
   for (std::uint64_t i = 0; i < head.tensor_count; ++i) {
     cursor.enter("tensor", i);
-    parsed.tensors.push_back(detail::read_tensor(cursor));
+    const tensor_info& tensor = parsed.tensors.emplace_back(detail::read_tensor(cursor));
+    has_unknown_types = has_unknown_types || !tensor.encoding;
+    if (tensor.name.size() == max_name_bytes) {
+      parsed.notes.push_back({.tensor = tensor.name,
+                              .field = "name",
+                              .text = join_text({max_name_bytes, " bytes; ggml takes names of less"})});
+    }
   }
   if (parsed.tensors.empty()) return parsed;
+  detail::require_distinct_names(parsed.tensors);
 
   const std::uint64_t front_bytes = cursor.position();
-  const auto data_offset = checked_round_up(front_bytes, metadata.alignment_bytes);
+  const std::uint64_t alignment_bytes = metadata.alignment_bytes;
+  const auto data_offset = checked_round_up(front_bytes, alignment_bytes);
   if (!data_offset || *data_offset > file.size()) {
     throw error(error_code::truncated,
                 {.field = "padding before the data",
                  .found = join_text({"a file of ", file.size(), " bytes"}),
                  .expected = join_text({"at least ", data_offset.value_or(front_bytes)})});
   }
-  detail::require_distinct_names(parsed.tensors);
-  detail::place(parsed.tensors, *data_offset, metadata.alignment_bytes);
-  detail::size_unknown_types(parsed.tensors, file.size());
+  if (has_unknown_types) detail::size_unknown_types(parsed.tensors, file.size() - *data_offset);
+  std::vector<std::uint64_t> sizes;
+  sizes.reserve(parsed.tensors.size());
+  for (const tensor_info& tensor : parsed.tensors) sizes.push_back(tensor.size_bytes);
+  const auto expected = lay_out(front_bytes, sizes, alignment_bytes);
+  const bool is_as_laid_out = detail::place(parsed.tensors, *data_offset, alignment_bytes, expected);
   check_extents(parsed.tensors, *data_offset, file.size());
-  detail::note_placement(parsed, front_bytes, metadata.alignment_bytes, file.size());
+
+  const auto note = [&](std::string_view field, std::string text) {
+    parsed.notes.push_back({.field = std::string(field), .text = std::move(text)});
+  };
+  if (alignment_bytes % 8 != 0) {
+    note(alignment_key,
+         join_text({alignment_bytes, " is no multiple of 8, which the format asks for"}));
+  }
+  if (!is_as_laid_out) {
+    note("layout", "tensors do not follow each other in the order of the list, as ggml wants them to");
+  } else if (file.size() < expected->data_end) {
+    note("layout", "the padding behind the last tensor is absent, and ggml reads it");
+  } else if (file.size() > expected->data_end) {
+    note("layout", join_text({file.size() - expected->data_end, " bytes behind the data"}));
+  }
   return parsed;
 }
 
