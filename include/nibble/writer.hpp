@@ -18,6 +18,7 @@
 #include <nlohmann/json.hpp>
 
 #include <nibble/codec/codecs.hpp>
+#include <nibble/compute/block_source.hpp>
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/compute/executor.hpp>
 #include <nibble/compute/quantize.hpp>
@@ -122,6 +123,19 @@ class writer {
     planned& entry = enter(which, std::move(name), dimensions);
     entry.bytes = bytes;
   }
+  /// As above from blocks on demand, in memory for 1 MiB a task. Throws bad_name, duplicate_name,
+  /// invalid_argument (no source), unsupported_encoding (apr_q8, which is more than blocks).
+  void add_stored(encoding which, std::string name, const shape& dimensions, block_source blocks) {
+    if (!blocks) {
+      refuse(error_code::invalid_argument, name, "blocks", "an empty block source", "a function");
+    }
+    if (!describe(which).has_blocks()) {
+      refuse(error_code::unsupported_encoding, name, "encoding", std::string(to_string(which)),
+             "one that is stored in blocks and nothing else");
+    }
+    planned& entry = enter(which, std::move(name), dimensions);
+    entry.blocks = std::move(blocks);
+  }
 
   /// Packs and writes all tensors. The file appears under `path` when every byte of it is on the disk;
   /// on any failure what stood there before is untouched and no temporary file stays. Memory beyond the
@@ -153,13 +167,16 @@ class writer {
   }
 
  private:
-  /// A tensor and where its bytes come from: values, rows, or bytes as they are.
+  /// A tensor and where its bytes come from: values, rows, bytes as they are, or blocks.
   struct planned {
     planned_tensor tensor;
     packing_rule rule = packing_rule::best;
     std::span<const float> values{};
     row_source rows{};
     std::optional<std::span<const std::byte>> bytes{};
+    block_source blocks{};
+
+    [[nodiscard]] bool is_stored() const noexcept { return bytes || blocks; }
   };
 
   [[noreturn]] static void refuse(error_code code, std::string_view tensor, std::string_view field,
@@ -232,7 +249,11 @@ class writer {
     std::size_t place;  ///< of the tensor, in file order
     std::size_t chunk;
   };
-  static constexpr std::uint64_t stored_part_bytes = 1U << 20U;
+  /// Whole blocks of about 1 MiB, for tensors that are packed already.
+  [[nodiscard]] static std::uint64_t stored_part_bytes(encoding which) noexcept {
+    constexpr std::uint64_t most = 1U << 20U;
+    return most - most % describe(which).block_bytes;
+  }
 
   template <class Architecture, class Serialiser>
   void write_as(Serialiser serialiser, const std::string& path, const write_options& options) const {
@@ -244,8 +265,9 @@ class writer {
       const planned& entry = plan_[order[place]];
       total_bytes += entry.tensor.size_bytes;
       std::size_t chunks = 0;
-      if (entry.bytes) {
-        chunks = static_cast<std::size_t>(divide_round_up(entry.bytes->size(), stored_part_bytes));
+      if (entry.is_stored()) {
+        chunks = static_cast<std::size_t>(
+            divide_round_up(entry.tensor.size_bytes, stored_part_bytes(entry.tensor.encoding)));
       } else {
         const planned_tensor& tensor = entry.tensor;
         if (entry.rows) {
@@ -271,11 +293,17 @@ class writer {
       std::vector<std::byte> packed;
       std::span<const std::byte> bytes;
       std::uint64_t offset = serialiser.offset_bytes(place);
-      if (entry.bytes) {
-        const std::uint64_t skipped = chunk * stored_part_bytes;
-        const std::uint64_t left = entry.bytes->size() - skipped;
-        bytes = entry.bytes->subspan(static_cast<std::size_t>(skipped),
-                                     static_cast<std::size_t>(std::min(left, stored_part_bytes)));
+      if (entry.is_stored()) {
+        const std::uint64_t most = stored_part_bytes(entry.tensor.encoding);
+        const std::uint64_t skipped = chunk * most;
+        const auto size = static_cast<std::size_t>(std::min(entry.tensor.size_bytes - skipped, most));
+        if (entry.bytes) {
+          bytes = entry.bytes->subspan(static_cast<std::size_t>(skipped), size);
+        } else {
+          packed.resize(size);
+          entry.blocks(skipped / describe(entry.tensor.encoding).block_bytes, packed);
+          bytes = packed;
+        }
         offset += skipped;
       } else {
         packed.resize(packers[place]->chunk_size_bytes(chunk));
