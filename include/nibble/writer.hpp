@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -123,9 +124,12 @@ class writer {
     planned& entry = enter(which, std::move(name), dimensions);
     entry.bytes = bytes;
   }
-  /// As above from blocks on demand, in memory for 1 MiB a task. Throws bad_name, duplicate_name,
-  /// invalid_argument (no source), unsupported_encoding (apr_q8, which is more than blocks).
-  void add_stored(encoding which, std::string name, const shape& dimensions, block_source blocks) {
+  /// As above from blocks on demand (a block_source), in memory for 1 MiB a task. Throws bad_name,
+  /// duplicate_name, invalid_argument (no source), unsupported_encoding (apr_q8, which is more than
+  /// blocks).
+  template <std::invocable<std::uint64_t, std::span<std::byte>> Blocks>
+  void add_stored(encoding which, std::string name, const shape& dimensions, Blocks source) {
+    block_source blocks(std::move(source));
     if (!blocks) {
       refuse(error_code::invalid_argument, name, "blocks", "an empty block source", "a function");
     }

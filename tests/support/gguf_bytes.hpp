@@ -4,14 +4,13 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include <support/apr_bytes.hpp>
+#include <support/bytes.hpp>
 
 /// GGUF files built byte by byte from the written format, sharing nothing with the library.
 namespace nibble_test {

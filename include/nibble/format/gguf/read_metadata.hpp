@@ -65,6 +65,7 @@ class value_reader {
     return static_cast<double>(std::bit_cast<Float>(bits));
   }
 
+  template <class = when_used>
   [[nodiscard]] nlohmann::json boolean() {
     ++leaf_;
     const auto value = from_.take<std::uint8_t>("value");
@@ -74,6 +75,7 @@ class value_reader {
                                            .expected = "0 or 1"});
   }
 
+  template <class = when_used>
   [[nodiscard]] nlohmann::json string() {
     const std::string_view text = from_.take_string("value");
     const bool is_utf8 = find_invalid_utf8(text) == std::string_view::npos;

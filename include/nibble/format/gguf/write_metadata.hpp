@@ -121,6 +121,7 @@ class value_writer {
     return true;
   }
 
+  template <class = when_used>
   [[nodiscard]] bool append_text(const nlohmann::json& value, const leaf_bytes* recorded) {
     if (!value.is_string()) return false;
     const auto& text = value.get_ref<const std::string&>();
