@@ -80,7 +80,7 @@ class reader {
   /// The tensor of that name, or null.
   template <class = when_used>
   [[nodiscard]] const tensor_view* find(std::string_view tensor) const noexcept {
-    const auto at = by_name_.find(tensor, name_of_view());
+    const auto at = by_name_.find(tensor, name_of{views_});
     return at ? &views_[*at] : nullptr;
   }
   template <class = when_used>
@@ -144,9 +144,11 @@ class reader {
   }
 
  private:
-  [[nodiscard]] auto name_of_view() const noexcept {
-    return [this](std::size_t i) { return views_[i].name(); };
-  }
+  /// The names of views, by their place.
+  struct name_of {
+    std::span<const tensor_view> views;
+    [[nodiscard]] std::string_view operator()(std::size_t i) const noexcept { return views[i].name(); }
+  };
 
   template <class = when_used>
   void open() {
@@ -182,7 +184,7 @@ class reader {
                                                  static_cast<std::size_t>(tensor.size_bytes)));
       crc32_.push_back(tensor.crc32);
     }
-    by_name_ = name_index(views_.size(), name_of_view());
+    by_name_ = name_index(views_.size(), name_of{views_});
   }
 
   [[nodiscard]] std::string first_bytes_text() const {

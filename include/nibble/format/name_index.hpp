@@ -34,7 +34,7 @@ class name_index {
     for (std::size_t i = count; i-- > 0;) entries_[--starts_[bucket_of(hashes[i])]] = {hashes[i], i};
     for (std::size_t bucket = 0; bucket + 1 < starts_.size(); ++bucket) {
       if (starts_[bucket + 1] - starts_[bucket] < 2) continue;
-      std::sort(place_of(starts_[bucket]), place_of(starts_[bucket + 1]),
+      std::sort(entries_.data() + starts_[bucket], entries_.data() + starts_[bucket + 1],
                 [&](const entry& a, const entry& b) {
                   if (a.hash != b.hash) return a.hash < b.hash;
                   const int order = name_of(a.place).compare(name_of(b.place));
@@ -49,10 +49,11 @@ class name_index {
     if (entries_.empty()) return std::nullopt;
     const std::size_t hash = hash_of(name);
     const std::size_t bucket = bucket_of(hash);
-    const auto last = place_of(starts_[bucket + 1]);
-    const auto found = std::partition_point(place_of(starts_[bucket]), last, [&](const entry& one) {
-      return one.hash != hash ? one.hash < hash : name_of(one.place) < name;
-    });
+    const entry* const last = entries_.data() + starts_[bucket + 1];
+    const entry* const found =
+        std::partition_point(entries_.data() + starts_[bucket], last, [&](const entry& one) {
+          return one.hash != hash ? one.hash < hash : name_of(one.place) < name;
+        });
     if (found == last || found->hash != hash || name_of(found->place) != name) return std::nullopt;
     return found->place;
   }
@@ -80,12 +81,6 @@ class name_index {
   [[nodiscard]] std::size_t bucket_of(std::size_t hash) const noexcept {
     constexpr unsigned hash_bits = 8 * sizeof(hash);
     return bits_ == 0 ? 0 : hash >> (hash_bits - bits_);
-  }
-  [[nodiscard]] auto place_of(std::size_t place) noexcept {
-    return entries_.begin() + static_cast<std::ptrdiff_t>(place);
-  }
-  [[nodiscard]] auto place_of(std::size_t place) const noexcept {
-    return entries_.begin() + static_cast<std::ptrdiff_t>(place);
   }
 
   unsigned bits_ = 0;  ///< of a hash, that choose the bucket
