@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -169,22 +170,45 @@ class reader {
     } catch (const error& problem) {
       throw problem.in_file(name_);
     }
-    std::vector<std::size_t> order(directory_.tensors.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    const auto extent_of = [&](std::size_t i) {
-      const tensor_info& tensor = directory_.tensors[i];
-      return std::pair(tensor.file_offset_bytes, tensor.size_bytes);
-    };
-    if (!std::ranges::is_sorted(order, {}, extent_of)) std::ranges::stable_sort(order, {}, extent_of);
-    views_.reserve(order.size());
-    crc32_.reserve(order.size());
-    for (const std::size_t i : order) {
-      const tensor_info& tensor = directory_.tensors[i];
+    add_views();
+    if (by_name_.size() != views_.size()) by_name_ = name_index(views_.size(), name_of{views_});
+  }
+
+  /// Views in the order of the bytes, which is nearly always that of the file's list.
+  template <class = when_used>
+  void add_views() {
+    const std::vector<tensor_info>& tensors = directory_.tensors;
+    views_.reserve(tensors.size());
+    crc32_.reserve(tensors.size());
+    const auto add = [&](const tensor_info& tensor) {
       views_.emplace_back(tensor, bytes_.subspan(static_cast<std::size_t>(tensor.file_offset_bytes),
                                                  static_cast<std::size_t>(tensor.size_bytes)));
       crc32_.push_back(tensor.crc32);
+    };
+    struct extent {
+      std::uint64_t offset;
+      std::uint64_t size;
+      std::size_t tensor;
+      auto operator<=>(const extent&) const = default;
+    };
+    const auto extent_of = [&](std::size_t i) {
+      return extent{tensors[i].file_offset_bytes, tensors[i].size_bytes, i};
+    };
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      if (i != 0 && extent_of(i) < extent_of(i - 1)) break;
+      add(tensors[i]);
     }
-    by_name_ = name_index(views_.size(), name_of{views_});
+    if (views_.size() == tensors.size()) {
+      by_name_ = std::move(directory_.names);
+      return;
+    }
+    views_.clear();
+    crc32_.clear();
+    std::vector<extent> order;
+    order.reserve(tensors.size());
+    for (std::size_t i = 0; i < tensors.size(); ++i) order.push_back(extent_of(i));
+    std::ranges::sort(order);
+    for (const extent& one : order) add(tensors[one.tensor]);
   }
 
   [[nodiscard]] std::string first_bytes_text() const {

@@ -10,6 +10,7 @@
 
 #include <nibble/core/tensor_info.hpp>
 #include <nibble/format/finding.hpp>
+#include <nibble/format/name_index.hpp>
 
 namespace nibble {
 
@@ -33,6 +34,7 @@ struct directory {
   std::string metadata_text{};                  ///< the JSON as it stands in the file, where it has any
   nlohmann::json metadata{};                    ///< an object
   std::vector<tensor_info> tensors{};           ///< in the order of the file's own list
+  name_index names{};                           ///< of tensors, where parsing needed it
   std::optional<std::uint32_t> footer_crc32{};  ///< over every byte before it, where the file has one
   std::vector<finding> notes{};
 };

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -17,16 +18,13 @@ class name_index {
  public:
   name_index() = default;
 
-  /// Of name_of(0) .. name_of(count - 1).
+  /// Of the names that hashes[i] = hash_of(name_of(i)) belong to.
   template <class NameOf>
-  name_index(std::size_t count, NameOf&& name_of) : entries_(count) {
+  name_index(std::span<const std::size_t> hashes, NameOf&& name_of) : entries_(hashes.size()) {
+    const std::size_t count = hashes.size();
     while ((std::size_t{1} << bits_) < count) ++bits_;
     starts_.assign((std::size_t{1} << bits_) + 1, 0);
-    std::vector<std::size_t> hashes(count);
-    for (std::size_t i = 0; i < count; ++i) {
-      hashes[i] = hash_of(name_of(i));
-      ++starts_[bucket_of(hashes[i])];
-    }
+    for (const std::size_t hash : hashes) ++starts_[bucket_of(hash)];
     // Each start is moved to the end of its bucket, and back by every entry that is put there.
     for (std::size_t bucket = 1; bucket < starts_.size(); ++bucket) {
       starts_[bucket] += starts_[bucket - 1];
@@ -42,6 +40,18 @@ class name_index {
                 });
     }
   }
+
+  /// Of name_of(0) .. name_of(count - 1).
+  template <class NameOf>
+  name_index(std::size_t count, NameOf&& name_of) : name_index(hashes_of(count, name_of), name_of) {}
+
+  /// What names are told apart by, before they are compared. Its upper bits, which choose a bucket,
+  /// depend on all others.
+  [[nodiscard]] static std::size_t hash_of(std::string_view name) noexcept {
+    return std::hash<std::string_view>{}(name) * static_cast<std::size_t>(0x9E3779B97F4A7C15U);
+  }
+
+  [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
 
   /// The place of `name` in the list, the first one where it is there more than once.
   template <class NameOf>
@@ -74,9 +84,11 @@ class name_index {
     std::size_t place;
   };
 
-  /// The upper bits, which choose the bucket, depend on all others.
-  [[nodiscard]] static std::size_t hash_of(std::string_view name) noexcept {
-    return std::hash<std::string_view>{}(name) * static_cast<std::size_t>(0x9E3779B97F4A7C15U);
+  template <class NameOf>
+  [[nodiscard]] static std::vector<std::size_t> hashes_of(std::size_t count, NameOf&& name_of) {
+    std::vector<std::size_t> hashes(count);
+    for (std::size_t i = 0; i < count; ++i) hashes[i] = hash_of(name_of(i));
+    return hashes;
   }
   [[nodiscard]] std::size_t bucket_of(std::size_t hash) const noexcept {
     constexpr unsigned hash_bits = 8 * sizeof(hash);

@@ -119,10 +119,22 @@ class value_reader {
     nlohmann::json::array_t values;
     values.reserve(static_cast<std::size_t>(count));
     kind.elements.assign(1, {type, {}});
+    if (type == value_type::array) {
+      read_arrays(count, values, kind, depth);
+    } else {
+      value_kind element;
+      for (std::uint64_t i = 0; i < count; ++i) values.push_back(read_as(type, element, depth));
+    }
+    return values;
+  }
+
+  /// Keeps one kind as long as all are of it.
+  template <class = when_used>
+  void read_arrays(std::uint64_t count, nlohmann::json::array_t& values, value_kind& kind,
+                   std::size_t depth) {
     for (std::uint64_t i = 0; i < count; ++i) {
       value_kind element;
-      values.push_back(read_as(type, element, depth + 1));
-      if (type != value_type::array) continue;
+      values.push_back(read_as(value_type::array, element, depth + 1));
       if (i == 0) {
         kind.elements.front() = std::move(element);
       } else if (kind.elements.size() > 1 || element != kind.elements.front()) {
@@ -130,7 +142,6 @@ class value_reader {
         kind.elements.push_back(std::move(element));
       }
     }
-    return values;
   }
 
   byte_cursor& from_;

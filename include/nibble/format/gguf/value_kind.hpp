@@ -156,22 +156,21 @@ template <class = when_used>
     const auto type = scalar(value);
     return type ? std::optional(value_kind{*type, {}}) : std::nullopt;
   }
-  const auto all_are = [&](auto&& is) {
-    return std::all_of(value.begin(), value.end(), [&](const nlohmann::json& one) { return is(one); });
-  };
+  const auto& elements = value.get_ref<const nlohmann::json::array_t&>();
   std::optional<value_type> type;
-  if (value.empty()) {
+  if (elements.empty()) {
     type = value_type::u32;
-  } else if (value.front().is_number()) {
+  } else if (elements.front().is_number()) {
     detail::number_range range;
-    if (all_are([](const nlohmann::json& one) { return one.is_number(); })) {
-      for (const nlohmann::json& one : value) range.add(one);
+    if (std::ranges::all_of(elements, [](const nlohmann::json& one) { return one.is_number(); })) {
+      for (const nlohmann::json& one : elements) range.add(one);
       type = range.type();
     }
-  } else if (value.front().is_string() || value.front().is_boolean()) {
-    if (all_are([&](const nlohmann::json& one) { return one.type() == value.front().type(); })) {
-      type = scalar(value.front());
-    }
+  } else if (elements.front().is_string() || elements.front().is_boolean()) {
+    const auto is_like_the_first = [&](const nlohmann::json& one) {
+      return one.type() == elements.front().type();
+    };
+    if (std::ranges::all_of(elements, is_like_the_first)) type = scalar(elements.front());
   }
   if (!type) return std::nullopt;
   return value_kind{value_type::array, {{*type, {}}}};
