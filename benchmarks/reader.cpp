@@ -1,4 +1,6 @@
 // Opening a container of many tensors whose bytes are in memory: time should grow with their number.
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -6,11 +8,14 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
+#include <nibble/format/gguf/serialise.hpp>
 #include <nibble/reader.hpp>
 #include <nibble/writer.hpp>
 
@@ -55,6 +60,34 @@ void open(benchmark::State& state, nibble::container container, nibble::encoding
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(tensors));
 }
 
+/// A GGUF file whose tokens, scores, types and merges are those of a large vocabulary.
+void open_vocabulary(benchmark::State& state) {
+  constexpr std::size_t words = 150'000;
+  nlohmann::json tokens = nlohmann::json::array();
+  nlohmann::json scores = nlohmann::json::array();
+  nlohmann::json types = nlohmann::json::array();
+  nlohmann::json merges = nlohmann::json::array();
+  for (std::size_t i = 0; i < words; ++i) {
+    tokens.push_back(fmt::format("\xE2\x96\x81word{}", i));
+    scores.push_back(-1.5 * static_cast<double>(i));
+    types.push_back(static_cast<int>(i % 4) - 1);
+    merges.push_back(fmt::format("wo rd{}", i));
+  }
+  const nibble::gguf::serialiser made({}, {{"tokenizer.ggml.tokens", std::move(tokens)},
+                                           {"tokenizer.ggml.scores", std::move(scores)},
+                                           {"tokenizer.ggml.token_type", std::move(types)},
+                                           {"tokenizer.ggml.merges", std::move(merges)}});
+  const std::vector<std::byte> bytes = made.front({});
+  if (nibble::reader(bytes).metadata()["tokenizer.ggml.merges"].size() != words) {
+    state.SkipWithError("not the words that were written");
+  }
+  for (auto _ : state) {
+    const nibble::reader in(bytes);
+    benchmark::DoNotOptimize(in.size());
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(words));
+}
+
 const bool registered = [] {
   const auto add = [](nibble::container container, nibble::encoding which) {
     for (const std::size_t tensors : {1000U, 10'000U, 100'000U}) {
@@ -64,7 +97,9 @@ const bool registered = [] {
     }
   };
   add(nibble::container::apr, nibble::encoding::q4);
+  add(nibble::container::gguf, nibble::encoding::f32);
   add(nibble::container::safetensors, nibble::encoding::f32);
+  nibble_benchmark::register_benchmark("nibble/open/gguf/vocabulary/150000", 1, open_vocabulary);
   return true;
 }();
 

@@ -22,6 +22,7 @@
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
 #include <support/files.hpp>
+#include <support/gguf_bytes.hpp>
 
 using nibble::reader;
 using nibble_test::apr_file;
@@ -120,15 +121,65 @@ TEST_CASE("a file is opened by what it holds, not by what it is called", "[reade
   }
 }
 
-TEST_CASE("what is neither container is refused with its first bytes", "[reader]") {
+TEST_CASE("a GGUF file is opened by its first bytes, in the order of its tensors' bytes", "[reader]") {
+  auto sample = nibble_test::sample_gguf_file();
+  for (std::size_t i = 0; i < sample.tensors.size(); ++i) {
+    sample.tensors[i].offset = 512 * (sample.tensors.size() - 1 - i);
+  }
+  const auto file = sample.bytes();
+  const reader in(file);
+  CHECK(in.container() == nibble::container::gguf);
+  CHECK(in.metadata_text().empty());
+  CHECK(in.metadata()["general.architecture"] == "llama");
+  CHECK(in.size() == 8);
+  CHECK(in.tensors().front().name() == "last");
+  CHECK(in.tensors().back().name() == "token_embd.weight");
+  for (const auto& tensor : sample.tensors) {
+    const nibble::tensor_view* const view = in.find(tensor.name);
+    REQUIRE(view != nullptr);
+    CHECK(std::ranges::equal(view->bytes().first(tensor.bytes.size()), tensor.bytes));
+  }
+  std::vector<float> values(15);
+  nibble::dequantize(in["token_embd.weight"], values);
+  CHECK(std::ranges::equal(std::as_bytes(std::span(values)), in["token_embd.weight"].bytes()));
+  CHECK(outcome_of([&] { static_cast<void>(in["other"].encoding()); }).code == "unsupported_encoding");
+  CHECK(missing_parts(outcome_of([&] { static_cast<void>(in["other"].encoding()); }).message,
+                      {"'other'", "id 25"})
+            .empty());
+}
+
+TEST_CASE("examining a GGUF file tells its layout and its values", "[reader]") {
+  nibble_test::gguf_file file{
+      .metadata = {{"general.alignment", nibble_test::gguf_id::u32,
+                    nibble_test::number_bytes(std::uint32_t{4})}},
+      .tensors = {{"fine", 0, {2}, nibble_test::bytes_of_hex("0000803f 00000040")},
+                  {"nan", 0, {2}, nibble_test::bytes_of_hex("0000c07f 00000040")},
+                  {"other", 25, {2}, nibble_test::bytes_of_hex("00000000")}},
+      .alignment = 4};
+  const auto bytes = file.bytes();
+  const reader in(bytes);
+  std::string found;
+  for (const nibble::finding& one : in.examine()) {
+    found +=
+        fmt::format("{} {} {};", one.severity == nibble::finding::kind::problem ? "problem" : "note",
+                    one.tensor, one.field);
+  }
+  CHECK(found == "note  general.alignment;problem nan values;note other dtype;");
+  const outcome result = outcome_of([&] { in.verify(); });
+  CHECK(result.code == "damaged");
+  CHECK(missing_parts(result.message, {"'nan'", "1 NaN"}).empty());
+}
+
+TEST_CASE("what is no container is refused with its first bytes", "[reader]") {
   const nibble_test::temporary_directory folder;
   const auto opened = [&](std::string_view text) {
     nibble_test::write_file(folder / "file", nibble_test::bytes_of(text));
     return outcome_of([&] { reader(folder / "file"); });
   };
-  const outcome text = opened("GGUF, but not really");
+  const outcome text = opened("GGML, the old one");
   CHECK(text.code == "unknown_container");
-  CHECK(missing_parts(text.message, {folder / "file", "47 47 55 46", "41 50 52 00", "safetensors"})
+  CHECK(missing_parts(text.message,
+                      {folder / "file", "47 47 4d 4c", "41 50 52 00", "47 47 55 46", "safetensors"})
             .empty());
   CHECK(opened("APR").code == "unknown_container");
   CHECK(opened("APR1, the old one").code == "unknown_container");

@@ -673,9 +673,13 @@ TEST_CASE("metadata that no file can hold is refused before anything is written"
     CHECK(names_in(folder.path()).empty());
     return result.code == "bad_metadata";
   };
-  for (const auto as : {nibble::container::apr, nibble::container::safetensors}) {
+  for (const auto as :
+       {nibble::container::apr, nibble::container::gguf, nibble::container::safetensors}) {
     CHECK(refused({{"a", {{"b", std::numeric_limits<double>::quiet_NaN()}}}}, as));
-    CHECK(refused({{"a", -std::numeric_limits<double>::infinity()}}, as));
+    // GGUF has values that JSON has not.
+    if (as != nibble::container::gguf) {
+      CHECK(refused({{"a", -std::numeric_limits<double>::infinity()}}, as));
+    }
     CHECK(refused({{"a", "\xFF\xFE"}}, as));
     CHECK(refused({{"\xC3", "a"}}, as));
     CHECK(refused(7, as));
@@ -845,6 +849,73 @@ TEST_CASE("a safetensors file is written and read back", "[writer]") {
       outcome_of([&] { out.write(folder / "file", {.container = nibble::container::safetensors}); });
   CHECK(result.code == "unsupported_encoding");
   CHECK(missing_parts(result.message, {"'q'", "q4"}).empty());
+  CHECK(names_in(folder.path()).empty());
+}
+
+TEST_CASE("a GGUF file is written and read back", "[writer]") {
+  const auto values = nibble_test::gaussian(70 * 1024, 1);
+  const auto stored = nibble_test::random_bytes(70 * 1024 / 256 * 144, 2);
+  writer out;
+  out.metadata() = {{"general.architecture", "llama"}, {"llama.block_count", 3}, {"f", 0.5}};
+  out.add<nibble::f16>("h", {70, 1024}, values);
+  out.add<nibble::f32>("f", {70, 1024}, values);
+  out.add_stored(encoding::q4_k, "k", {70, 1024}, stored);
+  const file_bytes file = written(out, {.container = nibble::container::gguf});
+  const reader in(file);
+  CHECK(in.container() == nibble::container::gguf);
+  CHECK(in.metadata() == out.metadata());
+  CHECK(std::ranges::equal(in["f"].bytes(), std::as_bytes(std::span(values))));
+  CHECK(std::ranges::equal(in["k"].bytes(), stored));
+  for (const nibble::tensor_view& tensor : in) CHECK(tensor.alignment_bytes() >= 32);
+  shuffled_executor threads(3, 5);
+  CHECK(written(out, {.container = nibble::container::gguf, .on = &threads}) == file);
+  out.add<nibble::q4>("q", {70, 1024}, values);
+  const temporary_directory folder;
+  const auto result =
+      outcome_of([&] { out.write(folder / "file", {.container = nibble::container::gguf}); });
+  CHECK(result.code == "unsupported_encoding");
+  CHECK(missing_parts(result.message, {"'q'", "q4", "GGUF"}).empty());
+  CHECK(names_in(folder.path()).empty());
+}
+
+TEST_CASE("blocks on demand are written like blocks in memory, in whole blocks", "[writer]") {
+  // 18 bytes do not divide 1 MiB; three parts and a short one.
+  const auto stored = nibble_test::random_bytes(18 * 200'000, 3);
+  const nibble::shape shape{200, 32'000};
+  writer expected;
+  expected.add_stored(encoding::q4_0, "w", shape, stored);
+  writer out;
+  std::atomic<std::size_t> largest{0};
+  out.add_stored(encoding::q4_0, "w", shape,
+                 [&](std::uint64_t first_block, std::span<std::byte> blocks) {
+                   CHECK(blocks.size() % 18 == 0);
+                   largest = std::max<std::size_t>(largest, blocks.size());
+                   const auto from = std::span(stored).subspan(first_block * 18, blocks.size());
+                   std::ranges::copy(from, blocks.begin());
+                 });
+  for (const auto as : {nibble::container::apr, nibble::container::gguf}) {
+    CHECK(written(out, {.container = as}) == written(expected, {.container = as}));
+  }
+  CHECK(largest <= 1U << 20U);
+  CHECK(largest > 1U << 19U);
+}
+
+TEST_CASE("blocks on demand that cannot be had are refused", "[writer]") {
+  writer out;
+  const auto none =
+      outcome_of([&] { out.add_stored(encoding::q4_0, "w", {32}, nibble::block_source{}); });
+  CHECK(none.code == "invalid_argument");
+  CHECK(missing_parts(none.message, {"'w'", "blocks"}).empty());
+  const auto no_blocks = outcome_of(
+      [&] { out.add_stored(encoding::apr_q8, "w", {32}, [](std::uint64_t, std::span<std::byte>) {}); });
+  CHECK(no_blocks.code == "unsupported_encoding");
+  CHECK(missing_parts(no_blocks.message, {"'w'", "apr_q8"}).empty());
+  CHECK(out.size() == 0);
+  out.add_stored(encoding::q4_0, "w", {32}, [](std::uint64_t, std::span<std::byte>) {
+    throw std::runtime_error("no blocks today");
+  });
+  const temporary_directory folder;
+  CHECK_THROWS_AS(out.write(folder / "file"), std::runtime_error);
   CHECK(names_in(folder.path()).empty());
 }
 

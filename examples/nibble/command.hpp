@@ -26,8 +26,17 @@ struct pack_options {
   bool requantize = false;
   unsigned threads = 1;
 };
-/// Packs the matrices of a .safetensors or .apr file into a new .apr file.
+/// Packs the matrices of a .safetensors, .gguf or .apr file into a new .apr file.
 exit_code pack(const pack_options& options);
+
+struct convert_options {
+  std::string input{};
+  std::string output{};  ///< its extension says the container
+  bool requantize = false;
+  unsigned threads = 1;
+};
+/// Rewrites a file in another container, tensors bit for bit where that can hold them.
+exit_code convert(const convert_options& options);
 
 struct inspect_options {
   std::string input{};

@@ -1,4 +1,4 @@
-/// nibble: packs, lists, checks, unpacks, compares and measures tensor files.
+/// nibble: packs, converts, lists, checks, unpacks, compares and measures tensor files.
 
 #include <algorithm>
 #include <cmath>
@@ -51,7 +51,8 @@ void add_threads(CLI::App& to, unsigned& threads) {
 }
 
 CLI::App& add_pack(CLI::App& app, pack_options& options) {
-  CLI::App& to = *app.add_subcommand("pack", "Pack a .safetensors or .apr file into an .apr file");
+  CLI::App& to =
+      *app.add_subcommand("pack", "Pack a .safetensors, .gguf or .apr file into an .apr file");
   to.add_option("INPUT", options.input, "File to read")->type_name("")->required();
   to.add_option("-o,--output", options.output, "File to write; may be INPUT")
       ->type_name("OUT.apr")
@@ -77,6 +78,19 @@ CLI::App& add_pack(CLI::App& app, pack_options& options) {
       ->type_name("RULE")
       ->default_str("best")
       ->check(CLI::IsMember(std::vector<std::string>{"best", "reference"}).description(""));
+  add_threads(to, options.threads);
+  return to;
+}
+
+CLI::App& add_convert(CLI::App& app, convert_options& options) {
+  CLI::App& to = *app.add_subcommand("convert", "Rewrite a file in another container, bit for bit");
+  to.add_option("INPUT", options.input, "File to read")->type_name("")->required();
+  to.add_option("-o,--output", options.output,
+                "File to write, .apr, .gguf or .safetensors; may be INPUT")
+      ->type_name("OUT")
+      ->required();
+  to.add_flag("--requantize", options.requantize,
+              "Pack as q8_0 or expand to f32 what GGUF cannot hold bit for bit");
   add_threads(to, options.threads);
   return to;
 }
@@ -135,7 +149,8 @@ CLI::App& add_bench(CLI::App& app, bench_options& options) {
 
 /// Parses the arguments and runs the subcommand that they name.
 exit_code run(int argc, char** argv) {
-  CLI::App app("Quantized tensor files: pack, list, check, unpack, compare, measure.", "nibble");
+  CLI::App app("Quantized tensor files: pack, convert, list, check, unpack, compare, measure.",
+               "nibble");
   app.set_version_flag("--version", "nibble " NIBBLE_VERSION);
   app.require_subcommand(1);
   app.get_formatter()->column_width(32);
@@ -144,12 +159,14 @@ exit_code run(int argc, char** argv) {
       "4 input or output failed.");
 
   pack_options to_pack;
+  convert_options to_convert;
   inspect_options to_inspect;
   verify_options to_verify;
   unpack_options to_unpack;
   diff_options to_diff;
   bench_options to_bench;
   const CLI::App& packing = add_pack(app, to_pack);
+  const CLI::App& converting = add_convert(app, to_convert);
   const CLI::App& inspecting = add_inspect(app, to_inspect);
   const CLI::App& verifying = add_verify(app, to_verify);
   const CLI::App& unpacking = add_unpack(app, to_unpack);
@@ -166,12 +183,13 @@ exit_code run(int argc, char** argv) {
   } catch (const CLI::ParseError& problem) {
     if (app.get_subcommands().empty() && argc > 1 && *argv[1] != '-') {
       throw usage_error(
-          fmt::format("'{}' is no subcommand: pack, inspect, verify, unpack, diff or bench",
+          fmt::format("'{}' is no subcommand: pack, convert, inspect, verify, unpack, diff or bench",
                       nibble::escape_text(argv[1])));
     }
     throw usage_error(nibble::escape_text(problem.what()));
   }
   if (packing) return pack(to_pack);
+  if (converting) return convert(to_convert);
   if (inspecting) return inspect(to_inspect);
   if (verifying) return verify(to_verify);
   if (unpacking) return unpack(to_unpack);

@@ -12,18 +12,26 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/file/file_descriptor.hpp>
+#include <nibble/format/directory.hpp>
+#include <nibble/format/gguf/value_record.hpp>
 #include <nibble/format/json_text.hpp>
 #include <nibble/reader.hpp>
 
 namespace nibble_command {
 
-/// The metadata of `from` that still holds once its tensors are stored otherwise: without the library's
-/// own record, and without the key in which a safetensors file names the framework it was saved from.
-[[nodiscard]] inline nlohmann::json portable_metadata(const nibble::reader& from) {
+/// The metadata of `from` that still holds in another file: without what the library itself writes into
+/// .apr files, without the key in which a safetensors file names the framework it was saved from, and
+/// without the record of GGUF's types where all values become strings.
+[[nodiscard]] inline nlohmann::json portable_metadata(const nibble::reader& from,
+                                                      nibble::container to) {
+  using nibble::container;
   nlohmann::json metadata = from.metadata();
-  metadata.erase("nibble");
-  metadata.erase("quantization");
-  if (from.container() == nibble::container::safetensors) metadata.erase("format");
+  if (from.container() == container::apr || to == container::apr) {
+    metadata.erase("nibble");
+    metadata.erase("quantization");
+  }
+  if (from.container() == container::safetensors) metadata.erase("format");
+  if (to == container::safetensors) metadata.erase(nibble::gguf::value_record::key);
   return metadata;
 }
 

@@ -194,7 +194,7 @@ exit_code pack(const pack_options& options) {
                                   nibble::to_string(options.encoding)));
   }
   const nibble::reader from(options.input);
-  nlohmann::json metadata = portable_metadata(from);
+  nlohmann::json metadata = portable_metadata(from, nibble::container::apr);
   if (options.metadata_file) metadata.update(read_json_object(*options.metadata_file));
 
   require_known_dtypes(from, options);

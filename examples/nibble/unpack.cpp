@@ -19,7 +19,7 @@ namespace nibble_command {
 exit_code unpack(const unpack_options& options) {
   const nibble::reader from(options.input);
   nibble::writer plan;
-  plan.metadata() = portable_metadata(from);
+  plan.metadata() = portable_metadata(from, nibble::container::safetensors);
   // Loaders of the safetensors world refuse a file that does not say whose layout its matrices have.
   plan.metadata().emplace("format", "pt");
   try {

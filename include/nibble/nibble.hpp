@@ -32,8 +32,8 @@
 ///   f32 f16 bf16 f64 i32 i64 i8 u8               the number itself
 ///
 /// core/encoding.hpp holds these figures once for everybody; codec/ says how values are coded;
-/// format/apr/ how a file is laid out. Files that hold q4 or q8 can be read by this library alone;
-/// apr_q4, apr_q8, f16 and f32 are what other .apr programs read too.
+/// format/apr/ and format/gguf/ how files are laid out. .apr files that hold q4 or q8 can be read by
+/// this library alone; apr_q4, apr_q8, f16 and f32 are what other .apr programs read too.
 ///
 /// The doors:
 ///   writer.hpp               nibble::writer: add(), add_stored(), metadata(), write()

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -24,6 +25,8 @@
 #include <nibble/file/input_file.hpp>
 #include <nibble/format/apr/parse.hpp>
 #include <nibble/format/directory.hpp>
+#include <nibble/format/gguf/parse.hpp>
+#include <nibble/format/name_index.hpp>
 #include <nibble/format/safetensors/parse.hpp>
 
 namespace nibble {
@@ -62,9 +65,11 @@ class reader {
   /// The path, or what the caller named the bytes.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return bytes_.size(); }
-  /// The metadata as an object: an .apr file's own, a safetensors file's map of strings.
+  /// The metadata as an object: an .apr file's own, a GGUF file's keys and values (with what JSON does
+  /// not say of them under "nibble.gguf", see gguf::value_record), a safetensors file's map of strings.
   [[nodiscard]] const nlohmann::json& metadata() const noexcept { return directory_.metadata; }
-  /// The JSON that the file holds, to the letter: an .apr file's metadata, a safetensors header.
+  /// The JSON that the file holds, to the letter: an .apr file's metadata, a safetensors header. Empty
+  /// for GGUF, which has none.
   [[nodiscard]] std::string_view metadata_text() const noexcept { return directory_.metadata_text; }
 
   /// Tensors, in the order in which their bytes stand in the file.
@@ -73,12 +78,11 @@ class reader {
   [[nodiscard]] auto end() const noexcept { return views_.end(); }
   [[nodiscard]] std::size_t size() const noexcept { return views_.size(); }
 
-  /// The tensor of that name, or null; O(log n).
+  /// The tensor of that name, or null.
   template <class = when_used>
   [[nodiscard]] const tensor_view* find(std::string_view tensor) const noexcept {
-    const auto at =
-        std::ranges::lower_bound(by_name_, tensor, {}, [&](std::size_t i) { return views_[i].name(); });
-    return at != by_name_.end() && views_[*at].name() == tensor ? &views_[*at] : nullptr;
+    const auto at = by_name_.find(tensor, name_of{views_});
+    return at ? &views_[*at] : nullptr;
   }
   template <class = when_used>
   [[nodiscard]] bool contains(std::string_view tensor) const noexcept {
@@ -141,39 +145,70 @@ class reader {
   }
 
  private:
+  /// The names of views, by their place.
+  struct name_of {
+    std::span<const tensor_view> views;
+    [[nodiscard]] std::string_view operator()(std::size_t i) const noexcept { return views[i].name(); }
+  };
+
   template <class = when_used>
   void open() {
     try {
       if (apr::has_magic(bytes_)) {
         directory_ = apr::parse(bytes_);
+      } else if (gguf::has_magic(bytes_)) {
+        directory_ = gguf::parse(bytes_);
       } else if (safetensors::has_magic(bytes_)) {
         directory_ = safetensors::parse(bytes_);
       } else {
         throw error(error_code::unknown_container,
                     {.field = "first bytes",
                      .found = first_bytes_text(),
-                     .expected = ".apr (41 50 52 00) or safetensors (a header length, then '{')"});
+                     .expected = ".apr (41 50 52 00), GGUF (47 47 55 46) or safetensors (a header "
+                                 "length, then '{')"});
       }
     } catch (const error& problem) {
       throw problem.in_file(name_);
     }
-    std::vector<std::size_t> order(directory_.tensors.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    std::ranges::stable_sort(order, {}, [&](std::size_t i) {
-      const tensor_info& tensor = directory_.tensors[i];
-      return std::pair(tensor.file_offset_bytes, tensor.size_bytes);
-    });
-    views_.reserve(order.size());
-    crc32_.reserve(order.size());
-    for (const std::size_t i : order) {
-      const tensor_info& tensor = directory_.tensors[i];
+    add_views();
+    if (by_name_.size() != views_.size()) by_name_ = name_index(views_.size(), name_of{views_});
+  }
+
+  /// Views in the order of the bytes, which is nearly always that of the file's list.
+  template <class = when_used>
+  void add_views() {
+    const std::vector<tensor_info>& tensors = directory_.tensors;
+    views_.reserve(tensors.size());
+    crc32_.reserve(tensors.size());
+    const auto add = [&](const tensor_info& tensor) {
       views_.emplace_back(tensor, bytes_.subspan(static_cast<std::size_t>(tensor.file_offset_bytes),
                                                  static_cast<std::size_t>(tensor.size_bytes)));
       crc32_.push_back(tensor.crc32);
+    };
+    struct extent {
+      std::uint64_t offset;
+      std::uint64_t size;
+      std::size_t tensor;
+      auto operator<=>(const extent&) const = default;
+    };
+    const auto extent_of = [&](std::size_t i) {
+      return extent{tensors[i].file_offset_bytes, tensors[i].size_bytes, i};
+    };
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      if (i != 0 && extent_of(i) < extent_of(i - 1)) break;
+      add(tensors[i]);
     }
-    by_name_.resize(views_.size());
-    std::iota(by_name_.begin(), by_name_.end(), std::size_t{0});
-    std::ranges::sort(by_name_, {}, [&](std::size_t i) { return views_[i].name(); });
+    if (views_.size() == tensors.size()) {
+      by_name_ = std::move(directory_.names);
+      return;
+    }
+    views_.clear();
+    crc32_.clear();
+    std::vector<extent> order;
+    order.reserve(tensors.size());
+    for (std::size_t i = 0; i < tensors.size(); ++i) order.push_back(extent_of(i));
+    std::ranges::sort(order);
+    for (const extent& one : order) add(tensors[one.tensor]);
   }
 
   [[nodiscard]] std::string first_bytes_text() const {
@@ -280,7 +315,7 @@ class reader {
   directory directory_;
   std::vector<tensor_view> views_;
   std::vector<std::optional<std::uint32_t>> crc32_;
-  std::vector<std::size_t> by_name_;
+  name_index by_name_;
 };
 
 }  // namespace nibble

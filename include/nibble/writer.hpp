@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -18,17 +19,20 @@
 #include <nlohmann/json.hpp>
 
 #include <nibble/codec/codecs.hpp>
+#include <nibble/compute/block_source.hpp>
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/compute/executor.hpp>
 #include <nibble/compute/quantize.hpp>
 #include <nibble/compute/row_source.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/little_endian.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/file/atomic_file.hpp>
 #include <nibble/file/crc32.hpp>
 #include <nibble/format/apr/serialise.hpp>
 #include <nibble/format/directory.hpp>
+#include <nibble/format/gguf/serialise.hpp>
 #include <nibble/format/planned_tensor.hpp>
 #include <nibble/format/safetensors/serialise.hpp>
 
@@ -120,14 +124,30 @@ class writer {
     planned& entry = enter(which, std::move(name), dimensions);
     entry.bytes = bytes;
   }
+  /// As above from blocks on demand (a block_source), in memory for 1 MiB a task. Throws bad_name,
+  /// duplicate_name, invalid_argument (no source), unsupported_encoding (apr_q8, which is more than
+  /// blocks).
+  template <std::invocable<std::uint64_t, std::span<std::byte>> Blocks>
+  void add_stored(encoding which, std::string name, const shape& dimensions, Blocks source) {
+    block_source blocks(std::move(source));
+    if (!blocks) {
+      refuse(error_code::invalid_argument, name, "blocks", "an empty block source", "a function");
+    }
+    if (!describe(which).has_blocks()) {
+      refuse(error_code::unsupported_encoding, name, "encoding", std::string(to_string(which)),
+             "one that is stored in blocks and nothing else");
+    }
+    planned& entry = enter(which, std::move(name), dimensions);
+    entry.blocks = std::move(blocks);
+  }
 
   /// Packs and writes all tensors. The file appears under `path` when every byte of it is on the disk;
   /// on any failure what stood there before is untouched and no temporary file stays. Memory beyond the
   /// plan: about 0.5 MiB or two rows a task, and the directory.
   ///
   /// Throws not_representable (naming tensor, element and value), write_failed, already_being_written,
-  /// bad_metadata, unsupported_encoding (what the container cannot hold), cancelled, and whatever a row
-  /// source or the progress callback throws.
+  /// bad_metadata, what the container cannot hold (unsupported_encoding, bad_name, bad_shape),
+  /// cancelled, and whatever a row source or the progress callback throws.
   template <class Architecture = this_architecture>
   void write(const std::string& path, const write_options& options = {}) const {
     try {
@@ -137,6 +157,9 @@ class writer {
       switch (options.container) {
         case container::apr:
           write_as<Architecture>(apr::serialiser(std::move(tensors), metadata_), path, options);
+          break;
+        case container::gguf:
+          write_as<Architecture>(gguf::serialiser(std::move(tensors), metadata_), path, options);
           break;
         case container::safetensors:
           write_as<Architecture>(safetensors::serialiser(std::move(tensors), metadata_), path, options);
@@ -148,13 +171,16 @@ class writer {
   }
 
  private:
-  /// A tensor and where its bytes come from: values, rows, or bytes as they are.
+  /// A tensor and where its bytes come from: values, rows, bytes as they are, or blocks.
   struct planned {
     planned_tensor tensor;
     packing_rule rule = packing_rule::best;
     std::span<const float> values{};
     row_source rows{};
     std::optional<std::span<const std::byte>> bytes{};
+    block_source blocks{};
+
+    [[nodiscard]] bool is_stored() const noexcept { return bytes || blocks; }
   };
 
   [[noreturn]] static void refuse(error_code code, std::string_view tensor, std::string_view field,
@@ -227,7 +253,11 @@ class writer {
     std::size_t place;  ///< of the tensor, in file order
     std::size_t chunk;
   };
-  static constexpr std::uint64_t stored_part_bytes = 1U << 20U;
+  /// Whole blocks of about 1 MiB, for tensors that are packed already.
+  [[nodiscard]] static std::uint64_t stored_part_bytes(encoding which) noexcept {
+    constexpr std::uint64_t most = 1U << 20U;
+    return most - most % describe(which).block_bytes;
+  }
 
   template <class Architecture, class Serialiser>
   void write_as(Serialiser serialiser, const std::string& path, const write_options& options) const {
@@ -239,8 +269,9 @@ class writer {
       const planned& entry = plan_[order[place]];
       total_bytes += entry.tensor.size_bytes;
       std::size_t chunks = 0;
-      if (entry.bytes) {
-        chunks = static_cast<std::size_t>(divide_round_up(entry.bytes->size(), stored_part_bytes));
+      if (entry.is_stored()) {
+        chunks = static_cast<std::size_t>(
+            divide_round_up(entry.tensor.size_bytes, stored_part_bytes(entry.tensor.encoding)));
       } else {
         const planned_tensor& tensor = entry.tensor;
         if (entry.rows) {
@@ -266,11 +297,17 @@ class writer {
       std::vector<std::byte> packed;
       std::span<const std::byte> bytes;
       std::uint64_t offset = serialiser.offset_bytes(place);
-      if (entry.bytes) {
-        const std::uint64_t skipped = chunk * stored_part_bytes;
-        const std::uint64_t left = entry.bytes->size() - skipped;
-        bytes = entry.bytes->subspan(static_cast<std::size_t>(skipped),
-                                     static_cast<std::size_t>(std::min(left, stored_part_bytes)));
+      if (entry.is_stored()) {
+        const std::uint64_t most = stored_part_bytes(entry.tensor.encoding);
+        const std::uint64_t skipped = chunk * most;
+        const auto size = static_cast<std::size_t>(std::min(entry.tensor.size_bytes - skipped, most));
+        if (entry.bytes) {
+          bytes = entry.bytes->subspan(static_cast<std::size_t>(skipped), size);
+        } else {
+          packed.resize(size);
+          entry.blocks(skipped / describe(entry.tensor.encoding).block_bytes, packed);
+          bytes = packed;
+        }
         offset += skipped;
       } else {
         packed.resize(packers[place]->chunk_size_bytes(chunk));
@@ -299,7 +336,7 @@ class writer {
       }
       whole += crc32_sum::of_zeros(serialiser.data_end() - whole.size_bytes());
       std::array<std::byte, apr::footer_bytes> footer;
-      apr::store_number(footer, 0, whole.value());
+      store_number(footer, 0, whole.value());
       file.write_at(serialiser.data_end(), footer);
     }
     file.commit();

@@ -33,6 +33,7 @@ struct documented_encoding {
   std::uint8_t id;
   std::optional<std::uint8_t> legacy_id;
   bool has_min;
+  std::optional<std::uint8_t> gguf_type;  ///< ggml's own id
   std::string_view safetensors_name;
 };
 
@@ -41,31 +42,31 @@ constexpr std::uint8_t id8 = 8;
 constexpr std::uint8_t id9 = 9;
 
 constexpr std::array<documented_encoding, 25> documented = {{
-    {"f32", 1, 4, 0, runs::along_tensor, 0, none, false, "F32"},
-    {"f16", 1, 2, 0, runs::along_tensor, 1, none, false, "F16"},
-    {"bf16", 1, 2, 0, runs::along_tensor, 30, none, false, "BF16"},
-    {"f64", 1, 8, 0, runs::along_tensor, 3, none, false, "F64"},
-    {"i32", 1, 4, 0, runs::along_tensor, 4, none, false, "I32"},
-    {"i64", 1, 8, 0, runs::along_tensor, 5, none, false, "I64"},
-    {"i8", 1, 1, 0, runs::along_tensor, 6, none, false, "I8"},
-    {"u8", 1, 1, 0, runs::along_tensor, 7, none, false, "U8"},
-    {"q8", 32, 36, 0, runs::along_row, 9, none, true, ""},
-    {"q4", 32, 20, 0, runs::along_row, 8, none, true, ""},
-    {"apr_q8", 1, 1, 4, runs::along_tensor, 129, id9, false, ""},
-    {"apr_q4", 32, 18, 0, runs::along_tensor, 128, id8, false, ""},
-    {"q4_0", 32, 18, 0, runs::along_row, 2, none, false, ""},
-    {"q4_1", 32, 20, 0, runs::along_row, 3, none, true, ""},
-    {"q5_0", 32, 22, 0, runs::along_row, 6, none, false, ""},
-    {"q5_1", 32, 24, 0, runs::along_row, 7, none, true, ""},
-    {"q8_0", 32, 34, 0, runs::along_row, 8, none, false, ""},
-    {"q2_k", 256, 84, 0, runs::along_row, 10, none, true, ""},
-    {"q3_k", 256, 110, 0, runs::along_row, 11, none, false, ""},
-    {"q4_k", 256, 144, 0, runs::along_row, 12, none, true, ""},
-    {"q5_k", 256, 176, 0, runs::along_row, 13, none, true, ""},
-    {"q6_k", 256, 210, 0, runs::along_row, 14, none, false, ""},
-    {"iq4_nl", 32, 18, 0, runs::along_row, 20, none, false, ""},
-    {"iq4_xs", 256, 136, 0, runs::along_row, 23, none, false, ""},
-    {"mxfp4", 32, 17, 0, runs::along_row, 39, none, false, ""},
+    {"f32", 1, 4, 0, runs::along_tensor, 0, none, false, 0, "F32"},
+    {"f16", 1, 2, 0, runs::along_tensor, 1, none, false, 1, "F16"},
+    {"bf16", 1, 2, 0, runs::along_tensor, 30, none, false, 30, "BF16"},
+    {"f64", 1, 8, 0, runs::along_tensor, 3, none, false, 28, "F64"},
+    {"i32", 1, 4, 0, runs::along_tensor, 4, none, false, 26, "I32"},
+    {"i64", 1, 8, 0, runs::along_tensor, 5, none, false, 27, "I64"},
+    {"i8", 1, 1, 0, runs::along_tensor, 6, none, false, 24, "I8"},
+    {"u8", 1, 1, 0, runs::along_tensor, 7, none, false, none, "U8"},
+    {"q8", 32, 36, 0, runs::along_row, 9, none, true, none, ""},
+    {"q4", 32, 20, 0, runs::along_row, 8, none, true, none, ""},
+    {"apr_q8", 1, 1, 4, runs::along_tensor, 129, id9, false, none, ""},
+    {"apr_q4", 32, 18, 0, runs::along_tensor, 128, id8, false, none, ""},
+    {"q4_0", 32, 18, 0, runs::along_row, 2, none, false, 2, ""},
+    {"q4_1", 32, 20, 0, runs::along_row, 3, none, true, 3, ""},
+    {"q5_0", 32, 22, 0, runs::along_row, 6, none, false, 6, ""},
+    {"q5_1", 32, 24, 0, runs::along_row, 7, none, true, 7, ""},
+    {"q8_0", 32, 34, 0, runs::along_row, 8, none, false, 8, ""},
+    {"q2_k", 256, 84, 0, runs::along_row, 10, none, true, 10, ""},
+    {"q3_k", 256, 110, 0, runs::along_row, 11, none, false, 11, ""},
+    {"q4_k", 256, 144, 0, runs::along_row, 12, none, true, 12, ""},
+    {"q5_k", 256, 176, 0, runs::along_row, 13, none, true, 13, ""},
+    {"q6_k", 256, 210, 0, runs::along_row, 14, none, false, 14, ""},
+    {"iq4_nl", 32, 18, 0, runs::along_row, 20, none, false, 20, ""},
+    {"iq4_xs", 256, 136, 0, runs::along_row, 23, none, false, 23, ""},
+    {"mxfp4", 32, 17, 0, runs::along_row, 39, none, false, 39, ""},
 }};
 
 TEST_CASE("the table says of every encoding what FORMAT.md says", "[encoding]") {
@@ -85,6 +86,7 @@ TEST_CASE("the table says of every encoding what FORMAT.md says", "[encoding]") 
     CHECK(row.apr_dtype_id == expected.id);
     CHECK(row.apr_legacy_dtype_id == expected.legacy_id);
     CHECK(row.has_min == expected.has_min);
+    CHECK(row.gguf_type == expected.gguf_type);
     CHECK(row.safetensors_dtype == expected.safetensors_name);
     CHECK(row.has_blocks() == (expected.name != "apr_q8"));
     CHECK(row.is_quantized() == (expected.block_elements != 1 || expected.name == "apr_q8"));

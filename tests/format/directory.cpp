@@ -3,6 +3,7 @@
 #include <support/catch.hpp>
 
 static_assert(nibble::to_string(nibble::container::apr) == "apr");
+static_assert(nibble::to_string(nibble::container::gguf) == "gguf");
 static_assert(nibble::to_string(nibble::container::safetensors) == "safetensors");
 
 TEST_CASE("a directory starts with nothing in it", "[directory]") {

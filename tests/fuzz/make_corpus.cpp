@@ -1,6 +1,10 @@
 // Writes the small valid files from which fuzzing starts: usage: make_corpus FOLDER
+#include <cstddef>
+#include <limits>
 #include <string>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include <nibble/writer.hpp>
 
@@ -29,4 +33,42 @@ int main(int argc, char** argv) {
   plain.add<nibble::f32>("a", {3, 40}, values);
   plain.add<nibble::bf16>("b", {120}, values);
   plain.write(folder + "/plain.safetensors", {.container = nibble::container::safetensors});
+
+  // One file of every ggml type with metadata of many kinds, some of which JSON has no text for.
+  const double infinity = std::numeric_limits<double>::infinity();
+  const nlohmann::json metadata = {
+      {"general.alignment", 8},
+      {"general.architecture", "llama"},
+      {"k.u8", 1},
+      {"k.i64", -5000000000},
+      {"k.f64", 0.1},
+      {"k.infinite", infinity},
+      {"k.bytes", "\xEF\xBF\xBD"},
+      {"k.words", {"a", "", "\xE2\x96\x81"}},
+      {"k.scores", {0.5, -1.5}},
+      {"k.types", {1, 3}},
+      {"k.bools", {true, false}},
+      {"k.nested", nlohmann::json::array({{1}, {2, 3}})},
+      {"k.mixed", nlohmann::json::array({{1}, {"x"}})},
+      {"nibble.gguf",
+       {{"types",
+         {{"k.u8", "u8"},
+          {"k.types", {"i32"}},
+          {"k.nested", nlohmann::json::array({{"u16"}})},
+          {"k.mixed", nlohmann::json::array({{"i8"}, {"str"}})}}},
+        {"bytes", {{"k.bytes", "0:ff"}}}}},
+  };
+  nibble::writer typed;
+  nibble::writer small;
+  typed.metadata() = small.metadata() = metadata;
+  std::vector<std::vector<std::byte>> stored;
+  for (const nibble::encoding_description& row : nibble::encodings) {
+    if (!row.gguf_type) continue;
+    const nibble::shape shape{2, row.block_elements};
+    stored.emplace_back(*nibble::stored_bytes(row.encoding, shape), std::byte{7});
+    typed.add_stored(row.encoding, std::string(row.name), shape, stored.back());
+  }
+  typed.write(folder + "/typed.gguf", {.container = nibble::container::gguf});
+  small.add<nibble::f32>("a", {3, 40}, values);
+  small.write(folder + "/small.gguf", {.container = nibble::container::gguf});
 }

@@ -30,6 +30,13 @@ void open_and_use(std::span<const std::byte> bytes) {
       }
     }
     static_cast<void>(in.examine());
+    if (in.container() == nibble::container::gguf) {
+      // Metadata that was read can be written, and is the same then.
+      std::vector<std::byte> written;
+      const auto count = nibble::gguf::append_metadata(written, in.metadata());
+      nibble::gguf::byte_cursor again(written, 0);
+      if (nibble::gguf::read_metadata(again, count).values != in.metadata()) __builtin_trap();
+    }
   } catch (const nibble::error&) {
   }
 }
@@ -42,10 +49,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::copy_n(reinterpret_cast<const std::byte*>(data), size, bytes.begin());
   open_and_use(bytes);
   if (size < nibble::apr::header_bytes + nibble::apr::footer_bytes) return 0;
-  nibble::apr::store_number(bytes, 40, nibble::apr::header::checksum(std::span(bytes).first(64)));
+  nibble::store_number(bytes, 40, nibble::apr::header::checksum(std::span(bytes).first(64)));
   const std::size_t footer_at = size - nibble::apr::footer_bytes;
-  nibble::apr::store_number(bytes, footer_at,
-                            nibble::crc32_sum(std::span(bytes).first(footer_at)).value());
+  nibble::store_number(bytes, footer_at, nibble::crc32_sum(std::span(bytes).first(footer_at)).value());
   open_and_use(bytes);
   return 0;
 }

@@ -2,7 +2,7 @@ cmake_minimum_required(VERSION 3.25)
 
 # The README shows the command's help, to the letter.
 file(READ ${README} readme)
-foreach(subcommand "" pack)
+foreach(subcommand "" pack convert)
   execute_process(COMMAND ${COMMAND} ${subcommand} --help OUTPUT_VARIABLE help RESULT_VARIABLE result)
   if(NOT result EQUAL 0)
     message(FATAL_ERROR "nibble ${subcommand} --help ended with ${result}")

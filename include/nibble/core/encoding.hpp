@@ -14,39 +14,40 @@
 /// writer, reader, kernels, tools and tests take these figures from here.
 ///
 /// X(name, family, block_elements, block_bytes, header_bytes, blocks_run_along, code_bits, has_min,
-///   apr_dtype_id, apr_legacy_dtype_id, safetensors_dtype)
+///   apr_dtype_id, apr_legacy_dtype_id, gguf_type, safetensors_dtype)
 ///
 /// header_bytes stand once before the blocks of a tensor that has elements. has_min: codes are counted
 /// from a stored min rather than around zero. apr_dtype_id is written to .apr files;
-/// apr_legacy_dtype_id (no_id: none) is a second one that the encoding may bear there.
-/// safetensors_dtype is empty where that container has no name for it.
+/// apr_legacy_dtype_id (no_id: none) is a second one that the encoding may bear there. gguf_type is
+/// ggml's, which GGUF files hold (no_id: none). safetensors_dtype is empty where that container has no
+/// name for it.
 // clang-format off
-#define NIBBLE_ENCODINGS(X)                                                         \
-  X(f32,     plain,    1,    4,    0,  tensor,  32,  false,  0,    no_id,  "F32")   \
-  X(f16,     plain,    1,    2,    0,  tensor,  16,  false,  1,    no_id,  "F16")   \
-  X(bf16,    plain,    1,    2,    0,  tensor,  16,  false,  30,   no_id,  "BF16")  \
-  X(f64,     plain,    1,    8,    0,  tensor,  64,  false,  3,    no_id,  "F64")   \
-  X(i32,     plain,    1,    4,    0,  tensor,  32,  false,  4,    no_id,  "I32")   \
-  X(i64,     plain,    1,    8,    0,  tensor,  64,  false,  5,    no_id,  "I64")   \
-  X(i8,      plain,    1,    1,    0,  tensor,  8,   false,  6,    no_id,  "I8")    \
-  X(u8,      plain,    1,    1,    0,  tensor,  8,   false,  7,    no_id,  "U8")    \
-  X(q8,      nibble,   32,   36,   0,  row,     8,   true,   9,    no_id,  "")      \
-  X(q4,      nibble,   32,   20,   0,  row,     4,   true,   8,    no_id,  "")      \
-  X(apr_q8,  apr,      1,    1,    4,  tensor,  8,   false,  129,  9,      "")      \
-  X(apr_q4,  apr,      32,   18,   0,  tensor,  4,   false,  128,  8,      "")      \
-  X(q4_0,    ggml,     32,   18,   0,  row,     4,   false,  2,    no_id,  "")      \
-  X(q4_1,    ggml,     32,   20,   0,  row,     4,   true,   3,    no_id,  "")      \
-  X(q5_0,    ggml,     32,   22,   0,  row,     5,   false,  6,    no_id,  "")      \
-  X(q5_1,    ggml,     32,   24,   0,  row,     5,   true,   7,    no_id,  "")      \
-  X(q8_0,    ggml,     32,   34,   0,  row,     8,   false,  8,    no_id,  "")      \
-  X(q2_k,    ggml_k,   256,  84,   0,  row,     2,   true,   10,   no_id,  "")      \
-  X(q3_k,    ggml_k,   256,  110,  0,  row,     3,   false,  11,   no_id,  "")      \
-  X(q4_k,    ggml_k,   256,  144,  0,  row,     4,   true,   12,   no_id,  "")      \
-  X(q5_k,    ggml_k,   256,  176,  0,  row,     5,   true,   13,   no_id,  "")      \
-  X(q6_k,    ggml_k,   256,  210,  0,  row,     6,   false,  14,   no_id,  "")      \
-  X(iq4_nl,  ggml,     32,   18,   0,  row,     4,   false,  20,   no_id,  "")      \
-  X(iq4_xs,  ggml,     256,  136,  0,  row,     4,   false,  23,   no_id,  "")      \
-  X(mxfp4,   ggml,     32,   17,   0,  row,     4,   false,  39,   no_id,  "")
+#define NIBBLE_ENCODINGS(X)                                                                 \
+  X(f32,     plain,    1,    4,    0,  tensor,  32,  false,  0,    no_id,  0,      "F32")   \
+  X(f16,     plain,    1,    2,    0,  tensor,  16,  false,  1,    no_id,  1,      "F16")   \
+  X(bf16,    plain,    1,    2,    0,  tensor,  16,  false,  30,   no_id,  30,     "BF16")  \
+  X(f64,     plain,    1,    8,    0,  tensor,  64,  false,  3,    no_id,  28,     "F64")   \
+  X(i32,     plain,    1,    4,    0,  tensor,  32,  false,  4,    no_id,  26,     "I32")   \
+  X(i64,     plain,    1,    8,    0,  tensor,  64,  false,  5,    no_id,  27,     "I64")   \
+  X(i8,      plain,    1,    1,    0,  tensor,  8,   false,  6,    no_id,  24,     "I8")    \
+  X(u8,      plain,    1,    1,    0,  tensor,  8,   false,  7,    no_id,  no_id,  "U8")    \
+  X(q8,      nibble,   32,   36,   0,  row,     8,   true,   9,    no_id,  no_id,  "")      \
+  X(q4,      nibble,   32,   20,   0,  row,     4,   true,   8,    no_id,  no_id,  "")      \
+  X(apr_q8,  apr,      1,    1,    4,  tensor,  8,   false,  129,  9,      no_id,  "")      \
+  X(apr_q4,  apr,      32,   18,   0,  tensor,  4,   false,  128,  8,      no_id,  "")      \
+  X(q4_0,    ggml,     32,   18,   0,  row,     4,   false,  2,    no_id,  2,      "")      \
+  X(q4_1,    ggml,     32,   20,   0,  row,     4,   true,   3,    no_id,  3,      "")      \
+  X(q5_0,    ggml,     32,   22,   0,  row,     5,   false,  6,    no_id,  6,      "")      \
+  X(q5_1,    ggml,     32,   24,   0,  row,     5,   true,   7,    no_id,  7,      "")      \
+  X(q8_0,    ggml,     32,   34,   0,  row,     8,   false,  8,    no_id,  8,      "")      \
+  X(q2_k,    ggml_k,   256,  84,   0,  row,     2,   true,   10,   no_id,  10,     "")      \
+  X(q3_k,    ggml_k,   256,  110,  0,  row,     3,   false,  11,   no_id,  11,     "")      \
+  X(q4_k,    ggml_k,   256,  144,  0,  row,     4,   true,   12,   no_id,  12,     "")      \
+  X(q5_k,    ggml_k,   256,  176,  0,  row,     5,   true,   13,   no_id,  13,     "")      \
+  X(q6_k,    ggml_k,   256,  210,  0,  row,     6,   false,  14,   no_id,  14,     "")      \
+  X(iq4_nl,  ggml,     32,   18,   0,  row,     4,   false,  20,   no_id,  20,     "")      \
+  X(iq4_xs,  ggml,     256,  136,  0,  row,     4,   false,  23,   no_id,  23,     "")      \
+  X(mxfp4,   ggml,     32,   17,   0,  row,     4,   false,  39,   no_id,  39,     "")
 // clang-format on
 
 namespace nibble {
@@ -83,6 +84,7 @@ struct encoding_description {
   bool has_min;
   std::uint8_t apr_dtype_id;
   std::optional<std::uint8_t> apr_legacy_dtype_id;
+  std::optional<std::uint8_t> gguf_type;
   std::string_view safetensors_dtype;
 
   /// Whether values are coded in blocks or under a shared scale rather than one by one.
@@ -98,7 +100,7 @@ inline constexpr auto encodings = [] {
   constexpr std::optional<std::uint8_t> no_id{};
   return std::array{
 #define NIBBLE_DESCRIPTION(name, family, block_elements, block_bytes, header_bytes, run, bits, \
-                           has_min, id, legacy_id, safetensors_dtype)                          \
+                           has_min, id, legacy_id, gguf_type, safetensors_dtype)               \
   encoding_description{encoding::name,                                                         \
                        #name,                                                                  \
                        encoding_family::family,                                                \
@@ -110,6 +112,7 @@ inline constexpr auto encodings = [] {
                        has_min,                                                                \
                        id,                                                                     \
                        legacy_id,                                                              \
+                       gguf_type,                                                              \
                        safetensors_dtype},
       NIBBLE_ENCODINGS(NIBBLE_DESCRIPTION)
 #undef NIBBLE_DESCRIPTION

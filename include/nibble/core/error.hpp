@@ -25,10 +25,10 @@ enum class error_code : std::uint8_t {
   truncated,              ///< a section or a tensor reaches past the end of the file
   bad_layout,             ///< sections or tensors overlap or are out of order, or bytes are left over
   bad_metadata,           ///< metadata is not UTF-8, not a JSON object, too deep, too large
-  bad_record,             ///< the recorded packing disagrees with itself, the index or this library
+  bad_record,             ///< a record of packing or of GGUF's values disagrees or is malformed
   bad_index,              ///< index entries are malformed, unsorted, too few or too many
-  bad_name,               ///< a tensor's name is empty, over 256 bytes, or not UTF-8
-  bad_shape,              ///< more than 8 dimensions, or more than 2^63 elements
+  bad_name,               ///< a tensor's name is empty, too long for the container, or not UTF-8
+  bad_shape,              ///< over 2^63 elements, or dimensions that the container cannot hold
   size_mismatch,          ///< a tensor's bytes are not what its encoding and shape need
   missing_footer,         ///< a file that records its packing lacks the footer checksum
   duplicate_name,         ///< two tensors of one name

@@ -10,16 +10,18 @@
 
 #include <nibble/core/tensor_info.hpp>
 #include <nibble/format/finding.hpp>
+#include <nibble/format/name_index.hpp>
 
 namespace nibble {
 
 /// The kinds of file that there are readers for.
-enum class container : std::uint8_t { apr, safetensors };
+enum class container : std::uint8_t { apr, gguf, safetensors };
 
-/// "apr", "safetensors".
+/// "apr", "gguf", "safetensors".
 [[nodiscard]] constexpr std::string_view to_string(container which) noexcept {
   switch (which) {
     case container::apr: return "apr";
+    case container::gguf: return "gguf";
     case container::safetensors: return "safetensors";
   }
   return "unknown";
@@ -29,9 +31,10 @@ enum class container : std::uint8_t { apr, safetensors };
 /// inside it, overlaps no other and has exactly the bytes that its encoding and shape need.
 struct directory {
   nibble::container container{};
-  std::string metadata_text{};                  ///< the JSON as it stands in the file
-  nlohmann::json metadata{};                    ///< the same parsed, an object
+  std::string metadata_text{};                  ///< the JSON as it stands in the file, where it has any
+  nlohmann::json metadata{};                    ///< an object
   std::vector<tensor_info> tensors{};           ///< in the order of the file's own list
+  name_index names{};                           ///< of tensors, where parsing needed it
   std::optional<std::uint32_t> footer_crc32{};  ///< over every byte before it, where the file has one
   std::vector<finding> notes{};
 };

@@ -149,13 +149,3 @@ TEST_CASE("all other flags, minor versions and reserved bytes are read", "[heade
     CHECK_FALSE(header::parse(marked).reserved_are_zero);
   }
 }
-
-TEST_CASE("numbers are loaded and stored at any address", "[header]") {
-  std::vector<std::byte> bytes(40);
-  for (std::size_t at = 0; at < 16; ++at) {
-    nibble::apr::store_number(bytes, at, std::uint64_t{0x0123456789ABCDEF});
-    CHECK(nibble_test::number_at<std::uint64_t>(bytes, at) == 0x0123456789ABCDEFU);
-    CHECK(nibble::apr::load_number<std::uint32_t>(bytes, at) == 0x89ABCDEFU);
-    CHECK(nibble::apr::load_number<std::uint16_t>(bytes, at + 6) == 0x0123U);
-  }
-}

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include <nibble/core/error.hpp>
+#include <nibble/core/little_endian.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/file/crc32.hpp>
 
@@ -38,18 +39,6 @@ inline constexpr std::uint16_t row_major = 0x400;
 inline constexpr std::uint16_t column_major = 0x800;
 inline constexpr std::uint16_t all_known = 0xFFF;
 }  // namespace flag
-
-/// A little-endian number at any address.
-template <class Number>
-[[nodiscard]] Number load_number(std::span<const std::byte> bytes, std::size_t at) noexcept {
-  Number number;
-  std::memcpy(&number, bytes.data() + at, sizeof(Number));
-  return number;
-}
-template <class Number>
-void store_number(std::span<std::byte> bytes, std::size_t at, Number number) noexcept {
-  std::memcpy(bytes.data() + at, &number, sizeof(Number));
-}
 
 /// The 64 bytes that open a file:
 ///

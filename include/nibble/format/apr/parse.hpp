@@ -14,6 +14,7 @@
 
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/little_endian.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/core/when_used.hpp>
 #include <nibble/format/apr/header.hpp>
@@ -21,6 +22,7 @@
 #include <nibble/format/apr/packing_record.hpp>
 #include <nibble/format/apr/settle.hpp>
 #include <nibble/format/directory.hpp>
+#include <nibble/format/extents.hpp>
 #include <nibble/format/json_text.hpp>
 
 namespace nibble::apr {
@@ -177,41 +179,6 @@ class index_cursor {
 /// The smallest index entry there is: no name and no dimensions.
 inline constexpr std::size_t min_entry_bytes = 2 + 1 + 1 + 8 + 8;
 
-/// Throws truncated for a tensor past the end, bad_layout for two that overlap; returns the end of the
-/// last one.
-template <class = when_used>
-std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_offset,
-                            std::uint64_t file_bytes) {
-  std::vector<const tensor_info*> by_offset;
-  by_offset.reserve(tensors.size());
-  for (const tensor_info& tensor : tensors) {
-    const std::uint64_t end = tensor.file_offset_bytes + tensor.size_bytes;
-    if (end > file_bytes) {
-      throw error(error_code::truncated, {.tensor = tensor.name,
-                                          .field = "data",
-                                          .found = join_text({"a file of ", file_bytes, " bytes"}),
-                                          .expected = join_text({"at least ", end})});
-    }
-    if (tensor.size_bytes != 0) by_offset.push_back(&tensor);
-  }
-  if (!std::ranges::is_sorted(by_offset, {}, &tensor_info::file_offset_bytes)) {
-    std::ranges::sort(by_offset, {}, &tensor_info::file_offset_bytes);
-  }
-  std::uint64_t end = data_offset;
-  for (std::size_t i = 0; i < by_offset.size(); ++i) {
-    const tensor_info& tensor = *by_offset[i];
-    if (tensor.file_offset_bytes < end) {
-      throw error(error_code::bad_layout, {.tensor = tensor.name,
-                                           .field = "offset",
-                                           .found = std::to_string(tensor.file_offset_bytes),
-                                           .expected = join_text({"at least ", end, ", behind tensor '",
-                                                                  by_offset[i - 1]->name, "'"})});
-    }
-    end = tensor.file_offset_bytes + tensor.size_bytes;
-  }
-  return end;
-}
-
 /// The footer behind the padded data, or nothing where the file ends there. Throws truncated,
 /// bad_layout.
 inline std::optional<std::uint32_t> find_footer(std::span<const std::byte> file,
@@ -332,7 +299,7 @@ template <class = when_used>
   }
   cursor.finish();
 
-  const std::uint64_t data_end = detail::check_extents(parsed.tensors, head.data_offset, file.size());
+  const std::uint64_t data_end = check_extents(parsed.tensors, head.data_offset, file.size());
   parsed.footer_crc32 = detail::find_footer(file, data_end);
   if (record && !parsed.footer_crc32) {
     throw error(error_code::missing_footer,

@@ -16,6 +16,7 @@
 
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/little_endian.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/core/when_used.hpp>
 #include <nibble/format/apr/header.hpp>

@@ -1,0 +1,201 @@
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <nibble/format/gguf/ggml_twin.hpp>
+#include <nibble/format/gguf/write_metadata.hpp>
+#include <nibble/nibble.hpp>
+
+#include "command.hpp"
+#include "interruption.hpp"
+#include "metadata.hpp"
+#include "standard_streams.hpp"
+#include "table.hpp"
+#include "text_layout.hpp"
+#include "value_range.hpp"
+#include "write_file.hpp"
+
+namespace nibble_command {
+namespace {
+
+/// How a tensor goes into the new file.
+struct conversion {
+  enum class way : unsigned char {
+    kept,        ///< its bytes are copied, under another encoding's name where that has the same
+    moved,       ///< its codes are put where the other encoding has them
+    requantized  ///< it is decoded and packed again, or expanded
+  };
+  const nibble::tensor_view* tensor;
+  nibble::encoding encoding;
+  way how;
+};
+
+nibble::container container_of(const std::string& path) {
+  const std::string extension = std::filesystem::path(path).extension();
+  for (const auto which :
+       {nibble::container::apr, nibble::container::gguf, nibble::container::safetensors}) {
+    if (extension == "." + std::string(nibble::to_string(which))) return which;
+  }
+  throw usage_error(fmt::format("{}: the name of the file to write ends in .apr, .gguf or .safetensors",
+                                nibble::escape_text(path)));
+}
+
+[[noreturn]] void refuse(const nibble::reader& from, const nibble::tensor_view& tensor,
+                         std::string_view why) {
+  throw usage_error(fmt::format("{}: tensor '{}': {}", nibble::escape_text(from.name()),
+                                nibble::escape_text(tensor.name()), why));
+}
+
+conversion convert_to_gguf(const nibble::reader& from, const nibble::tensor_view& tensor,
+                           bool requantize) {
+  using nibble::encoding;
+  using way = conversion::way;
+  const encoding stored = tensor.encoding();
+  const auto has_whole_blocks = [&](encoding which) {
+    return tensor.cols() % nibble::describe(which).block_elements == 0;
+  };
+  const auto twin = nibble::gguf::ggml_twin_of(stored);
+  if (twin && has_whole_blocks(*twin)) {
+    return {&tensor, *twin, stored == encoding::apr_q4 ? way::moved : way::kept};
+  }
+  // What has no type there and is not quantized is left to the writer, which refuses it by name.
+  if (!nibble::describe(stored).is_quantized()) return {&tensor, stored, way::kept};
+  const encoding coarser = twin || !has_whole_blocks(encoding::q8_0) ? encoding::f32 : encoding::q8_0;
+  if (!requantize) {
+    refuse(from, tensor,
+           twin
+               ? fmt::format("{} of {} is not whole blocks of {} to a row, as GGUF has them: "
+                             "--requantize expands it to f32",
+                             nibble::to_string(stored), tensor.shape().to_string(),
+                             nibble::describe(*twin).block_elements)
+               : fmt::format("GGUF has no type that holds {} bit for bit: --requantize stores it as {}",
+                             nibble::to_string(stored), nibble::to_string(coarser)));
+  }
+  return {&tensor, coarser, way::requantized};
+}
+
+conversion choose_conversion(const nibble::reader& from, const nibble::tensor_view& tensor,
+                             nibble::container to, bool requantize) {
+  if (to == nibble::container::gguf) return convert_to_gguf(from, tensor, requantize);
+  const nibble::encoding_description& stored = nibble::describe(tensor.encoding());
+  if (to == nibble::container::safetensors && stored.safetensors_dtype.empty()) {
+    refuse(from, tensor,
+           fmt::format("safetensors has no dtype for {}: nibble unpack decodes it", stored.name));
+  }
+  return {&tensor, stored.encoding, conversion::way::kept};
+}
+
+void plan_tensor(nibble::writer& plan, const conversion& one) {
+  const nibble::tensor_view& tensor = *one.tensor;
+  std::string name(tensor.name());
+  switch (one.how) {
+    case conversion::way::kept:
+      plan.add_stored(one.encoding, std::move(name), tensor.shape(), tensor.bytes());
+      break;
+    case conversion::way::moved: {
+      const auto block_bytes = nibble::describe(one.encoding).block_bytes;
+      plan.add_stored(one.encoding, std::move(name), tensor.shape(),
+                      [&tensor, block_bytes](std::uint64_t first_block, std::span<std::byte> blocks) {
+                        const auto skipped = static_cast<std::size_t>(first_block * block_bytes);
+                        nibble::gguf::to_ggml_twin(
+                            tensor.encoding(), tensor.bytes().subspan(skipped, blocks.size()), blocks);
+                      });
+      break;
+    }
+    case conversion::way::requantized:
+      plan.add(one.encoding, std::move(name), tensor.shape(), interruptible(nibble::rows_of(tensor)));
+      break;
+  }
+}
+
+/// What became of a tensor, in words.
+std::string_view describe(const conversion& one) {
+  switch (one.how) {
+    case conversion::way::kept: return "bit for bit";
+    case conversion::way::moved: return "codes moved, values kept";
+    case conversion::way::requantized:
+      return one.encoding == nibble::encoding::f32 ? "expanded" : "requantized";
+  }
+  return "";
+}
+
+std::string to_text(const std::vector<conversion>& conversions) {
+  using side = table::side;
+  table tensors({{"name", side::left},
+                 {"shape", side::right},
+                 {"from", side::left},
+                 {"to", side::left},
+                 {"how", side::left}});
+  for (const conversion& one : conversions) {
+    tensors.add_row({nibble::escape_text(one.tensor->name()), one.tensor->shape().to_string(),
+                     std::string(nibble::to_string(one.tensor->encoding())),
+                     std::string(nibble::to_string(one.encoding)), std::string(describe(one))});
+  }
+  return conversions.empty() ? "" : tensors.to_string();
+}
+
+/// What the new file does not hold as the old one did, besides tensors.
+std::string losses_text(const nibble::reader& from, const nlohmann::json& metadata,
+                        nibble::container to) {
+  using nibble::container;
+  std::string text;
+  const auto say = [&](std::string_view key, std::string_view what) {
+    text += fmt::format("metadata '{}': {}\n", nibble::escape_text(key), what);
+  };
+  if (from.container() == container::gguf && to == container::apr) {
+    for (const char* const key : {"nibble", "quantization"}) {
+      if (from.metadata().contains(key)) say(key, "left out, .apr files have their own");
+    }
+  }
+  if (to == container::gguf) {
+    for (const std::string& key : nibble::gguf::keys_of_text(metadata)) {
+      say(key, "written as JSON text, for GGUF has no type for it");
+    }
+  }
+  if (to == container::safetensors) {
+    for (const auto& [key, value] : metadata.items()) {
+      if (!value.is_string()) say(key, "written as JSON text, for safetensors has strings only");
+    }
+  }
+  if (from.container() == container::apr && to != container::apr) {
+    text += fmt::format("checksums: left out, for {} has no place for them\n",
+                        to == container::gguf ? "GGUF" : "safetensors");
+  }
+  return text;
+}
+
+}  // namespace
+
+exit_code convert(const convert_options& options) {
+  const nibble::container to = container_of(options.output);
+  const nibble::reader from(options.input);
+  std::vector<conversion> conversions;
+  nibble::writer plan;
+  plan.metadata() = portable_metadata(from, to);
+  if (to == nibble::container::safetensors) plan.metadata().emplace("format", "pt");
+  try {
+    for (const nibble::tensor_view& tensor : from) {
+      conversions.push_back(choose_conversion(from, tensor, to, options.requantize));
+      plan_tensor(plan, conversions.back());
+    }
+  } catch (const nibble::error& problem) {
+    throw problem.in_file(options.input);
+  }
+  const std::string text = to_text(conversions) + losses_text(from, plan.metadata(), to);
+  write_file(plan, options.output, options.input, to, options.threads);
+  print_out(text + fmt::format("{}: {}, {} -> {} bytes\n", nibble::escape_text(options.output),
+                               counted(conversions.size(), "tensor"), grouped(from.file_bytes()),
+                               grouped(std::filesystem::file_size(options.output))));
+  return exit_code::fine;
+}
+
+}  // namespace nibble_command

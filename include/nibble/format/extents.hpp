@@ -1,0 +1,64 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <nibble/core/error.hpp>
+#include <nibble/core/tensor_info.hpp>
+#include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
+
+namespace nibble {
+
+/// Throws truncated for a tensor past the end of the file, bad_layout for two that overlap; returns the
+/// end of the last one. Tensors start at `data_offset` or behind it, and end below 2^64. Empty ones may
+/// share an offset with others.
+template <class = when_used>
+std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_offset,
+                            std::uint64_t file_bytes) {
+  std::uint64_t end = data_offset;
+  bool is_in_order = true;
+  for (const tensor_info& tensor : tensors) {
+    const std::uint64_t tensor_end = tensor.file_offset_bytes + tensor.size_bytes;
+    if (tensor_end > file_bytes) {
+      throw error(error_code::truncated, {.tensor = tensor.name,
+                                          .field = "data",
+                                          .found = join_text({"a file of ", file_bytes, " bytes"}),
+                                          .expected = join_text({"at least ", tensor_end})});
+    }
+    if (tensor.size_bytes == 0) continue;
+    is_in_order = is_in_order && tensor.file_offset_bytes >= end;
+    end = tensor_end;
+  }
+  if (is_in_order) return end;
+
+  struct extent {
+    std::uint64_t begin;
+    const tensor_info* tensor;
+  };
+  std::vector<extent> by_offset;
+  by_offset.reserve(tensors.size());
+  for (const tensor_info& tensor : tensors) {
+    if (tensor.size_bytes != 0) by_offset.push_back({tensor.file_offset_bytes, &tensor});
+  }
+  std::ranges::sort(by_offset, {}, &extent::begin);
+  end = data_offset;
+  for (std::size_t i = 0; i < by_offset.size(); ++i) {
+    const tensor_info& tensor = *by_offset[i].tensor;
+    if (tensor.file_offset_bytes < end) {
+      throw error(error_code::bad_layout,
+                  {.tensor = tensor.name,
+                   .field = "offset",
+                   .found = std::to_string(tensor.file_offset_bytes),
+                   .expected = join_text(
+                       {"at least ", end, ", behind tensor '", by_offset[i - 1].tensor->name, "'"})});
+    }
+    end = tensor.file_offset_bytes + tensor.size_bytes;
+  }
+  return end;
+}
+
+}  // namespace nibble

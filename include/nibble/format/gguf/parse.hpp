@@ -1,0 +1,243 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <nibble/core/checked.hpp>
+#include <nibble/core/encoding.hpp>
+#include <nibble/core/error.hpp>
+#include <nibble/core/shape.hpp>
+#include <nibble/core/tensor_info.hpp>
+#include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
+#include <nibble/format/directory.hpp>
+#include <nibble/format/extents.hpp>
+#include <nibble/format/gguf/byte_cursor.hpp>
+#include <nibble/format/gguf/header.hpp>
+#include <nibble/format/gguf/layout.hpp>
+#include <nibble/format/gguf/read_metadata.hpp>
+#include <nibble/format/gguf/tensor_type.hpp>
+#include <nibble/format/name_index.hpp>
+
+namespace nibble::gguf {
+
+namespace detail {
+
+/// The smallest entries there are: a key of one byte and a value of one, and a name of one byte and no
+/// dimensions.
+inline constexpr std::uint64_t min_metadata_bytes = 8 + 1 + 4 + 1;
+inline constexpr std::uint64_t min_tensor_bytes = 8 + 1 + 4 + 4 + 8;
+
+/// An entry of the tensor list. Its offset is the one in the file, from the start of the data; its size
+/// stays 0 where the type is not known.
+template <class = when_used>
+[[nodiscard]] tensor_info read_tensor(byte_cursor& from) {
+  tensor_info tensor;
+  const auto name_bytes = from.take<std::uint64_t>("name length");
+  if (name_bytes == 0 || name_bytes > max_name_bytes) {
+    throw error(error_code::bad_name, {.field = from.place("name"),
+                                       .found = join_text({name_bytes, " bytes"}),
+                                       .expected = join_text({"1 to ", max_name_bytes})});
+  }
+  const auto name = from.take_bytes(name_bytes, "name");
+  tensor.name.assign(reinterpret_cast<const char*>(name.data()), name.size());
+  if (find_invalid_utf8(tensor.name) != std::string_view::npos) {
+    throw error(error_code::bad_name, {.tensor = tensor.name,
+                                       .field = from.place("name"),
+                                       .found = "a name with bytes that are not UTF-8",
+                                       .expected = "UTF-8"});
+  }
+  const auto rank = from.take<std::uint32_t>("dimension count");
+  if (rank > max_rank) {
+    throw error(error_code::bad_shape, {.tensor = tensor.name,
+                                        .field = "dimension count",
+                                        .found = std::to_string(rank),
+                                        .expected = join_text({"at most ", max_rank})});
+  }
+  std::array<std::uint64_t, max_rank> dimensions{};
+  for (std::size_t i = rank; i-- > 0;) {
+    dimensions[i] = from.take<std::uint64_t>("dimension");
+    require_signed(tensor.name, dimensions[i]);
+  }
+  try {
+    tensor.shape = shape(std::span(dimensions).first(rank));
+  } catch (const error& problem) {
+    throw problem.in_tensor(tensor.name);
+  }
+  const auto type = from.take<std::uint32_t>("type");
+  tensor.dtype_id = type;
+  tensor.file_offset_bytes = from.take<std::uint64_t>("offset");
+  tensor.encoding = encoding_of(type);
+  if (!tensor.encoding) return tensor;
+  require_whole_blocks(tensor.name, *tensor.encoding, tensor.shape);
+  const auto size_bytes = stored_bytes(*tensor.encoding, tensor.shape);
+  if (!size_bytes) {
+    throw error(error_code::bad_shape, {.tensor = tensor.name,
+                                        .field = "shape",
+                                        .found = tensor.shape.to_string(),
+                                        .expected = "bytes below 2^64"});
+  }
+  tensor.size_bytes = *size_bytes;
+  return tensor;
+}
+
+/// The names' index, from their hashes. Throws duplicate_name.
+template <class = when_used>
+[[nodiscard]] name_index index_names(const std::vector<tensor_info>& tensors,
+                                     std::span<const std::size_t> hashes) {
+  const auto name_of = [&](std::size_t i) -> std::string_view { return tensors[i].name; };
+  name_index names(hashes, name_of);
+  if (const auto doubled = names.find_doubled(name_of)) {
+    throw error(error_code::duplicate_name, {.tensor = tensors[*doubled].name,
+                                             .field = "tensor list",
+                                             .found = "the name a second time",
+                                             .expected = "every name once"});
+  }
+  return names;
+}
+
+/// Tensors of types that are not known have the bytes up to the next tensor, or to the end of the data.
+/// Throws truncated where there are none.
+template <class = when_used>
+void size_unknown_types(std::vector<tensor_info>& tensors, std::uint64_t data_bytes) {
+  const auto is_unknown = [](const tensor_info& tensor) {
+    return !tensor.encoding && tensor.shape.elements() != 0;
+  };
+  std::vector<std::uint64_t> starts;
+  starts.reserve(tensors.size());
+  for (const tensor_info& tensor : tensors) {
+    if (tensor.shape.elements() != 0) starts.push_back(tensor.file_offset_bytes);
+  }
+  std::ranges::sort(starts);
+  for (tensor_info& tensor : tensors) {
+    if (!is_unknown(tensor)) continue;
+    const auto next = std::ranges::upper_bound(starts, tensor.file_offset_bytes);
+    const std::uint64_t end = next == starts.end() ? data_bytes : std::min(*next, data_bytes);
+    if (end <= tensor.file_offset_bytes) {
+      throw error(error_code::truncated,
+                  {.tensor = tensor.name,
+                   .field = "data",
+                   .found = join_text({data_bytes, " bytes of data in the file"}),
+                   .expected = join_text({"more than ", tensor.file_offset_bytes})});
+    }
+    tensor.size_bytes = end - tensor.file_offset_bytes;
+  }
+}
+
+/// Turns offsets from the start of the data into places in the file; returns whether these are the
+/// places of `expected`. Throws bad_layout for an offset that is not aligned, truncated for one beyond
+/// 2^64.
+template <class = when_used>
+[[nodiscard]] bool place(std::vector<tensor_info>& tensors, std::uint64_t data_offset,
+                         std::uint64_t alignment_bytes, const std::optional<layout>& expected) {
+  bool is_as_laid_out = expected.has_value();
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    tensor_info& tensor = tensors[i];
+    const std::uint64_t offset = tensor.file_offset_bytes;
+    if ((offset & (alignment_bytes - 1)) != 0) {
+      throw error(error_code::bad_layout, {.tensor = tensor.name,
+                                           .field = "offset",
+                                           .found = std::to_string(offset),
+                                           .expected = join_text({"a multiple of ", alignment_bytes})});
+    }
+    const auto absolute = checked_add(offset, data_offset);
+    if (!absolute || !checked_add(*absolute, tensor.size_bytes)) {
+      throw error(error_code::truncated, {.tensor = tensor.name,
+                                          .field = "offset and size",
+                                          .found = join_text({offset, " and ", tensor.size_bytes}),
+                                          .expected = "an end below 2^64"});
+    }
+    is_as_laid_out = is_as_laid_out && offset == expected->tensor_offsets[i];
+    tensor.file_offset_bytes = *absolute;
+  }
+  return is_as_laid_out;
+}
+
+}  // namespace detail
+
+/// The directory of a GGUF file of version 2 or 3, from its bytes alone: metadata under the file's own
+/// keys, with the record of values beside them (see value_record), and shapes outermost dimension
+/// first. Tensors of ggml types that the table of encodings lacks are listed, with the bytes up to the
+/// next one. Throws an error that names section, tensor and field, without a file's name.
+template <class = when_used>
+[[nodiscard]] directory parse(std::span<const std::byte> file) {
+  const header head = header::parse(file);
+  byte_cursor cursor(file, header::bytes);
+  cursor.enter("header");
+  cursor.require(head.metadata_count, detail::min_metadata_bytes, "metadata_count");
+  cursor.require(head.tensor_count, detail::min_tensor_bytes, "tensor_count");
+
+  directory parsed{.container = container::gguf};
+  metadata_section metadata = read_metadata(cursor, head.metadata_count);
+  parsed.metadata = std::move(metadata.values);
+
+  cursor.enter("tensor list");
+  cursor.require(head.tensor_count, detail::min_tensor_bytes, "entries");
+  parsed.tensors.reserve(static_cast<std::size_t>(head.tensor_count));
+  // Taken while a tensor is at hand: a hundred thousand of them fit no cache.
+  std::vector<std::size_t> hashes;
+  std::vector<std::uint64_t> sizes;
+  hashes.reserve(parsed.tensors.capacity());
+  sizes.reserve(parsed.tensors.capacity());
+  bool has_unknown_types = false;
+  for (std::uint64_t i = 0; i < head.tensor_count; ++i) {
+    cursor.enter("tensor", i);
+    const tensor_info& tensor = parsed.tensors.emplace_back(detail::read_tensor(cursor));
+    hashes.push_back(name_index::hash_of(tensor.name));
+    sizes.push_back(tensor.size_bytes);
+    has_unknown_types = has_unknown_types || !tensor.encoding;
+    if (tensor.name.size() == max_name_bytes) {
+      parsed.notes.push_back({.tensor = tensor.name,
+                              .field = "name",
+                              .text = join_text({max_name_bytes, " bytes; ggml takes names of less"})});
+    }
+  }
+  if (parsed.tensors.empty()) return parsed;
+  parsed.names = detail::index_names(parsed.tensors, hashes);
+
+  const std::uint64_t front_bytes = cursor.position();
+  const std::uint64_t alignment_bytes = metadata.alignment_bytes;
+  const auto data_offset = checked_round_up(front_bytes, alignment_bytes);
+  if (!data_offset || *data_offset > file.size()) {
+    throw error(error_code::truncated,
+                {.field = "padding before the data",
+                 .found = join_text({"a file of ", file.size(), " bytes"}),
+                 .expected = join_text({"at least ", data_offset.value_or(front_bytes)})});
+  }
+  if (has_unknown_types) {
+    detail::size_unknown_types(parsed.tensors, file.size() - *data_offset);
+    std::ranges::transform(parsed.tensors, sizes.begin(), &tensor_info::size_bytes);
+  }
+  const auto expected = lay_out(front_bytes, sizes, alignment_bytes);
+  const bool is_as_laid_out = detail::place(parsed.tensors, *data_offset, alignment_bytes, expected);
+  // What is laid out so does not overlap, and lies in the file where its end does.
+  if (!is_as_laid_out || file.size() < expected->data_end) {
+    check_extents(parsed.tensors, *data_offset, file.size());
+  }
+
+  const auto note = [&](std::string_view field, std::string text) {
+    parsed.notes.push_back({.field = std::string(field), .text = std::move(text)});
+  };
+  if (alignment_bytes % 8 != 0) {
+    note(alignment_key,
+         join_text({alignment_bytes, " is no multiple of 8, which the format asks for"}));
+  }
+  if (!is_as_laid_out) {
+    note("layout", "tensors do not follow each other in the order of the list, as ggml wants them to");
+  } else if (file.size() < expected->data_end) {
+    note("layout", "the padding behind the last tensor is absent, and ggml reads it");
+  } else if (file.size() > expected->data_end) {
+    note("layout", join_text({file.size() - expected->data_end, " bytes behind the data"}));
+  }
+  return parsed;
+}
+
+}  // namespace nibble::gguf

@@ -1,0 +1,128 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <numeric>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <nibble/core/encoding.hpp>
+#include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
+#include <nibble/format/gguf/header.hpp>
+#include <nibble/format/gguf/layout.hpp>
+#include <nibble/format/gguf/tensor_type.hpp>
+#include <nibble/format/gguf/write_metadata.hpp>
+#include <nibble/format/planned_tensor.hpp>
+
+namespace nibble::gguf {
+
+/// Everything of a GGUF file of version 3 but its tensors' bytes. Tensors stand in the order of their
+/// names, without gaps but the padding to general.alignment, as ggml wants them to.
+class serialiser {
+ public:
+  /// Metadata becomes keys and values as append_metadata() says.
+  ///
+  /// Throws, naming the tensor, unsupported_encoding (no ggml type), bad_name (64 bytes and more, which
+  /// ggml has no room for), bad_shape (more than four dimensions, rows of partial blocks); bad_metadata
+  /// and bad_record as append_metadata() and alignment_of() do; bad_layout (over 2^63 bytes).
+  template <class = when_used>
+  serialiser(std::vector<planned_tensor> tensors, const nlohmann::json& metadata)
+      : order_(tensors.size()) {
+    require_object(metadata, "metadata");
+    const std::uint64_t alignment_bytes = alignment_of(metadata);
+    for (const planned_tensor& tensor : tensors) require_representable(tensor);
+    std::iota(order_.begin(), order_.end(), std::size_t{0});
+    std::ranges::sort(order_, {}, [&](std::size_t i) -> const std::string& { return tensors[i].name; });
+
+    front_.resize(header::bytes);
+    const std::uint64_t metadata_count = append_metadata(front_, metadata);
+    header{.tensor_count = tensors.size(), .metadata_count = metadata_count}.store(front_);
+
+    std::vector<std::uint64_t> sizes;
+    sizes.reserve(tensors.size());
+    std::uint64_t front_bytes = front_.size();
+    for (const std::size_t i : order_) {
+      sizes.push_back(tensors[i].size_bytes);
+      front_bytes += entry_bytes(tensors[i]);
+    }
+    auto placed = lay_out(front_bytes, sizes, alignment_bytes);
+    if (!placed || placed->data_end > std::uint64_t{std::numeric_limits<std::int64_t>::max()}) {
+      throw error(error_code::bad_layout, {.field = "file size",
+                                           .found = "over 2^63 bytes",
+                                           .expected = "a file that a file system can hold"});
+    }
+    layout_ = std::move(*placed);
+    front_.reserve(static_cast<std::size_t>(layout_.data_offset));
+    for (std::size_t place = 0; place < order_.size(); ++place) {
+      append_entry(tensors[order_[place]], layout_.tensor_offsets[place]);
+    }
+    front_.resize(static_cast<std::size_t>(layout_.data_offset));
+  }
+
+  /// The tensors, as indices into the list given, in the order in which their bytes stand.
+  [[nodiscard]] std::span<const std::size_t> order() const noexcept { return order_; }
+  /// First byte of the tensor that stands at a place of order().
+  [[nodiscard]] std::uint64_t offset_bytes(std::size_t place) const noexcept {
+    return layout_.data_offset + layout_.tensor_offsets[place];
+  }
+  /// Where the tensors' bytes end, padding included, and the file with them.
+  [[nodiscard]] std::uint64_t data_end() const noexcept { return layout_.data_end; }
+  [[nodiscard]] std::uint64_t file_bytes() const noexcept { return layout_.data_end; }
+  static constexpr bool has_footer = false;
+
+  /// Every byte before the first tensor. GGUF has no place for checksums.
+  [[nodiscard]] std::vector<std::byte> front(std::span<const std::uint32_t>) const { return front_; }
+
+ private:
+  static void require_representable(const planned_tensor& tensor) {
+    const auto refuse = [&](error_code code, std::string_view field, std::string found,
+                            std::string expected) {
+      throw error(code, {.tensor = tensor.name,
+                         .field = std::string(field),
+                         .found = std::move(found),
+                         .expected = std::move(expected)});
+    };
+    if (!describe(tensor.encoding).gguf_type) {
+      refuse(error_code::unsupported_encoding, "encoding", std::string(to_string(tensor.encoding)),
+             "one that GGUF has a type for");
+    }
+    if (tensor.name.size() >= max_name_bytes) {
+      refuse(error_code::bad_name, "name", join_text({tensor.name.size(), " bytes"}),
+             join_text({"less than ", max_name_bytes, ", as GGUF has them"}));
+    }
+    if (tensor.shape.rank() > max_rank) {
+      refuse(error_code::bad_shape, "shape", join_text({tensor.shape.rank(), " dimensions"}),
+             join_text({"at most ", max_rank, ", as GGUF has them"}));
+    }
+    for (const std::uint64_t dimension : tensor.shape.dimensions()) {
+      require_signed(tensor.name, dimension);
+    }
+    require_whole_blocks(tensor.name, tensor.encoding, tensor.shape);
+  }
+
+  [[nodiscard]] static std::size_t entry_bytes(const planned_tensor& tensor) noexcept {
+    return 8 + tensor.name.size() + 4 + 8 * tensor.shape.rank() + 4 + 8;
+  }
+
+  void append_entry(const planned_tensor& tensor, std::uint64_t offset) {
+    append_string(front_, tensor.name);
+    append_number(front_, static_cast<std::uint32_t>(tensor.shape.rank()));
+    for (std::size_t i = tensor.shape.rank(); i-- > 0;) append_number(front_, tensor.shape[i]);
+    append_number(front_, std::uint32_t{describe(tensor.encoding).gguf_type.value_or(0)});
+    append_number(front_, offset);
+  }
+
+  std::vector<std::size_t> order_;
+  std::vector<std::byte> front_;
+  layout layout_;
+};
+
+}  // namespace nibble::gguf

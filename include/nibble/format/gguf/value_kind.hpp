@@ -1,0 +1,179 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <nibble/core/when_used.hpp>
+
+namespace nibble::gguf {
+
+/// The types of metadata values, by the ids that files hold.
+enum class value_type : std::uint32_t {
+  u8 = 0,
+  i8 = 1,
+  u16 = 2,
+  i16 = 3,
+  u32 = 4,
+  i32 = 5,
+  f32 = 6,
+  boolean = 7,
+  string = 8,
+  array = 9,
+  u64 = 10,
+  i64 = 11,
+  f64 = 12,
+};
+
+/// What is known of a value type.
+struct value_type_description {
+  value_type type;
+  std::string_view name;
+  std::uint32_t bytes;  ///< that a value takes; of strings and arrays, what an empty one does
+};
+
+/// Every value type, at the place of its id.
+inline constexpr std::array value_types{
+    value_type_description{value_type::u8, "u8", 1},
+    value_type_description{value_type::i8, "i8", 1},
+    value_type_description{value_type::u16, "u16", 2},
+    value_type_description{value_type::i16, "i16", 2},
+    value_type_description{value_type::u32, "u32", 4},
+    value_type_description{value_type::i32, "i32", 4},
+    value_type_description{value_type::f32, "f32", 4},
+    value_type_description{value_type::boolean, "bool", 1},
+    value_type_description{value_type::string, "str", 8},
+    value_type_description{value_type::array, "arr", 12},
+    value_type_description{value_type::u64, "u64", 8},
+    value_type_description{value_type::i64, "i64", 8},
+    value_type_description{value_type::f64, "f64", 8},
+};
+
+[[nodiscard]] constexpr const value_type_description& describe(value_type type) noexcept {
+  return value_types[static_cast<std::size_t>(type)];
+}
+
+/// "u8", "str", "f64": the name that the record of values gives to a type.
+[[nodiscard]] constexpr std::string_view to_string(value_type type) noexcept {
+  return describe(type).name;
+}
+
+/// How deep arrays may nest.
+inline constexpr std::size_t max_array_depth = 32;
+
+/// What a value is: its type and, of an array, what its elements are. `elements` holds one kind where
+/// all elements are of it (an empty array has it too), a kind for each where they are arrays of several
+/// kinds, and none where nothing is known, as of the arrays that an empty array of arrays does not
+/// hold.
+struct value_kind {
+  value_type type{};
+  std::vector<value_kind> elements{};
+
+  friend bool operator==(const value_kind& a, const value_kind& b) noexcept {
+    return a.type == b.type && std::ranges::equal(a.elements, b.elements);
+  }
+};
+
+namespace detail {
+
+/// Takes numbers of a JSON value and tells the narrowest of the usual types that holds them all.
+class number_range {
+ public:
+  template <class = when_used>
+  void add(const nlohmann::json& number) {
+    if (number.is_number_float()) {
+      has_floats_ = true;
+      const auto value = number.get<double>();
+      const bool is_in_range = std::fabs(value) <= std::numeric_limits<float>::max();
+      fits_f32_ = fits_f32_ && is_in_range && static_cast<double>(static_cast<float>(value)) == value;
+      return;
+    }
+    constexpr std::uint64_t exact_in_f32 = std::uint64_t{1} << 24U;
+    constexpr std::uint64_t exact_in_f64 = std::uint64_t{1} << 53U;
+    std::uint64_t magnitude = 0;
+    if (number.is_number_unsigned() || number.get<std::int64_t>() >= 0) {
+      magnitude = number.get<std::uint64_t>();
+      largest_ = std::max(largest_, magnitude);
+    } else {
+      const auto value = number.get<std::int64_t>();
+      magnitude = ~static_cast<std::uint64_t>(value) + 1;
+      lowest_ = std::min(lowest_, value);
+    }
+    fits_f32_ = fits_f32_ && magnitude <= exact_in_f32;
+    fits_f64_ = fits_f64_ && magnitude <= exact_in_f64;
+  }
+
+  [[nodiscard]] std::optional<value_type> type() const noexcept {
+    if (has_floats_) return floating_type();
+    if (lowest_ >= 0) {
+      return largest_ <= std::numeric_limits<std::uint32_t>::max() ? value_type::u32 : value_type::u64;
+    }
+    if (largest_ > std::uint64_t{std::numeric_limits<std::int64_t>::max()}) return std::nullopt;
+    const bool fits_i32 = lowest_ >= std::numeric_limits<std::int32_t>::min() &&
+                          largest_ <= std::uint64_t{std::numeric_limits<std::int32_t>::max()};
+    return fits_i32 ? value_type::i32 : value_type::i64;
+  }
+
+  /// As above, of floating point whether or not a number has a point.
+  [[nodiscard]] std::optional<value_type> floating_type() const noexcept {
+    if (!fits_f64_) return std::nullopt;
+    return fits_f32_ ? value_type::f32 : value_type::f64;
+  }
+
+ private:
+  bool has_floats_ = false;
+  bool fits_f32_ = true;
+  bool fits_f64_ = true;
+  std::uint64_t largest_ = 0;
+  std::int64_t lowest_ = 0;
+};
+
+}  // namespace detail
+
+/// What a JSON value becomes in a GGUF file where nothing else is said: true and false bool, strings
+/// str, whole numbers u32, else u64, or where one is negative i32, else i64; numbers with a point f32
+/// where that holds them, else f64; an array of these an array of the one type that holds all of it,
+/// and an empty one of u32. Nothing for null, objects, and arrays of anything else.
+template <class = when_used>
+[[nodiscard]] std::optional<value_kind> natural_kind(const nlohmann::json& value) {
+  const auto scalar = [](const nlohmann::json& one) -> std::optional<value_type> {
+    if (one.is_boolean()) return value_type::boolean;
+    if (one.is_string()) return value_type::string;
+    if (!one.is_number()) return std::nullopt;
+    detail::number_range range;
+    range.add(one);
+    return range.type();
+  };
+  if (!value.is_array()) {
+    const auto type = scalar(value);
+    return type ? std::optional(value_kind{*type, {}}) : std::nullopt;
+  }
+  const auto& elements = value.get_ref<const nlohmann::json::array_t&>();
+  std::optional<value_type> type;
+  if (elements.empty()) {
+    type = value_type::u32;
+  } else if (elements.front().is_number()) {
+    detail::number_range range;
+    if (std::ranges::all_of(elements, [](const nlohmann::json& one) { return one.is_number(); })) {
+      for (const nlohmann::json& one : elements) range.add(one);
+      type = range.type();
+    }
+  } else if (elements.front().is_string() || elements.front().is_boolean()) {
+    const auto is_like_the_first = [&](const nlohmann::json& one) {
+      return one.type() == elements.front().type();
+    };
+    if (std::ranges::all_of(elements, is_like_the_first)) type = scalar(elements.front());
+  }
+  if (!type) return std::nullopt;
+  return value_kind{value_type::array, {{*type, {}}}};
+}
+
+}  // namespace nibble::gguf

@@ -1,0 +1,198 @@
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
+#include <nibble/format/gguf/value_kind.hpp>
+
+namespace nibble::gguf {
+
+/// `text` with every byte that is not UTF-8 replaced by U+FFFD.
+[[nodiscard]] inline std::string replace_invalid_utf8(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const std::size_t valid = std::min(find_invalid_utf8(text), text.size());
+    out += text.substr(0, valid);
+    text.remove_prefix(valid);
+    if (text.empty()) break;
+    out += "\xEF\xBF\xBD";
+    text.remove_prefix(1);
+  }
+  return out;
+}
+
+/// The bytes of a leaf of a value (a number or a string), for which JSON has no text.
+struct leaf_bytes {
+  std::uint64_t leaf;  ///< its place among the value's leaves, depth first; a scalar is leaf 0
+  std::string bytes;   ///< as they stand in the file; of a string without the length before them
+};
+
+/// What the JSON of a GGUF file's metadata does not say of its values. It stands beside them, under a
+/// key of its own, and goes wherever the metadata goes, so that a GGUF file can be written that has
+/// the values of the first:
+///
+///   "nibble.gguf": {
+///     "types": {"tokenizer.ggml.token_type": ["i32"], "llama.block_count": "u64"},
+///     "bytes": {"general.nan": "0:0000c07f", "general.names": "1:ff 12:c328"}
+///   }
+///
+/// types: of the values that natural_kind() would take for something else, the type by name; of an
+/// array a list, that holds the kind of all elements, or where those are arrays of several kinds the
+/// kind of each, or nothing where nothing is known.
+/// bytes: of the values that hold NaN, infinities (null in the JSON) or strings that are not UTF-8
+/// (there U+FFFD for each byte in the wrong place), "leaf:bytes in hexadecimal" of each, with a space
+/// between them.
+///
+/// Absent where there is nothing to say. Where a value was changed since and what is recorded of it
+/// does not fit any more, its natural kind counts.
+class value_record {
+ public:
+  static constexpr const char* key = "nibble.gguf";
+
+  value_record() = default;
+
+  /// The record in `metadata`; an empty one where there is none. Throws bad_record where it is
+  /// malformed.
+  template <class = when_used>
+  [[nodiscard]] static value_record find(const nlohmann::json& metadata) {
+    value_record found;
+    const auto record = metadata.find(key);
+    if (record == metadata.end()) return found;
+    if (!record->is_object()) refuse("", record->type_name(), "an object");
+    for (const auto& [section, entries] : record->items()) {
+      if (!entries.is_object()) refuse(section, entries.type_name(), "an object");
+      if (section == "types") {
+        found.types_ = entries;
+      } else if (section == "bytes") {
+        found.bytes_ = entries;
+      } else {
+        refuse(section, "an unknown field", "types and bytes");
+      }
+    }
+    return found;
+  }
+
+  /// Puts the record into `metadata` unless there is nothing to say.
+  template <class = when_used>
+  void store(nlohmann::json& metadata) && {
+    if (types_.empty() && bytes_.empty()) return;
+    nlohmann::json& record = metadata[key] = nlohmann::json::object();
+    if (!types_.empty()) record["types"] = std::move(types_);
+    if (!bytes_.empty()) record["bytes"] = std::move(bytes_);
+  }
+
+  template <class = when_used>
+  void add_kind(const std::string& name, const value_kind& kind) {
+    types_[name] = to_json(kind);
+  }
+  /// `leaves` in increasing order.
+  template <class = when_used>
+  void add_bytes(const std::string& name, const std::vector<leaf_bytes>& leaves) {
+    std::string text;
+    for (const leaf_bytes& one : leaves) {
+      text += join_text({text.empty() ? "" : " ", one.leaf, ":"});
+      for (const char byte : one.bytes) text += hex_text(static_cast<unsigned char>(byte), 2);
+    }
+    bytes_[name] = std::move(text);
+  }
+
+  /// What is recorded of the value of that name, or nothing. Throws bad_record.
+  template <class = when_used>
+  [[nodiscard]] std::optional<value_kind> kind_of(const std::string& name) const {
+    const auto found = types_.find(name);
+    return found == types_.end() ? std::nullopt : std::optional(kind_from_json(name, *found, 0));
+  }
+  /// As above; in increasing order of leaves.
+  template <class = when_used>
+  [[nodiscard]] std::vector<leaf_bytes> bytes_of(const std::string& name) const {
+    std::vector<leaf_bytes> leaves;
+    const auto found = bytes_.find(name);
+    if (found == bytes_.end()) return leaves;
+    if (!found->is_string()) refuse("bytes." + name, found->type_name(), "a string");
+    std::string_view text = found->template get_ref<const std::string&>();
+    while (!text.empty()) {
+      const std::string_view entry = text.substr(0, text.find(' '));
+      text.remove_prefix(std::min(text.size(), entry.size() + 1));
+      std::uint64_t leaf = 0;
+      const auto [end, failure] = std::from_chars(entry.data(), entry.data() + entry.size(), leaf);
+      const auto digits = static_cast<std::size_t>(end - entry.data());
+      const bool is_ordered = leaves.empty() || leaf > leaves.back().leaf;
+      auto bytes = failure == std::errc() && is_ordered && entry.substr(digits, 1) == ":"
+                       ? bytes_from_hex(entry.substr(digits + 1))
+                       : std::nullopt;
+      if (!bytes) {
+        refuse("bytes." + name, std::string(entry), "'leaf:hexadecimal bytes', leaves increasing");
+      }
+      leaves.push_back({leaf, std::move(*bytes)});
+    }
+    return leaves;
+  }
+
+ private:
+  [[noreturn]] static void refuse(std::string_view field, std::string found, std::string expected) {
+    throw error(error_code::bad_record,
+                {.field = join_text({"metadata.", key, field.empty() ? "" : ".", field}),
+                 .found = std::move(found),
+                 .expected = std::move(expected)});
+  }
+
+  template <class = when_used>
+  [[nodiscard]] static nlohmann::json to_json(const value_kind& kind) {
+    if (kind.type != value_type::array) return to_string(kind.type);
+    nlohmann::json list = nlohmann::json::array();
+    for (const value_kind& element : kind.elements) list.push_back(to_json(element));
+    return list;
+  }
+
+  template <class = when_used>
+  [[nodiscard]] static value_kind kind_from_json(const std::string& name, const nlohmann::json& from,
+                                                 std::size_t depth) {
+    if (from.is_string()) {
+      const auto& text = from.get_ref<const std::string&>();
+      const auto found =
+          std::ranges::find(value_types, std::string_view(text), &value_type_description::name);
+      if (found != value_types.end() && found->type != value_type::array) return {found->type, {}};
+    } else if (from.is_array() && depth < max_array_depth) {
+      value_kind kind{value_type::array, {}};
+      kind.elements.reserve(from.size());
+      for (const nlohmann::json& element : from) {
+        kind.elements.push_back(kind_from_json(name, element, depth + 1));
+      }
+      return kind;
+    }
+    refuse("types." + name, from.is_string() ? from.get<std::string>() : from.type_name(),
+           "the name of a type, or a list of kinds for an array");
+  }
+
+  [[nodiscard]] static std::optional<std::string> bytes_from_hex(std::string_view digits) {
+    if (digits.size() % 2 != 0) return std::nullopt;
+    std::string bytes;
+    bytes.reserve(digits.size() / 2);
+    for (; !digits.empty(); digits.remove_prefix(2)) {
+      unsigned value = 0;
+      const auto [end, failure] = std::from_chars(digits.data(), digits.data() + 2, value, 16);
+      if (failure != std::errc() || end != digits.data() + 2) return std::nullopt;
+      bytes += static_cast<char>(static_cast<unsigned char>(value));
+    }
+    return bytes;
+  }
+
+  nlohmann::json types_ = nlohmann::json::object();
+  nlohmann::json bytes_ = nlohmann::json::object();
+};
+
+}  // namespace nibble::gguf
