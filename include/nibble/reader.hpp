@@ -17,6 +17,7 @@
 #include <nibble/compute/executor.hpp>
 #include <nibble/compute/value_census.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/name_index.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/core/when_used.hpp>
@@ -76,9 +77,8 @@ class reader {
   /// The tensor of that name, or null; O(log n).
   template <class = when_used>
   [[nodiscard]] const tensor_view* find(std::string_view tensor) const noexcept {
-    const auto at =
-        std::ranges::lower_bound(by_name_, tensor, {}, [&](std::size_t i) { return views_[i].name(); });
-    return at != by_name_.end() && views_[*at].name() == tensor ? &views_[*at] : nullptr;
+    const auto place = names_.find(tensor, name_at());
+    return place ? &views_[*place] : nullptr;
   }
   template <class = when_used>
   [[nodiscard]] bool contains(std::string_view tensor) const noexcept {
@@ -141,6 +141,10 @@ class reader {
   }
 
  private:
+  [[nodiscard]] auto name_at() const noexcept {
+    return [this](std::size_t place) { return views_[place].name(); };
+  }
+
   template <class = when_used>
   void open() {
     try {
@@ -157,23 +161,28 @@ class reader {
     } catch (const error& problem) {
       throw problem.in_file(name_);
     }
-    std::vector<std::size_t> order(directory_.tensors.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    std::ranges::stable_sort(order, {}, [&](std::size_t i) {
-      const tensor_info& tensor = directory_.tensors[i];
-      return std::pair(tensor.file_offset_bytes, tensor.size_bytes);
-    });
-    views_.reserve(order.size());
-    crc32_.reserve(order.size());
-    for (const std::size_t i : order) {
-      const tensor_info& tensor = directory_.tensors[i];
+    const std::vector<tensor_info>& tensors = directory_.tensors;
+    views_.reserve(tensors.size());
+    crc32_.reserve(tensors.size());
+    const auto add = [&](const tensor_info& tensor) {
       views_.emplace_back(tensor, bytes_.subspan(static_cast<std::size_t>(tensor.file_offset_bytes),
                                                  static_cast<std::size_t>(tensor.size_bytes)));
       crc32_.push_back(tensor.crc32);
+    };
+    const auto place_of = [](const tensor_info& tensor) {
+      return std::pair(tensor.file_offset_bytes, tensor.size_bytes);
+    };
+    if (std::ranges::is_sorted(tensors, {}, place_of)) {
+      for (const tensor_info& tensor : tensors) add(tensor);
+    } else {
+      // A list of its own, so that sorting does not reach into the tensors.
+      std::vector<std::pair<decltype(place_of(tensors[0])), std::size_t>> order;
+      order.reserve(tensors.size());
+      for (const tensor_info& tensor : tensors) order.emplace_back(place_of(tensor), order.size());
+      std::ranges::sort(order);
+      for (const auto& [place, tensor] : order) add(tensors[tensor]);
     }
-    by_name_.resize(views_.size());
-    std::iota(by_name_.begin(), by_name_.end(), std::size_t{0});
-    std::ranges::sort(by_name_, {}, [&](std::size_t i) { return views_[i].name(); });
+    names_ = name_index(views_.size(), name_at());
   }
 
   [[nodiscard]] std::string first_bytes_text() const {
@@ -280,7 +289,7 @@ class reader {
   directory directory_;
   std::vector<tensor_view> views_;
   std::vector<std::optional<std::uint32_t>> crc32_;
-  std::vector<std::size_t> by_name_;
+  name_index names_;
 };
 
 }  // namespace nibble

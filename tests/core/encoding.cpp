@@ -30,7 +30,7 @@ struct documented_encoding {
   std::uint64_t block_bytes;
   std::uint64_t bytes_before_blocks;
   runs run;
-  std::uint8_t id;
+  std::optional<std::uint8_t> id;
   std::optional<std::uint8_t> legacy_id;
   bool has_min;
   std::string_view safetensors_name;
@@ -40,7 +40,7 @@ constexpr std::optional<std::uint8_t> none{};
 constexpr std::uint8_t id8 = 8;
 constexpr std::uint8_t id9 = 9;
 
-constexpr std::array<documented_encoding, 25> documented = {{
+constexpr std::array<documented_encoding, 39> documented = {{
     {"f32", 1, 4, 0, runs::along_tensor, 0, none, false, "F32"},
     {"f16", 1, 2, 0, runs::along_tensor, 1, none, false, "F16"},
     {"bf16", 1, 2, 0, runs::along_tensor, 30, none, false, "BF16"},
@@ -49,6 +49,20 @@ constexpr std::array<documented_encoding, 25> documented = {{
     {"i64", 1, 8, 0, runs::along_tensor, 5, none, false, "I64"},
     {"i8", 1, 1, 0, runs::along_tensor, 6, none, false, "I8"},
     {"u8", 1, 1, 0, runs::along_tensor, 7, none, false, "U8"},
+    {"i16", 1, 2, 0, runs::along_tensor, none, none, false, "I16"},
+    {"u16", 1, 2, 0, runs::along_tensor, none, none, false, "U16"},
+    {"u32", 1, 4, 0, runs::along_tensor, none, none, false, "U32"},
+    {"u64", 1, 8, 0, runs::along_tensor, none, none, false, "U64"},
+    {"bool8", 1, 1, 0, runs::along_tensor, none, none, false, "BOOL"},
+    {"c64", 1, 8, 0, runs::along_tensor, none, none, false, "C64"},
+    {"f8_e4m3", 1, 1, 0, runs::along_tensor, none, none, false, "F8_E4M3"},
+    {"f8_e5m2", 1, 1, 0, runs::along_tensor, none, none, false, "F8_E5M2"},
+    {"f8_e8m0", 1, 1, 0, runs::along_tensor, none, none, false, "F8_E8M0"},
+    {"f8_e4m3fnuz", 1, 1, 0, runs::along_tensor, none, none, false, "F8_E4M3FNUZ"},
+    {"f8_e5m2fnuz", 1, 1, 0, runs::along_tensor, none, none, false, "F8_E5M2FNUZ"},
+    {"f6_e2m3", 4, 3, 0, runs::along_tensor, none, none, false, "F6_E2M3"},
+    {"f6_e3m2", 4, 3, 0, runs::along_tensor, none, none, false, "F6_E3M2"},
+    {"f4", 2, 1, 0, runs::along_tensor, none, none, false, "F4"},
     {"q8", 32, 36, 0, runs::along_row, 9, none, true, ""},
     {"q4", 32, 20, 0, runs::along_row, 8, none, true, ""},
     {"apr_q8", 1, 1, 4, runs::along_tensor, 129, id9, false, ""},
@@ -87,7 +101,9 @@ TEST_CASE("the table says of every encoding what FORMAT.md says", "[encoding]") 
     CHECK(row.has_min == expected.has_min);
     CHECK(row.safetensors_dtype == expected.safetensors_name);
     CHECK(row.has_blocks() == (expected.name != "apr_q8"));
-    CHECK(row.is_quantized() == (expected.block_elements != 1 || expected.name == "apr_q8"));
+    const bool is_quantized = expected.name == "apr_q8" ||
+                              (expected.block_elements != 1 && expected.safetensors_name.empty());
+    CHECK(row.is_quantized() == is_quantized);
     // A k-quant is a super-block of 256 whose name ends in _k.
     CHECK((row.family == encoding_family::ggml_k) == expected.name.ends_with("_k"));
     CHECK((row.family == encoding_family::apr) == expected.name.starts_with("apr_"));
@@ -132,7 +148,7 @@ TEST_CASE("stored bytes are counted block by block for every small matrix", "[en
       }
     }
   }
-  CHECK(matrices == 25 * 6 * 601);
+  CHECK(matrices == 39 * 6 * 601);
 }
 
 TEST_CASE("stored bytes are those of the matrices that FORMAT.md and the fixtures name", "[encoding]") {

@@ -17,9 +17,10 @@
 ///   apr_dtype_id, apr_legacy_dtype_id, safetensors_dtype)
 ///
 /// header_bytes stand once before the blocks of a tensor that has elements. has_min: codes are counted
-/// from a stored min rather than around zero. apr_dtype_id is written to .apr files;
-/// apr_legacy_dtype_id (no_id: none) is a second one that the encoding may bear there.
-/// safetensors_dtype is empty where that container has no name for it.
+/// from a stored min rather than around zero. apr_dtype_id is written to .apr files, which cannot hold
+/// what has none (no_id); apr_legacy_dtype_id is a second one that the encoding may bear there.
+/// safetensors_dtype is empty where that container has no name for it. Plain elements narrower than a
+/// byte count as blocks of as many as fill whole bytes.
 // clang-format off
 #define NIBBLE_ENCODINGS(X)                                                         \
   X(f32,     plain,    1,    4,    0,  tensor,  32,  false,  0,    no_id,  "F32")   \
@@ -30,6 +31,20 @@
   X(i64,     plain,    1,    8,    0,  tensor,  64,  false,  5,    no_id,  "I64")   \
   X(i8,      plain,    1,    1,    0,  tensor,  8,   false,  6,    no_id,  "I8")    \
   X(u8,      plain,    1,    1,    0,  tensor,  8,   false,  7,    no_id,  "U8")    \
+  X(i16,     plain,    1,    2,    0,  tensor,  16,  false,  no_id,  no_id,  "I16")  \
+  X(u16,     plain,    1,    2,    0,  tensor,  16,  false,  no_id,  no_id,  "U16")  \
+  X(u32,     plain,    1,    4,    0,  tensor,  32,  false,  no_id,  no_id,  "U32")  \
+  X(u64,     plain,    1,    8,    0,  tensor,  64,  false,  no_id,  no_id,  "U64")  \
+  X(bool8,   plain,    1,    1,    0,  tensor,  8,   false,  no_id,  no_id,  "BOOL")  \
+  X(c64,     plain,    1,    8,    0,  tensor,  64,  false,  no_id,  no_id,  "C64")  \
+  X(f8_e4m3, plain,    1,    1,    0,  tensor,  8,   false,  no_id,  no_id,  "F8_E4M3")  \
+  X(f8_e5m2, plain,    1,    1,    0,  tensor,  8,   false,  no_id,  no_id,  "F8_E5M2")  \
+  X(f8_e8m0, plain,    1,    1,    0,  tensor,  8,   false,  no_id,  no_id,  "F8_E8M0")  \
+  X(f8_e4m3fnuz, plain, 1,   1,    0,  tensor,  8,   false,  no_id,  no_id,  "F8_E4M3FNUZ")  \
+  X(f8_e5m2fnuz, plain, 1,   1,    0,  tensor,  8,   false,  no_id,  no_id,  "F8_E5M2FNUZ")  \
+  X(f6_e2m3, plain,    4,    3,    0,  tensor,  6,   false,  no_id,  no_id,  "F6_E2M3")  \
+  X(f6_e3m2, plain,    4,    3,    0,  tensor,  6,   false,  no_id,  no_id,  "F6_E3M2")  \
+  X(f4,      plain,    2,    1,    0,  tensor,  4,   false,  no_id,  no_id,  "F4")  \
   X(q8,      nibble,   32,   36,   0,  row,     8,   true,   9,    no_id,  "")      \
   X(q4,      nibble,   32,   20,   0,  row,     4,   true,   8,    no_id,  "")      \
   X(apr_q8,  apr,      1,    1,    4,  tensor,  8,   false,  129,  9,      "")      \
@@ -60,7 +75,7 @@ enum class encoding : std::uint8_t {
 
 /// Whose an encoding is, which decides when a bare dtype id may mean it.
 enum class encoding_family : std::uint8_t {
-  plain,   ///< one number an element
+  plain,   ///< one number an element, sharing nothing with others
   nibble,  ///< only where the file records it
   apr,     ///< the reference .apr implementation's
   ggml,    ///< ggml's
@@ -81,7 +96,7 @@ struct encoding_description {
   block_run blocks_run_along;
   std::uint32_t code_bits;
   bool has_min;
-  std::uint8_t apr_dtype_id;
+  std::optional<std::uint8_t> apr_dtype_id;
   std::optional<std::uint8_t> apr_legacy_dtype_id;
   std::string_view safetensors_dtype;
 

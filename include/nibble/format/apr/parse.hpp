@@ -74,19 +74,33 @@ void check_sections(const header& head, std::uint64_t file_bytes) {
 /// The reference writer lets a tensor have no name; files that record their packing do not.
 enum class empty_name : std::uint8_t { refused, taken };
 
+/// The smallest index entry there is: no name and no dimensions.
+inline constexpr std::size_t min_entry_bytes = 2 + 1 + 1 + 8 + 8;
+
 /// Reads index entries one after the other, each bound checked before it is read.
 class index_cursor {
  public:
   index_cursor(std::span<const std::byte> index, std::uint64_t data_offset, empty_name empty)
       : index_(index), data_offset_(data_offset), empty_name_(empty) {}
 
-  struct entry {
-    tensor_info info;
-    std::uint8_t dtype_id;
-  };
+  /// How many of `count` entries stand whole in the index, by their lengths alone.
+  [[nodiscard]] std::size_t count_whole_entries(std::size_t count) const noexcept {
+    std::size_t at = 0;
+    for (std::size_t entry = 0; entry < count; ++entry) {
+      const std::size_t left = index_.size() - at;
+      if (left < min_entry_bytes) return entry;
+      const auto name_bytes = load_number<std::uint16_t>(index_, at);
+      if (left - min_entry_bytes < name_bytes) return entry;
+      const auto rank = load_number<std::uint8_t>(index_, at + 2 + name_bytes + 1);
+      const std::size_t dimension_bytes = std::size_t{rank} * sizeof(std::uint64_t);
+      if (left - min_entry_bytes - name_bytes < dimension_bytes) return entry;
+      at += min_entry_bytes + name_bytes + dimension_bytes;
+    }
+    return count;
+  }
 
-  [[nodiscard]] entry next(std::string_view previous_name) {
-    entry read;
+  /// Reads an entry into `info`, all but the encoding, and returns its dtype id.
+  std::uint8_t next(tensor_info& info) {
     const auto name_bytes = take<std::uint16_t>("name length");
     const std::uint16_t least_name_bytes = empty_name_ == empty_name::refused ? 1 : 0;
     if (name_bytes < least_name_bytes || name_bytes > max_name_bytes) {
@@ -96,24 +110,24 @@ class index_cursor {
                    .expected = join_text({least_name_bytes, " to ", max_name_bytes})});
     }
     const auto name = take_bytes(name_bytes, "name");
-    read.info.name.assign(reinterpret_cast<const char*>(name.data()), name.size());
-    if (find_invalid_utf8(read.info.name) != std::string_view::npos) {
-      throw error(error_code::bad_name, {.tensor = read.info.name,
+    info.name.assign(reinterpret_cast<const char*>(name.data()), name.size());
+    if (find_invalid_utf8(info.name) != std::string_view::npos) {
+      throw error(error_code::bad_name, {.tensor = info.name,
                                          .field = join_text({"index entry ", entry_}),
                                          .found = "a name with bytes that are not UTF-8",
                                          .expected = "UTF-8"});
     }
-    if (entry_ != 0 && read.info.name <= previous_name) {
+    if (entry_ != 0 && info.name <= previous_name_) {
       throw error(error_code::bad_index,
-                  {.tensor = read.info.name,
+                  {.tensor = info.name,
                    .field = join_text({"index entry ", entry_}),
-                   .found = join_text({"'", read.info.name, "' behind '", previous_name, "'"}),
+                   .found = join_text({"'", info.name, "' behind '", previous_name_, "'"}),
                    .expected = "names strictly increasing"});
     }
-    read.dtype_id = take<std::uint8_t>("dtype id");
+    const auto dtype_id = take<std::uint8_t>("dtype id");
     const auto rank = take<std::uint8_t>("dimension count");
     if (rank > shape::max_rank) {
-      throw error(error_code::bad_shape, {.tensor = read.info.name,
+      throw error(error_code::bad_shape, {.tensor = info.name,
                                           .field = "dimension count",
                                           .found = std::to_string(rank),
                                           .expected = join_text({"at most ", shape::max_rank})});
@@ -121,23 +135,24 @@ class index_cursor {
     std::array<std::uint64_t, shape::max_rank> dimensions{};
     for (std::size_t i = 0; i < rank; ++i) dimensions[i] = take<std::uint64_t>("dimension");
     try {
-      read.info.shape = shape(std::span(dimensions).first(rank));
+      info.shape = shape(std::span(dimensions).first(rank));
     } catch (const error& problem) {
-      throw problem.in_tensor(read.info.name);
+      throw problem.in_tensor(info.name);
     }
     const auto offset = take<std::uint64_t>("offset");
-    read.info.size_bytes = take<std::uint64_t>("size");
+    info.size_bytes = take<std::uint64_t>("size");
     const auto absolute = checked_add(offset, data_offset_);
-    if (!absolute || !checked_add(*absolute, read.info.size_bytes)) {
-      throw error(error_code::truncated, {.tensor = read.info.name,
+    if (!absolute || !checked_add(*absolute, info.size_bytes)) {
+      throw error(error_code::truncated, {.tensor = info.name,
                                           .field = "offset and size",
-                                          .found = join_text({offset, " and ", read.info.size_bytes}),
+                                          .found = join_text({offset, " and ", info.size_bytes}),
                                           .expected = "an end below 2^64"});
     }
-    read.info.file_offset_bytes = *absolute;
-    read.info.dtype_id = read.dtype_id;
+    info.file_offset_bytes = *absolute;
+    info.dtype_id = dtype_id;
+    previous_name_ = {reinterpret_cast<const char*>(name.data()), name.size()};
     ++entry_;
-    return read;
+    return dtype_id;
   }
 
   /// Throws bad_index unless nothing but padding is left.
@@ -171,43 +186,51 @@ class index_cursor {
   std::span<const std::byte> index_;
   std::uint64_t data_offset_;
   empty_name empty_name_;
+  std::string_view previous_name_;
   std::size_t entry_ = 0;
 };
-
-/// The smallest index entry there is: no name and no dimensions.
-inline constexpr std::size_t min_entry_bytes = 2 + 1 + 1 + 8 + 8;
 
 /// Throws truncated for a tensor past the end, bad_layout for two that overlap; returns the end of the
 /// last one.
 template <class = when_used>
 std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_offset,
                             std::uint64_t file_bytes) {
-  std::vector<const tensor_info*> by_offset;
-  by_offset.reserve(tensors.size());
+  bool is_in_order = true;
+  std::uint64_t end = data_offset;
   for (const tensor_info& tensor : tensors) {
-    const std::uint64_t end = tensor.file_offset_bytes + tensor.size_bytes;
-    if (end > file_bytes) {
+    const std::uint64_t own_end = tensor.file_offset_bytes + tensor.size_bytes;
+    if (own_end > file_bytes) {
       throw error(error_code::truncated, {.tensor = tensor.name,
                                           .field = "data",
                                           .found = join_text({"a file of ", file_bytes, " bytes"}),
-                                          .expected = join_text({"at least ", end})});
+                                          .expected = join_text({"at least ", own_end})});
     }
-    if (tensor.size_bytes != 0) by_offset.push_back(&tensor);
+    if (tensor.size_bytes == 0) continue;
+    is_in_order = is_in_order && tensor.file_offset_bytes >= end;
+    end = own_end;
   }
-  if (!std::ranges::is_sorted(by_offset, {}, &tensor_info::file_offset_bytes)) {
-    std::ranges::sort(by_offset, {}, &tensor_info::file_offset_bytes);
+  if (is_in_order) return end;
+
+  std::vector<std::pair<std::uint64_t, std::size_t>> by_offset;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    if (tensors[i].size_bytes != 0) by_offset.emplace_back(tensors[i].file_offset_bytes, i);
   }
-  std::uint64_t end = data_offset;
+  std::ranges::sort(by_offset);
+  end = data_offset;
   for (std::size_t i = 0; i < by_offset.size(); ++i) {
-    const tensor_info& tensor = *by_offset[i];
-    if (tensor.file_offset_bytes < end) {
-      throw error(error_code::bad_layout, {.tensor = tensor.name,
-                                           .field = "offset",
-                                           .found = std::to_string(tensor.file_offset_bytes),
-                                           .expected = join_text({"at least ", end, ", behind tensor '",
-                                                                  by_offset[i - 1]->name, "'"})});
+    const auto [offset, place] = by_offset[i];
+    const tensor_info& tensor = tensors[place];
+    if (offset < end) {
+      const std::string before =
+          i == 0 ? std::string("the index")
+                 : join_text({"tensor '", tensors[by_offset[i - 1].second].name, "'"});
+      throw error(error_code::bad_layout,
+                  {.tensor = tensor.name,
+                   .field = "offset",
+                   .found = std::to_string(offset),
+                   .expected = join_text({"at least ", end, ", behind ", before})});
     }
-    end = tensor.file_offset_bytes + tensor.size_bytes;
+    end = offset + tensor.size_bytes;
   }
   return end;
 }
@@ -318,9 +341,10 @@ template <class = when_used>
 
   detail::index_cursor cursor(index, head.data_offset,
                               record ? detail::empty_name::refused : detail::empty_name::taken);
-  parsed.tensors.reserve(std::min<std::size_t>(head.tensor_count, 1U << 16U));
+  parsed.tensors.reserve(cursor.count_whole_entries(head.tensor_count));
   for (std::size_t i = 0; i < head.tensor_count; ++i) {
-    auto [info, id] = cursor.next(i == 0 ? std::string_view{} : parsed.tensors.back().name);
+    tensor_info& info = parsed.tensors.emplace_back();
+    const std::uint8_t id = cursor.next(info);
     if (record) {
       info.encoding =
           settle_recorded(info.name, record->tensor_encodings[i], id, info.shape, info.size_bytes);
@@ -328,7 +352,6 @@ template <class = when_used>
     } else {
       info.encoding = settle_unrecorded(info.name, id, info.shape, info.size_bytes);
     }
-    parsed.tensors.push_back(std::move(info));
   }
   cursor.finish();
 
