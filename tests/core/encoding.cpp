@@ -207,6 +207,57 @@ TEST_CASE("stored bytes beyond 64 bits are nothing, and those within are exact",
   CHECK(stored_bytes(encoding::f64, shape{power_63, 0}) == 0U);
 }
 
+TEST_CASE("the bytes of rows are those whose elements are theirs alone", "[encoding]") {
+  using nibble::byte_range;
+  const auto bytes_of = [](encoding which, std::uint64_t rows, std::uint64_t cols, std::uint64_t first,
+                           std::uint64_t count) {
+    return nibble::bytes_of_rows(nibble::describe(which), rows, cols, first, count);
+  };
+  std::size_t own = 0;
+  std::size_t shared = 0;
+  for (const documented_encoding& expected : documented) {
+    const encoding which = *nibble::encoding_from_name(expected.name);
+    for (const std::uint64_t cols : {0U, 1U, 2U, 8U, 31U, 32U, 33U, 256U, 300U}) {
+      constexpr std::uint64_t rows = 9;
+      for (std::uint64_t first = 0; first <= rows; ++first) {
+        for (std::uint64_t count = 0; count <= rows - first; ++count) {
+          CAPTURE(expected.name, cols, first, count);
+          const auto found = bytes_of(which, rows, cols, first, count);
+          const std::uint64_t begin = first * cols;
+          const std::uint64_t end = begin + count * cols;
+          if (begin == end) {
+            REQUIRE(found == byte_range{0, 0});
+          } else if (expected.run == runs::along_row) {
+            // Rows are tensors of their own, one behind the other.
+            REQUIRE(found == byte_range{first * *stored_bytes(which, shape{1, cols}),
+                                        count * *stored_bytes(which, shape{1, cols})});
+          } else {
+            // Element by element: no block may hold elements of these rows and of others.
+            bool is_shared = expected.bytes_before_blocks != 0 && count != rows;
+            for (std::uint64_t i = 0; i < rows * cols; ++i) {
+              const bool is_theirs = i >= begin && i < end;
+              const std::uint64_t block = i / expected.block_elements * expected.block_elements;
+              const bool starts_theirs = block >= begin && block < end;
+              is_shared = is_shared || is_theirs != starts_theirs;
+            }
+            REQUIRE(found.has_value() == !is_shared);
+            if (found) {
+              const std::uint64_t blocks =
+                  (end - begin + expected.block_elements - 1) / expected.block_elements;
+              REQUIRE(*found ==
+                      byte_range{begin / expected.block_elements * expected.block_bytes,
+                                 blocks * expected.block_bytes + expected.bytes_before_blocks});
+            }
+            ++(found ? own : shared);
+          }
+        }
+      }
+    }
+  }
+  CHECK(own > 1000);
+  CHECK(shared > 100);
+}
+
 TEST_CASE("a figure of bytes is told as a number, or as more than 64 bits hold", "[encoding]") {
   CHECK(nibble::bytes_text(0) == "0");
   CHECK(nibble::bytes_text(std::numeric_limits<std::uint64_t>::max()) == "18446744073709551615");

@@ -173,6 +173,35 @@ inline constexpr auto encodings = [] {
   return stored_bytes(describe(which), dimensions.rows(), dimensions.cols());
 }
 
+/// Bytes of a tensor, from its first.
+struct byte_range {
+  std::uint64_t offset;
+  std::uint64_t size;
+  friend constexpr bool operator==(const byte_range&, const byte_range&) = default;
+};
+
+/// Where rows first .. first + count of a tensor of row_count x cols stand among its bytes, whose
+/// number 64 bits hold. Nothing where they have none of their own: where blocks run along the tensor
+/// and a block holds elements of these rows and of others, or where what stands before all blocks is
+/// needed too.
+[[nodiscard]] constexpr std::optional<byte_range> bytes_of_rows(const encoding_description& row,
+                                                                std::uint64_t row_count,
+                                                                std::uint64_t cols, std::uint64_t first,
+                                                                std::uint64_t count) noexcept {
+  if (count == 0 || cols == 0) return byte_range{0, 0};
+  if (row.blocks_run_along == block_run::row) {
+    const std::uint64_t row_bytes = divide_round_up(cols, row.block_elements) * row.block_bytes;
+    return byte_range{first * row_bytes, count * row_bytes};
+  }
+  if (count == row_count) return byte_range{0, stored_bytes(row, row_count, cols).value_or(0)};
+  const std::uint64_t begin = first * cols;
+  const std::uint64_t end = begin + count * cols;
+  const bool ends_whole = end % row.block_elements == 0 || first + count == row_count;
+  if (row.header_bytes != 0 || begin % row.block_elements != 0 || !ends_whole) return std::nullopt;
+  return byte_range{begin / row.block_elements * row.block_bytes,
+                    divide_round_up(end - begin, row.block_elements) * row.block_bytes};
+}
+
 /// A figure that stored_bytes gave, for a message.
 [[nodiscard]] inline std::string bytes_text(std::optional<std::uint64_t> bytes) {
   return bytes ? std::to_string(*bytes) : "over 2^64";

@@ -237,19 +237,19 @@ std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64
 
 /// The footer behind the padded data, or nothing where the file ends there. Throws truncated,
 /// bad_layout.
-inline std::optional<std::uint32_t> find_footer(std::span<const std::byte> file,
-                                                std::uint64_t data_end) {
+inline std::optional<std::uint32_t> find_footer(std::span<const std::byte> last_bytes,
+                                                std::uint64_t file_bytes, std::uint64_t data_end) {
   const auto padded_end = checked_round_up(data_end, alignment_bytes);
-  if (!padded_end || *padded_end > file.size()) {
+  if (!padded_end || *padded_end > file_bytes) {
     throw error(error_code::truncated,
                 {.field = "padding behind the data",
-                 .found = join_text({"a file of ", file.size(), " bytes"}),
+                 .found = join_text({"a file of ", file_bytes, " bytes"}),
                  .expected = join_text({"at least ", padded_end.value_or(data_end)})});
   }
-  const std::uint64_t left = file.size() - *padded_end;
+  const std::uint64_t left = file_bytes - *padded_end;
   if (left == 0) return std::nullopt;
   if (left == footer_bytes) {
-    return load_number<std::uint32_t>(file.last(footer_bytes), 0);
+    return load_number<std::uint32_t>(last_bytes.last(footer_bytes), 0);
   }
   if (left < footer_bytes) {
     throw error(error_code::truncated, {.field = "footer",
@@ -313,23 +313,44 @@ void note_placement(const header& head, const directory& parsed, std::uint64_t i
 
 }  // namespace detail
 
-/// The directory of an .apr file of version 2, from its bytes alone. Throws an error that names
-/// section, tensor and field, without a file's name.
+/// Bytes in front of the tensors, from the first header_bytes of a file of `file_bytes`. Throws as
+/// parse does for the header and the order of sections, bad_index for an index larger than its entries
+/// can be.
 template <class = when_used>
-[[nodiscard]] directory parse(std::span<const std::byte> file) {
-  const header head = header::parse(file);
-  detail::check_sections(head, file.size());
+[[nodiscard]] std::uint64_t front_bytes(std::span<const std::byte> first, std::uint64_t file_bytes) {
+  const header head = header::parse(first);
+  detail::check_sections(head, file_bytes);
+  constexpr std::uint64_t max_entry_bytes =
+      detail::min_entry_bytes + max_name_bytes + shape::max_rank * sizeof(std::uint64_t);
+  const std::uint64_t most = head.tensor_count * max_entry_bytes + alignment_bytes;
+  if (head.data_offset - head.index_offset > most) {
+    throw error(error_code::bad_index,
+                {.field = "index",
+                 .found = join_text({head.data_offset - head.index_offset, " bytes"}),
+                 .expected = join_text({"at most ", most, " for ", head.tensor_count, " tensors"})});
+  }
+  return head.data_offset;
+}
+
+/// The directory of an .apr file of version 2, from the bytes in front of its tensors (or more), its
+/// size and its last footer_bytes (fewer in a smaller file). Throws an error that names section, tensor
+/// and field, without a file's name.
+template <class = when_used>
+[[nodiscard]] directory parse(std::span<const std::byte> front, std::uint64_t file_bytes,
+                              std::span<const std::byte> last_bytes) {
+  const header head = header::parse(front);
+  detail::check_sections(head, file_bytes);
 
   directory parsed{.container = container::apr};
   detail::note_header(head, parsed.notes);
 
-  const auto raw = file.subspan(static_cast<std::size_t>(head.metadata_offset), head.metadata_bytes);
+  const auto raw = front.subspan(static_cast<std::size_t>(head.metadata_offset), head.metadata_bytes);
   const std::string_view text = trim_json({reinterpret_cast<const char*>(raw.data()), raw.size()});
   parsed.metadata = parse_json_object(text, "metadata");
   parsed.metadata_text = text;
 
-  const auto index = file.subspan(static_cast<std::size_t>(head.index_offset),
-                                  static_cast<std::size_t>(head.data_offset - head.index_offset));
+  const auto index = front.subspan(static_cast<std::size_t>(head.index_offset),
+                                   static_cast<std::size_t>(head.data_offset - head.index_offset));
   if (head.tensor_count > index.size() / detail::min_entry_bytes) {
     throw error(error_code::bad_index,
                 {.field = "header.tensor_count",
@@ -355,8 +376,8 @@ template <class = when_used>
   }
   cursor.finish();
 
-  const std::uint64_t data_end = detail::check_extents(parsed.tensors, head.data_offset, file.size());
-  parsed.footer_crc32 = detail::find_footer(file, data_end);
+  const std::uint64_t data_end = detail::check_extents(parsed.tensors, head.data_offset, file_bytes);
+  parsed.footer_crc32 = detail::find_footer(last_bytes, file_bytes, data_end);
   if (record && !parsed.footer_crc32) {
     throw error(error_code::missing_footer,
                 {.field = "footer",
@@ -365,6 +386,12 @@ template <class = when_used>
   }
   detail::note_placement(head, parsed, index.size(), parsed.notes);
   return parsed;
+}
+
+/// As above, of a file whose bytes are all there.
+template <class = when_used>
+[[nodiscard]] directory parse(std::span<const std::byte> file) {
+  return parse(file, file.size(), file.last(std::min(file.size(), footer_bytes)));
 }
 
 }  // namespace nibble::apr

@@ -23,6 +23,7 @@
 #include <nibble/format/apr/packing_record.hpp>
 #include <nibble/format/json_text.hpp>
 #include <nibble/format/planned_tensor.hpp>
+#include <nibble/format/shards.hpp>
 
 namespace nibble::apr {
 
@@ -166,6 +167,7 @@ class serialiser {
   template <class = when_used>
   [[nodiscard]] std::uint16_t flags() const {
     unsigned bits = flag::row_major;
+    if (metadata_.contains(shard_record::key)) bits |= flag::sharded;
     if (metadata_.contains("quantization")) bits |= flag::quantized;
     if (metadata_.contains("tokenizer.vocabulary")) bits |= flag::vocabulary;
     return static_cast<std::uint16_t>(bits);

@@ -285,12 +285,12 @@ void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_b
 
 }  // namespace detail
 
-/// The directory of a safetensors file, from its bytes alone. Throws an error without a file's name.
-template <class = when_used>
-[[nodiscard]] directory parse(std::span<const std::byte> file) {
-  if (file.size() < length_bytes) {
+/// Bytes of length and header together, from the first length_bytes of a file of `file_bytes`. Throws
+/// truncated, bad_metadata (over the format's limit).
+inline std::uint64_t front_bytes(std::span<const std::byte> file, std::uint64_t file_bytes) {
+  if (file_bytes < length_bytes) {
     throw error(error_code::truncated, {.field = "header length",
-                                        .found = join_text({"a file of ", file.size(), " bytes"}),
+                                        .found = join_text({"a file of ", file_bytes, " bytes"}),
                                         .expected = join_text({"at least ", length_bytes})});
   }
   std::uint64_t header_bytes = 0;
@@ -300,14 +300,22 @@ template <class = when_used>
                                            .found = join_text({header_bytes, " bytes"}),
                                            .expected = join_text({"at most ", max_header_bytes})});
   }
-  if (header_bytes > file.size() - length_bytes) {
+  if (header_bytes > file_bytes - length_bytes) {
     throw error(error_code::truncated,
                 {.field = "header",
-                 .found = join_text({"a file of ", file.size(), " bytes"}),
+                 .found = join_text({"a file of ", file_bytes, " bytes"}),
                  .expected = join_text({"at least ", length_bytes + header_bytes})});
   }
-  const std::string_view text(reinterpret_cast<const char*>(file.data()) + length_bytes,
-                              static_cast<std::size_t>(header_bytes));
+  return length_bytes + header_bytes;
+}
+
+/// The directory of a safetensors file, from the bytes in front of its tensors (or more) and its size.
+/// Throws an error without a file's name.
+template <class = when_used>
+[[nodiscard]] directory parse(std::span<const std::byte> front, std::uint64_t file_bytes) {
+  const std::uint64_t data_offset = front_bytes(front, file_bytes);
+  const std::string_view text(reinterpret_cast<const char*>(front.data()) + length_bytes,
+                              static_cast<std::size_t>(data_offset - length_bytes));
   if (!text.starts_with('{')) {
     throw error(error_code::bad_metadata,
                 {.field = "header", .found = "no opening brace", .expected = "a JSON object"});
@@ -324,13 +332,18 @@ template <class = when_used>
   parsed.metadata = nlohmann::json::object();
   detail::header_reader(text, parsed).read();
 
-  const std::uint64_t data_offset = length_bytes + header_bytes;
-  detail::check_extents(parsed.tensors, file.size() - data_offset);
+  detail::check_extents(parsed.tensors, file_bytes - data_offset);
   for (tensor_info& tensor : parsed.tensors) {
     detail::settle(tensor);
     tensor.file_offset_bytes += data_offset;
   }
   return parsed;
+}
+
+/// As above, of a file whose bytes are all there.
+template <class = when_used>
+[[nodiscard]] directory parse(std::span<const std::byte> file) {
+  return parse(file, file.size());
 }
 
 }  // namespace nibble::safetensors
