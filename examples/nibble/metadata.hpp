@@ -23,6 +23,7 @@ namespace nibble_command {
   nlohmann::json metadata = from.metadata();
   metadata.erase("nibble");
   metadata.erase("quantization");
+  nibble::shard_record::erase_from(metadata);
   if (from.container() == nibble::container::safetensors) metadata.erase("format");
   return metadata;
 }

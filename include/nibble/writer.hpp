@@ -295,8 +295,8 @@ class writer {
   }
 
   template <class Architecture, class Serialiser>
-  void write_as(Serialiser serialiser, std::span<const std::size_t> places,
-                const std::string& path, const write_options& options) const {
+  void write_as(Serialiser serialiser, std::span<const std::size_t> places, const std::string& path,
+                const write_options& options) const {
     atomic_file file(path, serialiser.file_bytes());
     progress_report report(options.progress, planned_bytes());
     write_file<Architecture>(serialiser, places, file, report, options.on);
