@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,9 +25,12 @@ struct pack_options {
   std::vector<std::string> transpose{};  ///< globs
   std::optional<std::string> metadata_file{};
   bool requantize = false;
+  bool single = false;                 ///< a first shard alone rather than its set; so too below
+  std::uint64_t shard_size_bytes = 0;  ///< 0: one file
   unsigned threads = 1;
 };
-/// Packs the matrices of a .safetensors, .gguf or .apr file into a new .apr file.
+/// Packs the matrices of a .safetensors, .gguf or .apr file, or of a set of them, into a new .apr file
+/// or several.
 exit_code pack(const pack_options& options);
 
 struct convert_options {
@@ -40,6 +44,7 @@ exit_code convert(const convert_options& options);
 
 struct inspect_options {
   std::string input{};
+  bool single = false;
   bool json = false;
 };
 /// Lists what a file holds, without reading its tensors.
@@ -47,6 +52,7 @@ exit_code inspect(const inspect_options& options);
 
 struct verify_options {
   std::string input{};
+  bool single = false;
   bool json = false;
   unsigned threads = 1;
 };
@@ -55,6 +61,7 @@ exit_code verify(const verify_options& options);
 
 struct unpack_options {
   std::string input{};
+  bool single = false;
   std::string output{};
   nibble::encoding dtype = nibble::encoding::f32;
   unsigned threads = 1;
@@ -65,6 +72,7 @@ exit_code unpack(const unpack_options& options);
 struct diff_options {
   std::string reference{};
   std::string other{};
+  bool single = false;
   bool json = false;
   std::optional<double> max_relative_rmse{};
   unsigned threads = 1;
@@ -81,5 +89,43 @@ struct bench_options {
 /// Measures how fast a file's matrices are decoded and multiplied by, and holds that against what the
 /// machine can do; answer_is_no where a result is wrong.
 exit_code bench(const bench_options& options);
+
+struct hash_options {
+  std::string input{};
+  bool single = false;
+  std::optional<std::string> list{};
+  unsigned threads = 1;
+};
+/// Prints SHA-256 of every tensor's stored bytes and of all of every file, or holds them against a list
+/// that was printed so; answer_is_no where they differ.
+exit_code hash(const hash_options& options);
+
+struct meta_options {
+  std::string input{};
+  std::optional<std::string> output{};    ///< otherwise the file itself is replaced
+  std::vector<std::string> set{};         ///< KEY=JSON
+  std::vector<std::string> set_string{};  ///< KEY=TEXT
+  std::vector<std::string> remove{};      ///< keys
+};
+/// Prints a file's metadata, or changes an .apr file's without touching its tensors.
+exit_code meta(const meta_options& options);
+
+struct split_options {
+  std::string input{};
+  bool single = false;
+  std::string output{};
+  std::uint64_t shard_size_bytes = 0;
+  unsigned threads = 1;
+};
+/// Writes a file's tensors, as they are stored, into several .apr files.
+exit_code split(const split_options& options);
+
+struct merge_options {
+  std::string input{};
+  std::string output{};
+  unsigned threads = 1;
+};
+/// Writes the tensors of a set, as they are stored, into one file of the same container.
+exit_code merge(const merge_options& options);
 
 }  // namespace nibble_command

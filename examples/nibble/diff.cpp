@@ -17,6 +17,7 @@
 #include <nibble/nibble.hpp>
 
 #include "command.hpp"
+#include "open_input.hpp"
 #include "progress_bar.hpp"
 #include "standard_streams.hpp"
 #include "table.hpp"
@@ -279,8 +280,8 @@ nlohmann::json to_json(const comparison& files, const diff_options& options, boo
 }  // namespace
 
 exit_code diff(const diff_options& options) {
-  const nibble::reader reference(options.reference);
-  const nibble::reader other(options.other);
+  const nibble::reader reference = open_input(options.reference, options.single);
+  const nibble::reader other = open_input(options.other, options.single);
   comparison files = pair_tensors(reference, other);
   measure(files, options.threads);
   const bool is_fine = files.only_in_reference.empty() && files.only_in_other.empty() &&

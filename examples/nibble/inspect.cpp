@@ -12,6 +12,7 @@
 #include <nibble/nibble.hpp>
 
 #include "command.hpp"
+#include "open_input.hpp"
 #include "standard_streams.hpp"
 #include "table.hpp"
 #include "text_layout.hpp"
@@ -70,9 +71,17 @@ std::string ratio_text(std::optional<double> ratio) {
 }
 
 std::string describe(const nibble::reader& file) {
-  std::string text = fmt::format("{}: {}, {}, {}\n", nibble::escape_text(file.name()),
+  std::string text = fmt::format("{}: {}, {}, {}", nibble::escape_text(file.name()),
                                  nibble::to_string(file.container()),
                                  counted(file.file_bytes(), "byte"), counted(file.size(), "tensor"));
+  if (const auto at = file.shard()) {
+    text += fmt::format(", shard {} of {}", at->index + 1, at->count);
+  }
+  text += '\n';
+  for (const nibble::reader& shard : file.shards()) {
+    text += fmt::format("  in {}: {}, {}\n", nibble::escape_text(shard.name()),
+                        counted(shard.file_bytes(), "byte"), counted(shard.size(), "tensor"));
+  }
   for (const auto& [key, value] : file.metadata().items()) {
     if (value.is_null()) continue;
     text += fmt::format("  {}: {}\n", nibble::escape_text(key), summarise(value));
@@ -128,18 +137,26 @@ nlohmann::json to_json(const nibble::reader& file) {
     }
     tensors.push_back(std::move(entry));
   }
+  json shards = json::array();
+  for (const nibble::reader& shard : file.shards()) {
+    shards.push_back(
+        {{"file", shard.name()}, {"file_bytes", shard.file_bytes()}, {"tensors", shard.size()}});
+  }
+  const auto at = file.shard();
   return {{"file", file.name()},
           {"format", nibble::to_string(file.container())},
           {"file_bytes", file.file_bytes()},
           {"metadata", file.metadata()},
           {"tensors", std::move(tensors)},
+          {"shard", at ? json{{"index", at->index}, {"count", at->count}} : json(nullptr)},
+          {"shards", std::move(shards)},
           {"warnings", warnings_about(file)}};
 }
 
 }  // namespace
 
 exit_code inspect(const inspect_options& options) {
-  const nibble::reader file(options.input);
+  const nibble::reader file = open_input(options.input, options.single);
   if (options.json) {
     print_json(to_json(file));
   } else {

@@ -1,8 +1,9 @@
-/// nibble: packs, converts, lists, checks, unpacks, compares and measures tensor files.
+/// nibble: packs, converts, lists, checks, unpacks, compares, splits, merges and measures tensor files.
 
 #include <algorithm>
 #include <cmath>
 #include <csignal>
+#include <cstdint>
 #include <exception>
 #include <new>
 #include <sstream>
@@ -50,10 +51,26 @@ void add_threads(CLI::App& to, unsigned& threads) {
       ->check(CLI::Range(1U, most).description(""));
 }
 
+void add_single(CLI::App& to, bool& single) {
+  to.add_flag("--single", single, "Open a first shard alone, not the set that it belongs to");
+}
+
+CLI::Option& add_shard_size(CLI::App& to, std::uint64_t& bytes) {
+  return *to.add_option(
+                "--shard-size", bytes,
+                "Write several files, OUT-00001-of-00003.apr, of at most so many bytes of tensors: "
+                "500MB, 2GB, 2GiB")
+              ->type_name("SIZE")
+              ->transform(CLI::AsSizeValue(true).description(""))
+              ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 62U).description(""));
+}
+
 CLI::App& add_pack(CLI::App& app, pack_options& options) {
-  CLI::App& to =
-      *app.add_subcommand("pack", "Pack a .safetensors, .gguf or .apr file into an .apr file");
-  to.add_option("INPUT", options.input, "File to read")->type_name("")->required();
+  CLI::App& to = *app.add_subcommand(
+      "pack", "Pack a .safetensors, .gguf or .apr file, or a set, into an .apr file");
+  to.add_option("INPUT", options.input, "File to read, or the index or first file of a set")
+      ->type_name("")
+      ->required();
   to.add_option("-o,--output", options.output, "File to write; may be INPUT")
       ->type_name("OUT.apr")
       ->required();
@@ -78,6 +95,8 @@ CLI::App& add_pack(CLI::App& app, pack_options& options) {
       ->type_name("RULE")
       ->default_str("best")
       ->check(CLI::IsMember(std::vector<std::string>{"best", "reference"}).description(""));
+  add_shard_size(to, options.shard_size_bytes);
+  add_single(to, options.single);
   add_threads(to, options.threads);
   return to;
 }
@@ -99,6 +118,7 @@ CLI::App& add_inspect(CLI::App& app, inspect_options& options) {
   CLI::App& to = *app.add_subcommand("inspect", "List what a file holds");
   to.add_option("FILE", options.input, "File to read")->type_name("")->required();
   to.add_flag("--json", options.json, "Print JSON");
+  add_single(to, options.single);
   return to;
 }
 
@@ -106,6 +126,7 @@ CLI::App& add_verify(CLI::App& app, verify_options& options) {
   CLI::App& to = *app.add_subcommand("verify", "Read all of a file and say what is wrong with it");
   to.add_option("FILE", options.input, "File to read")->type_name("")->required();
   to.add_flag("--json", options.json, "Print JSON");
+  add_single(to, options.single);
   add_threads(to, options.threads);
   return to;
 }
@@ -117,6 +138,7 @@ CLI::App& add_unpack(CLI::App& app, unpack_options& options) {
       ->type_name("OUT.safetensors")
       ->required();
   add_encoding(to, "--dtype", options.dtype, {"f32", "f16", "bf16"}, "Dtype to decode to");
+  add_single(to, options.single);
   add_threads(to, options.threads);
   return to;
 }
@@ -135,6 +157,7 @@ CLI::App& add_diff(CLI::App& app, diff_options& options) {
             CLI::detail::lexical_cast(text, bound) && std::isfinite(bound) && bound >= 0;
         return is_bound ? std::string() : fmt::format("'{}' is no number from 0 on", text);
       });
+  add_single(to, options.single);
   add_threads(to, options.threads);
   return to;
 }
@@ -147,10 +170,61 @@ CLI::App& add_bench(CLI::App& app, bench_options& options) {
   return to;
 }
 
+CLI::App& add_hash(CLI::App& app, hash_options& options) {
+  CLI::App& to = *app.add_subcommand("hash", "Print SHA-256 of every tensor and of the whole");
+  to.add_option("FILE", options.input, "File to read")->type_name("")->required();
+  to.add_option("--check", options.list,
+                "Compare with a list that was printed before; exit with 1 if it differs")
+      ->type_name("LIST");
+  add_single(to, options.single);
+  add_threads(to, options.threads);
+  return to;
+}
+
+CLI::App& add_meta(CLI::App& app, meta_options& options) {
+  CLI::App& to =
+      *app.add_subcommand("meta", "Print metadata, or change an .apr file's without repacking it");
+  to.add_option("FILE", options.input, "File to read")->type_name("")->required();
+  const auto add = [&](const std::string& name, std::vector<std::string>& values,
+                       const std::string& type, const std::string& description) {
+    to.add_option(name, values, description)->type_name(type)->allow_extra_args(false);
+  };
+  add("--set", options.set, "KEY=JSON", "Set a key to a JSON value; may be repeated");
+  add("--set-string", options.set_string, "KEY=TEXT", "Set a key to text; may be repeated");
+  add("--remove", options.remove, "KEY", "Remove a key; may be repeated");
+  to.add_option("-o,--output", options.output, "File to write; FILE itself unless given")
+      ->type_name("OUT.apr");
+  return to;
+}
+
+CLI::App& add_split(CLI::App& app, split_options& options) {
+  CLI::App& to =
+      *app.add_subcommand("split", "Write a file's tensors as they are into several .apr files");
+  to.add_option("FILE", options.input, "File to read")->type_name("")->required();
+  to.add_option("-o,--output", options.output, "Their name, without numbers")
+      ->type_name("OUT.apr")
+      ->required();
+  add_shard_size(to, options.shard_size_bytes).required();
+  add_single(to, options.single);
+  add_threads(to, options.threads);
+  return to;
+}
+
+CLI::App& add_merge(CLI::App& app, merge_options& options) {
+  CLI::App& to = *app.add_subcommand("merge", "Write the tensors of a set as they are into one file");
+  to.add_option("SET", options.input, "Index, or any file of the set")->type_name("")->required();
+  to.add_option("-o,--output", options.output, "File to write, of the same container")
+      ->type_name("OUT")
+      ->required();
+  add_threads(to, options.threads);
+  return to;
+}
+
 /// Parses the arguments and runs the subcommand that they name.
 exit_code run(int argc, char** argv) {
-  CLI::App app("Quantized tensor files: pack, convert, list, check, unpack, compare, measure.",
-               "nibble");
+  CLI::App app(
+      "Quantized tensor files: pack, convert, list, check, unpack, compare, split, merge, measure.",
+      "nibble");
   app.set_version_flag("--version", "nibble " NIBBLE_VERSION);
   app.require_subcommand(1);
   app.get_formatter()->column_width(32);
@@ -165,12 +239,20 @@ exit_code run(int argc, char** argv) {
   unpack_options to_unpack;
   diff_options to_diff;
   bench_options to_bench;
+  hash_options to_hash;
+  meta_options to_meta;
+  split_options to_split;
+  merge_options to_merge;
   const CLI::App& packing = add_pack(app, to_pack);
   const CLI::App& converting = add_convert(app, to_convert);
   const CLI::App& inspecting = add_inspect(app, to_inspect);
   const CLI::App& verifying = add_verify(app, to_verify);
   const CLI::App& unpacking = add_unpack(app, to_unpack);
   const CLI::App& comparing = add_diff(app, to_diff);
+  const CLI::App& hashing = add_hash(app, to_hash);
+  const CLI::App& editing = add_meta(app, to_meta);
+  const CLI::App& splitting = add_split(app, to_split);
+  const CLI::App& merging = add_merge(app, to_merge);
   add_bench(app, to_bench);
 
   try {
@@ -182,9 +264,10 @@ exit_code run(int argc, char** argv) {
     return exit_code::fine;
   } catch (const CLI::ParseError& problem) {
     if (app.get_subcommands().empty() && argc > 1 && *argv[1] != '-') {
-      throw usage_error(
-          fmt::format("'{}' is no subcommand: pack, convert, inspect, verify, unpack, diff or bench",
-                      nibble::escape_text(argv[1])));
+      throw usage_error(fmt::format(
+          "'{}' is no subcommand: pack, convert, inspect, verify, unpack, diff, hash, meta, "
+          "split, merge or bench",
+          nibble::escape_text(argv[1])));
     }
     throw usage_error(nibble::escape_text(problem.what()));
   }
@@ -194,6 +277,10 @@ exit_code run(int argc, char** argv) {
   if (verifying) return verify(to_verify);
   if (unpacking) return unpack(to_unpack);
   if (comparing) return diff(to_diff);
+  if (hashing) return hash(to_hash);
+  if (editing) return meta(to_meta);
+  if (splitting) return split(to_split);
+  if (merging) return merge(to_merge);
   return bench(to_bench);
 }
 

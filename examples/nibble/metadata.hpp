@@ -32,6 +32,7 @@ namespace nibble_command {
   }
   if (from.container() == container::safetensors) metadata.erase("format");
   if (to == container::safetensors) metadata.erase(nibble::gguf::value_record::key);
+  nibble::shard_record::erase_from(metadata);
   return metadata;
 }
 

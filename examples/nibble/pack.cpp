@@ -18,6 +18,7 @@
 #include "glob.hpp"
 #include "interruption.hpp"
 #include "metadata.hpp"
+#include "open_input.hpp"
 #include "standard_streams.hpp"
 #include "text_layout.hpp"
 #include "transposed_rows.hpp"
@@ -76,19 +77,22 @@ void require_globs_that_match(const nibble::reader& from, const pack_options& op
   require("--transpose", options.transpose, "tensor", all);
 }
 
-/// Throws unsupported_encoding, naming the tensors whose dtype is not known and that are not dropped.
+/// Throws unsupported_encoding, naming the tensors whose dtype .apr has no id for and that are not
+/// dropped.
 void require_known_dtypes(const nibble::reader& from, const pack_options& options) {
   std::vector<std::string_view> unknown;
   std::string dtype;
   for (const nibble::tensor_view& tensor : from) {
-    if (tensor.has_encoding() || any_glob_matches(options.drop, tensor.name())) continue;
+    const bool is_known =
+        tensor.has_encoding() && nibble::describe(tensor.encoding()).apr_dtype_id.has_value();
+    if (is_known || any_glob_matches(options.drop, tensor.name())) continue;
     if (unknown.empty()) dtype = tensor.dtype_text();
     unknown.push_back(tensor.name());
   }
   if (unknown.empty()) return;
   std::string found = dtype;
   if (unknown.size() > 1) {
-    found += fmt::format(", and {} more tensors of unknown dtype ('{}')", unknown.size() - 1,
+    found += fmt::format(", and {} more tensors of such dtypes ('{}')", unknown.size() - 1,
                          fmt::join(unknown.begin() + 1, unknown.end(), "', '"));
   }
   throw nibble::error(nibble::error_code::unsupported_encoding,
@@ -96,7 +100,7 @@ void require_known_dtypes(const nibble::reader& from, const pack_options& option
                        .tensor = std::string(unknown.front()),
                        .field = "dtype",
                        .found = std::move(found),
-                       .expected = "dtypes whose bytes can be carried, or --drop"});
+                       .expected = "dtypes that .apr has an id for, or --drop"});
 }
 
 treatment choose_treatment(const nibble::reader& from, const nibble::tensor_view& tensor,
@@ -193,7 +197,7 @@ exit_code pack(const pack_options& options) {
     throw usage_error(fmt::format("--packing-rule reference: the reference implementation has no {}",
                                   nibble::to_string(options.encoding)));
   }
-  const nibble::reader from(options.input);
+  const nibble::reader from = open_input(options.input, options.single);
   nlohmann::json metadata = portable_metadata(from, nibble::container::apr);
   if (options.metadata_file) metadata.update(read_json_object(*options.metadata_file));
 
@@ -213,15 +217,20 @@ exit_code pack(const pack_options& options) {
   } catch (const nibble::error& problem) {
     throw problem.in_file(options.input);
   }
-  write_file(plan, options.output, options.input, nibble::container::apr, options.threads);
+  const auto paths = write_file(plan, options.output, options.input, nibble::container::apr,
+                                options.threads, options.shard_size_bytes);
 
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   const auto in_bytes = static_cast<double>(from.file_bytes());
-  const std::uint64_t out_bytes = std::filesystem::file_size(options.output);
-  print_out(fmt::format("{}: {}{}{}\n{} -> {} bytes, ratio {:.3f}, {:.2f} s, {:.1f} MB/s\n",
-                        nibble::escape_text(options.output), counted(treatments.size(), "tensor"),
-                        treatments.empty() ? "" : ": ", count_encodings(treatments),
-                        grouped(from.file_bytes()), grouped(out_bytes),
+  std::uint64_t out_bytes = 0;
+  for (const std::string& path : paths) out_bytes += std::filesystem::file_size(path);
+  const std::string written = paths.size() == 1
+                                  ? nibble::escape_text(paths.front())
+                                  : fmt::format("{} and {} more", nibble::escape_text(paths.front()),
+                                                counted(paths.size() - 1, "shard"));
+  print_out(fmt::format("{}: {}{}{}\n{} -> {} bytes, ratio {:.3f}, {:.2f} s, {:.1f} MB/s\n", written,
+                        counted(treatments.size(), "tensor"), treatments.empty() ? "" : ": ",
+                        count_encodings(treatments), grouped(from.file_bytes()), grouped(out_bytes),
                         in_bytes / static_cast<double>(out_bytes), elapsed.count(),
                         in_bytes / 1e6 / elapsed.count()));
   return exit_code::fine;

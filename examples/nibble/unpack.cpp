@@ -9,6 +9,7 @@
 #include "command.hpp"
 #include "interruption.hpp"
 #include "metadata.hpp"
+#include "open_input.hpp"
 #include "standard_streams.hpp"
 #include "text_layout.hpp"
 #include "value_range.hpp"
@@ -17,7 +18,7 @@
 namespace nibble_command {
 
 exit_code unpack(const unpack_options& options) {
-  const nibble::reader from(options.input);
+  const nibble::reader from = open_input(options.input, options.single);
   nibble::writer plan;
   plan.metadata() = portable_metadata(from, nibble::container::safetensors);
   // Loaders of the safetensors world refuse a file that does not say whose layout its matrices have.

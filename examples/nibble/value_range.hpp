@@ -16,8 +16,18 @@ namespace nibble_command {
 /// Whether a tensor holds whole numbers, which are indices and masks rather than weights.
 [[nodiscard]] constexpr bool holds_integers(nibble::encoding which) noexcept {
   using nibble::encoding;
-  return which == encoding::i8 || which == encoding::u8 || which == encoding::i32 ||
-         which == encoding::i64;
+  switch (which) {
+    case encoding::i8:
+    case encoding::u8:
+    case encoding::i16:
+    case encoding::u16:
+    case encoding::i32:
+    case encoding::u32:
+    case encoding::i64:
+    case encoding::u64:
+    case encoding::bool8: return true;
+    default: return false;
+  }
 }
 
 /// Throws not_representable, naming the element, where a finite f64 of `tensor` has no finite f32: read

@@ -9,6 +9,7 @@
 #include <nibble/nibble.hpp>
 
 #include "command.hpp"
+#include "open_input.hpp"
 #include "progress_bar.hpp"
 #include "standard_streams.hpp"
 #include "text_layout.hpp"
@@ -23,6 +24,7 @@ std::string_view severity_text(const nibble::finding& found) {
 
 std::string describe(const nibble::finding& found) {
   std::string line(severity_text(found));
+  if (!found.file.empty()) line += fmt::format(": {}", nibble::escape_text(found.file));
   if (!found.tensor.empty()) line += fmt::format(": tensor '{}'", nibble::escape_text(found.tensor));
   if (!found.field.empty()) line += fmt::format(": {}", nibble::escape_text(found.field));
   return line + fmt::format(": {}\n", nibble::escape_text(found.text));
@@ -38,7 +40,7 @@ std::vector<nibble::finding> examine(const nibble::reader& file, unsigned thread
 }  // namespace
 
 exit_code verify(const verify_options& options) {
-  const nibble::reader file(options.input);
+  const nibble::reader file = open_input(options.input, options.single);
   const std::vector<nibble::finding> findings = examine(file, options.threads);
   std::size_t problems = 0;
   for (const nibble::finding& found : findings) {
@@ -52,6 +54,7 @@ exit_code verify(const verify_options& options) {
       list.push_back(
           {{"severity", severity_text(found)},
            {"tensor", found.tensor.empty() ? nlohmann::json(nullptr) : nlohmann::json(found.tensor)},
+           {"file", found.file.empty() ? nlohmann::json(nullptr) : nlohmann::json(found.file)},
            {"field", found.field},
            {"text", found.text}});
     }

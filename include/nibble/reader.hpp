@@ -4,6 +4,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <iterator>
 #include <numeric>
 #include <optional>
@@ -18,16 +19,19 @@
 #include <nibble/compute/executor.hpp>
 #include <nibble/compute/value_census.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/name_index.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/core/when_used.hpp>
 #include <nibble/file/crc32.hpp>
 #include <nibble/file/input_file.hpp>
+#include <nibble/format/apr/packing_record.hpp>
 #include <nibble/format/apr/parse.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/gguf/parse.hpp>
-#include <nibble/format/name_index.hpp>
+#include <nibble/format/safetensors/index.hpp>
 #include <nibble/format/safetensors/parse.hpp>
+#include <nibble/format/shards.hpp>
 
 namespace nibble {
 
@@ -53,6 +57,35 @@ class reader {
   explicit reader(const char* path, file_access how = file_access::mapped)
       : reader(std::string(path), how) {}
 
+  /// Opens a set of files that hold one model between them, given its index (Hugging Face's
+  /// model.safetensors.index.json) or any of its files, named NAME-00001-of-00003.EXTENSION: .apr files
+  /// say in their metadata which part they are ("sharding"), GGUF files too ("split.no"), safetensors
+  /// files by their names alone. A file that is no part of a set is opened by itself.
+  ///
+  /// The set reads like one file: tensors() are those of all shards, shard by shard; metadata() is the
+  /// first shard's, without what is true of that shard alone; file_bytes() is the sum; examine() and
+  /// verify() read all shards. A tensor's file_offset_bytes() is that in its own shard.
+  ///
+  /// Throws, beside what opening each file throws: file_not_found (naming the shard), bad_shard (two
+  /// files are one shard, or disagree with each other or with the index, or a name leads out of the
+  /// directory), duplicate_name (a tensor in two shards), bad_metadata (the index is malformed).
+  template <class = when_used>
+  [[nodiscard]] static reader open_set(const std::string& path, file_access how = file_access::mapped) {
+    reader set;
+    set.name_ = path;
+    const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+    if (const input_file file(path, how); safetensors::is_index(file.bytes())) {
+      set.open_indexed(file.bytes(), folder, how);
+    } else {
+      reader given(path, how);
+      const auto names = given.names_of_set();
+      if (!names) return given;
+      set.open_numbered(std::move(given), *names, folder, how);
+    }
+    set.join_shards();
+    return set;
+  }
+
   /// Opens a container in memory, which must outlive the reader; `name` stands for the path in
   /// messages.
   template <class = when_used>
@@ -64,7 +97,23 @@ class reader {
   [[nodiscard]] nibble::container container() const noexcept { return directory_.container; }
   /// The path, or what the caller named the bytes.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
-  [[nodiscard]] std::uint64_t file_bytes() const noexcept { return bytes_.size(); }
+  [[nodiscard]] std::uint64_t file_bytes() const noexcept {
+    std::uint64_t sum = bytes_.size();
+    for (const reader& shard : shards_) sum += shard.file_bytes();
+    return sum;
+  }
+  /// The files of a set, in order; none where a single file is open.
+  [[nodiscard]] std::span<const reader> shards() const noexcept { return shards_; }
+  /// Where a single file is open that says, in its metadata or by its name, that it is one of several:
+  /// which one.
+  template <class = when_used>
+  [[nodiscard]] std::optional<shard_position> shard() const {
+    if (!shards_.empty()) return std::nullopt;
+    if (const auto record = shard_record::find(directory_.metadata)) return record->at;
+    if (directory_.container != container::safetensors) return std::nullopt;
+    const auto named = shard_names::from_file_name(std::filesystem::path(name_).filename().string());
+    return named && named->second.count > 1 ? std::optional(named->second) : std::nullopt;
+  }
   /// The metadata as an object: an .apr file's own, a GGUF file's keys and values (with what JSON does
   /// not say of them under "nibble.gguf", see gguf::value_record), a safetensors file's map of strings.
   [[nodiscard]] const nlohmann::json& metadata() const noexcept { return directory_.metadata; }
@@ -81,8 +130,8 @@ class reader {
   /// The tensor of that name, or null.
   template <class = when_used>
   [[nodiscard]] const tensor_view* find(std::string_view tensor) const noexcept {
-    const auto at = by_name_.find(tensor, name_of{views_});
-    return at ? &views_[*at] : nullptr;
+    const auto place = names_.find(tensor, name_at());
+    return place ? &views_[*place] : nullptr;
   }
   template <class = when_used>
   [[nodiscard]] bool contains(std::string_view tensor) const noexcept {
@@ -111,6 +160,15 @@ class reader {
   template <class Architecture = this_architecture>
   [[nodiscard]] std::vector<finding> examine(executor* on = nullptr) const {
     std::vector<finding> findings = directory_.notes;
+    if (!shards_.empty()) {
+      for (const reader& shard : shards_) {
+        for (finding& found : shard.examine<Architecture>(on)) {
+          found.file = shard.name();
+          findings.push_back(std::move(found));
+        }
+      }
+      return findings;
+    }
     if (directory_.footer_crc32) {
       const std::uint32_t actual =
           checksum_in_parts(bytes_.first(bytes_.size() - apr::footer_bytes), on);
@@ -135,7 +193,7 @@ class reader {
     for (const finding& found : examine<Architecture>(on)) {
       if (found.severity != finding::kind::problem) continue;
       if (problems.empty()) first_tensor = found.tensor;
-      problems += join_text({problems.empty() ? "" : "; ",
+      problems += join_text({problems.empty() ? "" : "; ", found.file, found.file.empty() ? "" : ": ",
                              found.tensor.empty() ? "" : join_text({"'", found.tensor, "' "}),
                              found.field, ": ", found.text});
     }
@@ -145,11 +203,200 @@ class reader {
   }
 
  private:
-  /// The names of views, by their place.
-  struct name_of {
-    std::span<const tensor_view> views;
-    [[nodiscard]] std::string_view operator()(std::size_t i) const noexcept { return views[i].name(); }
-  };
+  [[nodiscard]] auto name_at() const noexcept {
+    return [this](std::size_t place) { return views_[place].name(); };
+  }
+
+  reader() = default;
+
+  [[noreturn]] static void refuse_shard(const std::string& file, std::string_view field,
+                                        std::string found, std::string expected) {
+    throw error(error_code::bad_shard, {.file = file,
+                                        .field = std::string(field),
+                                        .found = std::move(found),
+                                        .expected = std::move(expected)});
+  }
+
+  [[nodiscard]] static std::string position_text(const shard_position& at) {
+    return join_text({"shard ", at.index + 1, " of ", at.count});
+  }
+
+  /// The names of the set that this file is part of; nothing where it is part of none. Throws bad_shard
+  /// where its siblings cannot be told.
+  template <class = when_used>
+  [[nodiscard]] std::optional<shard_names> names_of_set() const {
+    const auto at = shard();
+    if (!at) return std::nullopt;
+    const auto named = shard_names::from_file_name(std::filesystem::path(name_).filename().string());
+    if (named && named->second == *at) return named->first;
+    const auto record = shard_record::find(directory_.metadata);
+    const std::string pattern = record && record->pattern ? *record->pattern : std::string();
+    if (named || pattern.empty()) {
+      refuse_shard(name_, "file name",
+                   join_text({position_text(*at), " by what the file says of itself"}),
+                   join_text({"a name such as ", shard_names{"NAME-", ".EXTENSION"}.name_of(*at)}));
+    }
+    auto names = shard_names::from_pattern(pattern);
+    if (!names) {
+      refuse_shard(name_, "metadata.sharding.pattern", join_text({"'", pattern, "'"}),
+                   "a name such as model-{:05d}-of-{:05d}.apr, without separators");
+    }
+    return names;
+  }
+
+  template <class = when_used>
+  [[nodiscard]] static reader open_shard(const std::string& path, const shard_position& at,
+                                         const std::string& set, file_access how) {
+    try {
+      return reader(path, how);
+    } catch (const error& problem) {
+      if (problem.code() != error_code::file_not_found) throw;
+      throw error(error_code::file_not_found,
+                  {.file = path,
+                   .field = position_text(at),
+                   .found = "no file",
+                   .expected = join_text({"every shard of the set that '", set, "' names"})});
+    }
+  }
+
+  /// Opens the files beside `given`, which is one of them.
+  template <class = when_used>
+  void open_numbered(reader given, const shard_names& names, const std::filesystem::path& folder,
+                     file_access how) {
+    const shard_position own = *given.shard();
+    const auto own_record = shard_record::find(given.directory_.metadata);
+    std::uint64_t tensors = 0;
+    std::uint64_t tensor_bytes = 0;
+    for (std::uint64_t i = 0; i < own.count; ++i) {
+      const shard_position at{i, own.count};
+      const std::string path = (folder / names.name_of(at)).string();
+      reader shard = i == own.index ? std::move(given) : open_shard(path, at, name_, how);
+      if (shard.container() != (shards_.empty() ? shard : shards_.front()).container()) {
+        refuse_shard(path, "container", std::string(to_string(shard.container())),
+                     std::string(to_string(shards_.front().container())));
+      }
+      const auto said = shard.shard();
+      if (said != at) {
+        refuse_shard(path, position_text(at),
+                     said ? position_text(*said) : std::string("a file that says it is no shard"),
+                     "what its name says");
+      }
+      if (auto record = shard_record::find(shard.directory_.metadata); record && own_record) {
+        record->at = own_record->at;
+        if (*record != *own_record) {
+          refuse_shard(path, position_text(at), "another total or pattern of names",
+                       join_text({"those of '", name_, "'"}));
+        }
+      }
+      tensors += shard.size();
+      for (const tensor_view& tensor : shard) tensor_bytes += tensor.bytes().size();
+      shards_.push_back(std::move(shard));
+    }
+    if (own_record && own_record->total_tensors && *own_record->total_tensors != tensors) {
+      refuse_shard(name_, "split.tensors.count", join_text({tensors, " tensors in all shards"}),
+                   std::to_string(*own_record->total_tensors));
+    }
+    if (own_record) note_total(own_record->total_bytes, tensor_bytes);
+  }
+
+  /// Opens the files that an index names, and holds what they contain against it.
+  template <class = when_used>
+  void open_indexed(std::span<const std::byte> text, const std::filesystem::path& folder,
+                    file_access how) {
+    safetensors::shard_index index;
+    try {
+      index = safetensors::parse_index(text);
+    } catch (const error& problem) {
+      throw problem.in_file(name_);
+    }
+    const auto mapped_name_at = [&](std::size_t i) -> const std::string& { return index.tensors[i]; };
+    const name_index mapped(index.tensors.size(), mapped_name_at);
+    std::vector<bool> is_found(index.tensors.size());
+    std::uint64_t tensor_bytes = 0;
+    for (std::size_t i = 0; i < index.files.size(); ++i) {
+      const shard_position at{i, index.files.size()};
+      const std::string path = (folder / index.files[i]).string();
+      const auto named = shard_names::from_file_name(index.files[i]);
+      if (named && named->second != at) {
+        refuse_shard(path, position_text(at),
+                     join_text({"a file whose name says ", position_text(named->second)}),
+                     join_text({"the ", at.count, " files of the index to be the whole set"}));
+      }
+      reader shard = open_shard(path, at, name_, how);
+      if (shard.container() != container::safetensors) {
+        refuse_shard(path, "container", std::string(to_string(shard.container())), "safetensors");
+      }
+      for (const tensor_view& tensor : shard) {
+        tensor_bytes += tensor.bytes().size();
+        const auto place = mapped.find(tensor.name(), mapped_name_at);
+        if (!place || index.file_of_tensor[*place] != i) {
+          throw error(error_code::bad_shard,
+                      {.file = path,
+                       .tensor = std::string(tensor.name()),
+                       .field = "index.weight_map",
+                       .found = place ? join_text({"mapped to '",
+                                                   index.files[index.file_of_tensor[*place]], "'"})
+                                      : std::string("not mapped"),
+                       .expected = "the shard that holds it"});
+        }
+        is_found[*place] = true;
+      }
+      shards_.push_back(std::move(shard));
+    }
+    for (std::size_t i = 0; i < is_found.size(); ++i) {
+      if (is_found[i]) continue;
+      throw error(error_code::bad_shard,
+                  {.file = (folder / index.files[index.file_of_tensor[i]]).string(),
+                   .tensor = index.tensors[i],
+                   .field = "index.weight_map",
+                   .found = "no such tensor in the shard",
+                   .expected = join_text({"what '", name_, "' maps to it"})});
+    }
+    note_total(index.total_bytes, tensor_bytes);
+  }
+
+  /// Programs count in it what they like (tied weights twice, files whole): a wrong one is no damage.
+  template <class = when_used>
+  void note_total(std::optional<std::uint64_t> recorded, std::uint64_t tensor_bytes) {
+    if (!recorded || *recorded == tensor_bytes) return;
+    directory_.notes.push_back(
+        {.field = "total_size",
+         .text = join_text({*recorded, " is recorded, the tensors have ", tensor_bytes, " bytes"})});
+  }
+
+  /// Makes one list of the shards' tensors. Throws duplicate_name.
+  template <class = when_used>
+  void join_shards() {
+    std::size_t tensors = 0;
+    for (const reader& shard : shards_) tensors += shard.size();
+    views_.reserve(tensors);
+    for (const reader& shard : shards_) views_.insert(views_.end(), shard.begin(), shard.end());
+    names_ = name_index(views_.size(), name_at());
+    if (const auto twice = names_.first_repeated(name_at())) {
+      const tensor_view& tensor = views_[*twice];
+      std::string files;
+      for (const reader& shard : shards_) {
+        if (shard.contains(tensor.name()))
+          files += join_text({files.empty() ? "" : " and ", shard.name()});
+      }
+      throw error(error_code::duplicate_name, {.file = name_,
+                                               .tensor = std::string(tensor.name()),
+                                               .field = "shards",
+                                               .found = std::move(files),
+                                               .expected = "every tensor in one shard"});
+    }
+    if (shards_.empty()) {
+      directory_.container = container::safetensors;
+      directory_.metadata = nlohmann::json::object();
+      return;
+    }
+    const directory& first = shards_.front().directory_;
+    directory_.container = first.container;
+    directory_.metadata_text = first.metadata_text;
+    directory_.metadata = first.metadata;
+    shard_record::erase_from(directory_.metadata);
+    directory_.metadata.erase(apr::packing_record::key);
+  }
 
   template <class = when_used>
   void open() {
@@ -170,13 +417,6 @@ class reader {
     } catch (const error& problem) {
       throw problem.in_file(name_);
     }
-    add_views();
-    if (by_name_.size() != views_.size()) by_name_ = name_index(views_.size(), name_of{views_});
-  }
-
-  /// Views in the order of the bytes, which is nearly always that of the file's list.
-  template <class = when_used>
-  void add_views() {
     const std::vector<tensor_info>& tensors = directory_.tensors;
     views_.reserve(tensors.size());
     crc32_.reserve(tensors.size());
@@ -185,30 +425,23 @@ class reader {
                                                  static_cast<std::size_t>(tensor.size_bytes)));
       crc32_.push_back(tensor.crc32);
     };
-    struct extent {
-      std::uint64_t offset;
-      std::uint64_t size;
-      std::size_t tensor;
-      auto operator<=>(const extent&) const = default;
+    const auto place_of = [](const tensor_info& tensor) {
+      return std::pair(tensor.file_offset_bytes, tensor.size_bytes);
     };
-    const auto extent_of = [&](std::size_t i) {
-      return extent{tensors[i].file_offset_bytes, tensors[i].size_bytes, i};
-    };
-    for (std::size_t i = 0; i < tensors.size(); ++i) {
-      if (i != 0 && extent_of(i) < extent_of(i - 1)) break;
-      add(tensors[i]);
+    const bool is_in_order = std::ranges::is_sorted(tensors, {}, place_of);
+    if (is_in_order) {
+      for (const tensor_info& tensor : tensors) add(tensor);
+    } else {
+      // A list of its own, so that sorting does not reach into the tensors.
+      std::vector<std::pair<decltype(place_of(tensors[0])), std::size_t>> order;
+      order.reserve(tensors.size());
+      for (const tensor_info& tensor : tensors) order.emplace_back(place_of(tensor), order.size());
+      std::ranges::sort(order);
+      for (const auto& [place, tensor] : order) add(tensors[tensor]);
     }
-    if (views_.size() == tensors.size()) {
-      by_name_ = std::move(directory_.names);
-      return;
-    }
-    views_.clear();
-    crc32_.clear();
-    std::vector<extent> order;
-    order.reserve(tensors.size());
-    for (std::size_t i = 0; i < tensors.size(); ++i) order.push_back(extent_of(i));
-    std::ranges::sort(order);
-    for (const extent& one : order) add(tensors[one.tensor]);
+    names_ = directory_.names.size() == views_.size() && is_in_order
+                 ? std::move(directory_.names)
+                 : name_index(views_.size(), name_at());
   }
 
   [[nodiscard]] std::string first_bytes_text() const {
@@ -312,10 +545,11 @@ class reader {
   std::string name_;
   input_file file_;
   std::span<const std::byte> bytes_;
+  std::vector<reader> shards_;  ///< of a set; a single file has none
   directory directory_;
   std::vector<tensor_view> views_;
   std::vector<std::optional<std::uint32_t>> crc32_;
-  name_index by_name_;
+  name_index names_;
 };
 
 }  // namespace nibble

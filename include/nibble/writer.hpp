@@ -5,9 +5,12 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <mutex>
+#include <numeric>
 #include <optional>
 #include <set>
 #include <span>
@@ -35,6 +38,7 @@
 #include <nibble/format/gguf/serialise.hpp>
 #include <nibble/format/planned_tensor.hpp>
 #include <nibble/format/safetensors/serialise.hpp>
+#include <nibble/format/shards.hpp>
 
 namespace nibble {
 
@@ -53,6 +57,9 @@ struct write_options {
   /// false cancels. Encodings with one scale for the tensor read it up to twice before they write it;
   /// written_bytes stands still meanwhile.
   std::function<bool(const write_progress&)> progress{};
+  /// Tensor bytes that one file may hold; 0: as many as there are. More than that, and an .apr plan is
+  /// written as several files: NAME-00001-of-00003.apr and so on for NAME.apr.
+  std::uint64_t shard_size_bytes = 0;
 };
 
 /// A plan of tensors, which write() packs and writes in one go.
@@ -145,29 +152,44 @@ class writer {
   /// on any failure what stood there before is untouched and no temporary file stays. Memory beyond the
   /// plan: about 0.5 MiB or two rows a task, and the directory.
   ///
+  /// With options.shard_size_bytes, a plan of more tensor bytes becomes a set of files, each of whole
+  /// tensors, in the order of their names, as many as fit; one that alone is larger has a file to
+  /// itself. Each says in its metadata which part it is ("sharding"), the first holds the plan's own
+  /// metadata. All are written and synced before any appears. Then the first of a set that stood there
+  /// before is removed, the others are renamed into place and the first comes last, so that no set is
+  /// ever part old and part new; a kill within these renames leaves one without its first file, which
+  /// open_set() refuses by name. Every file of the set is open until then.
+  ///
+  /// Returns the paths of the files written.
+  ///
   /// Throws not_representable (naming tensor, element and value), write_failed, already_being_written,
   /// bad_metadata, what the container cannot hold (unsupported_encoding, bad_name, bad_shape),
-  /// cancelled, and whatever a row source or the progress callback throws.
+  /// invalid_argument (shards of another container than .apr), cancelled, and whatever a row source or
+  /// the progress callback throws.
   template <class Architecture = this_architecture>
-  void write(const std::string& path, const write_options& options = {}) const {
+  std::vector<std::string> write(const std::string& path, const write_options& options = {}) const {
     try {
-      std::vector<planned_tensor> tensors;
-      tensors.reserve(plan_.size());
-      for (const planned& entry : plan_) tensors.push_back(entry.tensor);
+      std::vector<std::vector<std::size_t>> shards = split_plan(options.shard_size_bytes);
+      if (shards.size() > 1) {
+        if (options.container == container::apr) return write_set<Architecture>(shards, path, options);
+        refuse(error_code::invalid_argument, {}, "shard_size_bytes",
+               std::to_string(options.shard_size_bytes),
+               "0, for only .apr files are written in shards");
+      }
+      const auto write_one = [&](auto serialiser) {
+        write_as<Architecture>(std::move(serialiser), shards[0], path, options);
+      };
       switch (options.container) {
-        case container::apr:
-          write_as<Architecture>(apr::serialiser(std::move(tensors), metadata_), path, options);
-          break;
-        case container::gguf:
-          write_as<Architecture>(gguf::serialiser(std::move(tensors), metadata_), path, options);
-          break;
+        case container::apr: write_one(apr::serialiser(planned_tensors(shards[0]), metadata_)); break;
+        case container::gguf: write_one(gguf::serialiser(planned_tensors(shards[0]), metadata_)); break;
         case container::safetensors:
-          write_as<Architecture>(safetensors::serialiser(std::move(tensors), metadata_), path, options);
+          write_one(safetensors::serialiser(planned_tensors(shards[0]), metadata_));
           break;
       }
     } catch (const error& problem) {
       throw problem.in_file(path);
     }
+    return {path};
   }
 
  private:
@@ -259,15 +281,98 @@ class writer {
     return most - most % describe(which).block_bytes;
   }
 
+  /// Places in the plan, shard by shard; at least one shard. A single one is in the plan's order,
+  /// several follow the names, so that the order of add() changes no byte of theirs either.
+  [[nodiscard]] std::vector<std::vector<std::size_t>> split_plan(std::uint64_t shard_size_bytes) const {
+    std::vector<std::size_t> places(plan_.size());
+    std::iota(places.begin(), places.end(), std::size_t{0});
+    const auto size_of = [&](std::size_t place) { return plan_[place].tensor.size_bytes; };
+    std::vector<std::vector<std::size_t>> shards(1);
+    if (shard_size_bytes != 0) {
+      std::ranges::sort(places, {}, [&](std::size_t place) -> const std::string& {
+        return plan_[place].tensor.name;
+      });
+      std::uint64_t bytes = 0;
+      for (const std::size_t place : places) {
+        if (!shards.back().empty() &&
+            (bytes > shard_size_bytes || size_of(place) > shard_size_bytes - bytes)) {
+          shards.emplace_back();
+          bytes = 0;
+        }
+        shards.back().push_back(place);
+        bytes += size_of(place);
+      }
+      return shards;
+    }
+    shards[0] = std::move(places);
+    return shards;
+  }
+
+  [[nodiscard]] std::vector<planned_tensor> planned_tensors(std::span<const std::size_t> places) const {
+    std::vector<planned_tensor> tensors;
+    tensors.reserve(places.size());
+    for (const std::size_t place : places) tensors.push_back(plan_[place].tensor);
+    return tensors;
+  }
+
+  [[nodiscard]] std::uint64_t planned_bytes() const noexcept {
+    std::uint64_t sum = 0;
+    for (const planned& entry : plan_) sum += entry.tensor.size_bytes;
+    return sum;
+  }
+
   template <class Architecture, class Serialiser>
-  void write_as(Serialiser serialiser, const std::string& path, const write_options& options) const {
+  void write_as(Serialiser serialiser, std::span<const std::size_t> places, const std::string& path,
+                const write_options& options) const {
+    atomic_file file(path, serialiser.file_bytes());
+    progress_report report(options.progress, planned_bytes());
+    write_file<Architecture>(serialiser, places, file, report, options.on);
+    file.commit();
+  }
+
+  template <class Architecture>
+  std::vector<std::string> write_set(const std::vector<std::vector<std::size_t>>& shards,
+                                     const std::string& path, const write_options& options) const {
+    const std::filesystem::path target(path);
+    const shard_names names{target.stem().string() + "-", target.extension().string()};
+    std::vector<apr::serialiser> serialisers;
+    std::vector<std::string> paths;
+    for (std::size_t i = 0; i < shards.size(); ++i) {
+      const shard_position at{i, shards.size()};
+      nlohmann::json metadata = i == 0 ? metadata_ : nlohmann::json::object();
+      require_object(metadata, "metadata");
+      metadata[shard_record::key] =
+          shard_record{.at = at, .total_bytes = planned_bytes(), .pattern = names.pattern()}.to_json();
+      serialisers.emplace_back(planned_tensors(shards[i]), std::move(metadata));
+      paths.push_back((target.parent_path() / names.name_of(at)).string());
+    }
+    std::vector<std::unique_ptr<atomic_file>> files;
+    std::vector<atomic_file*> to_commit;
+    for (std::size_t i = 0; i < shards.size(); ++i) {
+      files.push_back(std::make_unique<atomic_file>(paths[i], serialisers[i].file_bytes()));
+      to_commit.push_back(files.back().get());
+    }
+    progress_report report(options.progress, planned_bytes());
+    for (std::size_t i = 0; i < shards.size(); ++i) {
+      write_file<Architecture>(serialisers[i], shards[i], *files[i], report, options.on);
+    }
+    atomic_file::commit_set(to_commit);
+    return paths;
+  }
+
+  /// Packs and writes the tensors at `places` of the plan, which `serialiser` was made of, and all that
+  /// stands around them.
+  template <class Architecture, class Serialiser>
+  void write_file(Serialiser& serialiser, std::span<const std::size_t> places, atomic_file& file,
+                  progress_report& report, executor* on) const {
     const std::span<const std::size_t> order = serialiser.order();
+    const auto planned_at = [&](std::size_t place) -> const planned& {
+      return plan_[places[order[place]]];
+    };
     std::vector<std::optional<tensor_packer>> packers(order.size());
     std::vector<part> parts;
-    std::uint64_t total_bytes = 0;
     for (std::size_t place = 0; place < order.size(); ++place) {
-      const planned& entry = plan_[order[place]];
-      total_bytes += entry.tensor.size_bytes;
+      const planned& entry = planned_at(place);
       std::size_t chunks = 0;
       if (entry.is_stored()) {
         chunks = static_cast<std::size_t>(
@@ -284,16 +389,14 @@ class writer {
       for (std::size_t chunk = 0; chunk < chunks; ++chunk) parts.push_back({place, chunk});
     }
 
-    atomic_file file(path, serialiser.file_bytes());
-    progress_report report(options.progress, total_bytes);
     for (std::size_t place = 0; place < order.size(); ++place) {
-      const std::string& tensor = plan_[order[place]].tensor.name;
-      if (packers[place]) packers[place]->prepare(options.on, [&] { report.add(0, tensor); });
+      const std::string& tensor = planned_at(place).tensor.name;
+      if (packers[place]) packers[place]->prepare(on, [&] { report.add(0, tensor); });
     }
     std::vector<crc32_sum> sums(parts.size());
-    run_tasks(options.on, parts.size(), [&](std::size_t i) {
+    run_tasks(on, parts.size(), [&](std::size_t i) {
       const auto [place, chunk] = parts[i];
-      const planned& entry = plan_[order[place]];
+      const planned& entry = planned_at(place);
       std::vector<std::byte> packed;
       std::span<const std::byte> bytes;
       std::uint64_t offset = serialiser.offset_bytes(place);
@@ -339,7 +442,6 @@ class writer {
       store_number(footer, 0, whole.value());
       file.write_at(serialiser.data_end(), footer);
     }
-    file.commit();
   }
 
   nlohmann::json metadata_ = nlohmann::json::object();

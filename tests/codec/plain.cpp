@@ -30,6 +30,8 @@ TEST_CASE("f32, f16 and bf16 can be packed from f32, and nothing else", "[plain]
   static_assert(!Packable<nibble::i64> && !nibble::i64::can_pack);
   static_assert(!Packable<nibble::i8> && !nibble::i8::can_pack);
   static_assert(!Packable<nibble::u8> && !nibble::u8::can_pack);
+  static_assert(!Packable<nibble::i16> && !Packable<nibble::u16> && !Packable<nibble::u32>);
+  static_assert(!Packable<nibble::u64> && !Packable<nibble::bool8>);
   SUCCEED("the assertions were compiled");
 }
 
@@ -82,6 +84,27 @@ TEST_CASE("wide numbers are rounded to the nearest f32, ties to even", "[plain]"
   CHECK(std::signbit(nibble::f64::unpack(-0x1p-150)));
   CHECK(nibble::f64::unpack(3.4028235677973366e38) == std::numeric_limits<float>::infinity());
   CHECK(std::isnan(nibble::f64::unpack(std::numeric_limits<double>::quiet_NaN())));
+}
+
+TEST_CASE("whole numbers of 16 bits are read exactly, unsigned wide ones to the nearest", "[plain]") {
+  for (int code = 0; code < 0x10000; ++code) {
+    REQUIRE(nibble::u16::unpack(static_cast<std::uint16_t>(code)) == static_cast<float>(code));
+    REQUIRE(nibble::i16::unpack(static_cast<std::int16_t>(code - 0x8000)) ==
+            static_cast<float>(code - 0x8000));
+  }
+  CHECK(nibble::u32::unpack(16777217) == 16777216.0F);
+  CHECK(nibble::u32::unpack(0x80000000U) == 0x1p31F);
+  CHECK(nibble::u32::unpack(std::numeric_limits<std::uint32_t>::max()) == 0x1p32F);
+  constexpr std::uint64_t tie = (std::uint64_t{1} << 63U) + (std::uint64_t{1} << 39U);
+  CHECK(nibble::u64::unpack(tie) == 0x1p63F);
+  CHECK(nibble::u64::unpack(tie + 1) == 0x1.000002p63F);
+  CHECK(nibble::u64::unpack(std::numeric_limits<std::uint64_t>::max()) == 0x1p64F);
+}
+
+TEST_CASE("a truth is one or nothing, whatever byte says it", "[plain]") {
+  for (int byte = 0; byte < 256; ++byte) {
+    CHECK(nibble::bool8::unpack(static_cast<std::uint8_t>(byte)) == (byte == 0 ? 0.0F : 1.0F));
+  }
 }
 
 TEST_CASE("bytes are numbers of their own sign", "[plain]") {

@@ -30,7 +30,7 @@ struct documented_encoding {
   std::uint64_t block_bytes;
   std::uint64_t bytes_before_blocks;
   runs run;
-  std::uint8_t id;
+  std::optional<std::uint8_t> id;
   std::optional<std::uint8_t> legacy_id;
   bool has_min;
   std::optional<std::uint8_t> gguf_type;  ///< ggml's own id
@@ -41,7 +41,7 @@ constexpr std::optional<std::uint8_t> none{};
 constexpr std::uint8_t id8 = 8;
 constexpr std::uint8_t id9 = 9;
 
-constexpr std::array<documented_encoding, 25> documented = {{
+constexpr std::array<documented_encoding, 39> documented = {{
     {"f32", 1, 4, 0, runs::along_tensor, 0, none, false, 0, "F32"},
     {"f16", 1, 2, 0, runs::along_tensor, 1, none, false, 1, "F16"},
     {"bf16", 1, 2, 0, runs::along_tensor, 30, none, false, 30, "BF16"},
@@ -50,6 +50,20 @@ constexpr std::array<documented_encoding, 25> documented = {{
     {"i64", 1, 8, 0, runs::along_tensor, 5, none, false, 27, "I64"},
     {"i8", 1, 1, 0, runs::along_tensor, 6, none, false, 24, "I8"},
     {"u8", 1, 1, 0, runs::along_tensor, 7, none, false, none, "U8"},
+    {"i16", 1, 2, 0, runs::along_tensor, none, none, false, 25, "I16"},
+    {"u16", 1, 2, 0, runs::along_tensor, none, none, false, none, "U16"},
+    {"u32", 1, 4, 0, runs::along_tensor, none, none, false, none, "U32"},
+    {"u64", 1, 8, 0, runs::along_tensor, none, none, false, none, "U64"},
+    {"bool8", 1, 1, 0, runs::along_tensor, none, none, false, none, "BOOL"},
+    {"c64", 1, 8, 0, runs::along_tensor, none, none, false, none, "C64"},
+    {"f8_e4m3", 1, 1, 0, runs::along_tensor, none, none, false, none, "F8_E4M3"},
+    {"f8_e5m2", 1, 1, 0, runs::along_tensor, none, none, false, none, "F8_E5M2"},
+    {"f8_e8m0", 1, 1, 0, runs::along_tensor, none, none, false, none, "F8_E8M0"},
+    {"f8_e4m3fnuz", 1, 1, 0, runs::along_tensor, none, none, false, none, "F8_E4M3FNUZ"},
+    {"f8_e5m2fnuz", 1, 1, 0, runs::along_tensor, none, none, false, none, "F8_E5M2FNUZ"},
+    {"f6_e2m3", 4, 3, 0, runs::along_tensor, none, none, false, none, "F6_E2M3"},
+    {"f6_e3m2", 4, 3, 0, runs::along_tensor, none, none, false, none, "F6_E3M2"},
+    {"f4", 2, 1, 0, runs::along_tensor, none, none, false, none, "F4"},
     {"q8", 32, 36, 0, runs::along_row, 9, none, true, none, ""},
     {"q4", 32, 20, 0, runs::along_row, 8, none, true, none, ""},
     {"apr_q8", 1, 1, 4, runs::along_tensor, 129, id9, false, none, ""},
@@ -89,7 +103,9 @@ TEST_CASE("the table says of every encoding what FORMAT.md says", "[encoding]") 
     CHECK(row.gguf_type == expected.gguf_type);
     CHECK(row.safetensors_dtype == expected.safetensors_name);
     CHECK(row.has_blocks() == (expected.name != "apr_q8"));
-    CHECK(row.is_quantized() == (expected.block_elements != 1 || expected.name == "apr_q8"));
+    const bool is_quantized = expected.name == "apr_q8" ||
+                              (expected.block_elements != 1 && expected.safetensors_name.empty());
+    CHECK(row.is_quantized() == is_quantized);
     // A k-quant is a super-block of 256 whose name ends in _k.
     CHECK((row.family == encoding_family::ggml_k) == expected.name.ends_with("_k"));
     CHECK((row.family == encoding_family::apr) == expected.name.starts_with("apr_"));
@@ -134,7 +150,7 @@ TEST_CASE("stored bytes are counted block by block for every small matrix", "[en
       }
     }
   }
-  CHECK(matrices == 25 * 6 * 601);
+  CHECK(matrices == 39 * 6 * 601);
 }
 
 TEST_CASE("stored bytes are those of the matrices that FORMAT.md and the fixtures name", "[encoding]") {
@@ -191,6 +207,57 @@ TEST_CASE("stored bytes beyond 64 bits are nothing, and those within are exact",
   CHECK_FALSE(
       stored_bytes(nibble::describe(encoding::apr_q8), std::numeric_limits<std::uint64_t>::max(), 1));
   CHECK(stored_bytes(encoding::f64, shape{power_63, 0}) == 0U);
+}
+
+TEST_CASE("the bytes of rows are those whose elements are theirs alone", "[encoding]") {
+  using nibble::byte_range;
+  const auto bytes_of = [](encoding which, std::uint64_t rows, std::uint64_t cols, std::uint64_t first,
+                           std::uint64_t count) {
+    return nibble::bytes_of_rows(nibble::describe(which), rows, cols, first, count);
+  };
+  std::size_t own = 0;
+  std::size_t shared = 0;
+  for (const documented_encoding& expected : documented) {
+    const encoding which = *nibble::encoding_from_name(expected.name);
+    for (const std::uint64_t cols : {0U, 1U, 2U, 8U, 31U, 32U, 33U, 256U, 300U}) {
+      constexpr std::uint64_t rows = 9;
+      for (std::uint64_t first = 0; first <= rows; ++first) {
+        for (std::uint64_t count = 0; count <= rows - first; ++count) {
+          CAPTURE(expected.name, cols, first, count);
+          const auto found = bytes_of(which, rows, cols, first, count);
+          const std::uint64_t begin = first * cols;
+          const std::uint64_t end = begin + count * cols;
+          if (begin == end) {
+            REQUIRE(found == byte_range{0, 0});
+          } else if (expected.run == runs::along_row) {
+            // Rows are tensors of their own, one behind the other.
+            REQUIRE(found == byte_range{first * *stored_bytes(which, shape{1, cols}),
+                                        count * *stored_bytes(which, shape{1, cols})});
+          } else {
+            // Element by element: no block may hold elements of these rows and of others.
+            bool is_shared = expected.bytes_before_blocks != 0 && count != rows;
+            for (std::uint64_t i = 0; i < rows * cols; ++i) {
+              const bool is_theirs = i >= begin && i < end;
+              const std::uint64_t block = i / expected.block_elements * expected.block_elements;
+              const bool starts_theirs = block >= begin && block < end;
+              is_shared = is_shared || is_theirs != starts_theirs;
+            }
+            REQUIRE(found.has_value() == !is_shared);
+            if (found) {
+              const std::uint64_t blocks =
+                  (end - begin + expected.block_elements - 1) / expected.block_elements;
+              REQUIRE(*found ==
+                      byte_range{begin / expected.block_elements * expected.block_bytes,
+                                 blocks * expected.block_bytes + expected.bytes_before_blocks});
+            }
+            ++(found ? own : shared);
+          }
+        }
+      }
+    }
+  }
+  CHECK(own > 1000);
+  CHECK(shared > 100);
 }
 
 TEST_CASE("a figure of bytes is told as a number, or as more than 64 bits hold", "[encoding]") {

@@ -1,6 +1,7 @@
 #include <nibble/file/atomic_file.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
@@ -21,6 +22,7 @@
 
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
+#include <support/errors.hpp>
 #include <support/files.hpp>
 #include <support/random_values.hpp>
 
@@ -333,4 +335,46 @@ TEST_CASE("a path without a folder is a file here", "[atomic_file]") {
   fs::current_path(before);
   CHECK(result.code == "taken");
   CHECK(nibble_test::read_file(folder / "bare") == new_bytes);
+}
+
+TEST_CASE("several files appear together, the first of them last", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  const auto content = [&](const char* name) {
+    const auto bytes = nibble_test::read_file(folder / name);
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  const auto write = [&](nibble::atomic_file& file, const char* text) {
+    file.write_at(0, std::as_bytes(std::span(text, 3)));
+  };
+  for (const char* const text : {"one", "two"}) {
+    nibble::atomic_file a(folder / "a", 3);
+    nibble::atomic_file b(folder / "b", 3);
+    nibble::atomic_file c(folder / "c", 3);
+    for (nibble::atomic_file* const file : {&a, &b, &c}) write(*file, text);
+    const std::array<nibble::atomic_file*, 3> set{&a, &b, &c};
+    nibble::atomic_file::commit_set(set);
+    for (const char* const name : {"a", "b", "c"}) CHECK(content(name) == text);
+  }
+
+  // Where one of them cannot be renamed there is no first file, rather than an old one.
+  {
+    nibble::atomic_file a(folder / "a", 3);
+    nibble::atomic_file b(folder / "b", 3);
+    write(a, "new");
+    write(b, "new");
+    std::filesystem::remove(folder / "b");
+    std::filesystem::create_directory(folder / "b");
+    const std::array<nibble::atomic_file*, 2> set{&a, &b};
+    CHECK(nibble_test::code_of([&] { nibble::atomic_file::commit_set(set); }) ==
+          nibble::error_code::write_failed);
+  }
+  CHECK_FALSE(std::filesystem::exists(folder / "a"));
+  CHECK(content("c") == "two");
+  std::size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
+    CHECK(entry.path().filename().string().find(".nibble-partial") == std::string::npos);
+    ++files;
+  }
+  CHECK(files == 2);
+  nibble::atomic_file::commit_set({});
 }

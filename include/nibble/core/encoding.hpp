@@ -17,37 +17,51 @@
 ///   apr_dtype_id, apr_legacy_dtype_id, gguf_type, safetensors_dtype)
 ///
 /// header_bytes stand once before the blocks of a tensor that has elements. has_min: codes are counted
-/// from a stored min rather than around zero. apr_dtype_id is written to .apr files;
-/// apr_legacy_dtype_id (no_id: none) is a second one that the encoding may bear there. gguf_type is
-/// ggml's, which GGUF files hold (no_id: none). safetensors_dtype is empty where that container has no
-/// name for it.
+/// from a stored min rather than around zero. apr_dtype_id is written to .apr files, which cannot hold
+/// what has none (no_id); apr_legacy_dtype_id is a second one that the encoding may bear there.
+/// gguf_type is ggml's, which GGUF files hold. safetensors_dtype is empty where that container has no
+/// name for it. Plain elements narrower than a byte count as blocks of as many as fill whole bytes.
 // clang-format off
-#define NIBBLE_ENCODINGS(X)                                                                 \
-  X(f32,     plain,    1,    4,    0,  tensor,  32,  false,  0,    no_id,  0,      "F32")   \
-  X(f16,     plain,    1,    2,    0,  tensor,  16,  false,  1,    no_id,  1,      "F16")   \
-  X(bf16,    plain,    1,    2,    0,  tensor,  16,  false,  30,   no_id,  30,     "BF16")  \
-  X(f64,     plain,    1,    8,    0,  tensor,  64,  false,  3,    no_id,  28,     "F64")   \
-  X(i32,     plain,    1,    4,    0,  tensor,  32,  false,  4,    no_id,  26,     "I32")   \
-  X(i64,     plain,    1,    8,    0,  tensor,  64,  false,  5,    no_id,  27,     "I64")   \
-  X(i8,      plain,    1,    1,    0,  tensor,  8,   false,  6,    no_id,  24,     "I8")    \
-  X(u8,      plain,    1,    1,    0,  tensor,  8,   false,  7,    no_id,  no_id,  "U8")    \
-  X(q8,      nibble,   32,   36,   0,  row,     8,   true,   9,    no_id,  no_id,  "")      \
-  X(q4,      nibble,   32,   20,   0,  row,     4,   true,   8,    no_id,  no_id,  "")      \
-  X(apr_q8,  apr,      1,    1,    4,  tensor,  8,   false,  129,  9,      no_id,  "")      \
-  X(apr_q4,  apr,      32,   18,   0,  tensor,  4,   false,  128,  8,      no_id,  "")      \
-  X(q4_0,    ggml,     32,   18,   0,  row,     4,   false,  2,    no_id,  2,      "")      \
-  X(q4_1,    ggml,     32,   20,   0,  row,     4,   true,   3,    no_id,  3,      "")      \
-  X(q5_0,    ggml,     32,   22,   0,  row,     5,   false,  6,    no_id,  6,      "")      \
-  X(q5_1,    ggml,     32,   24,   0,  row,     5,   true,   7,    no_id,  7,      "")      \
-  X(q8_0,    ggml,     32,   34,   0,  row,     8,   false,  8,    no_id,  8,      "")      \
-  X(q2_k,    ggml_k,   256,  84,   0,  row,     2,   true,   10,   no_id,  10,     "")      \
-  X(q3_k,    ggml_k,   256,  110,  0,  row,     3,   false,  11,   no_id,  11,     "")      \
-  X(q4_k,    ggml_k,   256,  144,  0,  row,     4,   true,   12,   no_id,  12,     "")      \
-  X(q5_k,    ggml_k,   256,  176,  0,  row,     5,   true,   13,   no_id,  13,     "")      \
-  X(q6_k,    ggml_k,   256,  210,  0,  row,     6,   false,  14,   no_id,  14,     "")      \
-  X(iq4_nl,  ggml,     32,   18,   0,  row,     4,   false,  20,   no_id,  20,     "")      \
-  X(iq4_xs,  ggml,     256,  136,  0,  row,     4,   false,  23,   no_id,  23,     "")      \
-  X(mxfp4,   ggml,     32,   17,   0,  row,     4,   false,  39,   no_id,  39,     "")
+#define NIBBLE_ENCODINGS(X)                                                                             \
+  X(f32,         plain,   1,    4,    0,  tensor,  32,  false,  0,      no_id,  0,      "F32")          \
+  X(f16,         plain,   1,    2,    0,  tensor,  16,  false,  1,      no_id,  1,      "F16")          \
+  X(bf16,        plain,   1,    2,    0,  tensor,  16,  false,  30,     no_id,  30,     "BF16")         \
+  X(f64,         plain,   1,    8,    0,  tensor,  64,  false,  3,      no_id,  28,     "F64")          \
+  X(i32,         plain,   1,    4,    0,  tensor,  32,  false,  4,      no_id,  26,     "I32")          \
+  X(i64,         plain,   1,    8,    0,  tensor,  64,  false,  5,      no_id,  27,     "I64")          \
+  X(i8,          plain,   1,    1,    0,  tensor,  8,   false,  6,      no_id,  24,     "I8")           \
+  X(u8,          plain,   1,    1,    0,  tensor,  8,   false,  7,      no_id,  no_id,  "U8")           \
+  X(i16,         plain,   1,    2,    0,  tensor,  16,  false,  no_id,  no_id,  25,     "I16")          \
+  X(u16,         plain,   1,    2,    0,  tensor,  16,  false,  no_id,  no_id,  no_id,  "U16")          \
+  X(u32,         plain,   1,    4,    0,  tensor,  32,  false,  no_id,  no_id,  no_id,  "U32")          \
+  X(u64,         plain,   1,    8,    0,  tensor,  64,  false,  no_id,  no_id,  no_id,  "U64")          \
+  X(bool8,       plain,   1,    1,    0,  tensor,  8,   false,  no_id,  no_id,  no_id,  "BOOL")         \
+  X(c64,         plain,   1,    8,    0,  tensor,  64,  false,  no_id,  no_id,  no_id,  "C64")          \
+  X(f8_e4m3,     plain,   1,    1,    0,  tensor,  8,   false,  no_id,  no_id,  no_id,  "F8_E4M3")      \
+  X(f8_e5m2,     plain,   1,    1,    0,  tensor,  8,   false,  no_id,  no_id,  no_id,  "F8_E5M2")      \
+  X(f8_e8m0,     plain,   1,    1,    0,  tensor,  8,   false,  no_id,  no_id,  no_id,  "F8_E8M0")      \
+  X(f8_e4m3fnuz, plain,   1,    1,    0,  tensor,  8,   false,  no_id,  no_id,  no_id,  "F8_E4M3FNUZ")  \
+  X(f8_e5m2fnuz, plain,   1,    1,    0,  tensor,  8,   false,  no_id,  no_id,  no_id,  "F8_E5M2FNUZ")  \
+  X(f6_e2m3,     plain,   4,    3,    0,  tensor,  6,   false,  no_id,  no_id,  no_id,  "F6_E2M3")      \
+  X(f6_e3m2,     plain,   4,    3,    0,  tensor,  6,   false,  no_id,  no_id,  no_id,  "F6_E3M2")      \
+  X(f4,          plain,   2,    1,    0,  tensor,  4,   false,  no_id,  no_id,  no_id,  "F4")           \
+  X(q8,          nibble,  32,   36,   0,  row,     8,   true,   9,      no_id,  no_id,  "")             \
+  X(q4,          nibble,  32,   20,   0,  row,     4,   true,   8,      no_id,  no_id,  "")             \
+  X(apr_q8,      apr,     1,    1,    4,  tensor,  8,   false,  129,    9,      no_id,  "")             \
+  X(apr_q4,      apr,     32,   18,   0,  tensor,  4,   false,  128,    8,      no_id,  "")             \
+  X(q4_0,        ggml,    32,   18,   0,  row,     4,   false,  2,      no_id,  2,      "")             \
+  X(q4_1,        ggml,    32,   20,   0,  row,     4,   true,   3,      no_id,  3,      "")             \
+  X(q5_0,        ggml,    32,   22,   0,  row,     5,   false,  6,      no_id,  6,      "")             \
+  X(q5_1,        ggml,    32,   24,   0,  row,     5,   true,   7,      no_id,  7,      "")             \
+  X(q8_0,        ggml,    32,   34,   0,  row,     8,   false,  8,      no_id,  8,      "")             \
+  X(q2_k,        ggml_k,  256,  84,   0,  row,     2,   true,   10,     no_id,  10,     "")             \
+  X(q3_k,        ggml_k,  256,  110,  0,  row,     3,   false,  11,     no_id,  11,     "")             \
+  X(q4_k,        ggml_k,  256,  144,  0,  row,     4,   true,   12,     no_id,  12,     "")             \
+  X(q5_k,        ggml_k,  256,  176,  0,  row,     5,   true,   13,     no_id,  13,     "")             \
+  X(q6_k,        ggml_k,  256,  210,  0,  row,     6,   false,  14,     no_id,  14,     "")             \
+  X(iq4_nl,      ggml,    32,   18,   0,  row,     4,   false,  20,     no_id,  20,     "")             \
+  X(iq4_xs,      ggml,    256,  136,  0,  row,     4,   false,  23,     no_id,  23,     "")             \
+  X(mxfp4,       ggml,    32,   17,   0,  row,     4,   false,  39,     no_id,  39,     "")
 // clang-format on
 
 namespace nibble {
@@ -61,7 +75,7 @@ enum class encoding : std::uint8_t {
 
 /// Whose an encoding is, which decides when a bare dtype id may mean it.
 enum class encoding_family : std::uint8_t {
-  plain,   ///< one number an element
+  plain,   ///< one number an element, sharing nothing with others
   nibble,  ///< only where the file records it
   apr,     ///< the reference .apr implementation's
   ggml,    ///< ggml's
@@ -82,7 +96,7 @@ struct encoding_description {
   block_run blocks_run_along;
   std::uint32_t code_bits;
   bool has_min;
-  std::uint8_t apr_dtype_id;
+  std::optional<std::uint8_t> apr_dtype_id;
   std::optional<std::uint8_t> apr_legacy_dtype_id;
   std::optional<std::uint8_t> gguf_type;
   std::string_view safetensors_dtype;
@@ -159,6 +173,35 @@ inline constexpr auto encodings = [] {
 [[nodiscard]] inline std::optional<std::uint64_t> stored_bytes(encoding which,
                                                                const shape& dimensions) noexcept {
   return stored_bytes(describe(which), dimensions.rows(), dimensions.cols());
+}
+
+/// Bytes of a tensor, from its first.
+struct byte_range {
+  std::uint64_t offset;
+  std::uint64_t size;
+  friend constexpr bool operator==(const byte_range&, const byte_range&) = default;
+};
+
+/// Where rows first .. first + count of a tensor of row_count x cols stand among its bytes, whose
+/// number 64 bits hold. Nothing where they have none of their own: where blocks run along the tensor
+/// and a block holds elements of these rows and of others, or where what stands before all blocks is
+/// needed too.
+[[nodiscard]] constexpr std::optional<byte_range> bytes_of_rows(const encoding_description& row,
+                                                                std::uint64_t row_count,
+                                                                std::uint64_t cols, std::uint64_t first,
+                                                                std::uint64_t count) noexcept {
+  if (count == 0 || cols == 0) return byte_range{0, 0};
+  if (row.blocks_run_along == block_run::row) {
+    const std::uint64_t row_bytes = divide_round_up(cols, row.block_elements) * row.block_bytes;
+    return byte_range{first * row_bytes, count * row_bytes};
+  }
+  if (count == row_count) return byte_range{0, stored_bytes(row, row_count, cols).value_or(0)};
+  const std::uint64_t begin = first * cols;
+  const std::uint64_t end = begin + count * cols;
+  const bool ends_whole = end % row.block_elements == 0 || first + count == row_count;
+  if (row.header_bytes != 0 || begin % row.block_elements != 0 || !ends_whole) return std::nullopt;
+  return byte_range{begin / row.block_elements * row.block_bytes,
+                    divide_round_up(end - begin, row.block_elements) * row.block_bytes};
 }
 
 /// A figure that stored_bytes gave, for a message.

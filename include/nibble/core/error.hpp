@@ -35,6 +35,7 @@ enum class error_code : std::uint8_t {
   no_such_tensor,         ///< look-up of a name that the file does not hold
   unsupported_encoding,   ///< the tensor's dtype cannot be decoded or packed
   not_representable,      ///< a value that the encoding cannot hold: NaN, infinity, f16 overflow
+  bad_shard,              ///< a set lacks a shard, has one twice, or shards or index disagree
   damaged,                ///< verify() found checksums, scales or values that are wrong
   cancelled,              ///< the progress callback said stop
   unsupported_architecture,  ///< NIBBLE_ARCH names kernels that the program or the machine lacks
@@ -66,6 +67,7 @@ enum class error_code : std::uint8_t {
     case error_code::no_such_tensor: return "no_such_tensor";
     case error_code::unsupported_encoding: return "unsupported_encoding";
     case error_code::not_representable: return "not_representable";
+    case error_code::bad_shard: return "bad_shard";
     case error_code::damaged: return "damaged";
     case error_code::cancelled: return "cancelled";
     case error_code::unsupported_architecture: return "unsupported_architecture";

@@ -74,6 +74,37 @@ class tensor_view {
   [[nodiscard]] std::uint64_t elements() const noexcept { return shape_.elements(); }
   [[nodiscard]] std::uint64_t rows() const noexcept { return shape_.rows(); }
   [[nodiscard]] std::uint64_t cols() const noexcept { return shape_.cols(); }
+  /// Rows first .. first + count as a matrix of count x cols: a view of their bytes, which can be
+  /// decoded and multiplied like any other. What a host loads that spreads a weight's outputs over
+  /// devices.
+  ///
+  /// Throws out_of_range; unsupported_encoding where the rows have no bytes of their own: in apr_q8,
+  /// whose one scale stands before all codes, and where blocks run along the tensor (apr_q4, elements
+  /// narrower than a byte) and the rows do not start and end where blocks do. dequantize_rows() decodes
+  /// those.
+  [[nodiscard]] tensor_view rows(std::uint64_t first, std::uint64_t count) const {
+    if (first > rows() || count > rows() - first) {
+      throw error(error_code::out_of_range, {.tensor = std::string(name_),
+                                             .field = "rows",
+                                             .found = join_text({count, " from row ", first}),
+                                             .expected = join_text({"within ", rows(), " rows"})});
+    }
+    const auto place = bytes_of_rows(describe(encoding()), rows(), cols(), first, count);
+    if (!place) {
+      throw error(error_code::unsupported_encoding,
+                  {.tensor = std::string(name_),
+                   .field = "rows",
+                   .found = join_text({count, " from row ", first, ", stored as ",
+                                       to_string(*encoding_), " of ", shape_.to_string()}),
+                   .expected = "rows that are whole blocks"});
+    }
+    tensor_view part = *this;
+    part.shape_ = nibble::shape{count, cols()};
+    part.bytes_ =
+        bytes_.subspan(static_cast<std::size_t>(place->offset), static_cast<std::size_t>(place->size));
+    part.file_offset_bytes_ += place->offset;
+    return part;
+  }
   /// 4 * elements / bytes, or nothing for an empty tensor.
   [[nodiscard]] std::optional<double> packing_ratio() const noexcept {
     return nibble::packing_ratio(shape_, bytes_.size());

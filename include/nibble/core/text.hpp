@@ -4,10 +4,12 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace nibble {
 
@@ -126,6 +128,16 @@ class text_part {
 [[nodiscard]] constexpr std::size_t find_invalid_utf8(std::string_view text) noexcept {
   std::size_t at = 0;
   while (at < text.size()) {
+    // Names and JSON are ASCII for the most part: eight bytes at a time.
+    if (!std::is_constant_evaluated()) {
+      std::uint64_t eight = 0;
+      while (text.size() - at >= sizeof(eight)) {
+        std::memcpy(&eight, text.data() + at, sizeof(eight));
+        if ((eight & 0x8080808080808080U) != 0) break;
+        at += sizeof(eight);
+      }
+      if (at == text.size()) break;
+    }
     if (static_cast<unsigned char>(text[at]) < 0x80) {
       ++at;
       continue;

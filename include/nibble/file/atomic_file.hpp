@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -66,10 +67,44 @@ class atomic_file {
   /// Makes the file durable and visible under its name. Throws write_failed; unless it was the
   /// directory's sync that failed, the old file is then untouched.
   void commit() {
+    sync();
+    publish();
+  }
+
+  /// Makes several files of one directory durable, then visible under their names. As no file system
+  /// renames several files at once, the first one's old file goes before any other is renamed, and its
+  /// new one comes last: whoever finds the first file finds the others, all old or all new. A kill or a
+  /// failure in between leaves a set without its first file; one before leaves the old files untouched.
+  /// Throws write_failed.
+  static void commit_set(std::span<atomic_file* const> files) {
+    for (atomic_file* const file : files) file->sync();
+    if (files.size() > 1) files.front()->withdraw_target();
+    for (atomic_file* const file : files.subspan(std::min<std::size_t>(files.size(), 1)))
+      file->publish();
+    if (!files.empty()) files.front()->publish();
+  }
+
+ private:
+  void sync() {
     if (mode_ && ::fchmod(file_.get(), *mode_) != 0) fail("fchmod", errno);
     if (::fsync(file_.get()) != 0) fail("fsync", errno);
+  }
+
+  void publish() {
     if (::rename(partial_.c_str(), target_.c_str()) != 0) fail("rename", errno);
     committed_ = true;
+    sync_directory();
+  }
+
+  void withdraw_target() {
+    if (::unlink(target_.c_str()) != 0) {
+      if (errno == ENOENT) return;
+      fail("removal of the old file", errno);
+    }
+    sync_directory();
+  }
+
+  void sync_directory() const {
     const std::filesystem::path parent = target_.parent_path();
     const file_descriptor directory(
         ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -78,7 +113,6 @@ class atomic_file {
     if (::fsync(directory.get()) != 0 && errno != EINVAL) fail("fsync of the directory", errno);
   }
 
- private:
   [[noreturn]] void fail(std::string_view call, int reason) const {
     throw_system_error(error_code::write_failed, path_, call, reason);
   }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <nibble/core/error.hpp>
@@ -35,28 +36,26 @@ std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64
   }
   if (is_in_order) return end;
 
-  struct extent {
-    std::uint64_t begin;
-    const tensor_info* tensor;
-  };
-  std::vector<extent> by_offset;
-  by_offset.reserve(tensors.size());
-  for (const tensor_info& tensor : tensors) {
-    if (tensor.size_bytes != 0) by_offset.push_back({tensor.file_offset_bytes, &tensor});
+  std::vector<std::pair<std::uint64_t, std::size_t>> by_offset;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    if (tensors[i].size_bytes != 0) by_offset.emplace_back(tensors[i].file_offset_bytes, i);
   }
-  std::ranges::sort(by_offset, {}, &extent::begin);
+  std::ranges::sort(by_offset);
   end = data_offset;
   for (std::size_t i = 0; i < by_offset.size(); ++i) {
-    const tensor_info& tensor = *by_offset[i].tensor;
-    if (tensor.file_offset_bytes < end) {
+    const auto [offset, place] = by_offset[i];
+    const tensor_info& tensor = tensors[place];
+    if (offset < end) {
+      const std::string before =
+          i == 0 ? std::string("the index")
+                 : join_text({"tensor '", tensors[by_offset[i - 1].second].name, "'"});
       throw error(error_code::bad_layout,
                   {.tensor = tensor.name,
                    .field = "offset",
-                   .found = std::to_string(tensor.file_offset_bytes),
-                   .expected = join_text(
-                       {"at least ", end, ", behind tensor '", by_offset[i - 1].tensor->name, "'"})});
+                   .found = std::to_string(offset),
+                   .expected = join_text({"at least ", end, ", behind ", before})});
     }
-    end = tensor.file_offset_bytes + tensor.size_bytes;
+    end = offset + tensor.size_bytes;
   }
   return end;
 }

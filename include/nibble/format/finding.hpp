@@ -14,6 +14,7 @@ struct finding {
   std::string tensor{};  ///< name, or empty where the file as a whole is meant
   std::string field{};   ///< "footer", "crc32", "scales", "values", ...
   std::string text{};    ///< what was found, and what was expected
+  std::string file{};    ///< the shard's path where a set was read, otherwise empty
 };
 
 }  // namespace nibble

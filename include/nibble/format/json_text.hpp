@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -12,11 +13,9 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/core/when_used.hpp>
+#include <nibble/format/json_stream.hpp>
 
 namespace nibble {
-
-/// How deep JSON from a file may nest: printing and comparing it recurse.
-inline constexpr std::size_t max_json_depth = 128;
 
 /// `text` without a byte order mark, surrounding white space and trailing zero padding.
 [[nodiscard]] constexpr std::string_view trim_json(std::string_view text) noexcept {
@@ -48,15 +47,22 @@ inline void require_parsable_json(std::string_view text, std::string_view field)
   if (const std::size_t at = text.find('\0'); at != std::string_view::npos) {
     refuse(join_text({"a zero byte at ", at}), "a JSON object");
   }
+  // Strings may be megabytes long: their ends are looked for, not stepped to.
+  const auto end_of_string = [&](std::size_t start) {
+    std::size_t quote = start;
+    while ((quote = text.find('"', quote)) != std::string_view::npos) {
+      std::size_t backslashes = 0;
+      while (quote - backslashes > start && text[quote - backslashes - 1] == '\\') ++backslashes;
+      if (backslashes % 2 == 0) break;
+      ++quote;
+    }
+    return std::min(quote, text.size());
+  };
   std::size_t depth = 0;
-  bool in_string = false;
   for (std::size_t at = 0; at < text.size(); ++at) {
     const char byte = text[at];
-    if (in_string) {
-      if (byte == '\\') ++at;
-      if (byte == '"') in_string = false;
-    } else if (byte == '"') {
-      in_string = true;
+    if (byte == '"') {
+      at = end_of_string(at + 1);
     } else if (byte == '{' || byte == '[') {
       if (++depth > max_json_depth) {
         refuse(join_text({"more than ", max_json_depth, " levels of nesting"}),
@@ -76,13 +82,61 @@ inline void require_object(const nlohmann::json& value, std::string_view field) 
                                          .expected = "a JSON object"});
 }
 
+namespace detail {
+/// The value that comes next in `from`, whose nesting has been proved to be bounded. Strings, most of
+/// what metadata is, are copied once; what a number means is left to the library.
+template <class = when_used>
+[[nodiscard]] nlohmann::json take_value(json_stream& from, std::string& unescaped) {
+  nlohmann::json value;
+  switch (from.peek()) {
+    case '"': value = from.take_string(unescaped); break;
+    case '{':
+      from.require('{');
+      value = nlohmann::json::object();
+      if (from.take('}')) break;
+      do {
+        std::string key(from.take_string(unescaped));
+        from.require(':');
+        value[std::move(key)] = take_value(from, unescaped);
+      } while (from.take(','));
+      from.require('}');
+      break;
+    case '[':
+      from.require('[');
+      value = nlohmann::json::array();
+      if (from.take(']')) break;
+      do {
+        value.push_back(take_value(from, unescaped));
+      } while (from.take(','));
+      from.require(']');
+      break;
+    case 'n':
+    case 't':
+    case 'f': {
+      const std::string_view literal = from.take_literal();
+      if (literal != "null") value = literal == "true";
+      break;
+    }
+    default: {
+      const std::string_view number = from.take_number();
+      value = nlohmann::json::parse(number.begin(), number.end());
+      break;
+    }
+  }
+  return value;
+}
+}  // namespace detail
+
 /// The JSON object that `text` (trimmed) holds; of doubled keys the last counts. Throws bad_metadata.
 template <class = when_used>
 [[nodiscard]] nlohmann::json parse_json_object(std::string_view text, std::string_view field) {
   require_parsable_json(text, field);
   nlohmann::json parsed;
   try {
-    parsed = nlohmann::json::parse(text.begin(), text.end());
+    json_stream stream(text, field);
+    std::string unescaped;
+    parsed = detail::take_value(stream, unescaped);
+    stream.require_end();
   } catch (const nlohmann::json::exception& problem) {
     throw error(error_code::bad_metadata,
                 {.field = std::string(field), .found = problem.what(), .expected = "a JSON object"});

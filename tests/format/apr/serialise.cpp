@@ -98,6 +98,7 @@ TEST_CASE("the order of the plan changes no byte", "[apr_serialise]") {
 TEST_CASE("what the serialiser places, the parser finds without a note", "[apr_serialise]") {
   std::vector<planned_tensor> tensors;
   for (std::size_t i = 0; i < nibble::encodings.size(); ++i) {
+    if (!nibble::encodings[i].apr_dtype_id) continue;
     for (const nibble::shape& shape :
          {nibble::shape{}, {7}, {0, 3}, {3, 300}, {2, 1, 3, 1, 1, 2, 1, 256}}) {
       tensors.push_back(
@@ -123,6 +124,23 @@ TEST_CASE("what the serialiser places, the parser finds without a note", "[apr_s
     CHECK(found.dtype_id == static_cast<std::uint32_t>(
                                 nibble_test::figures_of(nibble::to_string(tensor.encoding)).dtype_id));
   }
+}
+
+TEST_CASE("what .apr has no dtype id for is refused by name", "[apr_serialise]") {
+  std::size_t refused = 0;
+  for (const auto& row : nibble::encodings) {
+    const auto result = nibble_test::outcome_of(
+        [&] { serialiser({planned("w", row.encoding, {256})}, json::object()); });
+    CAPTURE(row.name);
+    if (row.apr_dtype_id) {
+      CHECK(result.code == "taken");
+    } else {
+      CHECK(result.code == "unsupported_encoding");
+      CHECK(nibble_test::missing_parts(result.message, {"'w'", std::string(row.name), ".apr"}).empty());
+      ++refused;
+    }
+  }
+  CHECK(refused == 14);
 }
 
 TEST_CASE("no checksum moves a byte", "[apr_serialise]") {

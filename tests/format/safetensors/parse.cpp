@@ -73,7 +73,7 @@ TEST_CASE("a safetensors file is read in its own order", "[safetensors_parse]") 
   const std::vector<row> rows = {{"w.b", "F32", encoding::f32, {2, 3}, 8, 24},
                                  {"w.a", "BF16", encoding::bf16, {4}, 0, 8},
                                  {"w.c", "F16", encoding::f16, {0, 5}, 32, 0},
-                                 {"w.d", "F8_E4M3", std::nullopt, {3}, 32, 3},
+                                 {"w.d", "F8_E4M3", encoding::f8_e4m3, {3}, 32, 3},
                                  {"w.e", "U8", encoding::u8, {}, 35, 1}};
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const nibble::tensor_info& tensor = parsed.tensors[i];
@@ -89,24 +89,63 @@ TEST_CASE("a safetensors file is read in its own order", "[safetensors_parse]") 
 }
 
 TEST_CASE("every dtype of the format that this library knows is settled", "[safetensors_parse]") {
-  const std::map<std::string, std::pair<encoding, int>> dtypes = {
-      {"F32", {encoding::f32, 4}}, {"F16", {encoding::f16, 2}}, {"BF16", {encoding::bf16, 2}},
-      {"F64", {encoding::f64, 8}}, {"I32", {encoding::i32, 4}}, {"I64", {encoding::i64, 8}},
-      {"I8", {encoding::i8, 1}},   {"U8", {encoding::u8, 1}}};
+  // The reference implementation's dtypes, and the bytes of 12 elements by its bits for each.
+  const std::map<std::string, std::pair<encoding, std::size_t>> dtypes = {
+      {"BOOL", {encoding::bool8, 12}},
+      {"F4", {encoding::f4, 6}},
+      {"F6_E2M3", {encoding::f6_e2m3, 9}},
+      {"F6_E3M2", {encoding::f6_e3m2, 9}},
+      {"U8", {encoding::u8, 12}},
+      {"I8", {encoding::i8, 12}},
+      {"F8_E5M2", {encoding::f8_e5m2, 12}},
+      {"F8_E4M3", {encoding::f8_e4m3, 12}},
+      {"F8_E8M0", {encoding::f8_e8m0, 12}},
+      {"F8_E4M3FNUZ", {encoding::f8_e4m3fnuz, 12}},
+      {"F8_E5M2FNUZ", {encoding::f8_e5m2fnuz, 12}},
+      {"I16", {encoding::i16, 24}},
+      {"U16", {encoding::u16, 24}},
+      {"F16", {encoding::f16, 24}},
+      {"BF16", {encoding::bf16, 24}},
+      {"I32", {encoding::i32, 48}},
+      {"U32", {encoding::u32, 48}},
+      {"F32", {encoding::f32, 48}},
+      {"C64", {encoding::c64, 96}},
+      {"F64", {encoding::f64, 96}},
+      {"I64", {encoding::i64, 96}},
+      {"U64", {encoding::u64, 96}}};
+  CHECK(dtypes.size() == 22);
   for (const auto& [dtype, known] : dtypes) {
     const auto header = lone(
-        fmt::format(R"({{"dtype":"{}","shape":[3],"data_offsets":[0,{}]}})", dtype, 3 * known.second));
-    const auto parsed =
-        nibble::safetensors::parse(with_header(header, static_cast<std::size_t>(3 * known.second)));
-    CHECK(parsed.tensors[0].encoding == known.first);
+        fmt::format(R"({{"dtype":"{}","shape":[3,4],"data_offsets":[0,{}]}})", dtype, known.second));
+    CAPTURE(dtype);
+    CHECK(nibble::safetensors::parse(with_header(header, known.second)).tensors[0].encoding ==
+          known.first);
+    const auto longer = lone(fmt::format(R"({{"dtype":"{}","shape":[3,4],"data_offsets":[0,{}]}})",
+                                         dtype, known.second + 1));
+    CHECK(parse(with_header(longer, known.second + 1)).code == "size_mismatch");
   }
-  for (const char* const dtype : {"BOOL", "F8_E5M2", "I16", "U16", "U32", "U64", "C64", "f32", ""}) {
+  // Of dtypes that nobody knows yet the bytes are kept.
+  for (const char* const dtype : {"F2", "F8_E3M4", "f32", ""}) {
     const auto header =
         lone(fmt::format(R"({{"dtype":"{}","shape":[3],"data_offsets":[0,12]}})", dtype));
     const auto parsed = nibble::safetensors::parse(with_header(header, 12));
     CHECK_FALSE(parsed.tensors[0].encoding.has_value());
     CHECK(parsed.tensors[0].dtype == dtype);
   }
+}
+
+TEST_CASE("a safetensors entry may say what nobody knows yet", "[safetensors_parse]") {
+  const auto parsed = nibble::safetensors::parse(with_header(
+      lone(R"({"more":{"a":[1,{"b":"\"}"}]},"dtype":"U8","shape":[1],"data_offsets":[0,1],"":null})"),
+      1));
+  CHECK(parsed.tensors[0].encoding == encoding::u8);
+}
+
+TEST_CASE("a safetensors file may say that it has no metadata", "[safetensors_parse]") {
+  CHECK(nibble::safetensors::parse(with_header(R"({"__metadata__":null})", 0)).metadata ==
+        nlohmann::json::object());
+  CHECK(nibble::safetensors::parse(with_header(R"({"__metadata__":{"a":"1","a":"2"}})", 0)).metadata ==
+        nlohmann::json{{"a", "2"}});
 }
 
 TEST_CASE("a safetensors file of nothing is read", "[safetensors_parse]") {
@@ -137,7 +176,7 @@ TEST_CASE("what is wrong with a safetensors file is refused by name", "[safetens
       {"{}\0x"s, 0, "bad_metadata", {"header"}},
       {"{}\0"s, 0, "bad_metadata", {"header"}},
       {"{\"w\":\"\xFF\"}", 0, "bad_metadata", {"header", "UTF-8"}},
-      {"{\"w\":" + std::string(200, '[') + std::string(200, ']') + "}", 0, "bad_metadata", {"nesting"}},
+      {"{\"w\":" + std::string(200, '[') + std::string(200, ']') + "}", 0, "bad_index", {"an array"}},
       {R"({"w":1})", 0, "bad_index", {"header", "found 1", "an object"}},
       {R"({"w":[]})", 0, "bad_index", {"an array", "an object"}},
       {R"({"w":null})", 0, "bad_index", {"null"}},
@@ -148,10 +187,51 @@ TEST_CASE("what is wrong with a safetensors file is refused by name", "[safetens
       {lone(R"({"dtype":"U8","data_offsets":[0,0]})"), 0, "bad_index", {"'w'", "lacks a field"}},
       {lone(R"({"shape":[0],"data_offsets":[0,0]})"), 0, "bad_index", {"'w'", "lacks a field"}},
       {lone("{}"), 0, "bad_index", {"'w'", "lacks a field"}},
-      {lone(R"({"dtype":"U8","shape":[0],"data_offsets":[0,0],"more":1})"),
+      {lone(R"({"dtype":"U8","shape":[0],"data_offsets":[0,0],"shape":[0]})"),
        0,
        "bad_index",
-       {"'w'", "more", "unknown field"}},
+       {"'w'", "shape", "second time"}},
+      {lone(R"({"dtype":"U8","shape":[0],"data_offsets":[0,0],"more":)" + std::string(127, '[') +
+            std::string(127, ']') + "}"),
+       0,
+       "bad_metadata",
+       {"nesting"}},
+      {lone(R"({"dtype":"U8","shape":[0],"data_offsets":[0,0],"more":01})"),
+       0,
+       "bad_metadata",
+       {"header"}},
+      {lone(R"({"dtype":"U8","shape":[9223372036854775808,4,0],"data_offsets":[0,0]})"),
+       0,
+       "bad_shape",
+       {"'w'", "9223372036854775808x4x0"}},
+      {lone(R"({"dtype":"F4","shape":[3],"data_offsets":[0,2]})"),
+       2,
+       "size_mismatch",
+       {"'w'", "2 bytes", "whole bytes for F4 of 3"}},
+      {lone(R"({"dtype":"F6_E2M3","shape":[3,2],"data_offsets":[0,5]})"),
+       5,
+       "size_mismatch",
+       {"'w'", "5 bytes", "whole bytes for F6_E2M3 of 3x2"}},
+      {lone(R"({"dtype":"F6_E3M2","shape":[4],"data_offsets":[0,4]})"),
+       4,
+       "size_mismatch",
+       {"'w'", "4 bytes", "3 for F6_E3M2"}},
+      {lone(R"({"dtype":"BOOL","shape":[9],"data_offsets":[0,2]})"),
+       2,
+       "size_mismatch",
+       {"'w'", "9 for BOOL"}},
+      {lone(R"({"dtype":"U8","shape":[0],"data_offsets":[0,0]},)"), 0, "bad_metadata", {"header"}},
+      {R"({"__metadata__":{"a":null}})", 0, "bad_index", {"null", "a string"}},
+      {R"({"__metadata__":[]})", 0, "bad_index", {"an array", "an object"}},
+      {R"({"__metadata__":{},"w":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"__metadata__":null})",
+       0,
+       "duplicate_name",
+       {"__metadata__"}},
+      {R"({"a\u0062":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},)"
+       R"("ab":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})",
+       0,
+       "duplicate_name",
+       {"'ab'"}},
       {lone(R"({"dtype":"U8","shape":[0],"data_offsets":[0,0],"dtype":"U8"})"),
        0,
        "bad_index",
@@ -246,7 +326,10 @@ TEST_CASE("what is wrong with a safetensors file is refused by name", "[safetens
        8,
        "truncated",
        {"'w'"}},
-      {lone(R"({"dtype":"U8","shape":[1e400],"data_offsets":[0,1]})"), 1, "bad_metadata", {"header"}},
+      {lone(R"({"dtype":"U8","shape":[1e400],"data_offsets":[0,1]})"),
+       1,
+       "bad_index",
+       {"'w'", "1e400"}},
   };
   for (const row& wrong : rows) {
     CAPTURE(wrong.header.substr(0, 200));

@@ -56,16 +56,18 @@ TEST_CASE("a safetensors header is written as the format says", "[safetensors_se
 
 TEST_CASE("every tensor of a safetensors file is aligned to its dtype", "[safetensors_serialise]") {
   std::vector<planned_tensor> tensors;
-  for (const encoding which : {encoding::u8, encoding::f16, encoding::f64, encoding::i8, encoding::i32,
-                               encoding::bf16, encoding::f32, encoding::i64}) {
+  for (const encoding which :
+       {encoding::u8, encoding::f16, encoding::f64, encoding::i8, encoding::i32, encoding::bf16,
+        encoding::f32, encoding::i64, encoding::f6_e2m3, encoding::c64, encoding::f4, encoding::u16}) {
+    const std::uint64_t unit = nibble::describe(which).block_elements;
     for (const std::uint64_t count : {1U, 3U, 5U}) {
-      tensors.push_back(planned("t" + std::to_string(tensors.size()), which, {count}));
+      tensors.push_back(planned("t" + std::to_string(tensors.size()), which, {count * unit}));
     }
   }
   const serialiser made(tensors, json::object());
   for (std::size_t place = 0; place < tensors.size(); ++place) {
-    const auto width = nibble::describe(tensors[made.order()[place]].encoding).block_bytes;
-    CHECK(made.offset_bytes(place) % width == 0);
+    const auto& row = nibble::describe(tensors[made.order()[place]].encoding);
+    CHECK(made.offset_bytes(place) % (row.block_elements == 1 ? row.block_bytes : 1) == 0);
   }
 }
 
@@ -108,6 +110,18 @@ TEST_CASE("what safetensors has no dtype for is refused", "[safetensors_serialis
       CHECK(result.code == "unsupported_encoding");
       CHECK(missing_parts(result.message, {"'w'", std::string(row.name)}).empty());
     }
+  }
+}
+
+TEST_CASE("elements narrower than a byte fill whole bytes or are refused", "[safetensors_serialise]") {
+  for (const std::uint64_t count : {0U, 1U, 2U, 3U, 4U, 5U, 6U, 8U}) {
+    CAPTURE(count);
+    const auto code_for = [&](encoding which) {
+      return outcome_of([&] { serialiser({planned("w", which, {count})}, json::object()); }).code;
+    };
+    CHECK(code_for(encoding::f4) == (count % 2 == 0 ? "taken" : "bad_shape"));
+    CHECK(code_for(encoding::f6_e2m3) == (count % 4 == 0 ? "taken" : "bad_shape"));
+    CHECK(code_for(encoding::f6_e3m2) == (count % 4 == 0 ? "taken" : "bad_shape"));
   }
 }
 

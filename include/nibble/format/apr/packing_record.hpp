@@ -49,6 +49,7 @@ struct packing_record {
     const std::vector<encoding> packing = parse_packing(record);
     packing_record parsed;
     const std::string_view places = hex_string(record, "tensors", 2, tensor_count);
+    parsed.tensor_encodings.reserve(tensor_count);
     for (std::size_t i = 0; i < tensor_count; ++i) {
       const std::uint32_t place = hex_number(places.substr(2 * i, 2), "tensors");
       if (place >= packing.size()) {
@@ -58,6 +59,7 @@ struct packing_record {
       parsed.tensor_encodings.push_back(packing[place]);
     }
     const std::string_view sums = hex_string(record, "crc32", 8, tensor_count);
+    parsed.tensor_crc32.reserve(tensor_count);
     for (std::size_t i = 0; i < tensor_count; ++i) {
       parsed.tensor_crc32.push_back(hex_number(sums.substr(8 * i, 8), "crc32"));
     }

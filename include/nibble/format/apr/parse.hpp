@@ -76,19 +76,33 @@ void check_sections(const header& head, std::uint64_t file_bytes) {
 /// The reference writer lets a tensor have no name; files that record their packing do not.
 enum class empty_name : std::uint8_t { refused, taken };
 
+/// The smallest index entry there is: no name and no dimensions.
+inline constexpr std::size_t min_entry_bytes = 2 + 1 + 1 + 8 + 8;
+
 /// Reads index entries one after the other, each bound checked before it is read.
 class index_cursor {
  public:
   index_cursor(std::span<const std::byte> index, std::uint64_t data_offset, empty_name empty)
       : index_(index), data_offset_(data_offset), empty_name_(empty) {}
 
-  struct entry {
-    tensor_info info;
-    std::uint8_t dtype_id;
-  };
+  /// How many of `count` entries stand whole in the index, by their lengths alone.
+  [[nodiscard]] std::size_t count_whole_entries(std::size_t count) const noexcept {
+    std::size_t at = 0;
+    for (std::size_t entry = 0; entry < count; ++entry) {
+      const std::size_t left = index_.size() - at;
+      if (left < min_entry_bytes) return entry;
+      const auto name_bytes = load_number<std::uint16_t>(index_, at);
+      if (left - min_entry_bytes < name_bytes) return entry;
+      const auto rank = load_number<std::uint8_t>(index_, at + 2 + name_bytes + 1);
+      const std::size_t dimension_bytes = std::size_t{rank} * sizeof(std::uint64_t);
+      if (left - min_entry_bytes - name_bytes < dimension_bytes) return entry;
+      at += min_entry_bytes + name_bytes + dimension_bytes;
+    }
+    return count;
+  }
 
-  [[nodiscard]] entry next(std::string_view previous_name) {
-    entry read;
+  /// Reads an entry into `info`, all but the encoding, and returns its dtype id.
+  std::uint8_t next(tensor_info& info) {
     const auto name_bytes = take<std::uint16_t>("name length");
     const std::uint16_t least_name_bytes = empty_name_ == empty_name::refused ? 1 : 0;
     if (name_bytes < least_name_bytes || name_bytes > max_name_bytes) {
@@ -98,24 +112,24 @@ class index_cursor {
                    .expected = join_text({least_name_bytes, " to ", max_name_bytes})});
     }
     const auto name = take_bytes(name_bytes, "name");
-    read.info.name.assign(reinterpret_cast<const char*>(name.data()), name.size());
-    if (find_invalid_utf8(read.info.name) != std::string_view::npos) {
-      throw error(error_code::bad_name, {.tensor = read.info.name,
+    info.name.assign(reinterpret_cast<const char*>(name.data()), name.size());
+    if (find_invalid_utf8(info.name) != std::string_view::npos) {
+      throw error(error_code::bad_name, {.tensor = info.name,
                                          .field = join_text({"index entry ", entry_}),
                                          .found = "a name with bytes that are not UTF-8",
                                          .expected = "UTF-8"});
     }
-    if (entry_ != 0 && read.info.name <= previous_name) {
+    if (entry_ != 0 && info.name <= previous_name_) {
       throw error(error_code::bad_index,
-                  {.tensor = read.info.name,
+                  {.tensor = info.name,
                    .field = join_text({"index entry ", entry_}),
-                   .found = join_text({"'", read.info.name, "' behind '", previous_name, "'"}),
+                   .found = join_text({"'", info.name, "' behind '", previous_name_, "'"}),
                    .expected = "names strictly increasing"});
     }
-    read.dtype_id = take<std::uint8_t>("dtype id");
+    const auto dtype_id = take<std::uint8_t>("dtype id");
     const auto rank = take<std::uint8_t>("dimension count");
     if (rank > shape::max_rank) {
-      throw error(error_code::bad_shape, {.tensor = read.info.name,
+      throw error(error_code::bad_shape, {.tensor = info.name,
                                           .field = "dimension count",
                                           .found = std::to_string(rank),
                                           .expected = join_text({"at most ", shape::max_rank})});
@@ -123,23 +137,24 @@ class index_cursor {
     std::array<std::uint64_t, shape::max_rank> dimensions{};
     for (std::size_t i = 0; i < rank; ++i) dimensions[i] = take<std::uint64_t>("dimension");
     try {
-      read.info.shape = shape(std::span(dimensions).first(rank));
+      info.shape = shape(std::span(dimensions).first(rank));
     } catch (const error& problem) {
-      throw problem.in_tensor(read.info.name);
+      throw problem.in_tensor(info.name);
     }
     const auto offset = take<std::uint64_t>("offset");
-    read.info.size_bytes = take<std::uint64_t>("size");
+    info.size_bytes = take<std::uint64_t>("size");
     const auto absolute = checked_add(offset, data_offset_);
-    if (!absolute || !checked_add(*absolute, read.info.size_bytes)) {
-      throw error(error_code::truncated, {.tensor = read.info.name,
+    if (!absolute || !checked_add(*absolute, info.size_bytes)) {
+      throw error(error_code::truncated, {.tensor = info.name,
                                           .field = "offset and size",
-                                          .found = join_text({offset, " and ", read.info.size_bytes}),
+                                          .found = join_text({offset, " and ", info.size_bytes}),
                                           .expected = "an end below 2^64"});
     }
-    read.info.file_offset_bytes = *absolute;
-    read.info.dtype_id = read.dtype_id;
+    info.file_offset_bytes = *absolute;
+    info.dtype_id = dtype_id;
+    previous_name_ = {reinterpret_cast<const char*>(name.data()), name.size()};
     ++entry_;
-    return read;
+    return dtype_id;
   }
 
   /// Throws bad_index unless nothing but padding is left.
@@ -173,27 +188,25 @@ class index_cursor {
   std::span<const std::byte> index_;
   std::uint64_t data_offset_;
   empty_name empty_name_;
+  std::string_view previous_name_;
   std::size_t entry_ = 0;
 };
 
-/// The smallest index entry there is: no name and no dimensions.
-inline constexpr std::size_t min_entry_bytes = 2 + 1 + 1 + 8 + 8;
-
 /// The footer behind the padded data, or nothing where the file ends there. Throws truncated,
 /// bad_layout.
-inline std::optional<std::uint32_t> find_footer(std::span<const std::byte> file,
-                                                std::uint64_t data_end) {
+inline std::optional<std::uint32_t> find_footer(std::span<const std::byte> last_bytes,
+                                                std::uint64_t file_bytes, std::uint64_t data_end) {
   const auto padded_end = checked_round_up(data_end, alignment_bytes);
-  if (!padded_end || *padded_end > file.size()) {
+  if (!padded_end || *padded_end > file_bytes) {
     throw error(error_code::truncated,
                 {.field = "padding behind the data",
-                 .found = join_text({"a file of ", file.size(), " bytes"}),
+                 .found = join_text({"a file of ", file_bytes, " bytes"}),
                  .expected = join_text({"at least ", padded_end.value_or(data_end)})});
   }
-  const std::uint64_t left = file.size() - *padded_end;
+  const std::uint64_t left = file_bytes - *padded_end;
   if (left == 0) return std::nullopt;
   if (left == footer_bytes) {
-    return load_number<std::uint32_t>(file.last(footer_bytes), 0);
+    return load_number<std::uint32_t>(last_bytes.last(footer_bytes), 0);
   }
   if (left < footer_bytes) {
     throw error(error_code::truncated, {.field = "footer",
@@ -257,23 +270,44 @@ void note_placement(const header& head, const directory& parsed, std::uint64_t i
 
 }  // namespace detail
 
-/// The directory of an .apr file of version 2, from its bytes alone. Throws an error that names
-/// section, tensor and field, without a file's name.
+/// Bytes in front of the tensors, from the first header_bytes of a file of `file_bytes`. Throws as
+/// parse does for the header and the order of sections, bad_index for an index larger than its entries
+/// can be.
 template <class = when_used>
-[[nodiscard]] directory parse(std::span<const std::byte> file) {
-  const header head = header::parse(file);
-  detail::check_sections(head, file.size());
+[[nodiscard]] std::uint64_t front_bytes(std::span<const std::byte> first, std::uint64_t file_bytes) {
+  const header head = header::parse(first);
+  detail::check_sections(head, file_bytes);
+  constexpr std::uint64_t max_entry_bytes =
+      detail::min_entry_bytes + max_name_bytes + shape::max_rank * sizeof(std::uint64_t);
+  const std::uint64_t most = head.tensor_count * max_entry_bytes + alignment_bytes;
+  if (head.data_offset - head.index_offset > most) {
+    throw error(error_code::bad_index,
+                {.field = "index",
+                 .found = join_text({head.data_offset - head.index_offset, " bytes"}),
+                 .expected = join_text({"at most ", most, " for ", head.tensor_count, " tensors"})});
+  }
+  return head.data_offset;
+}
+
+/// The directory of an .apr file of version 2, from the bytes in front of its tensors (or more), its
+/// size and its last footer_bytes (fewer in a smaller file). Throws an error that names section, tensor
+/// and field, without a file's name.
+template <class = when_used>
+[[nodiscard]] directory parse(std::span<const std::byte> front, std::uint64_t file_bytes,
+                              std::span<const std::byte> last_bytes) {
+  const header head = header::parse(front);
+  detail::check_sections(head, file_bytes);
 
   directory parsed{.container = container::apr};
   detail::note_header(head, parsed.notes);
 
-  const auto raw = file.subspan(static_cast<std::size_t>(head.metadata_offset), head.metadata_bytes);
+  const auto raw = front.subspan(static_cast<std::size_t>(head.metadata_offset), head.metadata_bytes);
   const std::string_view text = trim_json({reinterpret_cast<const char*>(raw.data()), raw.size()});
   parsed.metadata = parse_json_object(text, "metadata");
   parsed.metadata_text = text;
 
-  const auto index = file.subspan(static_cast<std::size_t>(head.index_offset),
-                                  static_cast<std::size_t>(head.data_offset - head.index_offset));
+  const auto index = front.subspan(static_cast<std::size_t>(head.index_offset),
+                                   static_cast<std::size_t>(head.data_offset - head.index_offset));
   if (head.tensor_count > index.size() / detail::min_entry_bytes) {
     throw error(error_code::bad_index,
                 {.field = "header.tensor_count",
@@ -285,9 +319,10 @@ template <class = when_used>
 
   detail::index_cursor cursor(index, head.data_offset,
                               record ? detail::empty_name::refused : detail::empty_name::taken);
-  parsed.tensors.reserve(std::min<std::size_t>(head.tensor_count, 1U << 16U));
+  parsed.tensors.reserve(cursor.count_whole_entries(head.tensor_count));
   for (std::size_t i = 0; i < head.tensor_count; ++i) {
-    auto [info, id] = cursor.next(i == 0 ? std::string_view{} : parsed.tensors.back().name);
+    tensor_info& info = parsed.tensors.emplace_back();
+    const std::uint8_t id = cursor.next(info);
     if (record) {
       info.encoding =
           settle_recorded(info.name, record->tensor_encodings[i], id, info.shape, info.size_bytes);
@@ -295,12 +330,11 @@ template <class = when_used>
     } else {
       info.encoding = settle_unrecorded(info.name, id, info.shape, info.size_bytes);
     }
-    parsed.tensors.push_back(std::move(info));
   }
   cursor.finish();
 
-  const std::uint64_t data_end = check_extents(parsed.tensors, head.data_offset, file.size());
-  parsed.footer_crc32 = detail::find_footer(file, data_end);
+  const std::uint64_t data_end = check_extents(parsed.tensors, head.data_offset, file_bytes);
+  parsed.footer_crc32 = detail::find_footer(last_bytes, file_bytes, data_end);
   if (record && !parsed.footer_crc32) {
     throw error(error_code::missing_footer,
                 {.field = "footer",
@@ -309,6 +343,12 @@ template <class = when_used>
   }
   detail::note_placement(head, parsed, index.size(), parsed.notes);
   return parsed;
+}
+
+/// As above, of a file whose bytes are all there.
+template <class = when_used>
+[[nodiscard]] directory parse(std::span<const std::byte> file) {
+  return parse(file, file.size(), file.last(std::min(file.size(), footer_bytes)));
 }
 
 }  // namespace nibble::apr

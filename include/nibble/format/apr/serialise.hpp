@@ -24,6 +24,7 @@
 #include <nibble/format/apr/packing_record.hpp>
 #include <nibble/format/json_text.hpp>
 #include <nibble/format/planned_tensor.hpp>
+#include <nibble/format/shards.hpp>
 
 namespace nibble::apr {
 
@@ -31,10 +32,18 @@ namespace nibble::apr {
 /// All places are fixed from the start; only checksums come later.
 class serialiser {
  public:
-  /// Throws bad_metadata (what JSON cannot say, or over 64 MiB), bad_layout (over 2^64 bytes).
+  /// Throws unsupported_encoding for what .apr has no dtype id for, bad_metadata (what JSON cannot say,
+  /// or over 64 MiB), bad_layout (over 2^64 bytes).
   template <class = when_used>
   serialiser(std::vector<planned_tensor> tensors, nlohmann::json metadata)
       : tensors_(std::move(tensors)), metadata_(std::move(metadata)), order_(tensors_.size()) {
+    for (const planned_tensor& tensor : tensors_) {
+      if (describe(tensor.encoding).apr_dtype_id) continue;
+      throw error(error_code::unsupported_encoding, {.tensor = tensor.name,
+                                                     .field = "encoding",
+                                                     .found = std::string(to_string(tensor.encoding)),
+                                                     .expected = "one that .apr has a dtype id for"});
+    }
     std::iota(order_.begin(), order_.end(), std::size_t{0});
     std::ranges::sort(order_, {},
                       [&](std::size_t i) -> const std::string& { return tensors_[i].name; });
@@ -117,7 +126,7 @@ class serialiser {
     put(static_cast<std::uint16_t>(tensor.name.size()));
     std::memcpy(to.data() + at, tensor.name.data(), tensor.name.size());
     at += tensor.name.size();
-    put(describe(tensor.encoding).apr_dtype_id);
+    put(describe(tensor.encoding).apr_dtype_id.value());
     put(static_cast<std::uint8_t>(tensor.shape.rank()));
     for (const std::uint64_t dimension : tensor.shape.dimensions()) put(dimension);
     put(offset);
@@ -159,6 +168,7 @@ class serialiser {
   template <class = when_used>
   [[nodiscard]] std::uint16_t flags() const {
     unsigned bits = flag::row_major;
+    if (metadata_.contains(shard_record::key)) bits |= flag::sharded;
     if (metadata_.contains("quantization")) bits |= flag::quantized;
     if (metadata_.contains("tokenizer.vocabulary")) bits |= flag::vocabulary;
     return static_cast<std::uint16_t>(bits);

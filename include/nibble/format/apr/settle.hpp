@@ -73,12 +73,12 @@ namespace nibble::apr {
                                               std::uint64_t size_bytes) {
   const encoding_description& row = describe(recorded);
   if (!may_bear(row, id)) {
-    throw error(
-        error_code::bad_record,
-        {.tensor = std::string(tensor),
-         .field = "dtype id",
-         .found = std::to_string(id),
-         .expected = join_text({row.apr_dtype_id, " for ", row.name, ", which the file records"})});
+    throw error(error_code::bad_record,
+                {.tensor = std::string(tensor),
+                 .field = "dtype id",
+                 .found = std::to_string(id),
+                 .expected = join_text({row.apr_dtype_id ? std::to_string(*row.apr_dtype_id) : "no id",
+                                        " for ", row.name, ", which the file records"})});
   }
   if (const auto bytes = stored_bytes(recorded, dimensions); bytes != size_bytes) {
     throw error(error_code::size_mismatch, {.tensor = std::string(tensor),

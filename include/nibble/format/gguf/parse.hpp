@@ -14,6 +14,7 @@
 #include <nibble/core/checked.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/name_index.hpp>
 #include <nibble/core/shape.hpp>
 #include <nibble/core/tensor_info.hpp>
 #include <nibble/core/text.hpp>
@@ -25,7 +26,6 @@
 #include <nibble/format/gguf/layout.hpp>
 #include <nibble/format/gguf/read_metadata.hpp>
 #include <nibble/format/gguf/tensor_type.hpp>
-#include <nibble/format/name_index.hpp>
 
 namespace nibble::gguf {
 
@@ -89,13 +89,12 @@ template <class = when_used>
   return tensor;
 }
 
-/// The names' index, from their hashes. Throws duplicate_name.
+/// The index of the tensors' names. Throws duplicate_name.
 template <class = when_used>
-[[nodiscard]] name_index index_names(const std::vector<tensor_info>& tensors,
-                                     std::span<const std::size_t> hashes) {
-  const auto name_of = [&](std::size_t i) -> std::string_view { return tensors[i].name; };
-  name_index names(hashes, name_of);
-  if (const auto doubled = names.find_doubled(name_of)) {
+[[nodiscard]] name_index index_names(const std::vector<tensor_info>& tensors) {
+  const auto name_at = [&](std::size_t i) -> const std::string& { return tensors[i].name; };
+  name_index names(tensors.size(), name_at);
+  if (const auto doubled = names.first_repeated(name_at)) {
     throw error(error_code::duplicate_name, {.tensor = tensors[*doubled].name,
                                              .field = "tensor list",
                                              .found = "the name a second time",
@@ -163,14 +162,15 @@ template <class = when_used>
 
 }  // namespace detail
 
-/// The directory of a GGUF file of version 2 or 3, from its bytes alone: metadata under the file's own
+/// The directory of a GGUF file of version 2 or 3, from the bytes in front of its tensors (or more) and
+/// its size: metadata under the file's own
 /// keys, with the record of values beside them (see value_record), and shapes outermost dimension
 /// first. Tensors of ggml types that the table of encodings lacks are listed, with the bytes up to the
 /// next one. Throws an error that names section, tensor and field, without a file's name.
 template <class = when_used>
-[[nodiscard]] directory parse(std::span<const std::byte> file) {
-  const header head = header::parse(file);
-  byte_cursor cursor(file, header::bytes);
+[[nodiscard]] directory parse(std::span<const std::byte> front, std::uint64_t file_bytes) {
+  const header head = header::parse(front);
+  byte_cursor cursor(front, header::bytes);
   cursor.enter("header");
   cursor.require(head.metadata_count, detail::min_metadata_bytes, "metadata_count");
   cursor.require(head.tensor_count, detail::min_tensor_bytes, "tensor_count");
@@ -183,15 +183,12 @@ template <class = when_used>
   cursor.require(head.tensor_count, detail::min_tensor_bytes, "entries");
   parsed.tensors.reserve(static_cast<std::size_t>(head.tensor_count));
   // Taken while a tensor is at hand: a hundred thousand of them fit no cache.
-  std::vector<std::size_t> hashes;
   std::vector<std::uint64_t> sizes;
-  hashes.reserve(parsed.tensors.capacity());
   sizes.reserve(parsed.tensors.capacity());
   bool has_unknown_types = false;
   for (std::uint64_t i = 0; i < head.tensor_count; ++i) {
     cursor.enter("tensor", i);
     const tensor_info& tensor = parsed.tensors.emplace_back(detail::read_tensor(cursor));
-    hashes.push_back(name_index::hash_of(tensor.name));
     sizes.push_back(tensor.size_bytes);
     has_unknown_types = has_unknown_types || !tensor.encoding;
     if (tensor.name.size() == max_name_bytes) {
@@ -201,26 +198,26 @@ template <class = when_used>
     }
   }
   if (parsed.tensors.empty()) return parsed;
-  parsed.names = detail::index_names(parsed.tensors, hashes);
+  parsed.names = detail::index_names(parsed.tensors);
 
   const std::uint64_t front_bytes = cursor.position();
   const std::uint64_t alignment_bytes = metadata.alignment_bytes;
   const auto data_offset = checked_round_up(front_bytes, alignment_bytes);
-  if (!data_offset || *data_offset > file.size()) {
+  if (!data_offset || *data_offset > file_bytes) {
     throw error(error_code::truncated,
                 {.field = "padding before the data",
-                 .found = join_text({"a file of ", file.size(), " bytes"}),
+                 .found = join_text({"a file of ", file_bytes, " bytes"}),
                  .expected = join_text({"at least ", data_offset.value_or(front_bytes)})});
   }
   if (has_unknown_types) {
-    detail::size_unknown_types(parsed.tensors, file.size() - *data_offset);
+    detail::size_unknown_types(parsed.tensors, file_bytes - *data_offset);
     std::ranges::transform(parsed.tensors, sizes.begin(), &tensor_info::size_bytes);
   }
   const auto expected = lay_out(front_bytes, sizes, alignment_bytes);
   const bool is_as_laid_out = detail::place(parsed.tensors, *data_offset, alignment_bytes, expected);
   // What is laid out so does not overlap, and lies in the file where its end does.
-  if (!is_as_laid_out || file.size() < expected->data_end) {
-    check_extents(parsed.tensors, *data_offset, file.size());
+  if (!is_as_laid_out || file_bytes < expected->data_end) {
+    check_extents(parsed.tensors, *data_offset, file_bytes);
   }
 
   const auto note = [&](std::string_view field, std::string text) {
@@ -232,12 +229,18 @@ template <class = when_used>
   }
   if (!is_as_laid_out) {
     note("layout", "tensors do not follow each other in the order of the list, as ggml wants them to");
-  } else if (file.size() < expected->data_end) {
+  } else if (file_bytes < expected->data_end) {
     note("layout", "the padding behind the last tensor is absent, and ggml reads it");
-  } else if (file.size() > expected->data_end) {
-    note("layout", join_text({file.size() - expected->data_end, " bytes behind the data"}));
+  } else if (file_bytes > expected->data_end) {
+    note("layout", join_text({file_bytes - expected->data_end, " bytes behind the data"}));
   }
   return parsed;
+}
+
+/// As above, of a file whose bytes are all at hand.
+template <class = when_used>
+[[nodiscard]] directory parse(std::span<const std::byte> file) {
+  return parse(file, file.size());
 }
 
 }  // namespace nibble::gguf

@@ -1,26 +1,28 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_set>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
+#include <nibble/core/checked.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/name_index.hpp>
 #include <nibble/core/shape.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/core/when_used.hpp>
 #include <nibble/format/directory.hpp>
-#include <nibble/format/json_text.hpp>
+#include <nibble/format/json_stream.hpp>
 
 namespace nibble::safetensors {
 
@@ -42,189 +44,183 @@ inline constexpr std::string_view metadata_key = "__metadata__";
 
 namespace detail {
 
-/// Takes the header as a stream of tokens: {"name": {"dtype": "F32", "shape": [..], "data_offsets": [b,
-/// e]}, ..., "__metadata__": {"key": "value", ...}}.
-template <class Json>
-class header_handler : public nlohmann::json_sax<Json> {
+/// The tensors and metadata of a header, read as a stream of tokens: {"name": {"dtype": "F32", "shape":
+/// [..], "data_offsets": [begin, end]}, ..., "__metadata__": {"key": "value", ...}}.
+///
+/// Takes what the reference implementation takes: fields that it does not know, null for no metadata,
+/// of doubled metadata keys the last; and refuses doubled names, as the format's description does.
+class header_reader {
  public:
-  using typename nlohmann::json_sax<Json>::number_integer_t;
-  using typename nlohmann::json_sax<Json>::number_unsigned_t;
-  using typename nlohmann::json_sax<Json>::number_float_t;
-  using typename nlohmann::json_sax<Json>::string_t;
-  using typename nlohmann::json_sax<Json>::binary_t;
-
-  explicit header_handler(directory& to) : to_(to) {}
-
-  bool null() override { return unexpected("null"); }
-  bool boolean(bool) override { return unexpected("a boolean"); }
-  bool number_integer(number_integer_t value) override { return unexpected(std::to_string(value)); }
-  bool number_unsigned(number_unsigned_t value) override {
-    if (place_ == place::dimensions) {
-      dimensions_.push_back(value);
-    } else if (place_ == place::offsets) {
-      offsets_.push_back(value);
-    } else {
-      return unexpected(std::to_string(value));
-    }
-    return true;
+  header_reader(std::string_view text, directory& to) : stream_(text, "header"), to_(to) {
+    constexpr std::size_t min_entry_bytes = 49;  // "a":{"dtype":"F4","shape":[],"data_offsets":[0,0]}
+    const auto braces = static_cast<std::size_t>(std::count(text.begin(), text.end(), '{'));
+    to_.tensors.reserve(std::min(braces, text.size() / min_entry_bytes));
   }
-  bool number_float(number_float_t, const string_t& text) override { return unexpected(text); }
-  bool string(string_t& value) override {
-    if (place_ == place::metadata_value) {
-      to_.metadata[key_] = value;
-      place_ = place::metadata;
-    } else if (place_ == place::dtype) {
-      tensor_.dtype = value;
-      place_ = place::tensor;
-    } else {
-      return unexpected("a string");
-    }
-    return true;
-  }
-  bool binary(binary_t&) override { return unexpected("a binary value"); }
 
-  bool start_object(std::size_t) override {
-    switch (place_) {
-      case place::start: place_ = place::file; return true;
-      case place::entry:
-        place_ = key_ == metadata_key ? place::metadata : place::tensor;
-        tensor_ = tensor_info{.name = key_};
-        seen_ = {};
-        dimensions_.clear();
-        offsets_.clear();
-        return true;
-      default: return unexpected("an object");
-    }
-  }
-  bool key(string_t& name) override {
-    if (place_ == place::file) {
-      if (!names_.insert(name).second) {
-        throw error(error_code::duplicate_name, {.tensor = name,
-                                                 .field = "header",
-                                                 .found = "the name a second time",
-                                                 .expected = "every name once"});
+  void read() {
+    stream_.require('{');
+    read_members([&](std::string_view name) {
+      if (name == metadata_key) {
+        read_metadata();
+      } else {
+        read_tensor(name);
       }
-      place_ = place::entry;
-    } else if (place_ == place::metadata) {
-      place_ = place::metadata_value;
-    } else {
-      const auto field = [&](std::string_view known, bool& seen, place next) {
-        if (name != known) return false;
-        if (seen) refuse(name, "a second time", "each field once");
-        seen = true;
-        place_ = next;
-        return true;
-      };
-      if (!field("dtype", seen_.dtype, place::dtype) &&
-          !field("shape", seen_.shape, place::before_dimensions) &&
-          !field("data_offsets", seen_.offsets, place::before_offsets)) {
-        refuse(name, "an unknown field", "dtype, shape and data_offsets");
-      }
-      return true;
-    }
-    key_ = name;
-    return true;
-  }
-  bool end_object() override {
-    switch (place_) {
-      case place::tensor: finish_tensor(); [[fallthrough]];
-      case place::metadata: place_ = place::file; return true;
-      case place::file: place_ = place::finished; return true;
-      default: return unexpected("the end of an object");
-    }
-  }
-  bool start_array(std::size_t) override {
-    if (place_ == place::before_dimensions) {
-      place_ = place::dimensions;
-    } else if (place_ == place::before_offsets) {
-      place_ = place::offsets;
-    } else {
-      return unexpected("an array");
-    }
-    return true;
-  }
-  bool end_array() override {
-    place_ = place::tensor;
-    return true;
-  }
-  bool parse_error(std::size_t position, const std::string&,
-                   const nlohmann::json::exception& problem) override {
-    throw error(error_code::bad_metadata, {.field = join_text({"header, byte ", position}),
-                                           .found = problem.what(),
-                                           .expected = "a JSON object"});
+    });
+    stream_.require_end();
+    require_names_once();
   }
 
  private:
-  enum class place : std::uint8_t {
-    start,
-    file,
-    entry,
-    metadata,
-    metadata_value,
-    tensor,
-    dtype,
-    before_dimensions,
-    dimensions,
-    before_offsets,
-    offsets,
-    finished,
-  };
-
   [[noreturn]] void refuse(std::string_view field, std::string found, std::string expected) const {
-    throw error(error_code::bad_index, {.tensor = tensor_.name,
+    throw error(error_code::bad_index, {.tensor = tensor_name_,
                                         .field = std::string(field),
                                         .found = std::move(found),
                                         .expected = std::move(expected)});
   }
-  [[noreturn]] bool unexpected(std::string found) const {
-    static constexpr std::string_view wanted[] = {"an object",
-                                                  "a name",
-                                                  "an object",
-                                                  "a key",
-                                                  "a string",
-                                                  "a field",
-                                                  "a string",
-                                                  "an array of dimensions",
-                                                  "a whole number >= 0",
-                                                  "an array of two offsets",
-                                                  "a whole number >= 0",
-                                                  "nothing more"};
-    refuse("header", std::move(found), std::string(wanted[static_cast<std::size_t>(place_)]));
+  /// Goes past a mark that opens a value, or refuses what is there instead.
+  void enter(char mark, std::string_view field, std::string_view expected) {
+    if (stream_.take(mark)) return;
+    std::string found = stream_.describe_next();
+    refuse(field, std::move(found), std::string(expected));
   }
 
-  void finish_tensor() {
-    if (!seen_.dtype || !seen_.shape || !seen_.offsets) {
+  /// The members of an object that has been entered; `read_value` is given each key.
+  template <class ReadValue>
+  void read_members(const ReadValue& read_value) {
+    if (stream_.take('}')) return;
+    std::string unescaped;
+    do {
+      const std::string_view key = stream_.take_string(unescaped);
+      stream_.require(':');
+      read_value(key);
+    } while (stream_.take(','));
+    stream_.require('}');
+  }
+
+  void read_metadata() {
+    tensor_name_ = metadata_key;
+    if (has_metadata_) {
+      throw error(error_code::duplicate_name, {.tensor = std::string(metadata_key),
+                                               .field = "header",
+                                               .found = "the name a second time",
+                                               .expected = "every name once"});
+    }
+    has_metadata_ = true;
+    if (stream_.peek() == 'n' && stream_.take_literal() == "null") return;
+    enter('{', "header", "an object");
+    read_members([&](std::string_view key) {
+      std::string& value = (to_.metadata[std::string(key)] = std::string()).get_ref<std::string&>();
+      value = read_string("header");
+    });
+  }
+
+  [[nodiscard]] std::string_view read_string(std::string_view field) {
+    if (stream_.peek() != '"') enter('"', field, "a string");
+    return stream_.take_string(unescaped_);
+  }
+
+  void read_tensor(std::string_view name) {
+    tensor_info& tensor = to_.tensors.emplace_back();
+    tensor.name = name;
+    tensor_name_ = tensor.name;
+    enter('{', "header", "an object");
+    bool has_dtype = false;
+    bool has_shape = false;
+    bool has_offsets = false;
+    const auto once = [&](bool& seen, std::string_view field) {
+      if (seen) refuse(field, "a second time", "each field once");
+      seen = true;
+    };
+    read_members([&](std::string_view field) {
+      if (field == "dtype") {
+        once(has_dtype, field);
+        tensor.dtype = read_string(field);
+      } else if (field == "shape") {
+        once(has_shape, field);
+        read_numbers(field, "an array of dimensions");
+        read_shape(tensor);
+      } else if (field == "data_offsets") {
+        once(has_offsets, field);
+        read_numbers(field, "an array of two offsets");
+        if (numbers_.size() != 2 || numbers_[0] > numbers_[1]) {
+          refuse(field, join_text({"[", list_text(numbers_, ", "), "]"}), "[begin, end]");
+        }
+        tensor.file_offset_bytes = numbers_[0];
+        tensor.size_bytes = numbers_[1] - numbers_[0];
+      } else {
+        constexpr std::size_t levels_around = 2;
+        stream_.skip_value(levels_around);
+      }
+    });
+    if (!has_dtype || !has_shape || !has_offsets) {
       refuse("header", "an entry that lacks a field", "dtype, shape and data_offsets");
     }
-    if (offsets_.size() != 2 || offsets_[0] > offsets_[1]) {
-      refuse("data_offsets", join_text({"[", list_text(offsets_, ", "), "]"}), "[begin, end]");
-    }
-    try {
-      tensor_.shape = shape(dimensions_);
-    } catch (const error& problem) {
-      throw problem.in_tensor(tensor_.name);
-    }
-    tensor_.file_offset_bytes = offsets_[0];
-    tensor_.size_bytes = offsets_[1] - offsets_[0];
-    to_.tensors.push_back(std::move(tensor_));
   }
 
+  void read_numbers(std::string_view field, std::string_view expected) {
+    numbers_.clear();
+    enter('[', field, expected);
+    if (stream_.take(']')) return;
+    do {
+      const char next = stream_.peek();
+      std::uint64_t number = 0;
+      std::string text;
+      if ((next >= '0' && next <= '9') || next == '-') {
+        const std::string_view digits = stream_.take_number();
+        const auto [end, problem] =
+            std::from_chars(digits.data(), digits.data() + digits.size(), number);
+        if (problem != std::errc() || end != digits.data() + digits.size()) text = digits;
+      } else {
+        text = stream_.describe_next();
+      }
+      if (!text.empty()) refuse(field, std::move(text), "a whole number from 0 to 2^64 - 1");
+      numbers_.push_back(number);
+    } while (stream_.take(','));
+    stream_.require(']');
+  }
+
+  void read_shape(tensor_info& tensor) const {
+    try {
+      tensor.shape = shape(numbers_);
+    } catch (const error& problem) {
+      throw problem.in_tensor(tensor.name);
+    }
+    if (tensor.shape.elements() != 0) return;
+    // A zero does not excuse dimensions before it whose product no reader could hold.
+    std::uint64_t product = 1;
+    for (const std::uint64_t dimension : numbers_) {
+      const auto next = checked_multiply(product, dimension);
+      if (!next) {
+        throw error(error_code::bad_shape, {.tensor = tensor.name,
+                                            .field = "shape",
+                                            .found = tensor.shape.to_string(),
+                                            .expected = "a product that 64 bits hold at every step"});
+      }
+      product = *next;
+    }
+  }
+
+  void require_names_once() const {
+    const auto name_at = [&](std::size_t i) -> const std::string& { return to_.tensors[i].name; };
+    const name_index names(to_.tensors.size(), name_at);
+    if (const auto repeated = names.first_repeated(name_at)) {
+      throw error(error_code::duplicate_name, {.tensor = to_.tensors[*repeated].name,
+                                               .field = "header",
+                                               .found = "the name a second time",
+                                               .expected = "every name once"});
+    }
+  }
+
+  json_stream stream_;
   directory& to_;
-  place place_ = place::start;
-  std::string key_;
-  tensor_info tensor_;
-  struct {
-    bool dtype = false;
-    bool shape = false;
-    bool offsets = false;
-  } seen_;
-  std::vector<std::uint64_t> dimensions_;
-  std::vector<std::uint64_t> offsets_;
-  std::unordered_set<std::string> names_;
+  std::string tensor_name_;  ///< of the entry that is read, for messages
+  bool has_metadata_ = false;
+  std::string unescaped_;
+  std::vector<std::uint64_t> numbers_;
 };
 
-/// Settles the encoding from the dtype's name and holds the size against it. Dtypes that the table
-/// lacks stay without one.
+/// Settles the encoding from the dtype's name and holds the size against it, in bits where elements are
+/// narrower than a byte. Dtypes that the table lacks stay without one.
 inline void settle(tensor_info& tensor) {
   for (const encoding_description& row : encodings) {
     if (!row.safetensors_dtype.empty() && row.safetensors_dtype == tensor.dtype) {
@@ -233,41 +229,52 @@ inline void settle(tensor_info& tensor) {
   }
   if (!tensor.encoding) return;
   const auto needed = stored_bytes(*tensor.encoding, tensor.shape);
-  if (needed != tensor.size_bytes) {
-    throw error(error_code::size_mismatch,
-                {.tensor = tensor.name,
-                 .field = "data_offsets",
-                 .found = join_text({tensor.size_bytes, " bytes"}),
-                 .expected = join_text(
-                     {bytes_text(needed), " for ", tensor.dtype, " of ", tensor.shape.to_string()})});
+  const bool ends_within_a_byte =
+      tensor.shape.elements() % describe(*tensor.encoding).block_elements != 0;
+  if (needed != tensor.size_bytes || ends_within_a_byte) {
+    throw error(
+        error_code::size_mismatch,
+        {.tensor = tensor.name,
+         .field = "data_offsets",
+         .found = join_text({tensor.size_bytes, " bytes"}),
+         .expected = join_text(
+             {ends_within_a_byte ? std::string("elements that fill whole bytes") : bytes_text(needed),
+              " for ", tensor.dtype, " of ", tensor.shape.to_string()})});
   }
 }
 
 /// Throws unless the tensors cover the data without holes or overlaps, up to its very end.
 template <class = when_used>
 void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_bytes) {
-  std::vector<const tensor_info*> by_offset;
-  by_offset.reserve(tensors.size());
-  for (const tensor_info& tensor : tensors) by_offset.push_back(&tensor);
-  std::ranges::sort(by_offset, {}, [](const tensor_info* tensor) {
-    return std::pair(tensor->file_offset_bytes, tensor->size_bytes);
-  });
   std::uint64_t end = 0;
-  for (const tensor_info* const tensor : by_offset) {
-    if (tensor->file_offset_bytes != end) {
-      throw error(error_code::bad_layout, {.tensor = tensor->name,
+  const auto check = [&](const tensor_info& tensor) {
+    if (tensor.file_offset_bytes != end) {
+      throw error(error_code::bad_layout, {.tensor = tensor.name,
                                            .field = "data_offsets",
-                                           .found = std::to_string(tensor->file_offset_bytes),
+                                           .found = std::to_string(tensor.file_offset_bytes),
                                            .expected = join_text({end, ", without hole or overlap"})});
     }
-    end += tensor->size_bytes;
+    end += tensor.size_bytes;
     if (end > data_bytes) {
       throw error(error_code::truncated,
-                  {.tensor = tensor->name,
+                  {.tensor = tensor.name,
                    .field = "data",
                    .found = join_text({data_bytes, " bytes of data in the file"}),
                    .expected = join_text({"at least ", end})});
     }
+  };
+  const auto place_of = [](const tensor_info& tensor) {
+    return std::pair(tensor.file_offset_bytes, tensor.size_bytes);
+  };
+  if (std::ranges::is_sorted(tensors, {}, place_of)) {
+    for (const tensor_info& tensor : tensors) check(tensor);
+  } else {
+    std::vector<std::pair<decltype(place_of(tensors[0])), std::size_t>> by_offset;
+    by_offset.reserve(tensors.size());
+    for (const tensor_info& tensor : tensors)
+      by_offset.emplace_back(place_of(tensor), by_offset.size());
+    std::ranges::sort(by_offset);
+    for (const auto& [place, tensor] : by_offset) check(tensors[tensor]);
   }
   if (end != data_bytes) {
     throw error(error_code::bad_layout, {.field = "data",
@@ -278,12 +285,12 @@ void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_b
 
 }  // namespace detail
 
-/// The directory of a safetensors file, from its bytes alone. Throws an error without a file's name.
-template <class = when_used>
-[[nodiscard]] directory parse(std::span<const std::byte> file) {
-  if (file.size() < length_bytes) {
+/// Bytes of length and header together, from the first length_bytes of a file of `file_bytes`. Throws
+/// truncated, bad_metadata (over the format's limit).
+inline std::uint64_t front_bytes(std::span<const std::byte> file, std::uint64_t file_bytes) {
+  if (file_bytes < length_bytes) {
     throw error(error_code::truncated, {.field = "header length",
-                                        .found = join_text({"a file of ", file.size(), " bytes"}),
+                                        .found = join_text({"a file of ", file_bytes, " bytes"}),
                                         .expected = join_text({"at least ", length_bytes})});
   }
   std::uint64_t header_bytes = 0;
@@ -293,33 +300,50 @@ template <class = when_used>
                                            .found = join_text({header_bytes, " bytes"}),
                                            .expected = join_text({"at most ", max_header_bytes})});
   }
-  if (header_bytes > file.size() - length_bytes) {
+  if (header_bytes > file_bytes - length_bytes) {
     throw error(error_code::truncated,
                 {.field = "header",
-                 .found = join_text({"a file of ", file.size(), " bytes"}),
+                 .found = join_text({"a file of ", file_bytes, " bytes"}),
                  .expected = join_text({"at least ", length_bytes + header_bytes})});
   }
-  const std::string_view text(reinterpret_cast<const char*>(file.data()) + length_bytes,
-                              static_cast<std::size_t>(header_bytes));
+  return length_bytes + header_bytes;
+}
+
+/// The directory of a safetensors file, from the bytes in front of its tensors (or more) and its size.
+/// Throws an error without a file's name.
+template <class = when_used>
+[[nodiscard]] directory parse(std::span<const std::byte> front, std::uint64_t file_bytes) {
+  const std::uint64_t data_offset = front_bytes(front, file_bytes);
+  const std::string_view text(reinterpret_cast<const char*>(front.data()) + length_bytes,
+                              static_cast<std::size_t>(data_offset - length_bytes));
   if (!text.starts_with('{')) {
     throw error(error_code::bad_metadata,
                 {.field = "header", .found = "no opening brace", .expected = "a JSON object"});
   }
-  require_parsable_json(text, "header");
+  if (const std::size_t at = find_invalid_utf8(text); at != std::string_view::npos) {
+    throw error(error_code::bad_metadata,
+                {.field = join_text({"header, byte ", at}),
+                 .found = join_text({"0x", hex_text(static_cast<unsigned char>(text[at]), 2)}),
+                 .expected = "UTF-8"});
+  }
 
   directory parsed{.container = container::safetensors};
   parsed.metadata_text = text;
   parsed.metadata = nlohmann::json::object();
-  detail::header_handler<nlohmann::json> handler(parsed);
-  nlohmann::json::sax_parse(text.begin(), text.end(), &handler);
+  detail::header_reader(text, parsed).read();
 
-  const std::uint64_t data_offset = length_bytes + header_bytes;
-  detail::check_extents(parsed.tensors, file.size() - data_offset);
+  detail::check_extents(parsed.tensors, file_bytes - data_offset);
   for (tensor_info& tensor : parsed.tensors) {
     detail::settle(tensor);
     tensor.file_offset_bytes += data_offset;
   }
   return parsed;
+}
+
+/// As above, of a file whose bytes are all there.
+template <class = when_used>
+[[nodiscard]] directory parse(std::span<const std::byte> file) {
+  return parse(file, file.size());
 }
 
 }  // namespace nibble::safetensors

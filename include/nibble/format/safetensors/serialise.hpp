@@ -32,8 +32,8 @@ class serialiser {
   static constexpr std::uint64_t max_file_bytes = std::uint64_t{1} << 63U;
 
   /// Metadata becomes the container's map of strings: strings as they are, other values as JSON text.
-  /// Throws unsupported_encoding for what safetensors has no dtype for, bad_metadata for a header over
-  /// the format's limit.
+  /// Throws unsupported_encoding for what safetensors has no dtype for, bad_shape for elements narrower
+  /// than a byte that end within one, bad_metadata for a header over the format's limit.
   template <class = when_used>
   serialiser(std::vector<planned_tensor> tensors, const nlohmann::json& metadata)
       : tensors_(std::move(tensors)), order_(tensors_.size()) {
@@ -45,17 +45,27 @@ class serialiser {
                                            .found = std::string(metadata_key),
                                            .expected = "a name that safetensors does not reserve"});
       }
-      if (!describe(tensor.encoding).safetensors_dtype.empty()) continue;
-      throw error(error_code::unsupported_encoding,
-                  {.tensor = tensor.name,
-                   .field = "encoding",
-                   .found = std::string(to_string(tensor.encoding)),
-                   .expected = "one that safetensors has a dtype for"});
+      const encoding_description& row = describe(tensor.encoding);
+      if (row.safetensors_dtype.empty()) {
+        throw error(error_code::unsupported_encoding,
+                    {.tensor = tensor.name,
+                     .field = "encoding",
+                     .found = std::string(to_string(tensor.encoding)),
+                     .expected = "one that safetensors has a dtype for"});
+      }
+      if (tensor.shape.elements() % row.block_elements != 0) {
+        throw error(error_code::bad_shape,
+                    {.tensor = tensor.name,
+                     .field = "shape",
+                     .found = join_text({tensor.shape.to_string(), " of ", row.name}),
+                     .expected = "elements that fill whole bytes, which safetensors asks for"});
+      }
     }
     std::iota(order_.begin(), order_.end(), std::size_t{0});
     std::ranges::sort(order_, {}, [&](std::size_t i) {
-      const std::uint32_t narrowness = ~describe(tensors_[i].encoding).block_bytes;
-      return std::tuple<std::uint32_t, const std::string&>(narrowness, tensors_[i].name);
+      const encoding_description& row = describe(tensors_[i].encoding);
+      const std::uint32_t alignment = row.block_elements == 1 ? row.block_bytes : 1;
+      return std::tuple<std::uint32_t, const std::string&>(~alignment, tensors_[i].name);
     });
     std::string text = "{";
     append_metadata(metadata, text);

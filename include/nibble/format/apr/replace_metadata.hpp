@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <nibble/core/checked.hpp>
+#include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
+#include <nibble/format/apr/header.hpp>
+#include <nibble/format/apr/parse.hpp>
+#include <nibble/format/json_text.hpp>
+#include <nibble/format/shards.hpp>
+
+namespace nibble::apr {
+
+/// A file with other metadata: new bytes, then bytes of the old file as they are, then, where the old
+/// one had it, a footer over both.
+struct replaced_metadata {
+  std::vector<std::byte> front;       ///< header and metadata
+  std::span<const std::byte> kept{};  ///< index and tensors, of the old file
+  bool has_footer = false;
+  std::uint64_t file_bytes = 0;  ///< of the whole, footer included
+};
+
+/// Other metadata for a file that parse() takes. Offsets of tensors count from the data, so that index
+/// and tensors need no change; flags that say what the metadata hold follow them. Throws bad_metadata
+/// (what JSON cannot say, over 64 MiB), and what parse() throws.
+template <class = when_used>
+[[nodiscard]] replaced_metadata replace_metadata(std::span<const std::byte> file,
+                                                 const nlohmann::json& metadata) {
+  const directory old = parse(file);
+  require_object(metadata, "metadata");
+  const std::string text = print_json(metadata, "metadata");
+  if (text.size() > max_metadata_bytes) {
+    throw error(error_code::bad_metadata, {.field = "metadata",
+                                           .found = join_text({text.size(), " bytes"}),
+                                           .expected = join_text({"at most ", max_metadata_bytes})});
+  }
+  header head = header::parse(file);
+  replaced_metadata made;
+  made.has_footer = old.footer_crc32.has_value();
+  made.kept = file.subspan(static_cast<std::size_t>(head.index_offset));
+  if (made.has_footer) made.kept = made.kept.first(made.kept.size() - footer_bytes);
+
+  const std::uint64_t index_bytes = head.data_offset - head.index_offset;
+  head.metadata_offset = header_bytes;
+  head.metadata_bytes = static_cast<std::uint32_t>(text.size());
+  head.index_offset = checked_round_up(header_bytes + text.size(), alignment_bytes).value();
+  head.data_offset = head.index_offset + index_bytes;
+  const auto follow = [&](std::uint16_t bit, const char* key) {
+    const unsigned without = head.flags & ~unsigned{bit};
+    head.flags = static_cast<std::uint16_t>(metadata.contains(key) ? without | bit : without);
+  };
+  follow(flag::sharded, shard_record::key);
+  follow(flag::vocabulary, "tokenizer.vocabulary");
+
+  made.front.resize(static_cast<std::size_t>(head.index_offset));
+  head.store(made.front);
+  std::memcpy(made.front.data() + head.metadata_offset, text.data(), text.size());
+  made.file_bytes = made.front.size() + made.kept.size() + (made.has_footer ? footer_bytes : 0);
+  return made;
+}
+
+}  // namespace nibble::apr

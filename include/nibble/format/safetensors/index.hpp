@@ -1,0 +1,138 @@
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <nibble/core/error.hpp>
+#include <nibble/core/name_index.hpp>
+#include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
+#include <nibble/format/json_stream.hpp>
+#include <nibble/format/safetensors/parse.hpp>
+#include <nibble/format/shards.hpp>
+
+namespace nibble::safetensors {
+
+/// What a model.safetensors.index.json says: in which file beside it each tensor stands.
+struct shard_index {
+  std::vector<std::string> files{};  ///< each once, by name
+  std::vector<std::string> tensors{};
+  std::vector<std::size_t> file_of_tensor{};   ///< places in `files`
+  std::optional<std::uint64_t> total_bytes{};  ///< metadata.total_size, where it is a whole number
+};
+
+/// Whether a file is JSON rather than a container: its first byte opens an object, and it does not
+/// start as safetensors files do, whose length may happen to have that byte.
+[[nodiscard]] inline bool is_index(std::span<const std::byte> file) noexcept {
+  for (const std::byte byte : file) {
+    const char text = std::to_integer<char>(byte);
+    if (text == ' ' || text == '\n' || text == '\r' || text == '\t') continue;
+    return text == '{' && !has_magic(file);
+  }
+  return false;
+}
+
+/// Reads {"metadata": {"total_size": n}, "weight_map": {"tensor": "file", ...}}; other fields are
+/// passed over. Throws bad_metadata (no JSON, or no such fields), duplicate_name (a tensor that is
+/// mapped twice), bad_shard (a file name that leads out of the directory), without a file's name.
+template <class = when_used>
+[[nodiscard]] shard_index parse_index(std::span<const std::byte> file) {
+  const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
+  if (const std::size_t at = find_invalid_utf8(text); at != std::string_view::npos) {
+    throw error(error_code::bad_metadata,
+                {.field = join_text({"index, byte ", at}),
+                 .found = join_text({"0x", hex_text(static_cast<unsigned char>(text[at]), 2)}),
+                 .expected = "UTF-8"});
+  }
+  shard_index index;
+  std::vector<std::string> file_names;
+  json_stream stream(text, "index");
+  const auto read_members = [&](const auto& read_value) {
+    if (!stream.take('{')) {
+      throw error(error_code::bad_metadata,
+                  {.field = "index", .found = stream.describe_next(), .expected = "an object"});
+    }
+    if (stream.take('}')) return;
+    std::string unescaped;
+    do {
+      const std::string_view key = stream.take_string(unescaped);
+      stream.require(':');
+      read_value(key);
+    } while (stream.take(','));
+    stream.require('}');
+  };
+  bool has_map = false;
+  read_members([&](std::string_view section) {
+    if (section == "weight_map") {
+      if (std::exchange(has_map, true)) {
+        throw error(
+            error_code::bad_metadata,
+            {.field = "index.weight_map", .found = "a second one", .expected = "each field once"});
+      }
+      read_members([&](std::string_view tensor) {
+        index.tensors.emplace_back(tensor);
+        if (stream.peek() != '"') {
+          throw error(error_code::bad_metadata, {.tensor = index.tensors.back(),
+                                                 .field = "index.weight_map",
+                                                 .found = stream.describe_next(),
+                                                 .expected = "the name of a file"});
+        }
+        std::string unescaped;
+        file_names.emplace_back(stream.take_string(unescaped));
+        if (shard_names::is_plain_name(file_names.back())) return;
+        throw error(
+            error_code::bad_shard,
+            {.tensor = index.tensors.back(),
+             .field = "index.weight_map",
+             .found = join_text({"'", file_names.back(), "'"}),
+             .expected = "the name of a file in the index's own directory, without separators"});
+      });
+    } else if (section == "metadata" && stream.peek() == '{') {
+      read_members([&](std::string_view field) {
+        const char next = stream.peek();
+        if (field != "total_size" || !(next >= '0' && next <= '9')) return stream.skip_value(2);
+        const std::string_view digits = stream.take_number();
+        std::uint64_t total = 0;
+        const auto [end, problem] =
+            std::from_chars(digits.data(), digits.data() + digits.size(), total);
+        if (problem == std::errc() && end == digits.data() + digits.size()) index.total_bytes = total;
+      });
+    } else {
+      stream.skip_value(1);
+    }
+  });
+  stream.require_end();
+  if (!has_map) {
+    throw error(error_code::bad_metadata, {.field = "index",
+                                           .found = "no weight_map",
+                                           .expected = "an object that maps tensors to files"});
+  }
+
+  const auto name_at = [&](std::size_t i) -> const std::string& { return index.tensors[i]; };
+  if (const auto twice = name_index(index.tensors.size(), name_at).first_repeated(name_at)) {
+    throw error(error_code::duplicate_name, {.tensor = index.tensors[*twice],
+                                             .field = "index.weight_map",
+                                             .found = "the name a second time",
+                                             .expected = "every name once"});
+  }
+  index.files = file_names;
+  std::ranges::sort(index.files);
+  index.files.erase(std::unique(index.files.begin(), index.files.end()), index.files.end());
+  index.file_of_tensor.reserve(file_names.size());
+  for (const std::string& name : file_names) {
+    const auto at = std::ranges::lower_bound(index.files, name);
+    index.file_of_tensor.push_back(static_cast<std::size_t>(at - index.files.begin()));
+  }
+  return index;
+}
+
+}  // namespace nibble::safetensors
