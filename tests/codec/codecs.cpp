@@ -45,11 +45,18 @@ TEST_CASE("all encodings of the library's own, of the reference and of plain num
           "[codecs]") {
   for (const encoding which :
        {encoding::f32, encoding::f16, encoding::bf16, encoding::f64, encoding::i32, encoding::i64,
-        encoding::i8, encoding::u8, encoding::q8, encoding::q4, encoding::apr_q8, encoding::apr_q4}) {
+        encoding::i8, encoding::u8, encoding::q8, encoding::q4, encoding::apr_q8, encoding::apr_q4,
+        encoding::i16, encoding::u16, encoding::u32, encoding::u64, encoding::bool8}) {
     CAPTURE(nibble::to_string(which));
     CHECK(nibble::is_decodable(which));
   }
   static_assert(nibble::is_decodable(encoding::q4));
+  for (const encoding which :
+       {encoding::c64, encoding::f8_e4m3, encoding::f8_e5m2, encoding::f8_e8m0, encoding::f8_e4m3fnuz,
+        encoding::f8_e5m2fnuz, encoding::f6_e2m3, encoding::f6_e3m2, encoding::f4}) {
+    CAPTURE(nibble::to_string(which));
+    CHECK_FALSE(nibble::is_decodable(which));
+  }
 }
 
 TEST_CASE("f32 can be packed into the narrower floats and the scaled encodings alone", "[codecs]") {

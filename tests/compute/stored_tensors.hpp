@@ -16,11 +16,13 @@
 
 namespace nibble_test {
 
-/// The encodings that can be decoded, as FORMAT.md lists them.
+/// The encodings that can be decoded: as FORMAT.md lists them, and what else safetensors files hold.
 inline constexpr std::array decodable_encodings = {
-    nibble::encoding::f32, nibble::encoding::f16, nibble::encoding::bf16,   nibble::encoding::f64,
-    nibble::encoding::i32, nibble::encoding::i64, nibble::encoding::i8,     nibble::encoding::u8,
-    nibble::encoding::q8,  nibble::encoding::q4,  nibble::encoding::apr_q8, nibble::encoding::apr_q4};
+    nibble::encoding::f32,  nibble::encoding::f16, nibble::encoding::bf16,   nibble::encoding::f64,
+    nibble::encoding::i32,  nibble::encoding::i64, nibble::encoding::i8,     nibble::encoding::u8,
+    nibble::encoding::q8,   nibble::encoding::q4,  nibble::encoding::apr_q8, nibble::encoding::apr_q4,
+    nibble::encoding::i16,  nibble::encoding::u16, nibble::encoding::u32,    nibble::encoding::u64,
+    nibble::encoding::bool8};
 
 /// Stored bytes of any value: every code, every scale, NaNs and infinities wherever the encoding has
 /// them, partial blocks whose spare codes are not 0.
