@@ -395,10 +395,10 @@ TEST_CASE("a safetensors file's tensors are read", "[reader]") {
   nibble::dequantize(in["x"], values);
   CHECK(values == std::vector<float>{1.0F, -2.0F});
   CHECK_FALSE(in["y"].dtype_id().has_value());
-  CHECK(in["z"].dtype_text() == "F8_E4M3");
+  CHECK(in["z"].dtype_text() == "f8_e4m3");
   const outcome decoded = outcome_of([&] { nibble::dequantize(in["z"], values); });
   CHECK(decoded.code == "unsupported_encoding");
-  CHECK(missing_parts(decoded.message, {"'z'", "F8_E4M3"}).empty());
+  CHECK(missing_parts(decoded.message, {"'z'", "f8_e4m3"}).empty());
   CHECK_NOTHROW(in.verify());
 }
 

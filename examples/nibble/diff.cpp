@@ -72,7 +72,7 @@ comparison pair_tensors(const nibble::reader& reference, const nibble::reader& o
   return result;
 }
 
-/// Decodes rows to f64, which holds every value of every encoding but i64 beyond 2^53.
+/// Decodes rows to f64, which holds every value of every encoding but i64 and u64 beyond 2^53.
 void decode_rows(const nibble::tensor_view& from, std::uint64_t first_row, std::uint64_t row_count,
                  std::vector<float>& scratch, std::vector<double>& values) {
   const auto count = static_cast<std::size_t>(row_count * from.cols());
@@ -90,6 +90,10 @@ void decode_rows(const nibble::tensor_view& from, std::uint64_t first_row, std::
     read_as(std::int64_t{});
   } else if (from.encoding() == nibble::encoding::i32) {
     read_as(std::int32_t{});
+  } else if (from.encoding() == nibble::encoding::u64) {
+    read_as(std::uint64_t{});
+  } else if (from.encoding() == nibble::encoding::u32) {
+    read_as(std::uint32_t{});
   } else {
     scratch.resize(count);
     nibble::dequantize_rows(from, first_row, row_count, scratch);

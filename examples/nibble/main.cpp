@@ -58,8 +58,7 @@ void add_single(CLI::App& to, bool& single) {
 CLI::Option& add_shard_size(CLI::App& to, std::uint64_t& bytes) {
   return *to.add_option(
                 "--shard-size", bytes,
-                "Write several files, OUT-00001-of-00003.apr, of at most so many bytes of tensors: "
-                "500MB, 2GB, 2GiB")
+                "Write OUT-00001-of-00003.apr and so on, of at most so many bytes each: 500MB, 2GB")
               ->type_name("SIZE")
               ->transform(CLI::AsSizeValue(true).description(""))
               ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 62U).description(""));

@@ -18,6 +18,7 @@
 #include <nibble/file/input_file.hpp>
 #include <nibble/format/apr/packing_record.hpp>
 #include <nibble/format/apr/replace_metadata.hpp>
+#include <nibble/format/json_text.hpp>
 #include <nibble/reader.hpp>
 
 #include "command.hpp"
@@ -55,6 +56,10 @@ void edit(nlohmann::json& metadata, const meta_options& options, const std::stri
     auto [key, value] = split_assignment(assignment);
     require_free_key(key);
     try {
+      nibble::require_parsable_json(value, key);
+      if (!nlohmann::json::accept(value)) {
+        throw nibble::error(nibble::error_code::bad_metadata, {.field = key, .found = value});
+      }
       metadata[key] = nibble::parse_json_object("{\"v\":" + value + "}", key)["v"];
     } catch (const nibble::error&) {
       throw usage_error(

@@ -29,7 +29,8 @@
 ///   apr_q8    tensor    4 + N  tensor            scale * q              f32 scale, i8 q[N]
 ///   apr_q4    32        18     tensor            scale * (q - 8)        f16 scale, u8 p[16]:
 ///                                                q[2j] = p[j] & 15, q[2j + 1] = p[j] >> 4
-///   f32 f16 bf16 f64 i32 i64 i8 u8               the number itself
+///   f32 f16 bf16 f64 i32 i64 i8 u8               the number itself; in safetensors also i16 u16 u32
+///                                                u64 bool8, and listed only: c64 and 8-, 6-, 4-bit floats
 ///
 /// core/encoding.hpp holds these figures once for everybody; codec/ says how values are coded;
 /// format/apr/ and format/gguf/ how files are laid out. .apr files that hold q4 or q8 can be read by
@@ -37,8 +38,12 @@
 ///
 /// The doors:
 ///   writer.hpp               nibble::writer: add(), add_stored(), metadata(), write()
-///   reader.hpp               nibble::reader: [name], find(), iteration, metadata(), verify()
-///   core/tensor_view.hpp     nibble::tensor_view: name, encoding, shape, offset, packing ratio, bytes
+///   reader.hpp               nibble::reader: [name], find(), iteration, metadata(), verify();
+///                            nibble::reader::open_set(): several files that hold one model
+///   source_reader.hpp        nibble::source_reader: tensors, or rows, from bytes that you fetch
+///                            (include it by itself)
+///   core/tensor_view.hpp     nibble::tensor_view: name, encoding, shape, offset, packing ratio, bytes,
+///                            rows()
 ///   compute/dequantize.hpp   nibble::dequantize(view, floats),
 ///                            nibble::dequantize_rows(view, first_row, row_count, floats)
 ///   compute/matmul.hpp       nibble::matmul(view, x, y, {.mode = nibble::matmul_mode::int8}), and with

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include <core/independent_halves.hpp>
@@ -42,6 +43,11 @@ class independent_decoder {
       case kind::u8: return static_cast<float>(byte(element));
       case kind::i32: return nearest_float(number<std::int32_t>(element));
       case kind::i64: return nearest_float(number<std::int64_t>(element));
+      case kind::i16: return static_cast<float>(number<std::int16_t>(element));
+      case kind::u16: return static_cast<float>(number<std::uint16_t>(element));
+      case kind::u32: return nearest_float(number<std::uint32_t>(element));
+      case kind::u64: return nearest_float(number<std::uint64_t>(element));
+      case kind::bool8: return byte(element) != 0 ? 1.0F : 0.0F;
       case kind::q8: {
         const std::size_t at = row_block * 36;
         return static_cast<float>(half(at, binary16) * byte(at + 4 + c % 32) + half(at + 2, binary16));
@@ -122,6 +128,11 @@ class independent_decoder {
     q4,
     apr_q8,
     apr_q4,
+    i16,
+    u16,
+    u32,
+    u64,
+    bool8,
     q4_0,
     q4_1,
     q5_0,
@@ -138,10 +149,10 @@ class independent_decoder {
   };
 
   static kind kind_of(std::string_view encoding) {
-    constexpr std::array<std::string_view, 25> names = {
-        "f32",   "f16",    "bf16",   "f64",  "i32",  "i64",  "i8",    "u8",   "q8",
-        "q4",    "apr_q8", "apr_q4", "q4_0", "q4_1", "q5_0", "q5_1",  "q8_0", "iq4_nl",
-        "mxfp4", "q2_k",   "q3_k",   "q4_k", "q5_k", "q6_k", "iq4_xs"};
+    constexpr std::array<std::string_view, 30> names = {
+        "f32",    "f16",    "bf16",   "f64",   "i32",  "i64",  "i8",    "u8",   "q8",   "q4",
+        "apr_q8", "apr_q4", "i16",    "u16",   "u32",  "u64",  "bool8", "q4_0", "q4_1", "q5_0",
+        "q5_1",   "q8_0",   "iq4_nl", "mxfp4", "q2_k", "q3_k", "q4_k",  "q5_k", "q6_k", "iq4_xs"};
     for (std::size_t i = 0; i < names.size(); ++i) {
       if (names[i] == encoding) return static_cast<kind>(i);
     }
@@ -282,9 +293,11 @@ class independent_decoder {
   }
 
   /// The f32 nearest to an integer, ties to even, by counting its bits.
-  [[nodiscard]] static float nearest_float(std::int64_t value) {
+  template <class Integer>
+  [[nodiscard]] static float nearest_float(Integer value) {
     auto magnitude = static_cast<std::uint64_t>(value);
-    if (value < 0) magnitude = 0 - magnitude;
+    const bool is_negative = std::is_signed_v<Integer> && value < Integer{0};
+    if (is_negative) magnitude = 0 - magnitude;
     int shift = 0;
     while (magnitude >> shift >= 0x1000000U) ++shift;
     std::uint64_t kept = magnitude >> shift;
@@ -294,7 +307,7 @@ class independent_decoder {
       if (rest > half_step || (rest == half_step && kept % 2 == 1)) ++kept;
     }
     const float rounded = std::ldexp(static_cast<float>(kept), shift);
-    return value < 0 ? -rounded : rounded;
+    return is_negative ? -rounded : rounded;
   }
 
   kind kind_;

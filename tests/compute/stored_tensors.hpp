@@ -16,15 +16,18 @@
 
 namespace nibble_test {
 
-/// The encodings that can be decoded, as FORMAT.md lists them.
+/// The encodings that can be decoded: as FORMAT.md lists them, and what else safetensors files hold.
 inline constexpr std::array decodable_encodings = {
-    nibble::encoding::f32,  nibble::encoding::f16,  nibble::encoding::bf16,   nibble::encoding::f64,
-    nibble::encoding::i32,  nibble::encoding::i64,  nibble::encoding::i8,     nibble::encoding::u8,
-    nibble::encoding::q8,   nibble::encoding::q4,   nibble::encoding::apr_q8, nibble::encoding::apr_q4,
-    nibble::encoding::q4_0, nibble::encoding::q4_1, nibble::encoding::q5_0,   nibble::encoding::q5_1,
-    nibble::encoding::q8_0, nibble::encoding::q2_k, nibble::encoding::q3_k,   nibble::encoding::q4_k,
-    nibble::encoding::q5_k, nibble::encoding::q6_k, nibble::encoding::iq4_nl, nibble::encoding::iq4_xs,
-    nibble::encoding::mxfp4};
+    nibble::encoding::f32,    nibble::encoding::f16,    nibble::encoding::bf16,
+    nibble::encoding::f64,    nibble::encoding::i32,    nibble::encoding::i64,
+    nibble::encoding::i8,     nibble::encoding::u8,     nibble::encoding::q8,
+    nibble::encoding::q4,     nibble::encoding::apr_q8, nibble::encoding::apr_q4,
+    nibble::encoding::i16,    nibble::encoding::u16,    nibble::encoding::u32,
+    nibble::encoding::u64,    nibble::encoding::bool8,  nibble::encoding::q4_0,
+    nibble::encoding::q4_1,   nibble::encoding::q5_0,   nibble::encoding::q5_1,
+    nibble::encoding::q8_0,   nibble::encoding::q2_k,   nibble::encoding::q3_k,
+    nibble::encoding::q4_k,   nibble::encoding::q5_k,   nibble::encoding::q6_k,
+    nibble::encoding::iq4_nl, nibble::encoding::iq4_xs, nibble::encoding::mxfp4};
 
 /// Those of them that f32 values can be packed into.
 inline constexpr std::array packable_encodings = {

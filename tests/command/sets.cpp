@@ -1,0 +1,223 @@
+/// Sets of files, and what the command does to files without touching their tensors.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "../support/catch.hpp"
+#include "../support/files.hpp"
+#include "../support/random_values.hpp"
+#include "process.hpp"
+#include "tensor_file.hpp"
+
+using nibble_test::bytes_of;
+using nibble_test::outcome;
+using nibble_test::read_file;
+using nibble_test::run;
+using nibble_test::stored_tensor;
+using nibble_test::temporary_directory;
+using nibble_test::write_safetensors;
+using nlohmann::json;
+
+namespace {
+
+using words = std::vector<std::string>;
+
+std::string done(const words& arguments, int exit_code = 0) {
+  const outcome result = run(arguments);
+  INFO(result.err << result.out);
+  REQUIRE(result.exit_code == exit_code);
+  return exit_code < 2 ? result.out : result.err;
+}
+
+void require_contains(const std::string& text, const words& parts) {
+  for (const std::string& part : parts) {
+    INFO("'" << part << "' in " << text);
+    REQUIRE(text.find(part) != std::string::npos);
+  }
+}
+
+stored_tensor matrix(const std::string& name, std::uint32_t seed) {
+  return {name, "F32", {4, 64}, bytes_of(nibble_test::gaussian(4 * 64, seed))};
+}
+
+/// One model as a single file and as three shards with an index.
+struct model_files {
+  temporary_directory files;
+  std::string whole = files / "whole.safetensors";
+  std::string index = files / "model.safetensors.index.json";
+
+  model_files() {
+    std::vector<stored_tensor> all;
+    json map = json::object();
+    for (std::uint32_t shard = 1; shard <= 3; ++shard) {
+      std::vector<stored_tensor> tensors;
+      for (std::uint32_t i = 0; i < shard; ++i) {
+        tensors.push_back(matrix(fmt::format("w{}{}", shard, i), 10 * shard + i));
+        map[tensors.back().name] = name_of(shard);
+      }
+      all.insert(all.end(), tensors.begin(), tensors.end());
+      write_safetensors(files / name_of(shard), tensors);
+    }
+    write_safetensors(whole, all);
+    write_text(index, json{{"weight_map", map}}.dump());
+  }
+
+  static std::string name_of(std::uint32_t shard) {
+    return fmt::format("model-0000{}-of-00003.safetensors", shard);
+  }
+  static void write_text(const std::string& path, const std::string& text) {
+    nibble_test::write_file(path, std::as_bytes(std::span(text)));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a set is packed, listed, checked and compared like one file", "[command]") {
+  const model_files model;
+  const auto& files = model.files;
+  done({"pack", model.whole, "-o", files / "whole.apr"});
+  done({"pack", model.index, "-o", files / "set.apr"});
+  REQUIRE(read_file(files / "set.apr") == read_file(files / "whole.apr"));
+  done({"pack", files / model_files::name_of(1), "-o", files / "set.apr"});
+  REQUIRE(read_file(files / "set.apr") == read_file(files / "whole.apr"));
+  done({"pack", files / model_files::name_of(1), "-o", files / "alone.apr", "--single"});
+  REQUIRE(json::parse(done({"inspect", files / "alone.apr", "--json"})).at("tensors").size() == 1);
+
+  const json listing = json::parse(done({"inspect", model.index, "--json"}));
+  REQUIRE(listing.at("tensors").size() == 6);
+  REQUIRE(listing.at("shards").size() == 3);
+  REQUIRE(listing.at("shards")[2].at("tensors") == 3);
+  REQUIRE(listing.at("shard").is_null());
+  require_contains(done({"inspect", model.index}), {"6 tensors", model_files::name_of(3)});
+  const json second = json::parse(done({"inspect", files / model_files::name_of(2), "--json"}));
+  REQUIRE(second.at("tensors").size() == 2);
+  REQUIRE(second.at("shard") == json{{"index", 1}, {"count", 3}});
+  require_contains(done({"inspect", files / model_files::name_of(1), "--single"}), {"shard 1 of 3"});
+
+  require_contains(done({"verify", model.index}), {"6 tensors read"});
+  done({"diff", model.index, model.whole, "--max-error", "0"});
+  done({"unpack", model.index, "-o", files / "unpacked.safetensors"});
+  done({"diff", files / "unpacked.safetensors", model.whole, "--max-error", "0"});
+
+  std::filesystem::remove(files / model_files::name_of(2));
+  require_contains(done({"verify", model.index}, 4), {model_files::name_of(2), "shard 2 of 3"});
+  require_contains(done({"verify", files / model_files::name_of(1)}, 4), {model_files::name_of(2)});
+  done({"verify", files / model_files::name_of(1), "--single"});
+  model_files::write_text(model.index, R"({"weight_map":{"w10":"../x"}})");
+  require_contains(done({"inspect", model.index}, 3), {"bad_shard", "../x"});
+}
+
+TEST_CASE("a damaged shard is told by its name", "[command]") {
+  const model_files model;
+  done({"pack", model.index, "-o", model.files / "m.apr", "--shard-size", "600"});
+  const std::string path = model.files / "m-00002-of-00003.apr";
+  auto bytes = read_file(path);
+  bytes[bytes.size() - 30] ^= std::byte{1};
+  nibble_test::write_file(path, bytes);
+  const std::string report = done({"verify", model.files / "m-00001-of-00003.apr"}, 1);
+  require_contains(report, {"problem: " + path, "not ok"});
+  const outcome as_json = run({"verify", model.files / "m-00001-of-00003.apr", "--json"});
+  const json parsed = json::parse(as_json.out);
+  REQUIRE(parsed.at("findings")[0].at("file") == path);
+}
+
+TEST_CASE("files are split and merged without touching a tensor", "[command]") {
+  const model_files model;
+  const auto& files = model.files;
+  done({"pack", model.whole, "-o", files / "m.apr", "--encoding", "q4"});
+  const auto whole = read_file(files / "m.apr");
+  const std::string said =
+      done({"split", files / "m.apr", "-o", files / "s.apr", "--shard-size", "400B"});
+  require_contains(said, {"s-00001-of-00003.apr", "s-00003-of-00003.apr"});
+  done({"merge", files / "s-00003-of-00003.apr", "-o", files / "merged.apr"});
+  REQUIRE(read_file(files / "merged.apr") == whole);
+  done({"merge", model.index, "-o", files / "merged.safetensors"});
+  done({"diff", files / "merged.safetensors", model.whole, "--max-error", "0"});
+  require_contains(done({"inspect", files / "merged.safetensors"}), {"safetensors", "6 tensors"});
+
+  const std::string packed = done(
+      {"pack", model.whole, "-o", files / "p.apr", "--encoding", "q4", "--shard-size", "0.4kB"}, 2);
+  static_cast<void>(packed);
+  done({"split", files / "m.apr", "-o", files / "t.apr", "--shard-size", "1kib"});
+  REQUIRE(std::filesystem::exists(files / "t-00002-of-00002.apr"));
+  done({"split", files / "m.apr", "-o", files / "t.apr"}, 2);
+  done({"split", files / "m.apr", "-o", files / "t.apr", "--shard-size", "0"}, 2);
+  done({"split", files / "m.apr", "-o", files / "t.apr", "--shard-size", "many"}, 2);
+}
+
+TEST_CASE("hashes are those that other programs compute, and lists are checked", "[command]") {
+  const temporary_directory files;
+  // SHA-256 of "abc" is FIPS 180-2's own example.
+  const std::string text = "abc";
+  const auto abc = std::as_bytes(std::span(text));
+  const std::string in = files / "in.safetensors";
+  write_safetensors(in, {{"letters", "U8", {3}, {abc.begin(), abc.end()}}, {"a b\n", "U8", {0}, {}}});
+  const std::string list = done({"hash", in});
+  require_contains(
+      list, {"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  tensor letters\n",
+             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  tensor a b\\x0a\n",
+             "  file in.safetensors\n"});
+  REQUIRE(std::count(list.begin(), list.end(), '\n') == 3);
+  REQUIRE(done({"hash", in, "--threads", "3"}) == list);
+  model_files::write_text(files / "list", list);
+  require_contains(done({"hash", in, "--check", files / "list"}), {"as listed"});
+
+  auto bytes = read_file(in);
+  bytes.back() ^= std::byte{1};
+  nibble_test::write_file(in, bytes);
+  require_contains(done({"hash", in, "--check", files / "list"}, 1),
+                   {"differs: tensor letters", "differs: file in.safetensors", "not as listed"});
+  model_files::write_text(files / "list", std::string(64, '0') + "  tensor gone\n");
+  require_contains(done({"hash", in, "--check", files / "list"}, 1),
+                   {"missing: tensor gone", "not listed: tensor letters"});
+  model_files::write_text(files / "list", "hello\n");
+  require_contains(done({"hash", in, "--check", files / "list"}, 3), {"line 1", "hello"});
+  done({"hash", in, "--check", files / "absent"}, 4);
+
+  const model_files model;
+  const std::string set = done({"hash", model.index});
+  REQUIRE(std::count(set.begin(), set.end(), '\n') == 6 + 3);
+  require_contains(set, {"file model-00002-of-00003.safetensors"});
+}
+
+TEST_CASE("metadata are printed and changed, and tensors stay as they are", "[command]") {
+  const model_files model;
+  const auto& files = model.files;
+  const std::string file = files / "m.apr";
+  done({"pack", model.whole, "-o", file, "--encoding", "q8"});
+  const auto before = read_file(file);
+  const json old = json::parse(done({"meta", file}));
+  REQUIRE_FALSE(old.contains("nibble"));
+  done({"meta", file, "--set", "list=[1,{\"a\":null}]", "--set", "n=3", "--set-string", "text=a=\"b"});
+  const json changed = json::parse(done({"meta", file}));
+  json expected = old;
+  expected.update({{"list", {1, {{"a", nullptr}}}}, {"n", 3}, {"text", "a=\"b"}});
+  REQUIRE(changed == expected);
+  done({"verify", file});
+  done({"diff", file, files / "m.apr", "--max-error", "0"});
+  done({"meta", file, "--remove", "list", "--remove", "n", "--remove", "text", "-o",
+        files / "back.apr"});
+  REQUIRE(read_file(files / "back.apr") == before);
+
+  for (const words& wrong : std::vector<words>{{"--remove", "absent"},
+                                               {"--set", "nibble={}"},
+                                               {"--remove", "quantization"},
+                                               {"--set", "novalue"},
+                                               {"--set", "=1"},
+                                               {"--set", "a=text"},
+                                               {"--set", "a=1,\"b\":2"},
+                                               {"-o", files / "x.apr"}}) {
+    words arguments{"meta", file};
+    arguments.insert(arguments.end(), wrong.begin(), wrong.end());
+    done(arguments, 2);
+  }
+  REQUIRE(json::parse(done({"meta", model.whole})).is_object());
+  require_contains(done({"meta", model.whole, "--set", "a=1"}, 2), {"safetensors"});
+}
