@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -18,6 +17,7 @@
 #include <nibble/compute/executor.hpp>
 #include <nibble/compute/value_census.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/name_index.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/core/when_used.hpp>
@@ -26,7 +26,6 @@
 #include <nibble/format/apr/parse.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/gguf/parse.hpp>
-#include <nibble/format/name_index.hpp>
 #include <nibble/format/safetensors/parse.hpp>
 
 namespace nibble {
@@ -81,8 +80,8 @@ class reader {
   /// The tensor of that name, or null.
   template <class = when_used>
   [[nodiscard]] const tensor_view* find(std::string_view tensor) const noexcept {
-    const auto at = by_name_.find(tensor, name_of{views_});
-    return at ? &views_[*at] : nullptr;
+    const auto place = names_.find(tensor, name_at{views_});
+    return place ? &views_[*place] : nullptr;
   }
   template <class = when_used>
   [[nodiscard]] bool contains(std::string_view tensor) const noexcept {
@@ -146,9 +145,11 @@ class reader {
 
  private:
   /// The names of views, by their place.
-  struct name_of {
+  struct name_at {
     std::span<const tensor_view> views;
-    [[nodiscard]] std::string_view operator()(std::size_t i) const noexcept { return views[i].name(); }
+    [[nodiscard]] std::string_view operator()(std::size_t place) const noexcept {
+      return views[place].name();
+    }
   };
 
   template <class = when_used>
@@ -170,13 +171,6 @@ class reader {
     } catch (const error& problem) {
       throw problem.in_file(name_);
     }
-    add_views();
-    if (by_name_.size() != views_.size()) by_name_ = name_index(views_.size(), name_of{views_});
-  }
-
-  /// Views in the order of the bytes, which is nearly always that of the file's list.
-  template <class = when_used>
-  void add_views() {
     const std::vector<tensor_info>& tensors = directory_.tensors;
     views_.reserve(tensors.size());
     crc32_.reserve(tensors.size());
@@ -185,30 +179,21 @@ class reader {
                                                  static_cast<std::size_t>(tensor.size_bytes)));
       crc32_.push_back(tensor.crc32);
     };
-    struct extent {
-      std::uint64_t offset;
-      std::uint64_t size;
-      std::size_t tensor;
-      auto operator<=>(const extent&) const = default;
+    const auto place_of = [](const tensor_info& tensor) {
+      return std::pair(tensor.file_offset_bytes, tensor.size_bytes);
     };
-    const auto extent_of = [&](std::size_t i) {
-      return extent{tensors[i].file_offset_bytes, tensors[i].size_bytes, i};
-    };
-    for (std::size_t i = 0; i < tensors.size(); ++i) {
-      if (i != 0 && extent_of(i) < extent_of(i - 1)) break;
-      add(tensors[i]);
+    if (std::ranges::is_sorted(tensors, {}, place_of)) {
+      for (const tensor_info& tensor : tensors) add(tensor);
+      names_ = std::move(directory_.names);
+    } else {
+      // A list of its own, so that sorting does not reach into the tensors.
+      std::vector<std::pair<decltype(place_of(tensors[0])), std::size_t>> order;
+      order.reserve(tensors.size());
+      for (const tensor_info& tensor : tensors) order.emplace_back(place_of(tensor), order.size());
+      std::ranges::sort(order);
+      for (const auto& [place, tensor] : order) add(tensors[tensor]);
     }
-    if (views_.size() == tensors.size()) {
-      by_name_ = std::move(directory_.names);
-      return;
-    }
-    views_.clear();
-    crc32_.clear();
-    std::vector<extent> order;
-    order.reserve(tensors.size());
-    for (std::size_t i = 0; i < tensors.size(); ++i) order.push_back(extent_of(i));
-    std::ranges::sort(order);
-    for (const extent& one : order) add(tensors[one.tensor]);
+    if (names_.size() != views_.size()) names_ = name_index(views_.size(), name_at{views_});
   }
 
   [[nodiscard]] std::string first_bytes_text() const {
@@ -315,7 +300,7 @@ class reader {
   directory directory_;
   std::vector<tensor_view> views_;
   std::vector<std::optional<std::uint32_t>> crc32_;
-  name_index by_name_;
+  name_index names_;
 };
 
 }  // namespace nibble

@@ -16,10 +16,9 @@ namespace nibble {
 /// a * b, or nothing where 64 bits do not hold it.
 [[nodiscard]] constexpr std::optional<std::uint64_t> checked_multiply(std::uint64_t a,
                                                                       std::uint64_t b) noexcept {
-  // Halves of 64 bits cannot overflow; where both are that, which is nearly always, no division.
-  const bool are_halves = ((a | b) >> 32U) == 0;
-  if (!are_halves && b != 0 && a > std::numeric_limits<std::uint64_t>::max() / b) return std::nullopt;
-  return a * b;
+  std::uint64_t product = 0;
+  if (__builtin_mul_overflow(a, b, &product)) return std::nullopt;
+  return product;
 }
 
 /// The smallest multiple of `unit` (> 0) that is not below `value`, or nothing where 64 bits do not

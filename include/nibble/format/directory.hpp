@@ -8,9 +8,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include <nibble/core/name_index.hpp>
 #include <nibble/core/tensor_info.hpp>
 #include <nibble/format/finding.hpp>
-#include <nibble/format/name_index.hpp>
 
 namespace nibble {
 

@@ -14,6 +14,7 @@
 #include <nibble/core/checked.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/name_index.hpp>
 #include <nibble/core/shape.hpp>
 #include <nibble/core/tensor_info.hpp>
 #include <nibble/core/text.hpp>
@@ -25,7 +26,6 @@
 #include <nibble/format/gguf/layout.hpp>
 #include <nibble/format/gguf/read_metadata.hpp>
 #include <nibble/format/gguf/tensor_type.hpp>
-#include <nibble/format/name_index.hpp>
 
 namespace nibble::gguf {
 
@@ -93,10 +93,10 @@ template <class = when_used>
 template <class = when_used>
 [[nodiscard]] name_index index_names(const std::vector<tensor_info>& tensors,
                                      std::span<const std::size_t> hashes) {
-  const auto name_of = [&](std::size_t i) -> std::string_view { return tensors[i].name; };
-  name_index names(hashes, name_of);
-  if (const auto doubled = names.find_doubled(name_of)) {
-    throw error(error_code::duplicate_name, {.tensor = tensors[*doubled].name,
+  const auto name_at = [&](std::size_t i) -> const std::string& { return tensors[i].name; };
+  name_index names(hashes, name_at);
+  if (const auto repeated = names.first_repeated(name_at)) {
+    throw error(error_code::duplicate_name, {.tensor = tensors[*repeated].name,
                                              .field = "tensor list",
                                              .found = "the name a second time",
                                              .expected = "every name once"});
