@@ -89,13 +89,14 @@ template <class = when_used>
   return tensor;
 }
 
-/// The index of the tensors' names. Throws duplicate_name.
+/// The index of the tensors' names, from their hashes. Throws duplicate_name.
 template <class = when_used>
-[[nodiscard]] name_index index_names(const std::vector<tensor_info>& tensors) {
+[[nodiscard]] name_index index_names(const std::vector<tensor_info>& tensors,
+                                     std::span<const std::size_t> hashes) {
   const auto name_at = [&](std::size_t i) -> const std::string& { return tensors[i].name; };
-  name_index names(tensors.size(), name_at);
-  if (const auto doubled = names.first_repeated(name_at)) {
-    throw error(error_code::duplicate_name, {.tensor = tensors[*doubled].name,
+  name_index names(hashes, name_at);
+  if (const auto repeated = names.first_repeated(name_at)) {
+    throw error(error_code::duplicate_name, {.tensor = tensors[*repeated].name,
                                              .field = "tensor list",
                                              .found = "the name a second time",
                                              .expected = "every name once"});
@@ -183,12 +184,15 @@ template <class = when_used>
   cursor.require(head.tensor_count, detail::min_tensor_bytes, "entries");
   parsed.tensors.reserve(static_cast<std::size_t>(head.tensor_count));
   // Taken while a tensor is at hand: a hundred thousand of them fit no cache.
+  std::vector<std::size_t> hashes;
   std::vector<std::uint64_t> sizes;
+  hashes.reserve(parsed.tensors.capacity());
   sizes.reserve(parsed.tensors.capacity());
   bool has_unknown_types = false;
   for (std::uint64_t i = 0; i < head.tensor_count; ++i) {
     cursor.enter("tensor", i);
     const tensor_info& tensor = parsed.tensors.emplace_back(detail::read_tensor(cursor));
+    hashes.push_back(name_index::hash_of(tensor.name));
     sizes.push_back(tensor.size_bytes);
     has_unknown_types = has_unknown_types || !tensor.encoding;
     if (tensor.name.size() == max_name_bytes) {
@@ -198,7 +202,7 @@ template <class = when_used>
     }
   }
   if (parsed.tensors.empty()) return parsed;
-  parsed.names = detail::index_names(parsed.tensors);
+  parsed.names = detail::index_names(parsed.tensors, hashes);
 
   const std::uint64_t front_bytes = cursor.position();
   const std::uint64_t alignment_bytes = metadata.alignment_bytes;
