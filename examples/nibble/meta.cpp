@@ -95,7 +95,7 @@ void write_with(const nlohmann::json& metadata, const nibble::input_file& file,
   }
   if (made.has_footer) {
     std::array<std::byte, nibble::apr::footer_bytes> footer;
-    nibble::apr::store_number(footer, 0, sum.value());
+    nibble::store_number(footer, 0, sum.value());
     out.write_at(at, footer);
   }
   out.commit();
