@@ -142,10 +142,9 @@ TEST_CASE("files are split and merged without touching a tensor", "[command]") {
   done({"diff", files / "merged.safetensors", model.whole, "--max-error", "0"});
   require_contains(done({"inspect", files / "merged.safetensors"}), {"safetensors", "6 tensors"});
 
-  const std::string packed = done(
-      {"pack", model.whole, "-o", files / "p.apr", "--encoding", "q4", "--shard-size", "0.4kB"}, 2);
-  static_cast<void>(packed);
-  done({"split", files / "m.apr", "-o", files / "t.apr", "--shard-size", "1kib"});
+  // A size that is no whole number of bytes is not guessed at.
+  done({"split", files / "m.apr", "-o", files / "t.apr", "--shard-size", "0.4kB"}, 2);
+  done({"split", files / "m.apr", "-o", files / "t.apr", "--shard-size", "800"});
   REQUIRE(std::filesystem::exists(files / "t-00002-of-00002.apr"));
   done({"split", files / "m.apr", "-o", files / "t.apr"}, 2);
   done({"split", files / "m.apr", "-o", files / "t.apr", "--shard-size", "0"}, 2);
