@@ -10,6 +10,7 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/little_endian.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 
 namespace nibble::gguf {
 
@@ -33,6 +34,7 @@ class byte_cursor {
 
   [[nodiscard]] std::size_t position() const noexcept { return position_; }
   /// "metadata 3, key".
+  template <class = when_used>
   [[nodiscard]] std::string place(std::string_view field) const {
     return join_text({section_, number_ ? " " + std::to_string(*number_) : "", ", ", field});
   }
@@ -60,6 +62,7 @@ class byte_cursor {
   }
 
  private:
+  template <class = when_used>
   [[noreturn]] void refuse(std::uint64_t count, std::uint64_t bytes, std::string_view field) const {
     const bool is_limited = count <= (file_.size() - position_) / bytes;
     throw error(

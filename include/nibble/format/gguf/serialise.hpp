@@ -82,6 +82,7 @@ class serialiser {
   [[nodiscard]] std::vector<std::byte> front(std::span<const std::uint32_t>) const { return front_; }
 
  private:
+  template <class = when_used>
   static void require_representable(const planned_tensor& tensor) {
     const auto refuse = [&](error_code code, std::string_view field, std::string found,
                             std::string expected) {
@@ -112,6 +113,7 @@ class serialiser {
     return 8 + tensor.name.size() + 4 + 8 * tensor.shape.rank() + 4 + 8;
   }
 
+  template <class = when_used>
   void append_entry(const planned_tensor& tensor, std::uint64_t offset) {
     append_string(front_, tensor.name);
     append_number(front_, static_cast<std::uint32_t>(tensor.shape.rank()));

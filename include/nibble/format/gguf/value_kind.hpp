@@ -78,7 +78,7 @@ struct value_kind {
   std::vector<value_kind> elements{};
 
   friend bool operator==(const value_kind& a, const value_kind& b) noexcept {
-    return a.type == b.type && std::ranges::equal(a.elements, b.elements);
+    return a.type == b.type && a.elements == b.elements;
   }
 };
 

@@ -21,7 +21,8 @@
 namespace nibble::gguf {
 
 /// `text` with every byte that is not UTF-8 replaced by U+FFFD.
-[[nodiscard]] inline std::string replace_invalid_utf8(std::string_view text) {
+template <class = when_used>
+[[nodiscard]] std::string replace_invalid_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
@@ -178,6 +179,7 @@ class value_record {
            "the name of a type, or a list of kinds for an array");
   }
 
+  template <class = when_used>
   [[nodiscard]] static std::optional<std::string> bytes_from_hex(std::string_view digits) {
     if (digits.size() % 2 != 0) return std::nullopt;
     std::string bytes;

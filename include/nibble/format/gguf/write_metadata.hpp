@@ -29,7 +29,8 @@ void append_number(std::vector<std::byte>& to, Number number) {
   const auto bytes = std::bit_cast<std::array<std::byte, sizeof(Number)>>(number);
   to.insert(to.end(), bytes.begin(), bytes.end());
 }
-inline void append_string(std::vector<std::byte>& to, std::string_view text) {
+template <class = when_used>
+void append_string(std::vector<std::byte>& to, std::string_view text) {
   append_number(to, std::uint64_t{text.size()});
   const auto bytes = std::as_bytes(std::span(text));
   to.insert(to.end(), bytes.begin(), bytes.end());
