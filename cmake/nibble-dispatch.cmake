@@ -6,8 +6,8 @@
 # instruction set's object shows nothing but its table: not one inline function in it can take the place
 # of the target's own.
 #
-# Needs ELF and GNU binutils (ld, objcopy, nm, objdump) on x86-64; elsewhere there is one instruction
-# set. Kernels are neither instrumented by sanitizers nor subject to link-time optimization; the target may
+# Needs ELF and GNU binutils (ld, objcopy, nm, objdump) on x86-64, and on 64-bit ARM under Linux, where
+# the kernels are neon_i8mm, neon_dotprod and baseline; elsewhere there is one instruction set. Kernels are neither instrumented by sanitizers nor subject to link-time optimization; the target may
 # be both.
 include_guard(GLOBAL)
 
@@ -44,8 +44,16 @@ function(nibble_make_kernels)
     if(NIBBLE_HAS_MAVXVNNI)
       list(INSERT names 2 avx_vnni)
     endif()
-    nibble_require_binutils()
     set(is_localised TRUE)
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$" AND CMAKE_SYSTEM_NAME STREQUAL Linux)
+    set(flags_baseline -march=armv8-a)
+    set(flags_neon_dotprod -march=armv8.2-a+dotprod)
+    set(flags_neon_i8mm -march=armv8.2-a+dotprod+i8mm)
+    set(names neon_i8mm neon_dotprod baseline)
+    set(is_localised TRUE)
+  endif()
+  if(is_localised)
+    nibble_require_binutils()
   endif()
   if(DEFINED NIBBLE_DISPATCH_ARCHITECTURES)
     set(all_names ${names})

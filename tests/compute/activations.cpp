@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include <simd/emulated_widths.hpp>
 #include <support/catch.hpp>
 #include <support/random_values.hpp>
 
@@ -15,30 +16,39 @@ namespace {
 
 namespace kernel = nibble::kernel;
 namespace simd = nibble::simd;
+using kernel::activation_layout;
 using kernel::activation_order;
+
+constexpr std::array layouts = {activation_layout{activation_order::natural, 1},
+                                activation_layout{activation_order::even_then_odd, 1},
+                                activation_layout{activation_order::natural, 2},
+                                activation_layout{activation_order::even_then_odd, 2}};
 
 /// One prepared row in memory of its own.
 template <class Architecture, class Value>
 struct prepared_row {
-  prepared_row(const std::vector<float>& x, activation_order order)
+  explicit prepared_row(const std::vector<float>& x, const activation_layout& layout = {})
       : memory(kernel::prepared_row_bytes<Value>(x.size()) + 64) {
     auto* start = memory.data();
     while (reinterpret_cast<std::uintptr_t>(start) % 64 != 0) ++start;
-    row = kernel::place_activations<Value>(start, 1, x.size());
-    kernel::prepare_row<Architecture>(x.data(), x.size(), order, 0, row);
+    row = kernel::place_activations<Value>(start, 1, 1, x.size());
+    kernel::prepare_row<Architecture>(x.data(), x.size(), layout, 0, row);
   }
   std::vector<std::byte> memory;
   kernel::prepared_activations<Value> row;
 };
 
-/// Where element i of a block is put.
-std::size_t place_of(std::size_t i, activation_order order) {
-  return order == activation_order::natural ? i : i / 2 + (i % 2 == 0 ? 0 : 16);
+/// Where element i of block b is put.
+std::size_t place_of(std::size_t b, std::size_t i, const activation_layout& layout) {
+  const std::size_t place =
+      layout.order == activation_order::natural ? i : i / 2 + (i % 2 == 0 ? 0 : 16);
+  if (layout.joined_blocks == 1) return b * 32 + place;
+  return b / 2 * 64 + place / 16 * 32 + b % 2 * 16 + place % 16;
 }
 
 template <class Architecture, class Value>
-void require_codes_within_half_a_step(const std::vector<float>& x, activation_order order) {
-  const prepared_row<Architecture, Value> of(x, order);
+void require_codes_within_half_a_step(const std::vector<float>& x, const activation_layout& layout) {
+  const prepared_row<Architecture, Value> of(x, layout);
   REQUIRE(of.row.row_blocks % kernel::padding_blocks == 0);
   REQUIRE(of.row.row_blocks * 32 >= x.size());
   for (std::size_t b = 0; b < of.row.row_blocks; ++b) {
@@ -50,7 +60,7 @@ void require_codes_within_half_a_step(const std::vector<float>& x, activation_or
     double largest = 0.0;
     for (std::size_t i = 0; i < 32; ++i) {
       const double value = b * 32 + i < x.size() ? static_cast<double>(x[b * 32 + i]) : 0.0;
-      const long code = of.row.values[b * 32 + place_of(i, order)];
+      const long code = of.row.values[place_of(b, i, layout)];
       sum += code;
       largest = std::max(largest, std::fabs(value));
       if (!(std::fabs(value - step * static_cast<double>(code)) <= step * half)) {
@@ -68,11 +78,11 @@ void require_codes_within_half_a_step(const std::vector<float>& x, activation_or
 template <class Architecture>
 void check_codes() {
   for (const std::size_t cols : {1U, 31U, 32U, 33U, 511U, 512U, 513U, 1000U}) {
-    for (const auto order : {activation_order::natural, activation_order::even_then_odd}) {
+    for (const auto& layout : layouts) {
       for (const auto& x : {nibble_test::gaussian(cols, 3, 1.0F), nibble_test::heavy_tailed(cols, 4),
                             nibble_test::mixed_magnitudes(cols, 5), std::vector<float>(cols)}) {
-        require_codes_within_half_a_step<Architecture, std::int8_t>(x, order);
-        require_codes_within_half_a_step<Architecture, std::int16_t>(x, order);
+        require_codes_within_half_a_step<Architecture, std::int8_t>(x, layout);
+        require_codes_within_half_a_step<Architecture, std::int16_t>(x, layout);
       }
     }
   }
@@ -81,19 +91,23 @@ void check_codes() {
 TEST_CASE("codes of activations lie within half a step of them", "[activations]") {
   SECTION("best architecture") { check_codes<simd::best_architecture>(); }
   SECTION("portable") { check_codes<simd::portable>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths(
+        []<class Architecture>(Architecture) { check_codes<Architecture>(); });
+  }
 }
 
 TEST_CASE("activations of exact products are kept, in the order asked for", "[activations]") {
   for (const std::size_t cols : {1U, 33U, 512U, 700U}) {
     const auto x = nibble_test::gaussian(cols, 9, 1.0F);
-    for (const auto order : {activation_order::natural, activation_order::even_then_odd}) {
-      const prepared_row<simd::best_architecture, float> of(x, order);
+    for (const auto& layout : layouts) {
+      const prepared_row<simd::best_architecture, float> of(x, layout);
       for (std::size_t b = 0; b < of.row.row_blocks; ++b) {
         double sum = 0.0;
         double magnitudes = 0.0;
         for (std::size_t i = 0; i < 32; ++i) {
           const float value = b * 32 + i < cols ? x[b * 32 + i] : 0.0F;
-          if (of.row.values[b * 32 + place_of(i, order)] != value) FAIL("element " << b * 32 + i);
+          if (of.row.values[place_of(b, i, layout)] != value) FAIL("element " << b * 32 + i);
           sum += static_cast<double>(value);
           magnitudes += std::fabs(static_cast<double>(value));
         }
@@ -109,17 +123,71 @@ TEST_CASE("blocks that cannot be coded say so in their step", "[activations]") {
   for (const float bad : {nan, infinity, -infinity}) {
     auto x = nibble_test::gaussian(96, 2, 1.0F);
     x[40] = bad;
-    const prepared_row<simd::best_architecture, std::int8_t> of(x, activation_order::natural);
+    const prepared_row<simd::best_architecture, std::int8_t> of(x);
     CHECK(std::isnan(of.row.steps[1]));
     CHECK(std::isnan(of.row.sums[1]));
     CHECK(std::isfinite(of.row.steps[0]));
     CHECK(std::isfinite(of.row.steps[2]));
   }
   // Too small for their step to have a reciprocal: zeros.
-  const prepared_row<simd::best_architecture, std::int16_t> of(std::vector<float>(32, 1e-38F),
-                                                               activation_order::natural);
+  const prepared_row<simd::best_architecture, std::int16_t> of(std::vector<float>(32, 1e-38F));
   CHECK(of.row.steps[0] == 0.0F);
   CHECK(std::all_of(of.row.values, of.row.values + 32, [](std::int16_t code) { return code == 0; }));
+}
+
+TEST_CASE("tiles share rows evenly and leave none out", "[panel_products]") {
+  for (const std::size_t most : {1U, 4U, 6U, 12U}) {
+    for (std::size_t rows = 1; rows <= 40; ++rows) {
+      std::size_t done = 0;
+      std::size_t least = most;
+      std::size_t largest = 0;
+      while (done < rows) {
+        const std::size_t tile = kernel::tile_rows_at(done, rows, most);
+        least = std::min(least, tile);
+        largest = std::max(largest, tile);
+        done += tile;
+      }
+      if (done != rows || largest > most || largest - least > 1) FAIL(rows << " rows by " << most);
+    }
+  }
+  SUCCEED("every number of rows");
+}
+
+TEST_CASE("rows of activations lie by tiles, each as if it were alone", "[activations]") {
+  constexpr std::size_t cols = 700;
+  for (const std::size_t rows : {1U, 2U, 5U, 9U}) {
+    for (const std::size_t most : {1U, 4U, 8U}) {
+      for (const auto& layout : layouts) {
+        std::vector<std::byte> memory(rows * kernel::prepared_row_bytes<std::int8_t>(cols) + 64);
+        auto* start = memory.data();
+        while (reinterpret_cast<std::uintptr_t>(start) % 64 != 0) ++start;
+        const auto all = kernel::place_activations<std::int8_t>(start, rows, most, cols);
+        for (std::size_t m = rows; m-- > 0;) {
+          const auto x = nibble_test::gaussian(cols, static_cast<std::uint32_t>(m), 1.0F);
+          kernel::prepare_row<simd::best_architecture>(x.data(), cols, layout, m, all);
+        }
+        const std::size_t unit = 32 * layout.joined_blocks;
+        std::size_t tile = 0;
+        for (std::size_t m = 0; m < rows; ++m) {
+          if (m == tile + all.tile_rows(tile)) tile = m;
+          const auto x = nibble_test::gaussian(cols, static_cast<std::uint32_t>(m), 1.0F);
+          const prepared_row<simd::best_architecture, std::int8_t> alone(x, layout);
+          const auto found = all.tile(tile);
+          for (std::size_t i = 0; i < all.row_blocks * 32; ++i) {
+            const std::size_t at = (i / unit * all.tile_rows(tile) + m - tile) * unit + i % unit;
+            if (found.values[at] != alone.row.values[i]) FAIL("row " << m << " code " << i);
+          }
+          for (std::size_t b = 0; b < all.row_blocks; ++b) {
+            const std::size_t at = (m - tile) * found.row_blocks + b;
+            if (found.steps[at] != alone.row.steps[b] || found.sums[at] != alone.row.sums[b]) {
+              FAIL("row " << m << " block " << b);
+            }
+          }
+        }
+      }
+    }
+  }
+  SUCCEED("every row");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <random>
 #include <span>
 #include <vector>
@@ -13,6 +14,7 @@
 
 #include <compute/guarded_memory.hpp>
 #include <core/independent_halves.hpp>
+#include <simd/emulated_widths.hpp>
 #include <support/catch.hpp>
 #include <support/errors.hpp>
 #include <support/random_values.hpp>
@@ -167,6 +169,26 @@ TEMPLATE_TEST_CASE("the kernels read and write bytes at odd addresses", "[conver
     }
   }
   SUCCEED("every offset");
+}
+
+TEMPLATE_TEST_CASE("widths that this machine lacks convert as the portable code does", "[convert]",
+                   float16, bfloat16) {
+  using nibble::simd::portable;
+  nibble_test::for_emulated_widths([]<class Architecture>(Architecture) {
+    for (const std::size_t count : {1U, 7U, 8U, 9U, 16U, 33U, 70U}) {
+      const auto bytes = nibble_test::random_bytes(count * sizeof(TestType), 6);
+      std::vector<float> widened(count), twin(count);
+      nibble::kernel::widen<Architecture, TestType>(bytes.data(), count, widened.data());
+      nibble::kernel::widen<portable, TestType>(bytes.data(), count, twin.data());
+      CHECK(std::memcmp(widened.data(), twin.data(), count * sizeof(float)) == 0);
+      const auto values = nibble_test::mixed_magnitudes(count, 7);
+      std::vector<TestType> narrowed(count), twin_narrowed(count);
+      nibble::kernel::narrow<Architecture>(values.data(), count, narrowed.data());
+      nibble::kernel::narrow<portable>(values.data(), count, twin_narrowed.data());
+      CHECK(std::memcmp(narrowed.data(), twin_narrowed.data(), count * sizeof(TestType)) == 0);
+    }
+  });
+  SUCCEED("every width there is");
 }
 
 TEMPLATE_TEST_CASE("spans of different sizes are refused before anything is written", "[convert]",

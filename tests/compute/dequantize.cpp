@@ -15,6 +15,7 @@
 #include <compute/guarded_memory.hpp>
 #include <compute/shuffled_executor.hpp>
 #include <compute/stored_tensors.hpp>
+#include <simd/emulated_widths.hpp>
 #include <support/catch.hpp>
 #include <support/errors.hpp>
 
@@ -175,6 +176,23 @@ TEST_CASE("the vector kernels equal the scalar codec bit for bit", "[dequantize]
     });
   }
   CHECK(codecs == 16);
+}
+
+TEST_CASE("widths that this machine lacks decode to the numbers of FORMAT.md", "[dequantize]") {
+  nibble_test::for_emulated_widths([]<class Architecture>(Architecture) {
+    constexpr std::uint64_t rows = 5;
+    for (const encoding which : decodable_encodings) {
+      for (const std::uint64_t cols : {1U, 31U, 64U, 95U, 129U}) {
+        const auto bytes = any_stored_bytes(which, rows, cols, 8);
+        const auto expected = independent_decoder(nibble::to_string(which), bytes, cols).rows(0, rows);
+        const tensor_view view("w", which, {rows, cols}, bytes);
+        require_rows<way<float, Architecture>>(view, 0, rows, expected);
+        require_rows<way<float16, Architecture>>(view, 1, rows - 2, expected);
+        require_rows<way<bfloat16, Architecture>>(view, 0, rows, expected);
+      }
+    }
+  });
+  SUCCEED("every width there is");
 }
 
 TEMPLATE_TEST_CASE("a run is decoded from any element on for any length", "[dequantize]", best, twin) {

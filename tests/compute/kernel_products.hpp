@@ -25,9 +25,12 @@ namespace nibble_test {
 
 /// Products by one kernel, whichever matmul would choose, of all weight rows but the first and last:
 /// y[m][n] within the rounding of f32, and of codes half a step from x. What must not be written is
-/// watched. `multiply` is called with (weight, first row, rows, x, prepared x, output).
+/// watched. Activations are prepared in that layout, in tiles of at most so many rows; `multiply` is
+/// called with (weight, first row, rows, x, prepared x, output).
 template <class Architecture, class Codec, class Value, class Multiply>
-void require_kernel_products(std::size_t m, std::size_t k, const Multiply& multiply) {
+void require_kernel_products(std::size_t m, std::size_t k,
+                             const nibble::kernel::activation_layout& layout,
+                             std::size_t most_tile_rows, const Multiply& multiply) {
   namespace kernel = nibble::kernel;
   constexpr std::size_t n = 39;
   const auto bytes = finite_stored_bytes(Codec::encoding, n, k, static_cast<std::uint32_t>(k + m));
@@ -38,9 +41,9 @@ void require_kernel_products(std::size_t m, std::size_t k, const Multiply& multi
   std::vector<std::byte> memory(m * kernel::prepared_row_bytes<Value>(k) + 64);
   auto* start = memory.data();
   while (reinterpret_cast<std::uintptr_t>(start) % 64 != 0) ++start;
-  const auto prepared = kernel::place_activations<Value>(start, m, k);
+  const auto prepared = kernel::place_activations<Value>(start, m, most_tile_rows, k);
   for (std::size_t i = 0; i < m; ++i) {
-    kernel::prepare_row<Architecture>(x.data() + i * k, k, kernel::order_of<Codec>(), i, prepared);
+    kernel::prepare_row<Architecture>(x.data() + i * k, k, layout, i, prepared);
   }
   std::vector<float> y(m * n, -7777.0F);
   multiply(w, std::uint64_t{1}, n - 2, x, prepared, kernel::product_output{y.data(), n, nullptr});

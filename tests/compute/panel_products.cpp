@@ -1,11 +1,11 @@
 #include <nibble/compute/panel_products.hpp>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
 #include <compute/kernel_products.hpp>
+#include <simd/emulated_widths.hpp>
 #include <support/catch.hpp>
 
 namespace {
@@ -16,13 +16,13 @@ namespace simd = nibble::simd;
 template <class Architecture, class Codec, class Value>
 void check(std::size_t m, std::size_t k) {
   nibble_test::require_kernel_products<Architecture, Codec, Value>(
-      m, k,
+      m, k, {kernel::order_of<Codec>(), 1}, kernel::code_tile_rows,
       [=](const auto& w, std::uint64_t first, std::size_t count, const auto& x, const auto& prepared,
           const auto& y) {
         if constexpr (std::is_same_v<Value, float>) {
           kernel::multiply_float_panels<Architecture, Codec>(w, first, count, x.data(), k, m, y);
         } else {
-          kernel::multiply_code_panels<Architecture, Codec>(w, first, count, prepared, m, y);
+          kernel::multiply_code_panels<Architecture, Codec>(w, first, count, prepared, y);
         }
       });
 }
@@ -54,23 +54,9 @@ void check_all() {
 TEST_CASE("panel products of few and many rows lie within their bound", "[panel_products]") {
   SECTION("best architecture") { check_all<simd::integer_architecture<simd::best_architecture>>(); }
   SECTION("portable") { check_all<simd::portable>(); }
-  SUCCEED("every number of rows");
-}
-
-TEST_CASE("tiles share rows evenly and leave none out", "[panel_products]") {
-  for (const std::size_t most : {1U, 4U, 6U, 12U}) {
-    for (std::size_t rows = 1; rows <= 40; ++rows) {
-      std::size_t done = 0;
-      std::size_t least = most;
-      std::size_t largest = 0;
-      while (done < rows) {
-        const std::size_t tile = kernel::tile_rows_at(done, rows, most);
-        least = std::min(least, tile);
-        largest = std::max(largest, tile);
-        done += tile;
-      }
-      if (done != rows || largest > most || largest - least > 1) FAIL(rows << " rows by " << most);
-    }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths(
+        []<class Architecture>(Architecture) { check_all<Architecture>(); });
   }
   SUCCEED("every number of rows");
 }

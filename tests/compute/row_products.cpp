@@ -2,8 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 
 #include <compute/kernel_products.hpp>
+#include <simd/emulated_widths.hpp>
 #include <support/catch.hpp>
 
 namespace {
@@ -11,46 +13,52 @@ namespace {
 namespace kernel = nibble::kernel;
 namespace simd = nibble::simd;
 
+/// Of one tile of m rows, and of several.
 template <class Architecture, class Codec, class Value>
 void check(std::size_t m, std::size_t k) {
-  nibble_test::require_kernel_products<Architecture, Codec, Value>(
-      m, k,
-      [m](const auto& w, std::uint64_t first, std::size_t count, const auto&, const auto& x,
-          const auto& y) { kernel::multiply_rows<Architecture, Codec>(w, first, count, x, m, y); });
+  for (const std::size_t most : {m, m / 2 + 1}) {
+    nibble_test::require_kernel_products<Architecture, Codec, Value>(
+        m, k, kernel::row_products_layout<Architecture, Codec, Value>(), most,
+        [m](const auto& w, std::uint64_t first, std::size_t count, const auto&, const auto& x,
+            const auto& y) {
+          for (std::size_t row = 0; row < m; row += x.tile_rows(row)) {
+            kernel::product_output part = y;
+            part.y += row * y.stride_elements;
+            kernel::multiply_rows<Architecture, Codec>(w, first, count, x.tile(row), x.tile_rows(row),
+                                                       part);
+          }
+        });
+  }
+}
+
+template <class Architecture, class Value, class... Codecs>
+void check_codecs(std::initializer_list<std::size_t> lengths) {
+  for (std::size_t m = 1; m <= kernel::max_row_products<Value>; ++m) {
+    for (const std::size_t k : lengths) (check<Architecture, Codecs, Value>(m, k), ...);
+  }
 }
 
 template <class Architecture>
 void check_all() {
-  for (std::size_t m = 1; m <= kernel::max_row_products; ++m) {
-    for (const std::size_t k : {32U, 64U, 544U, 4128U}) {
-      check<Architecture, nibble::q4, float>(m, k);
-      check<Architecture, nibble::q4, std::int16_t>(m, k);
-      check<Architecture, nibble::q4, std::int8_t>(m, k);
-      check<Architecture, nibble::apr_q4, float>(m, k);
-      check<Architecture, nibble::apr_q4, std::int8_t>(m, k);
-    }
-    for (const std::size_t k : {1U, 256U, 545U, 4127U}) {
-      check<Architecture, nibble::q4_k, float>(m, k);
-      check<Architecture, nibble::q4_k, std::int16_t>(m, k);
-      check<Architecture, nibble::q4_k, std::int8_t>(m, k);
-      check<Architecture, nibble::q5_0, float>(m, k);
-      check<Architecture, nibble::q5_0, std::int16_t>(m, k);
-      check<Architecture, nibble::iq4_xs, std::int16_t>(m, k);
-      check<Architecture, nibble::q6_k, float>(m, k);
-    }
-    for (const std::size_t k : {1U, 33U, 545U, 4127U}) {
-      check<Architecture, nibble::q8, float>(m, k);
-      check<Architecture, nibble::q8, std::int16_t>(m, k);
-      check<Architecture, nibble::apr_q8, float>(m, k);
-      check<Architecture, nibble::apr_q8, std::int16_t>(m, k);
-      check<Architecture, nibble::f16, float>(m, k);
-    }
-  }
+  using nibble::apr_q4, nibble::apr_q8, nibble::f16, nibble::q4, nibble::q8;
+  using nibble::q4_0, nibble::q8_0, nibble::q4_k, nibble::q5_0, nibble::q6_k, nibble::iq4_xs;
+  check_codecs<Architecture, float, q4, apr_q4>({32, 64, 544, 4128});
+  check_codecs<Architecture, std::int16_t, q4, apr_q4>({32, 64, 544, 4128});
+  check_codecs<Architecture, std::int8_t, q4, apr_q4>({32, 64, 224, 256, 544, 4128});
+  check_codecs<Architecture, float, q8, apr_q8, f16>({1, 33, 545, 4127});
+  check_codecs<Architecture, std::int16_t, q8, apr_q8>({1, 33, 545, 4127});
+  check_codecs<Architecture, float, q4_0, q8_0, q4_k, q5_0, q6_k>({1, 256, 545, 4127});
+  check_codecs<Architecture, std::int16_t, q8_0, q4_k, q5_0, iq4_xs>({1, 256, 545, 4127});
+  check_codecs<Architecture, std::int8_t, q4_0, q4_k>({1, 256, 545, 4127});
 }
 
 TEST_CASE("row products of every number of rows lie within their bound", "[row_products]") {
   SECTION("best architecture") { check_all<simd::block_architecture<simd::best_architecture>>(); }
   SECTION("portable") { check_all<simd::portable>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths(
+        []<class Architecture>(Architecture) { check_all<simd::block_architecture<Architecture>>(); });
+  }
   SUCCEED("every number of rows");
 }
 

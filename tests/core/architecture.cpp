@@ -34,7 +34,19 @@ TEST_CASE("the namespace names each instruction set that the compiler may use", 
 #if defined(__AVX512VNNI__)
   CHECK(names("_vnni"));
 #endif
-#if defined(__AVX512F__)
+#if defined(__ARM_FEATURE_ATOMICS)
+  CHECK(names("_lse"));
+#endif
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+  CHECK(names("_i8mm"));
+#elif defined(__ARM_FEATURE_DOTPROD)
+  CHECK(names("_dotprod"));
+#endif
+#if defined(__ARM_FEATURE_SVE)
+  CHECK(names("_sve"));
+#elif defined(__ARM_NEON)
+  CHECK(names("_neon"));
+#elif defined(__AVX512F__)
   CHECK(names("avx512"));
 #elif defined(__AVX2__)
   CHECK(names("_avx2"));

@@ -13,7 +13,13 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 #include <codec/independent_decoder.hpp>
 #include <compute/shuffled_executor.hpp>
@@ -51,7 +57,7 @@ bool is_same(const std::vector<T>& a, const std::vector<T>& b) {
 }
 
 /// The kernels that /proc/cpuinfo speaks for.
-std::string best_name(const std::string& cpuinfo) {
+[[maybe_unused]] std::string best_name(const std::string& cpuinfo) {
   const auto has = [&](const std::string& flag) {
     return cpuinfo.find(' ' + flag + ' ') != std::string::npos;
   };
@@ -94,6 +100,10 @@ TEST_CASE("the kernels are those that NIBBLE_ARCH names, or the best", "[dispatc
   std::stringstream text;
   text << file.rdbuf();
   CHECK(name == best_name(text.str()));
+#elif defined(__linux__) && defined(__aarch64__)
+  const bool has_i8mm = (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
+  const bool has_dotprod = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+  CHECK(name == (has_i8mm ? "neon_i8mm" : has_dotprod ? "neon_dotprod" : "baseline"));
 #endif
 }
 
@@ -180,6 +190,37 @@ TEST_CASE("every kernel's products lie within the documented bound", "[dispatch]
         if (!(std::fabs(static_cast<double>(y[i * n + j]) - product) <= bound)) {
           FAIL("y[" << i << "][" << j << "] is " << y[i * n + j] << " instead of " << product);
         }
+      }
+    }
+  }
+}
+
+TEST_CASE("every kernel's products of coded activations stay near the exact ones", "[dispatch]") {
+  if (!can_run()) return;
+  constexpr std::size_t n = 67, k = 1056;
+  for (const encoding which : {encoding::q8, encoding::q4, encoding::apr_q8, encoding::apr_q4}) {
+    const auto bytes = nibble_test::finite_stored_bytes(which, n, k, 13);
+    const auto weights =
+        nibble_test::independent_decoder(nibble::to_string(which), bytes, k).rows(0, n);
+    const tensor_view view("w", which, {n, k}, bytes);
+    for (const std::size_t m : {1U, 3U, 9U}) {
+      const auto x = nibble_test::gaussian(m * k, 4, 1.0F);
+      for (const auto& [mode, limit] :
+           {std::pair{nibble::matmul_mode::int16, 1e-4}, {nibble::matmul_mode::int8, 1.5e-2}}) {
+        std::vector<float> y(m * n);
+        nibble::matmul(view, x, y, {.mode = mode});
+        double difference = 0.0, norm = 0.0;
+        for (std::size_t i = 0; i < y.size(); ++i) {
+          double product = 0.0;
+          for (std::size_t at = 0; at < k; ++at) {
+            product +=
+                static_cast<double>(x[i / n * k + at]) * static_cast<double>(weights[i % n * k + at]);
+          }
+          difference += std::pow(static_cast<double>(y[i]) - product, 2);
+          norm += product * product;
+        }
+        CAPTURE(to_string(which), m, limit);
+        CHECK(std::sqrt(difference / norm) <= limit);
       }
     }
   }

@@ -123,4 +123,78 @@ void require_same_stores(const Own& own, const Twin& twin) {
   CHECK(values.size() > 300000);
 }
 
+/// Every byte widened by an architecture's own operations and by the portable ones.
+template <class Architecture>
+void require_byte_loads() {
+  namespace simd = nibble::simd;
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  const auto bytes = all_bytes();
+  require_same_loads<Architecture>(
+      bytes, 1, [&](const std::byte* from) { return simd::load_unsigned_bytes(from, own, own); },
+      [&](const std::byte* from) { return simd::load_unsigned_bytes(from, own, twin); });
+  require_same_loads<Architecture>(
+      bytes, 1, [&](const std::byte* from) { return simd::load_signed_bytes(from, own, own); },
+      [&](const std::byte* from) { return simd::load_signed_bytes(from, own, twin); });
+}
+
+/// All 65,536 bfloat16 widened.
+template <class Architecture>
+void require_bfloat16_loads() {
+  namespace simd = nibble::simd;
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  require_same_loads<Architecture>(
+      all_halves(), 2, [&](const std::byte* from) { return simd::load_bfloat16(from, own, own); },
+      [&](const std::byte* from) { return simd::load_bfloat16(from, own, twin); });
+}
+
+/// All 65,536 float16 widened, NaNs bit for bit.
+template <class Architecture>
+void require_float16_loads() {
+  namespace simd = nibble::simd;
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  require_same_loads<Architecture>(
+      all_halves(), 2, [&](const std::byte* from) { return simd::load_float16(from, own, own); },
+      [&](const std::byte* from) { return simd::load_float16(from, own, twin); });
+}
+
+/// f32 rounded to float16, around every boundary.
+template <class Architecture>
+void require_float16_stores() {
+  namespace simd = nibble::simd;
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  require_same_stores<Architecture>(
+      [&](const auto& values, std::byte* to) { simd::store_float16(values, to, own, own); },
+      [&](const auto& values, std::byte* to) { simd::store_float16(values, to, own, twin); });
+}
+
+/// Both halves of two vectors interleaved.
+template <class Architecture>
+void require_interleaving() {
+  namespace simd = nibble::simd;
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  const auto bytes = [&](const std::byte* from) { return simd::load_unsigned_bytes(from, own, twin); };
+  const auto signs = [&](const std::byte* from) { return simd::load_signed_bytes(from, own, twin); };
+  require_same_loads<Architecture>(
+      all_bytes(), 1,
+      [&](const std::byte* from) {
+        return simd::interleave_low<Architecture>(bytes(from), signs(from), own, own);
+      },
+      [&](const std::byte* from) {
+        return simd::interleave_low<Architecture>(bytes(from), signs(from), own, twin);
+      });
+  require_same_loads<Architecture>(
+      all_bytes(), 1,
+      [&](const std::byte* from) {
+        return simd::interleave_high<Architecture>(bytes(from), signs(from), own, own);
+      },
+      [&](const std::byte* from) {
+        return simd::interleave_high<Architecture>(bytes(from), signs(from), own, twin);
+      });
+}
+
 }  // namespace nibble_test

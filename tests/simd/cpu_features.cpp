@@ -5,6 +5,10 @@
 #include <iterator>
 #include <string>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#endif
+
 #include <support/catch.hpp>
 
 namespace {
@@ -146,6 +150,59 @@ TEST_CASE("the kernel names the same instruction sets", "[cpu_features]") {
   require_same(cpu_feature::avxvnni, "avx_vnni");
 }
 #endif
+
+#elif defined(__aarch64__) && defined(__linux__)
+
+using nibble::simd::read_cpu_features;
+
+TEST_CASE("each instruction set stands where the kernel puts it", "[cpu_features]") {
+  CHECK(to_string(read_cpu_features(HWCAP_AES, 0)) == "aes");
+  CHECK(to_string(read_cpu_features(HWCAP_SHA2, 0)) == "sha2");
+  CHECK(to_string(read_cpu_features(HWCAP_CRC32, 0)) == "crc32");
+  CHECK(to_string(read_cpu_features(HWCAP_ATOMICS, 0)) == "atomics");
+  CHECK(to_string(read_cpu_features(HWCAP_FPHP, 0)) == "fphp");
+  CHECK(to_string(read_cpu_features(HWCAP_ASIMDHP, 0)) == "asimdhp");
+  CHECK(to_string(read_cpu_features(HWCAP_ASIMDRDM, 0)) == "asimdrdm");
+  CHECK(to_string(read_cpu_features(HWCAP_JSCVT, 0)) == "jscvt");
+  CHECK(to_string(read_cpu_features(HWCAP_FCMA, 0)) == "fcma");
+  CHECK(to_string(read_cpu_features(HWCAP_LRCPC, 0)) == "lrcpc");
+  CHECK(to_string(read_cpu_features(HWCAP_SHA3, 0)) == "sha3");
+  CHECK(to_string(read_cpu_features(HWCAP_SM4, 0)) == "sm4");
+  CHECK(to_string(read_cpu_features(HWCAP_ASIMDDP, 0)) == "asimddp");
+  CHECK(to_string(read_cpu_features(HWCAP_SHA512, 0)) == "sha512");
+  CHECK(to_string(read_cpu_features(HWCAP_SVE, 0)) == "sve");
+  CHECK(to_string(read_cpu_features(HWCAP_ASIMDFHM, 0)) == "asimdfhm");
+  CHECK(to_string(read_cpu_features(HWCAP_PACA, 0)) == "paca");
+  CHECK(to_string(read_cpu_features(0, HWCAP2_SVE2)) == "sve2");
+  CHECK(to_string(read_cpu_features(0, HWCAP2_SVEAES)) == "sveaes");
+  CHECK(to_string(read_cpu_features(0, HWCAP2_SVEBITPERM)) == "svebitperm");
+  CHECK(to_string(read_cpu_features(0, HWCAP2_SVESHA3)) == "svesha3");
+  CHECK(to_string(read_cpu_features(0, HWCAP2_SVESM4)) == "svesm4");
+  CHECK(to_string(read_cpu_features(0, HWCAP2_FRINT)) == "frint");
+  CHECK(to_string(read_cpu_features(0, HWCAP2_SVEI8MM)) == "svei8mm");
+  CHECK(to_string(read_cpu_features(0, HWCAP2_SVEF32MM)) == "svef32mm");
+  CHECK(to_string(read_cpu_features(0, HWCAP2_SVEF64MM)) == "svef64mm");
+  CHECK(to_string(read_cpu_features(0, HWCAP2_SVEBF16)) == "svebf16");
+  CHECK(to_string(read_cpu_features(0, HWCAP2_I8MM)) == "i8mm");
+  CHECK(to_string(read_cpu_features(0, HWCAP2_BF16)) == "bf16");
+  CHECK(read_cpu_features(HWCAP_FP | HWCAP_ASIMD | HWCAP_CPUID, HWCAP2_BTI).is_empty());
+  CHECK(read_cpu_features(0, 0).is_empty());
+}
+
+TEST_CASE("this program's own instruction sets are there", "[cpu_features]") {
+  const cpu_feature_set needed = nibble::simd::compiled_cpu_features();
+  CHECK(to_string(needed.without(nibble::simd::available_cpu_features())).empty());
+#if defined(__ARM_FEATURE_DOTPROD)
+  CHECK(needed.has(cpu_feature::asimddp));
+#else
+  CHECK_FALSE(needed.has(cpu_feature::asimddp));
+#endif
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+  CHECK(needed.has(cpu_feature::i8mm));
+#else
+  CHECK_FALSE(needed.has(cpu_feature::i8mm));
+#endif
+}
 
 #endif
 

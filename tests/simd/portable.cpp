@@ -11,6 +11,7 @@
 
 #include <core/independent_halves.hpp>
 #include <simd/against_portable.hpp>
+#include <simd/emulated_widths.hpp>
 #include <simd/products_against_portable.hpp>
 #include <support/catch.hpp>
 
@@ -19,6 +20,8 @@ namespace {
 namespace simd = nibble::simd;
 using nibble_test::binary16;
 using nibble_test::brain16;
+using nibble_test::numbers_of;
+using nibble_test::numbers_with_ends;
 
 bool is_same(float found, double expected) {
   if (std::isnan(expected)) return std::isnan(found);
@@ -123,32 +126,46 @@ void check_interleaving() {
 TEST_CASE("two vectors are interleaved over their whole width", "[portable]") {
   SECTION("portable") { check_interleaving<simd::portable>(); }
   SECTION("best architecture") { check_interleaving<simd::best_architecture>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths(
+        []<class Architecture>(Architecture) { check_interleaving<Architecture>(); });
+  }
   SUCCEED("every lane");
 }
 
 TEST_CASE("bytes of either sign are widened to integers", "[portable]") {
   SECTION("portable") { check_byte_loads<simd::portable>(); }
   SECTION("best architecture") { check_byte_loads<simd::best_architecture>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths(
+        []<class Architecture>(Architecture) { check_byte_loads<Architecture>(); });
+  }
   SUCCEED("every byte");
 }
 
 TEST_CASE("all 65,536 codes of the 16-bit floats are widened to their values", "[portable]") {
   SECTION("portable") { check_half_loads<simd::portable>(); }
   SECTION("best architecture") { check_half_loads<simd::best_architecture>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths(
+        []<class Architecture>(Architecture) { check_half_loads<Architecture>(); });
+  }
   SUCCEED("every code");
 }
 
 TEST_CASE("floats are rounded to the nearest 16-bit float, NaN kept NaN", "[portable]") {
   SECTION("portable") { check_half_stores<simd::portable>(); }
   SECTION("best architecture") { check_half_stores<simd::best_architecture>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths(
+        []<class Architecture>(Architecture) { check_half_stores<Architecture>(); });
+  }
   SUCCEED("every boundary");
 }
 
 template <class Architecture>
 void check_products() {
   using nibble_test::block_of;
-  using nibble_test::numbers_of;
-  using nibble_test::numbers_with_ends;
   constexpr Architecture tag{};
   const simd::any_architecture any(tag);
   for (std::uint32_t seed = 0; seed < 200; ++seed) {
@@ -207,9 +224,65 @@ void check_products() {
   }
 }
 
+template <class Architecture>
+void check_groups() {
+  constexpr Architecture tag{};
+  const simd::any_architecture any(tag);
+  constexpr std::size_t blocks = simd::lanes<Architecture>;
+  constexpr std::size_t joined = simd::joined_blocks<Architecture>;
+  for (std::uint32_t seed = 0; seed < 50; ++seed) {
+    const auto bytes = nibble_test::random_bytes(20 * blocks, seed);
+    const auto words = numbers_of(simd::load_words_apart<20>(bytes.data(), tag, any));
+    const auto group = simd::load_nibble_group<20>(bytes.data() + 4, tag, any);
+    const auto x = numbers_with_ends<std::int8_t>(32 * blocks, -127, 127, seed);
+    const auto sums =
+        numbers_of(simd::group_products<Architecture>(group, x.data(), 32 * joined, tag, any));
+    for (std::size_t b = 0; b < blocks; ++b) {
+      int sum = 0;
+      std::uint32_t word = 0;
+      for (std::size_t i = 0; i < 4; ++i) {
+        word += std::to_integer<std::uint32_t>(bytes[20 * b + i]) << 8 * i;
+      }
+      for (std::size_t i = 0; i < 32; ++i) {
+        const int pair = std::to_integer<int>(bytes[20 * b + 4 + i % 16]);
+        const std::size_t place = (b / joined * 2 + i / 16) * joined * 16 + b % joined * 16 + i % 16;
+        sum += (i < 16 ? pair % 16 : pair / 16) * x[place];
+      }
+      if (sums[b] != sum || static_cast<std::uint32_t>(words[b]) != word) FAIL("block " << b);
+    }
+  }
+}
+
+TEST_CASE("groups of blocks are taken apart and multiplied as arithmetic has it", "[portable]") {
+  SECTION("portable") { check_groups<simd::portable>(); }
+  SECTION("best architecture") { check_groups<simd::block_architecture<simd::best_architecture>>(); }
+  SUCCEED("every group");
+}
+
+TEST_CASE("scales count where they are normal numbers of float16", "[portable]") {
+  using nibble::float16;
+  for (std::uint32_t code = 0; code < 0x10000U; ++code) {
+    const float value = nibble::to_float32(float16{static_cast<std::uint16_t>(code)});
+    const std::vector<float> lanes(simd::lanes<simd::portable>, value);
+    const auto kept = numbers_of(simd::normal_float16_or_zero(simd::load<simd::portable>(lanes.data()),
+                                                              simd::portable{}, simd::portable{}));
+    const std::uint32_t exponent = code >> 10U & 31U;
+    const float expected = exponent == 0 || exponent == 31 ? 0.0F : value;
+    for (const float lane : kept) {
+      if (std::bit_cast<std::uint32_t>(lane) != std::bit_cast<std::uint32_t>(expected)) FAIL(code);
+    }
+  }
+  SUCCEED("every float16");
+}
+
 TEST_CASE("blocks are taken apart and multiplied as arithmetic has it", "[portable]") {
   SECTION("portable") { check_products<simd::portable>(); }
   SECTION("best architecture") { check_products<simd::block_architecture<simd::best_architecture>>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths([]<class Architecture>(Architecture) {
+      check_products<simd::block_architecture<Architecture>>();
+    });
+  }
   SUCCEED("every block");
 }
 

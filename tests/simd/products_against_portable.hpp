@@ -62,6 +62,43 @@ Block block_of(std::span<const Number> numbers) {
   return simd::block_from<Block>(codes);
 }
 
+/// Words of blocks of a size, from memory of no more than as many blocks as there are lanes.
+template <class Architecture, std::size_t StrideBytes>
+void require_words_apart() {
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  for (std::uint32_t seed = 0; seed < 64; ++seed) {
+    const auto bytes = random_bytes(seed + StrideBytes * simd::lanes<Architecture>, seed);
+    const std::byte* const from = bytes.data() + seed;
+    if (numbers_of(simd::load_words_apart<StrideBytes>(from, own, own)) !=
+        numbers_of(simd::load_words_apart<StrideBytes>(from, own, twin)))
+      FAIL("load_words_apart by " << StrideBytes << " at " << seed);
+  }
+}
+
+/// Nibbles of blocks of a size, taken apart and multiplied, as many blocks as there are lanes.
+template <class Architecture, std::size_t StrideBytes>
+void require_group_operations() {
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  constexpr std::size_t blocks = simd::lanes<Architecture>;
+  constexpr std::size_t unit_elements = simd::joined_blocks<Architecture> * simd::block_codes;
+  for (std::uint32_t seed = 0; seed < 100; ++seed) {
+    auto bytes = random_bytes(seed % 64 + StrideBytes * (blocks - 1) + 16, seed);
+    if (seed == 0) std::fill(bytes.begin(), bytes.end(), std::byte{0xFF});
+    const std::byte* const from = bytes.data() + seed % 64;
+    const auto group = simd::load_nibble_group<StrideBytes>(from, own, own);
+    const auto expected = simd::load_nibble_group<StrideBytes>(from, own, twin);
+    if (numbers_of(group) != numbers_of(expected)) FAIL("load_nibble_group at " << seed);
+    const std::size_t stride = unit_elements + seed % 3 * 32;
+    const auto x =
+        numbers_with_ends<std::int8_t>(stride * blocks, seed == 0 ? 127 : -127, 127, seed + 1);
+    if (numbers_of(simd::group_products<Architecture>(group, x.data(), stride, own, own)) !=
+        numbers_of(simd::group_products<Architecture>(group, x.data(), stride, own, twin)))
+      FAIL("group_products " << seed);
+  }
+}
+
 /// Everything that works on a block of 32, by an architecture's own operations and by the portable
 /// ones.
 template <class Architecture>
@@ -144,6 +181,8 @@ void require_block_operations() {
     code(std::int8_t{});
     code(std::int16_t{});
   }
+  require_group_operations<Architecture, 18>();
+  require_group_operations<Architecture, 20>();
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
     for (std::size_t at = 0; at < 32; ++at) {
@@ -210,23 +249,48 @@ void require_panel_operations() {
         simd::sum_of_lanes<Architecture>(lanes, own, twin))
       FAIL("sum_of_lanes " << seed);
   }
+  require_words_apart<Architecture, 18>();
+  require_words_apart<Architecture, 20>();
+  require_words_apart<Architecture, 36>();
   const auto halves = all_halves();
   for (std::size_t at = 0; at + 4 * width <= halves.size(); at += 4 * width) {
-    std::array<std::array<float, width>, 4> found;
-    simd::widen_float16_pairs(halves.data() + at, found[0].data(), found[1].data(), own, own);
-    simd::widen_float16_pairs(halves.data() + at, found[2].data(), found[3].data(), own, twin);
+    std::array<std::int32_t, width> words;
+    std::memcpy(words.data(), halves.data() + at, sizeof(words));
+    const auto pairs = integers::load_unaligned(words.data());
+    const auto found = simd::widen_float16_pairs(pairs, own, own);
+    const auto expected = simd::widen_float16_pairs(pairs, own, twin);
+    if (lane_bits(found.first) != lane_bits(expected.first) ||
+        lane_bits(found.second) != lane_bits(expected.second)) {
+      FAIL("widen_float16_pairs at " << at);
+    }
+    const auto normal = simd::normal_float16_or_zero(expected.first, own, own);
+    const auto expected_normal = simd::normal_float16_or_zero(expected.first, own, twin);
+    if (lane_bits(normal) != lane_bits(expected_normal)) FAIL("normal_float16_or_zero at " << at);
+    const auto low_bits = lane_bits(expected.first);
     for (std::size_t i = 0; i < width; ++i) {
-      for (const std::size_t which : {0U, 1U}) {
-        if (std::bit_cast<std::uint32_t>(found[which][i]) !=
-            std::bit_cast<std::uint32_t>(found[which + 2][i]))
-          FAIL("widen_float16_pairs at " << at);
-      }
       nibble::float16 half;
       std::memcpy(&half, halves.data() + at + 4 * i, sizeof(half));
-      if (std::bit_cast<std::uint32_t>(simd::widen_float16(half, own, own)) !=
-          std::bit_cast<std::uint32_t>(found[2][i]))
+      if (std::bit_cast<std::uint32_t>(simd::widen_float16(half, own, own)) != low_bits[i])
         FAIL("widen_float16 at " << at);
     }
+  }
+}
+
+/// Bytes of 255 times bytes of +-127, whose 16-bit sums would saturate.
+template <class Architecture>
+void require_products_of_any_byte() {
+  constexpr Architecture own{};
+  static_assert(simd::multiplies_any_byte<Architecture>);
+  using bytes = simd::vector<std::uint8_t, Architecture>;
+  for (const int activation : {127, -127}) {
+    std::array<std::int8_t, 4> quad;
+    quad.fill(static_cast<std::int8_t>(activation));
+    simd::quad_sums<Architecture> sums(0);
+    for (int turn = 0; turn < 8; ++turn) {
+      sums = simd::add_quads<Architecture>(sums, bytes(255), quad.data(), own, own);
+    }
+    for (const std::int32_t lane : numbers_of(simd::total_of_quads<Architecture>(sums, own, own)))
+      CHECK(lane == 8 * 4 * 255 * activation);
   }
 }
 

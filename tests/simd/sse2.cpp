@@ -1,45 +1,34 @@
 #include <nibble/simd/sse2.hpp>
 
-#include <cstddef>
-
 #include <nibble/simd/portable.hpp>
 
 #include <simd/against_portable.hpp>
+#include <simd/products_against_portable.hpp>
 #include <support/catch.hpp>
 
 #if defined(__SSE2__)
 
 namespace {
 
-namespace simd = nibble::simd;
-using architecture = xsimd::sse2;
-constexpr architecture own{};
-const simd::any_architecture portable_twin(own);
+TEST_CASE("sse2 widens every byte as the portable code does, at every offset", "[sse2]") {
+  nibble_test::require_byte_loads<xsimd::sse2>();
+}
 
-TEST_CASE("sse2 interleaves as the portable code does", "[sse2]") {
-  // sse2 has no loads of its own: both vectors come from the portable ones.
-  const auto bytes = [](const std::byte* from) {
-    return simd::load_unsigned_bytes(from, own, portable_twin);
-  };
-  const auto signs = [](const std::byte* from) {
-    return simd::load_signed_bytes(from, own, portable_twin);
-  };
-  nibble_test::require_same_loads<architecture>(
-      nibble_test::all_bytes(), 1,
-      [&](const std::byte* from) {
-        return simd::interleave_low<architecture>(bytes(from), signs(from), own, own);
-      },
-      [&](const std::byte* from) {
-        return simd::interleave_low<architecture>(bytes(from), signs(from), own, portable_twin);
-      });
-  nibble_test::require_same_loads<architecture>(
-      nibble_test::all_bytes(), 1,
-      [&](const std::byte* from) {
-        return simd::interleave_high<architecture>(bytes(from), signs(from), own, own);
-      },
-      [&](const std::byte* from) {
-        return simd::interleave_high<architecture>(bytes(from), signs(from), own, portable_twin);
-      });
+TEST_CASE("sse2 widens all 65,536 bfloat16 as the portable code does", "[sse2]") {
+  nibble_test::require_bfloat16_loads<xsimd::sse2>();
+}
+
+TEST_CASE("sse2 widens all 65,536 float16 as the portable code does, NaNs bit for bit", "[sse2]") {
+  nibble_test::require_float16_loads<xsimd::sse2>();
+}
+
+TEST_CASE("sse2 interleaves over the whole vector as the portable code does", "[sse2]") {
+  nibble_test::require_interleaving<xsimd::sse2>();
+}
+
+TEST_CASE("sse2 takes blocks apart and multiplies them as the portable code does", "[sse2]") {
+  nibble_test::require_block_operations<xsimd::sse2>();
+  nibble_test::require_panel_operations<xsimd::sse2>();
 }
 
 }  // namespace

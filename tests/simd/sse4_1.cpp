@@ -1,46 +1,30 @@
 #include <nibble/simd/sse4_1.hpp>
 
-#include <cstddef>
-#include <cstdint>
-
 #include <nibble/simd/portable.hpp>
 
 #include <simd/against_portable.hpp>
+#include <simd/products_against_portable.hpp>
 #include <support/catch.hpp>
 
 #if defined(__SSE4_1__)
 
 namespace {
 
-namespace simd = nibble::simd;
-using architecture = xsimd::sse4_1;
-constexpr architecture own{};
-const simd::any_architecture portable_twin(own);
-
 TEST_CASE("sse4_1 widens every byte as the portable code does, at every offset", "[sse4_1]") {
-  const auto bytes = nibble_test::all_bytes();
-  nibble_test::require_same_loads<architecture>(
-      bytes, 1, [](const std::byte* from) { return simd::load_unsigned_bytes(from, own, own); },
-      [](const std::byte* from) { return simd::load_unsigned_bytes(from, own, portable_twin); });
-  nibble_test::require_same_loads<architecture>(
-      bytes, 1, [](const std::byte* from) { return simd::load_signed_bytes(from, own, own); },
-      [](const std::byte* from) { return simd::load_signed_bytes(from, own, portable_twin); });
+  nibble_test::require_byte_loads<xsimd::sse4_1>();
 }
 
-TEST_CASE("what runs on sse4_1 runs on the architectures above it", "[sse4_1]") {
-  // The operations are found through the tags' bases; a lane count that disagrees would not compile.
-  using best = simd::best_architecture;
-  const auto bytes = nibble_test::all_bytes();
-  nibble_test::require_same_loads<best>(
-      bytes, 1, [](const std::byte* from) { return simd::load_unsigned_bytes(from, best{}, best{}); },
-      [](const std::byte* from) {
-        return simd::load_unsigned_bytes(from, best{}, simd::any_architecture(best{}));
-      });
-  nibble_test::require_same_loads<best>(
-      bytes, 1, [](const std::byte* from) { return simd::load_signed_bytes(from, best{}, best{}); },
-      [](const std::byte* from) {
-        return simd::load_signed_bytes(from, best{}, simd::any_architecture(best{}));
-      });
+TEST_CASE("sse4_1 widens all 65,536 bfloat16 as the portable code does", "[sse4_1]") {
+  nibble_test::require_bfloat16_loads<xsimd::sse4_1>();
+}
+
+TEST_CASE("sse4_1 interleaves over the whole vector as the portable code does", "[sse4_1]") {
+  nibble_test::require_interleaving<xsimd::sse4_1>();
+}
+
+TEST_CASE("sse4_1 takes blocks apart and multiplies them as the portable code does", "[sse4_1]") {
+  nibble_test::require_block_operations<xsimd::sse4_1>();
+  nibble_test::require_panel_operations<xsimd::sse4_1>();
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include <simd/emulated_widths.hpp>
 #include <support/catch.hpp>
 #include <support/random_values.hpp>
 
@@ -97,6 +98,12 @@ TEST_CASE("vectors do lane by lane what their operators say", "[vector]") {
   SECTION("portable integers") { check_integers<simd::portable>(); }
   SECTION("the best architecture's floats") { check_floats<simd::best_architecture>(); }
   SECTION("the best architecture's integers") { check_integers<simd::best_architecture>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths([]<class Architecture>(Architecture) {
+      check_floats<Architecture>();
+      check_integers<Architecture>();
+    });
+  }
   SUCCEED("every lane");
 }
 

@@ -35,6 +35,7 @@ struct apr_q4 {
   static constexpr code_packing packing = code_packing::nibble_neighbors;
   static constexpr std::int32_t code_zero = 8;
   static constexpr bool has_min = describe(encoding).has_min;
+  static constexpr bool scale_counts_if_normal = true;
 
   struct block {
     float16 scale;

@@ -26,25 +26,51 @@ concept Activation =
 /// How the activations of a block are ordered: as kernels take the block's codes apart.
 enum class activation_order : std::uint8_t { natural, even_then_odd };
 
+/// How a row's blocks lie: in an order, and each on its own, or two joined, the first halves of both
+/// before the second ones.
+struct activation_layout {
+  activation_order order = activation_order::natural;
+  std::size_t joined_blocks = 1;
+  friend bool operator==(const activation_layout&, const activation_layout&) = default;
+};
+
 /// Rows are padded to whole groups of blocks, so that kernels may read scales and sums by vectors.
 inline constexpr std::size_t padding_blocks = 16;
 
-/// Activations by blocks of 32, padded with zeros. In memory that prepare_activations was given.
+/// Rows of the tile that starts at row m of `rows`: tiles of about the same size, at most `most`.
+[[nodiscard]] constexpr std::size_t tile_rows_at(std::size_t m, std::size_t rows,
+                                                 std::size_t most) noexcept {
+  const std::size_t tiles_left = (rows - m + most - 1) / most;
+  return (rows - m + tiles_left - 1) / tiles_left;
+}
+
+/// Rows of activations that are multiplied together.
+template <Activation Value>
+struct activation_tile {
+  const Value* values;     ///< [row_blocks / joined_blocks][rows][32 * joined_blocks]
+  const float* steps;      ///< [rows][row_blocks]; what a code of 1 stands for; none for f32
+  const float* sums;       ///< [rows][row_blocks]; of the values that the block's codes stand for
+  std::size_t row_blocks;  ///< a multiple of padding_blocks
+};
+
+/// Activations by blocks of 32, padded with zeros, in tiles: what is multiplied together lies together.
+/// In memory that place_activations was given.
 template <Activation Value>
 struct prepared_activations {
+  std::size_t rows;
+  std::size_t most_tile_rows;
   std::size_t row_blocks;  ///< of each row, a multiple of padding_blocks
-  Value* values;           ///< [rows][32 * row_blocks]
-  float* steps;            ///< [rows][row_blocks]; what a code of 1 stands for; none for f32
-  float* sums;             ///< [rows][row_blocks]; of the values that the block's codes stand for
+  Value* values;           ///< of each tile in turn
+  float* steps;            ///< [rows][row_blocks]
+  float* sums;             ///< [rows][row_blocks]
 
-  [[nodiscard]] const Value* values_of(std::size_t row, std::size_t block) const noexcept {
-    return values + (row * row_blocks + block) * simd::block_codes;
+  /// Rows of the tile that starts at row m.
+  [[nodiscard]] std::size_t tile_rows(std::size_t m) const noexcept {
+    return tile_rows_at(m, rows, most_tile_rows);
   }
-  [[nodiscard]] const float* steps_of(std::size_t row, std::size_t block) const noexcept {
-    return steps + row * row_blocks + block;
-  }
-  [[nodiscard]] const float* sums_of(std::size_t row, std::size_t block) const noexcept {
-    return sums + row * row_blocks + block;
+  [[nodiscard]] activation_tile<Value> tile(std::size_t m) const noexcept {
+    return {values + m * row_blocks * simd::block_codes, steps + m * row_blocks, sums + m * row_blocks,
+            row_blocks};
   }
 };
 
@@ -63,11 +89,12 @@ template <Activation Value>
 /// Rows of `cols` activations in `memory`, aligned to 64 bytes and rows * prepared_row_bytes long.
 template <Activation Value>
 [[nodiscard]] prepared_activations<Value> place_activations(std::byte* memory, std::size_t rows,
+                                                            std::size_t most_tile_rows,
                                                             std::size_t cols) noexcept {
   const std::size_t blocks = rows * padded_blocks(cols);
   auto* const numbers = reinterpret_cast<float*>(memory);
-  return {padded_blocks(cols), reinterpret_cast<Value*>(numbers + 2 * blocks), numbers,
-          numbers + blocks};
+  return {rows,    most_tile_rows,  padded_blocks(cols), reinterpret_cast<Value*>(numbers + 2 * blocks),
+          numbers, numbers + blocks};
 }
 
 /// The sum of a block's values.
@@ -106,30 +133,46 @@ void code_activations(const float* values, Value* codes, float& step, float& sum
 
 /// Prepares row `row` from the `cols` activations at `x`.
 template <class Architecture, Activation Value>
-void prepare_row(const float* x, std::size_t cols, activation_order order, std::size_t row,
+void prepare_row(const float* x, std::size_t cols, const activation_layout& layout, std::size_t row,
                  const prepared_activations<Value>& to) noexcept {
   constexpr std::size_t block_elements = simd::block_codes;
   const std::size_t first = row * to.row_blocks;
+  std::size_t tile = 0;
+  std::size_t tile_rows = to.tile_rows(0);
+  while (tile + tile_rows <= row) {
+    tile += tile_rows;
+    tile_rows = to.tile_rows(tile);
+  }
+  const std::size_t unit_elements = layout.joined_blocks * block_elements;
+  const bool is_natural = layout.order == activation_order::natural;
+  Value* unit = to.values + tile * to.row_blocks * block_elements + (row - tile) * unit_elements;
   std::array<float, block_elements> own;
+  std::array<Value, block_elements> coded;
   for (std::size_t b = 0; b < to.row_blocks; ++b) {
-    Value* const values = to.values + (first + b) * block_elements;
     const std::size_t at = b * block_elements;
     const std::size_t count = at < cols ? std::min(block_elements, cols - at) : 0;
     const float* block = x + (count == 0 ? 0 : at);
-    if (count != block_elements || order != activation_order::natural) {
+    if (count != block_elements || !is_natural) {
       for (std::size_t i = 0; i < block_elements; ++i) {
-        const std::size_t place =
-            order == activation_order::natural ? i : i / 2 + i % 2 * (block_elements / 2);
+        const std::size_t place = is_natural ? i : i / 2 + i % 2 * (block_elements / 2);
         own[place] = i < count ? block[i] : 0.0F;
       }
       block = own.data();
     }
+    Value* const values = layout.joined_blocks == 1 ? unit : coded.data();
     if constexpr (std::same_as<Value, float>) {
       std::memcpy(values, block, block_elements * sizeof(float));
       to.sums[first + b] = sum_of_block<Architecture>(block);
     } else {
       code_activations<Architecture>(block, values, to.steps[first + b], to.sums[first + b]);
     }
+    const std::size_t place = b % layout.joined_blocks;
+    if (layout.joined_blocks != 1) {
+      constexpr std::size_t half = block_elements / 2;
+      std::memcpy(unit + place * half, coded.data(), half * sizeof(Value));
+      std::memcpy(unit + place * half + unit_elements / 2, coded.data() + half, half * sizeof(Value));
+    }
+    if (place + 1 == layout.joined_blocks) unit += tile_rows * unit_elements;
   }
 }
 

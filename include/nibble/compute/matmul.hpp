@@ -32,8 +32,8 @@ enum class matmul_mode : std::uint8_t {
   exact,  ///< as f32: the result of multiplying by the dequantized weights, to f32 rounding
   int16,  ///< as 16-bit codes with a scale for every 32
   int8,   ///< as 8-bit codes with a scale for every 32; where the instruction set cannot multiply bytes
-          ///< of 0..255 without saturating, weights of more than 4 bits, and those whose codes are
-          ///< looked up (iq4_nl, iq4_xs, mxfp4), take 16-bit codes
+          ///< of 0..255 by signed ones without saturating, weights of more than 4 bits and those
+          ///< whose codes are looked up (iq4_nl, iq4_xs, mxfp4) take 16-bit codes
 };
 
 /// What matmul may be told.
@@ -77,8 +77,8 @@ namespace kernel {
 /// costs a pass over its weights, which pays from here on.
 template <Activation Value>
 inline constexpr std::size_t least_panel_rows = std::same_as<Value, float>
-                                                    ? 9
-                                                    : (std::same_as<Value, std::int8_t> ? 5 : 7);
+                                                    ? 20
+                                                    : (std::same_as<Value, std::int8_t> ? 17 : 28);
 
 /// Multiplications that are worth handing over to another thread.
 inline constexpr std::uint64_t least_task_products = 1U << 18U;
@@ -108,11 +108,17 @@ template <Activation Value>
   return std::clamp<std::size_t>(fitting, 1, std::max<std::size_t>(1, x_rows));
 }
 
+/// Rows of activations that are multiplied together, at most, where there are x_rows of them.
+template <Activation Value>
+[[nodiscard]] constexpr std::size_t tile_rows_of(std::size_t x_rows) noexcept {
+  return x_rows < least_panel_rows<Value> ? max_row_products<Value> : code_tile_rows;
+}
+
 /// What a product asks of the activations.
 enum class preparation : std::uint8_t { none, floats, words, bytes };
 struct treatment {
   preparation values;
-  activation_order order;
+  activation_layout layout;
   friend bool operator==(const treatment&, const treatment&) = default;
 };
 template <Activation Value>
@@ -141,60 +147,74 @@ template <class Architecture, Codec Codec, Activation Value>
 
 /// The one place where the way to multiply is chosen, by mode, encoding and rows of activations:
 ///
-///   exact, up to 8 rows        row products: each block is taken apart once, in registers
-///   exact, more                panels of floats: decoding once for all rows costs less than a pass for
-///                              every 8 of them
-///   int16 (int8), up to 6 (4)  row products of codes
-///   int16 and int8, more       panels of codes
+///   exact, up to 19 rows         row products: each block is taken apart once for up to 12 rows
+///   exact, more                  panels of floats: decoding once for all rows costs less than a pass
+///                                for every 12 of them
+///   int16 (int8), up to 27 (16)  row products of codes
+///   int16 and int8, more         panels of codes
 ///
 /// Weights that are not in blocks of codes by rows, and whole and double numbers, have but panels of
-/// floats, of which none is needed for f32, f16 and bf16 with up to 8 rows.
+/// floats, of which none is needed for f32, f16 and bf16 with up to 19 rows.
 template <class Architecture, Codec Codec>
 [[nodiscard]] treatment choose_treatment(const proved_product& of, matmul_mode mode) noexcept {
-  constexpr activation_order order = order_of<Codec>();
-  if (!rows_are_blocks<Codec>(of.w)) return {preparation::none, order};
+  constexpr activation_layout panel_layout{order_of<Codec>(), 1};
+  const treatment unprepared{preparation::none, panel_layout};
+  if (!rows_are_blocks<Codec>(of.w)) return unprepared;
+  const auto choose = [&]<Activation Value>(Value) {
+    using tag = simd::block_architecture<Architecture>;
+    const bool is_small = of.x_rows < least_panel_rows<Value>;
+    return treatment{preparation_of<Value>(),
+                     is_small ? row_products_layout<tag, Codec, Value>() : panel_layout};
+  };
   if constexpr (has_code_products<Architecture, Codec, std::int8_t>()) {
-    if (mode == matmul_mode::int8) return {preparation::bytes, order};
+    if (mode == matmul_mode::int8) return choose(std::int8_t{});
   }
   if constexpr (has_code_products<Architecture, Codec, std::int16_t>()) {
-    if (mode != matmul_mode::exact) return {preparation::words, order};
+    if (mode != matmul_mode::exact) return choose(std::int16_t{});
   }
   const bool is_small = of.x_rows < least_panel_rows<float>;
-  if (is_small && has_row_products<Codec>()) return {preparation::floats, order};
-  return {preparation::none, order};
+  return is_small && has_row_products<Codec>() ? choose(float{}) : unprepared;
 }
 
-/// The product of prepared activations, rows m .. m + x_rows of them all.
+/// The product of prepared activations, which are rows m .. m + x.rows of them all.
 template <class Architecture, Codec Codec, Activation Value>
-void multiply_prepared(const proved_product& of, std::size_t m, std::size_t x_rows,
-                       const prepared_activations<Value>& x, executor* on) {
-  const product_output y{of.y + m * of.y_stride_elements, of.y_stride_elements, of.bias};
+void multiply_prepared(const proved_product& of, std::size_t m, const prepared_activations<Value>& x,
+                       executor* on) {
   for_weight_rows(on, of, [&](std::uint64_t first, std::size_t count) {
+    product_output y{of.y + m * of.y_stride_elements, of.y_stride_elements, of.bias};
+    const auto multiply_by_rows = [&]<class RowArchitecture>(RowArchitecture) {
+      for (std::size_t row = 0; row < x.rows;) {
+        const std::size_t rows = x.tile_rows(row);
+        multiply_rows<RowArchitecture, Codec>(of.w, first, count, x.tile(row), rows, y);
+        y.y += rows * y.stride_elements;
+        row += rows;
+      }
+    };
     if constexpr (has_code_products<Architecture, Codec, Value>()) {
-      if (x_rows < least_panel_rows<Value>) {
-        multiply_rows<simd::block_architecture<Architecture>, Codec>(of.w, first, count, x, x_rows, y);
+      if (of.x_rows < least_panel_rows<Value>) {
+        multiply_by_rows(simd::block_architecture<Architecture>{});
       } else {
-        multiply_code_panels<simd::integer_architecture<Architecture>, Codec>(of.w, first, count, x,
-                                                                              x_rows, y);
+        multiply_code_panels<simd::integer_architecture<Architecture>, Codec>(of.w, first, count, x, y);
       }
     } else if constexpr (std::same_as<Value, float> && has_row_products<Codec>()) {
-      multiply_rows<Architecture, Codec>(of.w, first, count, x, x_rows, y);
+      multiply_by_rows(Architecture{});
     }
   });
 }
 
 /// Those of the products that ask for one preparation, after preparing the activations.
 template <class Architecture, Activation Value>
-void multiply_treated(std::span<const proved_product> products, activation_order order,
+void multiply_treated(std::span<const proved_product> products, const activation_layout& layout,
                       const matmul_options& options, std::span<std::byte> scratch) {
-  const treatment treated{preparation_of<Value>(), order};
+  const treatment treated{preparation_of<Value>(), layout};
   bool is_prepared = false;
   const proved_product& any = products.front();
   const auto cols = static_cast<std::size_t>(any.w.cols());
   const std::size_t most_rows = prepared_rows<Value>(any.x_rows, cols);
   for (std::size_t m = 0; m < any.x_rows;) {
     const std::size_t rows = tile_rows_at(m, any.x_rows, most_rows);
-    const auto x = place_activations<Value>(scratch.data(), rows, cols);
+    const auto x =
+        place_activations<Value>(scratch.data(), rows, tile_rows_of<Value>(any.x_rows), cols);
     is_prepared = false;
     for (const proved_product& of : products) {
       visit_codec(of.w.encoding(), of.w.name(), [&]<Codec Codec>(Codec) {
@@ -202,12 +222,12 @@ void multiply_treated(std::span<const proved_product> products, activation_order
         if (!is_prepared) {
           run_tasks(rows * cols < least_task_products ? nullptr : options.on, rows,
                     [&](std::size_t row) {
-                      prepare_row<Architecture>(any.x + (m + row) * any.x_stride_elements, cols, order,
+                      prepare_row<Architecture>(any.x + (m + row) * any.x_stride_elements, cols, layout,
                                                 row, x);
                     });
           is_prepared = true;
         }
-        multiply_prepared<Architecture, Codec>(of, m, rows, x, options.on);
+        multiply_prepared<Architecture, Codec>(of, m, x, options.on);
       });
     }
     if (!is_prepared) return;
@@ -230,12 +250,17 @@ void multiply_proved(std::span<const proved_product> products, const matmul_opti
     });
   }
   for (const activation_order order : {activation_order::natural, activation_order::even_then_odd}) {
+    const activation_layout apart{order, 1};
     if (products.front().x_rows < least_panel_rows<float>) {
-      multiply_treated<Architecture, float>(products, order, options, scratch);
+      multiply_treated<Architecture, float>(products, apart, options, scratch);
     }
     if (options.mode == matmul_mode::exact) continue;
-    multiply_treated<Architecture, std::int16_t>(products, order, options, scratch);
-    multiply_treated<Architecture, std::int8_t>(products, order, options, scratch);
+    multiply_treated<Architecture, std::int16_t>(products, apart, options, scratch);
+    multiply_treated<Architecture, std::int8_t>(products, apart, options, scratch);
+    constexpr std::size_t joined = simd::joined_blocks<simd::block_architecture<Architecture>>;
+    if constexpr (joined != 1) {
+      multiply_treated<Architecture, std::int8_t>(products, {order, joined}, options, scratch);
+    }
   }
 }
 
@@ -323,7 +348,7 @@ void multiply_proved(std::span<const proved_product> products, const matmul_opti
 ///
 ///   exact   |y - y'| <= (K + 8) * 2^-24 * sum |x_k| (|scale_k q_k| + |min_k|), the min of encodings
 ///           whose codes count from a zero being -zero * scale, as -8 * scale for apr_q4; sum |x_k w_k|
-///           for weights without codes and with more than 8 rows of x
+///           for weights without codes and with more than 3 rows of x
 ///   int16   |y - y'| <= that + sum over blocks of max|x| / 64000 * sum |w_k|
 ///   int8    |y - y'| <= that + sum over blocks of max|x| / 253 * sum |w_k|
 ///

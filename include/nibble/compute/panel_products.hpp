@@ -36,13 +36,6 @@ inline constexpr std::size_t float_tile_rows = simd::lanes<Architecture> == 16 ?
 inline constexpr std::size_t float_tile_groups = 2;
 inline constexpr std::size_t code_tile_rows = 4;
 
-/// Rows of the tile that starts at row m of `rows`: tiles of about the same size.
-[[nodiscard]] constexpr std::size_t tile_rows_at(std::size_t m, std::size_t rows,
-                                                 std::size_t most) noexcept {
-  const std::size_t tiles_left = (rows - m + most - 1) / most;
-  return (rows - m + tiles_left - 1) / tiles_left;
-}
-
 /// What a tile sums up: [rows][groups][lanes].
 template <class Architecture, std::size_t MostRows, std::size_t Groups>
 using tile_sums = std::array<float, MostRows * Groups * simd::lanes<Architecture>>;
@@ -247,11 +240,10 @@ void fill_code_panel(const tensor_view& weight, std::uint64_t first_row, std::si
   }
 }
 
-/// sums[Rows][lanes] = the products of a panel with rows row .. row + Rows of x, from block `first` on.
+/// sums[Rows][lanes] = the products of a panel with the Rows rows of x, from block `first` on.
 template <class Architecture, Activation Value, bool HasOffsets, std::size_t Rows>
 void multiply_code_panel(const code_panel<Architecture, Value>& panel, std::size_t blocks,
-                         const prepared_activations<Value>& x, std::size_t row, std::size_t first,
-                         float* sums) noexcept {
+                         const activation_tile<Value>& x, std::size_t first, float* sums) noexcept {
   using floats = simd::vector<float, Architecture>;
   using panel_type = code_panel<Architecture, Value>;
   using codes = simd::vector<typename panel_type::code, Architecture>;
@@ -262,10 +254,12 @@ void multiply_code_panel(const code_panel<Architecture, Value>& panel, std::size
   for (std::size_t b = 0; b < blocks; ++b) {
     std::array<const Value*, Rows> from;
     NIBBLE_UNROLL
-    for (std::size_t m = 0; m < Rows; ++m) from[m] = x.values_of(row + m, first + b);
+    for (std::size_t m = 0; m < Rows; ++m)
+      from[m] = x.values + ((first + b) * Rows + m) * simd::block_codes;
     const auto* const block = panel.codes.data() + b * simd::block_codes * width;
     const auto add_sums = [&](std::size_t m, const auto& products, const floats& scales) {
-      totals[m] = fma(to_float(products) * scales, floats(*x.steps_of(row + m, first + b)), totals[m]);
+      totals[m] =
+          fma(to_float(products) * scales, floats(x.steps[m * x.row_blocks + first + b]), totals[m]);
     };
     const floats scales = simd::load<Architecture>(panel.scales.data() + b * width);
     if constexpr (std::same_as<Value, std::int8_t>) {
@@ -301,7 +295,7 @@ void multiply_code_panel(const code_panel<Architecture, Value>& panel, std::size
       const floats offsets = simd::load<Architecture>(panel.offsets.data() + b * width);
       NIBBLE_UNROLL
       for (std::size_t m = 0; m < Rows; ++m) {
-        totals[m] = fma(offsets, floats(*x.sums_of(row + m, first + b)), totals[m]);
+        totals[m] = fma(offsets, floats(x.sums[m * x.row_blocks + first + b]), totals[m]);
       }
     }
   }
@@ -311,8 +305,7 @@ void multiply_code_panel(const code_panel<Architecture, Value>& panel, std::size
 
 template <class Architecture, Activation Value>
 using code_tile_function = void (*)(const code_panel<Architecture, Value>&, std::size_t,
-                                    const prepared_activations<Value>&, std::size_t, std::size_t,
-                                    float*) noexcept;
+                                    const activation_tile<Value>&, std::size_t, float*) noexcept;
 
 /// multiply_code_panel for `rows` rows of activations.
 template <class Architecture, Activation Value, bool HasOffsets>
@@ -325,12 +318,11 @@ template <class Architecture, Activation Value, bool HasOffsets>
   (std::make_index_sequence<code_tile_rows>{});
 }
 
-/// Products of rows row .. row + x_rows of coded activations with rows first_row .. first_row +
-/// row_count of a weight whose rows_are_blocks.
+/// Products of coded activations, in tiles of at most code_tile_rows, with rows first_row .. first_row
+/// + row_count of a weight whose rows_are_blocks.
 template <class Architecture, Codec Codec, Activation Value>
 void multiply_code_panels(const tensor_view& weight, std::uint64_t first_row, std::size_t row_count,
-                          const prepared_activations<Value>& x, std::size_t x_rows,
-                          const product_output& y) noexcept {
+                          const prepared_activations<Value>& x, const product_output& y) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;
   using row_type = typename row_view<Codec, Value, code_panel_blocks>::type;
   constexpr bool has_offsets = row_type::has_offsets(shift_of<Codec, Value>());
@@ -343,9 +335,9 @@ void multiply_code_panels(const tensor_view& weight, std::uint64_t first_row, st
     for (std::size_t first = 0; first < blocks; first += code_panel_blocks) {
       const std::size_t count = std::min(code_panel_blocks, blocks - first);
       fill_code_panel<Architecture, Codec>(weight, first_row + n, lanes, first, count, panel);
-      for (std::size_t m = 0; m < x_rows;) {
-        const std::size_t rows = tile_rows_at(m, x_rows, code_tile_rows);
-        choose_code_tile<Architecture, Value, has_offsets>(rows)(panel, count, x, m, first,
+      for (std::size_t m = 0; m < x.rows;) {
+        const std::size_t rows = x.tile_rows(m);
+        choose_code_tile<Architecture, Value, has_offsets>(rows)(panel, count, x.tile(m), first,
                                                                  sums.data());
         for (std::size_t i = 0; i < rows; ++i) {
           y.put_row(m + i, first_row + n, sums.data() + i * width, lanes, first == 0);

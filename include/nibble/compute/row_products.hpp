@@ -24,7 +24,8 @@ namespace kernel {
 // weight's row, each block is taken apart once for all activations, and nothing is written but sums.
 
 /// The most rows of activations that row products take at once: what registers hold sums for.
-inline constexpr std::size_t max_row_products = 8;
+template <Activation Value>
+inline constexpr std::size_t max_row_products = std::same_as<Value, float> ? 12 : 8;
 
 /// Blocks of a pass: its activations fill half a first-level cache, in which they stay while all weight
 /// rows of a task go over them.
@@ -36,14 +37,57 @@ inline constexpr std::size_t max_row_products = 8;
 
 /// Part of a weight's row.
 struct row_part {
-  const std::byte* codes;    ///< of the first block
-  std::size_t stride_bytes;  ///< from one block's codes to the next
+  const std::byte* codes;  ///< of the first block
   std::size_t blocks;
-  const float* scales;
-  const float* offsets;        ///< of all blocks that this part answers for
-  std::size_t offsets_blocks;  ///< how many they are, or 0 where none has an offset
-  std::size_t next_bytes;      ///< from here to what is multiplied next
+  const float* scales;     ///< of each block, where they are not taken from the blocks
+  const float* offsets;    ///< the same
+  std::size_t next_bytes;  ///< from here to what is multiplied soon
 };
+
+/// How the blocks of parts lie.
+template <class Loader, code_packing Packing, std::size_t StrideBytes, bool HasScalesInBlocks>
+struct part_layout {
+  using loader = Loader;                            ///< takes blocks apart for products with f32
+  static constexpr code_packing packing = Packing;  ///< of codes
+  static constexpr std::size_t stride_bytes = StrideBytes;  ///< from one block's codes to the next
+  /// Whether a scale and an offset of float16 stand before each block's codes.
+  static constexpr bool has_scales_in_blocks = HasScalesInBlocks;
+};
+
+/// Scales and offsets of as many blocks of a part as there are lanes, from the first-th on.
+template <class Architecture, class Layout>
+[[nodiscard]] simd::vector_pair<Architecture> load_part_scales(const row_part& part,
+                                                               std::size_t first) noexcept {
+  if constexpr (Layout::has_scales_in_blocks) {
+    constexpr std::size_t stride_bytes = Layout::stride_bytes;
+    const std::byte* const heads = part.codes + first * stride_bytes - 2 * sizeof(float16);
+    return simd::widen_float16_pairs(
+        simd::load_words_apart<stride_bytes>(heads, Architecture{}, Architecture{}), Architecture{},
+        Architecture{});
+  } else {
+    return {simd::load<Architecture>(part.scales + first),
+            simd::load<Architecture>(part.offsets + first)};
+  }
+}
+
+/// The same for the last blocks of a part, fewer than lanes; zeros in lanes left over.
+template <class Architecture, class Layout>
+[[nodiscard]] simd::vector_pair<Architecture> load_last_part_scales(const row_part& part,
+                                                                    std::size_t first) noexcept {
+  const std::size_t count = part.blocks - first;
+  if constexpr (Layout::has_scales_in_blocks) {
+    constexpr std::size_t stride_bytes = Layout::stride_bytes;
+    const std::byte* const heads = part.codes + first * stride_bytes - 2 * sizeof(float16);
+    return simd::widen_float16_pairs(load_last_heads<Architecture, stride_bytes>(heads, count),
+                                     Architecture{}, Architecture{});
+  } else {
+    std::array<float, simd::lanes<Architecture>> scales{};
+    std::array<float, simd::lanes<Architecture>> offsets{};
+    std::copy_n(part.scales + first, count, scales.begin());
+    std::copy_n(part.offsets + first, count, offsets.begin());
+    return {simd::load<Architecture>(scales.data()), simd::load<Architecture>(offsets.data())};
+  }
+}
 
 /// Takes a block's codes apart into vectors of floats, in the order that its activations are in.
 template <class Architecture, code_packing Packing>
@@ -99,10 +143,32 @@ struct number_loader {
 };
 
 /// Blocks whose products are summed up side by side: a sum waits for the one before it, and few rows of
-/// activations have few sums.
+/// activations have few sums. One of f32 waits four times a block, one of codes once.
+template <Activation Value>
 [[nodiscard]] constexpr std::size_t blocks_at_once(std::size_t rows) noexcept {
   if (rows == 1) return 4;
-  return rows <= 3 ? 2 : 1;
+  return rows <= (std::same_as<Value, float> ? 5 : 2) ? 2 : 1;
+}
+
+/// Whether f32 activations are multiplied with values rather than with codes: scaling a block's 32
+/// codes costs less than scaling the sums of as many rows, and takes no registers for them.
+[[nodiscard]] constexpr bool multiplies_values(std::size_t rows) noexcept { return rows >= 4; }
+
+/// Whether products of nibbles with bytes are taken of as many blocks at a time as there are lanes.
+template <class Architecture, code_packing Packing, Activation Value>
+inline constexpr bool takes_groups =
+    std::same_as<Value, std::int8_t>&& is_nibbles(Packing) && simd::has_group_products<Architecture>;
+
+/// How row products want the activations to lie.
+template <class Architecture, Codec Codec, Activation Value>
+[[nodiscard]] constexpr activation_layout row_products_layout() noexcept {
+  activation_layout layout{order_of<Codec>(), 1};
+  if constexpr (!PlainCodec<Codec>) {
+    if (takes_groups<Architecture, packing_of<Codec, Value>(), Value>) {
+      layout.joined_blocks = simd::joined_blocks<Architecture>;
+    }
+  }
+  return layout;
 }
 
 /// The integer sums of a block's products.
@@ -117,182 +183,246 @@ template <class Architecture>
   return simd::word_products(codes, x, Architecture{}, Architecture{});
 }
 
-/// Adds the products of a part with rows 0 .. Rows of x, from block `first` on, to totals. The Loader
-/// takes codes, or numbers, apart for products with f32; Packing says how codes lie.
-template <class Architecture, class Loader, code_packing Packing, Activation Value, std::size_t Rows>
-void add_products(const row_part& part, const prepared_activations<Value>& x, std::size_t first,
-                  std::array<simd::vector<float, Architecture>, Rows>& totals) noexcept {
+/// sums[m] = the products of a part with the Rows rows of x, from block `first` on.
+template <class Architecture, class Layout, Activation Value, std::size_t Rows>
+void multiply_part(const row_part& part, const activation_tile<Value>& x, std::size_t first,
+                   float* sums) noexcept {
   using floats = simd::vector<float, Architecture>;
+  using loader = typename Layout::loader;
   constexpr std::size_t width = simd::lanes<Architecture>;
   constexpr bool has_codes = !std::same_as<Value, float>;
-  // What 1 stands for in a product of codes.
-  alignas(64) std::array<std::array<float, has_codes ? max_pass_blocks : 1>, Rows> steps;
-  if constexpr (has_codes) {
-    for (std::size_t m = 0; m < Rows; ++m) {
-      const float* const own = x.steps_of(m, first);
-      for (std::size_t b = 0; b < part.blocks; b += width) {
-        (simd::load<Architecture>(part.scales + b) * simd::load<Architecture>(own + b))
-            .store_unaligned(steps[m].data() + b);
-      }
-    }
+  constexpr bool has_values = !has_codes && multiplies_values(Rows);
+  constexpr bool has_groups = takes_groups<Architecture, Layout::packing, Value>;
+  constexpr std::size_t at_once = has_groups ? 1 : blocks_at_once<Value>(Rows);
+  constexpr std::size_t block_values = Rows * simd::block_codes;
+  constexpr std::size_t code_bytes = simd::block_codes / 2;  // of a block of nibbles
+  static_assert(width % at_once == 0);
+
+  std::array<std::array<floats, Rows>, at_once> totals;
+  NIBBLE_UNROLL
+  for (auto& each : totals) each.fill(floats(0.0F));
+  // Of many rows not in registers, which the other totals fill.
+  using offset_total = std::conditional_t<(Rows <= 3), floats, std::array<float, width>>;
+  alignas(64) std::array<offset_total, has_values ? 1 : Rows> offset_totals;
+  if constexpr (Rows <= 3) {
+    offset_totals.fill(floats(0.0F));
+  } else {
+    offset_totals.fill({});
   }
-  const std::size_t x_stride = x.row_blocks * simd::block_codes;
+  // What a code, or a product of codes, of 1 stands for in each of a group's blocks.
+  alignas(64) std::array<std::array<float, width>, has_groups ? 1 : (has_codes ? Rows : 2)> steps;
+
   const auto add_block = [&](const std::byte* codes, const Value* from, std::size_t b,
                              std::array<floats, Rows>& to) {
     if constexpr (has_codes) {
-      const auto block = load_codes<Architecture, Packing, Value>(codes);
+      const auto block = load_codes<Architecture, Layout::packing, Value>(codes);
       NIBBLE_UNROLL
       for (std::size_t m = 0; m < Rows; ++m) {
-        const auto sums = block_products<Architecture>(block, from + m * x_stride);
-        to[m] = fma(to_float(sums), floats(steps[m][b]), to[m]);
+        const auto products = block_products<Architecture>(block, from + m * simd::block_codes);
+        to[m] = fma(to_float(products), floats(steps[m][b]), to[m]);
       }
-    } else if constexpr (Loader::has_scales) {
-      std::array<floats, Rows> sums;
-      Loader::each(codes, [&](const floats& values, std::size_t at) {
+    } else if constexpr (loader::has_scales && !has_values) {
+      std::array<floats, Rows> products;
+      loader::each(codes, [&](const floats& code, std::size_t at) {
         NIBBLE_UNROLL
         for (std::size_t m = 0; m < Rows; ++m) {
-          const floats activations = simd::load<Architecture>(from + m * x_stride + at);
-          sums[m] = at == 0 ? activations * values : fma(values, activations, sums[m]);
+          const floats activations = simd::load<Architecture>(from + m * simd::block_codes + at);
+          products[m] = at == 0 ? activations * code : fma(code, activations, products[m]);
         }
       });
-      const floats scale(part.scales[b]);
+      const floats scale(steps[0][b]);
       NIBBLE_UNROLL
-      for (std::size_t m = 0; m < Rows; ++m) to[m] = fma(sums[m], scale, to[m]);
+      for (std::size_t m = 0; m < Rows; ++m) to[m] = fma(products[m], scale, to[m]);
     } else {
-      Loader::each(codes, [&](const floats& values, std::size_t at) {
+      const floats scale(loader::has_scales ? steps[0][b] : 0.0F);
+      const floats offset(loader::has_scales ? steps[1][b] : 0.0F);
+      loader::each(codes, [&](const floats& code, std::size_t at) {
+        const floats value = loader::has_scales ? fma(code, scale, offset) : code;
         NIBBLE_UNROLL
         for (std::size_t m = 0; m < Rows; ++m) {
-          to[m] = fma(values, simd::load<Architecture>(from + m * x_stride + at), to[m]);
+          to[m] = fma(value, simd::load<Architecture>(from + m * simd::block_codes + at), to[m]);
         }
       });
     }
   };
 
-  constexpr std::size_t at_once = blocks_at_once(Rows);
-  std::array<std::array<floats, Rows>, at_once> partial;
-  partial[0] = totals;
-  NIBBLE_UNROLL
-  for (std::size_t i = 1; i < at_once; ++i) partial[i].fill(floats(0.0F));
-  const Value* from = x.values_of(0, first);
+  const auto use_scales = [&](const simd::vector_pair<Architecture>& scales, std::size_t b) {
+    if constexpr (!has_codes) scales.first.store_unaligned(steps[0].data());
+    if constexpr (has_values) {
+      scales.second.store_unaligned(steps[1].data());
+    } else {
+      NIBBLE_UNROLL
+      for (std::size_t m = 0; m < Rows; ++m) {
+        const std::size_t at = m * x.row_blocks + first + b;
+        if constexpr (has_codes && !has_groups) {
+          (scales.first * simd::load<Architecture>(x.steps + at)).store_unaligned(steps[m].data());
+        }
+        const floats activation_sums = simd::load<Architecture>(x.sums + at);
+        if constexpr (Rows <= 3) {
+          offset_totals[m] = fma(scales.second, activation_sums, offset_totals[m]);
+        } else {
+          const floats total = simd::load<Architecture>(offset_totals[m].data());
+          fma(scales.second, activation_sums, total).store_unaligned(offset_totals[m].data());
+        }
+      }
+    }
+  };
+
+  const auto add_group = [&](const std::byte* codes, const simd::vector_pair<Architecture>& scales,
+                             const Value* from, std::size_t b) {
+    if constexpr (has_groups) {
+      constexpr std::size_t unit_elements = simd::joined_blocks<Architecture> * simd::block_codes;
+      const auto group =
+          simd::load_nibble_group<Layout::stride_bytes>(codes, Architecture{}, Architecture{});
+      use_scales(scales, b);
+      NIBBLE_UNROLL
+      for (std::size_t m = 0; m < Rows; ++m) {
+        const auto products = simd::group_products<Architecture>(
+            group, from + m * unit_elements, Rows * unit_elements, Architecture{}, Architecture{});
+        const floats own_steps =
+            scales.first * simd::load<Architecture>(x.steps + m * x.row_blocks + first + b);
+        totals[0][m] = fma(to_float(products), own_steps, totals[0][m]);
+      }
+    }
+  };
+
+  const Value* from = x.values + first * block_values;
   const std::byte* codes = part.codes;
   std::size_t b = 0;
-  for (; b + at_once <= part.blocks; b += at_once) {
-    // The scales of the next pass are read before its codes are; without this, nothing would be on its
-    // way from memory while these are multiplied.
-    for (std::size_t ahead = 0; ahead < at_once * part.stride_bytes; ahead += 64) {
+  for (; b + width <= part.blocks; b += width) {
+    NIBBLE_UNROLL
+    for (std::size_t ahead = 0; ahead < width * Layout::stride_bytes; ahead += 64) {
       simd::prefetch(codes, part.next_bytes + ahead);
     }
-    NIBBLE_UNROLL
-    for (std::size_t i = 0; i < at_once; ++i) {
-      add_block(codes + i * part.stride_bytes, from + i * simd::block_codes, b + i, partial[i]);
+    if constexpr (has_groups) {
+      add_group(codes, load_part_scales<Architecture, Layout>(part, b), from, b);
+      from += width * block_values;
+      codes += width * Layout::stride_bytes;
+    } else {
+      if constexpr (loader::has_scales) use_scales(load_part_scales<Architecture, Layout>(part, b), b);
+      for (std::size_t i = 0; i < width; i += at_once) {
+        NIBBLE_UNROLL
+        for (std::size_t j = 0; j < at_once; ++j) {
+          add_block(codes + j * Layout::stride_bytes, from + j * block_values, i + j, totals[j]);
+        }
+        from += at_once * block_values;
+        codes += at_once * Layout::stride_bytes;
+      }
     }
-    from += at_once * simd::block_codes;
-    codes += at_once * part.stride_bytes;
   }
-  for (; b < part.blocks; ++b) {
-    add_block(codes, from, b, partial[0]);
-    from += simd::block_codes;
-    codes += part.stride_bytes;
-  }
-  NIBBLE_UNROLL
-  for (std::size_t m = 0; m < Rows; ++m) {
-    totals[m] = partial[0][m];
-    NIBBLE_UNROLL
-    for (std::size_t i = 1; i < at_once; ++i) totals[m] = totals[m] + partial[i][m];
-  }
-}
-
-/// sums[m] = the products of a part with rows 0 .. Rows of x, from block `first` on.
-template <class Architecture, class Loader, code_packing Packing, Activation Value, std::size_t Rows>
-void multiply_part(const row_part& part, const prepared_activations<Value>& x, std::size_t first,
-                   float* sums) noexcept {
-  using floats = simd::vector<float, Architecture>;
-  std::array<floats, Rows> totals;
-  NIBBLE_UNROLL
-  for (auto& each : totals) each = floats(0.0F);
-  add_products<Architecture, Loader, Packing>(part, x, first, totals);
-  for (std::size_t b = 0; b < part.offsets_blocks; b += simd::lanes<Architecture>) {
-    const floats offsets = simd::load<Architecture>(part.offsets + b);
-    NIBBLE_UNROLL
-    for (std::size_t m = 0; m < Rows; ++m) {
-      totals[m] = fma(offsets, simd::load<Architecture>(x.sums_of(m, first) + b), totals[m]);
+  if (b != part.blocks) {
+    if constexpr (has_groups) {
+      std::array<std::byte, width * Layout::stride_bytes> last{};
+      std::memcpy(last.data(), codes, (part.blocks - b - 1) * Layout::stride_bytes + code_bytes);
+      add_group(last.data(), load_last_part_scales<Architecture, Layout>(part, b), from, b);
+    } else {
+      if constexpr (loader::has_scales) {
+        use_scales(load_last_part_scales<Architecture, Layout>(part, b), b);
+      }
+      for (std::size_t i = 0; b + i < part.blocks; ++i) {
+        add_block(codes, from, i, totals[0]);
+        from += block_values;
+        codes += Layout::stride_bytes;
+      }
     }
   }
   NIBBLE_UNROLL
   for (std::size_t m = 0; m < Rows; ++m) {
-    sums[m] = simd::sum_of_lanes(totals[m], Architecture{}, Architecture{});
+    floats total = totals[0][m];
+    NIBBLE_UNROLL
+    for (std::size_t i = 1; i < at_once; ++i) total = total + totals[i][m];
+    if constexpr (Rows <= 3) {
+      total = total + offset_totals[m];
+    } else if constexpr (!has_values) {
+      total = total + simd::load<Architecture>(offset_totals[m].data());
+    }
+    sums[m] = simd::sum_of_lanes(total, Architecture{}, Architecture{});
   }
 }
 
 template <Activation Value>
-using multiply_part_function = void (*)(const row_part&, const prepared_activations<Value>&,
-                                        std::size_t, float*) noexcept;
+using multiply_part_function = void (*)(const row_part&, const activation_tile<Value>&, std::size_t,
+                                        float*) noexcept;
 
 /// multiply_part for `rows` rows of activations, 1 to max_row_products.
-template <class Architecture, class Loader, code_packing Packing, Activation Value>
+template <class Architecture, class Layout, Activation Value>
 [[nodiscard]] multiply_part_function<Value> choose_multiply_part(std::size_t rows) noexcept {
   return [rows]<std::size_t... I>(std::index_sequence<I...>) {
-    constexpr std::array<multiply_part_function<Value>, max_row_products> functions = {
-        &multiply_part<Architecture, Loader, Packing, Value, I + 1>...};
+    constexpr std::array<multiply_part_function<Value>, max_row_products<Value>> functions = {
+        &multiply_part<Architecture, Layout, Value, I + 1>...};
     return functions[rows - 1];
   }
-  (std::make_index_sequence<max_row_products>{});
+  (std::make_index_sequence<max_row_products<Value>>{});
 }
 
+/// Whether products read scales and offsets where they lie, before each block's codes, as they are.
+template <Codec Codec>
+[[nodiscard]] constexpr bool has_scales_in_blocks() noexcept {
+  if constexpr (BlockCodec<Codec> && !BitCodec<Codec>) {
+    return Codec::has_min && Codec::code_zero == 0 && !Codec::scale_counts_if_normal;
+  } else {
+    return false;
+  }
+}
+
+/// The blocks of a row that are taken apart at once, at most: a decoded pass and its activations share
+/// the first-level cache.
+template <Codec Codec, Activation Value>
+inline constexpr std::size_t most_blocks = decodes_before<Codec, Value>() ? 64 : max_pass_blocks;
+template <Codec Codec, Activation Value>
+using pass_row = typename row_view<Codec, Value, most_blocks<Codec, Value>>::type;
+
 template <class Architecture, Codec Codec, Activation Value>
-[[nodiscard]] multiply_part_function<Value> multiply_part_of(std::size_t rows) noexcept {
+[[nodiscard]] constexpr auto part_layout_of() noexcept {
+  constexpr std::size_t stride_bytes = pass_row<Codec, Value>::stride_bytes;
   if constexpr (PlainCodec<Codec>) {
-    using stored = typename Codec::stored_type;
-    return choose_multiply_part<Architecture, number_loader<Architecture, stored>,
-                                code_packing::signed_bytes, Value>(rows);
+    using loader = number_loader<Architecture, typename Codec::stored_type>;
+    return part_layout<loader, code_packing::signed_bytes, stride_bytes, false>{};
   } else if constexpr (decodes_before<Codec, Value>()) {
-    return choose_multiply_part<Architecture, number_loader<Architecture, float>,
-                                code_packing::signed_bytes, Value>(rows);
+    return part_layout<number_loader<Architecture, float>, code_packing::signed_bytes, stride_bytes,
+                       false>{};
   } else {
     // Nibbles come apart alike wherever they lie: the activations' order makes the difference.
     constexpr code_packing own = packing_of<Codec, Value>();
     constexpr code_packing packing = is_nibbles(own) ? code_packing::nibble_halves : own;
-    return choose_multiply_part<Architecture, code_loader<Architecture, packing>, packing, Value>(rows);
+    return part_layout<code_loader<Architecture, packing>, packing, stride_bytes,
+                       has_scales_in_blocks<Codec>()>{};
   }
 }
 
-/// Products of x_rows activations, at most max_row_products, with rows first_row .. first_row +
-/// row_count of a weight whose rows_are_blocks.
+/// Products of a tile of x_rows activations, at most max_row_products, with rows first_row .. first_row
+/// + row_count of a weight whose rows_are_blocks.
 template <class Architecture, Codec Codec, Activation Value>
 void multiply_rows(const tensor_view& weight, std::uint64_t first_row, std::size_t row_count,
-                   const prepared_activations<Value>& x, std::size_t x_rows,
+                   const activation_tile<Value>& x, std::size_t x_rows,
                    const product_output& y) noexcept {
-  const auto multiply = multiply_part_of<Architecture, Codec, Value>(x_rows);
-  // A decoded pass and its activations share the first-level cache.
-  constexpr std::size_t most_blocks = decodes_before<Codec, Value>() ? 64 : max_pass_blocks;
-  using row_type = typename row_view<Codec, Value, most_blocks>::type;
-  constexpr std::size_t stride_bytes = row_type::stride_bytes;
+  using row_type = pass_row<Codec, Value>;
+  using layout = decltype(part_layout_of<Architecture, Codec, Value>());
+  const auto multiply = choose_multiply_part<Architecture, layout, Value>(x_rows);
   const auto cols = static_cast<std::size_t>(weight.cols());
   const std::size_t blocks = (cols + simd::block_codes - 1) / simd::block_codes;
-  const std::size_t pass = std::min(most_blocks, pass_blocks(x_rows, sizeof(Value)));
+  const std::size_t pass = std::min(most_blocks<Codec, Value>, pass_blocks(x_rows, sizeof(Value)));
+  // Memory answers while two rows are multiplied.
+  const std::size_t next_bytes = BitCodec<Codec> ? 0 : 2 * blocks * layout::stride_bytes;
   block_scales scales;
-  constexpr bool has_scales = !PlainCodec<Codec>;
-  constexpr float shift = shift_of<Codec, Value>();
-  constexpr bool has_offsets = has_scales && row_type::has_offsets(shift);
   for (std::size_t first = 0; first < blocks; first += pass) {
     const std::size_t count = std::min(pass, blocks - first);
     for (std::size_t n = 0; n < row_count; ++n) {
       row_type row(weight, first_row + n);
-      if constexpr (has_scales) {
+      if constexpr (!PlainCodec<Codec> && !layout::has_scales_in_blocks) {
         if (!TensorScaleCodec<Codec> || n == 0) {
-          row.template load_scales<Architecture>(weight, first, count, shift, scales);
+          row.template load_scales<Architecture>(weight, first, count, shift_of<Codec, Value>(),
+                                                 scales);
         }
       }
       const std::size_t whole = row.whole_blocks(first, count);
-      const std::size_t next_bytes = 2 * blocks * stride_bytes;
-      std::array<float, max_row_products> sums;
-      multiply({row.codes_of(first), stride_bytes, whole, scales.scales.data(), scales.offsets.data(),
-                has_offsets ? count : 0, next_bytes},
-               x, first, sums.data());
+      std::array<float, max_row_products<Value>> sums;
+      multiply({row.codes_of(first), whole, scales.scales.data(), scales.offsets.data(), next_bytes}, x,
+               first, sums.data());
       y.put(first_row + n, sums.data(), x_rows, first == 0);
       if (whole != count) {
-        multiply({row.codes_of(first + whole), stride_bytes, 1, scales.scales.data() + whole, nullptr,
-                  0, next_bytes},
+        multiply({row.codes_of(first + whole), 1, scales.scales.data() + whole,
+                  scales.offsets.data() + whole, next_bytes},
                  x, first + whole, sums.data());
         y.put(first_row + n, sums.data(), x_rows, false);
       }

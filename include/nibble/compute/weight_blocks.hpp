@@ -117,8 +117,18 @@ template <Codec Codec>
 struct block_scales {
   std::array<float, max_pass_blocks + padding_blocks> scales{};
   std::array<float, max_pass_blocks + padding_blocks> offsets{};
-  std::array<std::byte, max_pass_blocks * 2 * sizeof(float16)> stored{};
 };
+
+/// The first four bytes of each of `count` blocks, fewer than lanes, and zeros in lanes left over.
+template <class Architecture, std::size_t StrideBytes>
+[[nodiscard]] simd::vector<std::int32_t, Architecture> load_last_heads(const std::byte* first,
+                                                                       std::size_t count) noexcept {
+  std::array<std::int32_t, simd::lanes<Architecture>> heads{};
+  for (std::size_t i = 0; i < count; ++i) {
+    std::memcpy(&heads[i], first + i * StrideBytes, sizeof(heads[i]));
+  }
+  return simd::vector<std::int32_t, Architecture>::load_unaligned(heads.data());
+}
 
 /// One row of a weight, seen as blocks.
 template <Codec Codec>
@@ -182,40 +192,25 @@ class row_blocks {
       std::memcpy(&header, weight.bytes().data(), sizeof(header));
       for (std::size_t b = 0; b < padded; ++b) scales[b] = b < count ? header.scale : 0.0F;
     } else if constexpr (BlockCodec<Codec>) {
-      // Gathered first, then widened by vectors; a float16 of zero bits is zero.
-      struct pair {
-        float16 scale;
-        float16 min;
-      };
-      using entry = std::conditional_t<Codec::has_min, pair, float16>;
-      std::byte* stored = to.stored.data();
+      static_assert(layout::codes_at == (Codec::has_min ? 2 : 1) * sizeof(float16));
       const std::byte* block = first_block_ + first * layout::stride_bytes;
-      for (std::size_t b = 0; b < count; ++b) {
-        typename Codec::block head;
-        std::memcpy(&head, block, layout::codes_at);
-        entry own;
-        if constexpr (Codec::has_min) {
-          own = {Codec::stored_scale(head), Codec::stored_min(head)};
-        } else {
-          own = Codec::stored_scale(head);
+      for (std::size_t b = 0; b < padded; b += width) {
+        const auto heads = b + width <= count ? simd::load_words_apart<layout::stride_bytes>(
+                                                    block, Architecture{}, Architecture{})
+                                              : load_last_heads<Architecture, layout::stride_bytes>(
+                                                    block, count - std::min(b, count));
+        const auto pair = simd::widen_float16_pairs(heads, Architecture{}, Architecture{});
+        floats scale = pair.first;
+        if constexpr (Codec::scale_counts_if_normal) {
+          scale = simd::normal_float16_or_zero(scale, Architecture{}, Architecture{});
         }
-        std::memcpy(stored, &own, sizeof(own));
-        block += layout::stride_bytes;
-        stored += sizeof(own);
-      }
-      std::memset(stored, 0, (padded - count) * sizeof(entry));
-      stored = to.stored.data();
-      if constexpr (Codec::has_min) {
-        for (std::size_t b = 0; b < padded; b += width) {
-          simd::widen_float16_pairs(stored + b * sizeof(pair), scales + b, offsets + b, Architecture{},
-                                    Architecture{});
-        }
-      } else {
-        widen<Architecture, float16>(stored, padded, scales);
+        scale.store_unaligned(scales + b);
+        if constexpr (Codec::has_min) pair.second.store_unaligned(offsets + b);
+        block += width * layout::stride_bytes;
       }
     }
-    if (!has_offsets(shift)) return;
     if constexpr (BlockCodec<Codec>) shift += static_cast<float>(Codec::code_zero);
+    if (shift == 0.0F) return;
     const floats by(-shift);
     for (std::size_t b = 0; b < padded; b += width) {
       floats offset(0.0F);

@@ -34,6 +34,8 @@
 #define NIBBLE_VECTOR_WIDTH sse3
 #elif defined(__SSE2__)
 #define NIBBLE_VECTOR_WIDTH sse2
+#elif defined(__ARM_FEATURE_SVE)
+#define NIBBLE_VECTOR_WIDTH sve
 #elif defined(__ARM_NEON)
 #define NIBBLE_VECTOR_WIDTH neon
 #else
@@ -56,6 +58,8 @@
 #define NIBBLE_WITH_DOT _vnni
 #elif defined(__AVXVNNI__)
 #define NIBBLE_WITH_DOT _avxvnni
+#elif defined(__ARM_FEATURE_MATMUL_INT8)
+#define NIBBLE_WITH_DOT _i8mm
 #elif defined(__ARM_FEATURE_DOTPROD)
 #define NIBBLE_WITH_DOT _dotprod
 #else
@@ -64,6 +68,8 @@
 
 #if defined(__BMI2__)
 #define NIBBLE_WITH_BIT _bmi2
+#elif defined(__ARM_FEATURE_ATOMICS)
+#define NIBBLE_WITH_BIT _lse
 #else
 #define NIBBLE_WITH_BIT
 #endif

@@ -15,6 +15,10 @@
 namespace nibble::simd {
 inline namespace NIBBLE_ARCHITECTURE {
 
+inline __m128i load_16_bytes(const std::byte* from) noexcept {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+}
+
 template <class Architecture>
 [[nodiscard]] vector<std::int32_t, Architecture> load_unsigned_bytes(const std::byte* from,
                                                                      Architecture,
@@ -31,7 +35,7 @@ template <class Architecture>
 template <class Architecture>
 [[nodiscard]] vector<float, Architecture> load_bfloat16(const std::byte* from, Architecture,
                                                         xsimd::avx2) noexcept {
-  const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  const __m128i halves = load_16_bytes(from);
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
 }
 
@@ -47,6 +51,33 @@ template <class Architecture>
                                                                  vector<std::int32_t, Architecture> b,
                                                                  Architecture, xsimd::avx2) noexcept {
   return _mm256_permute2x128_si256(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b), 0x31);
+}
+
+/// Word i of four, at place i: each comes with bytes around it, and all but its place is blended away.
+inline __m128i load_four_words_apart(const std::byte* from, std::size_t stride_bytes) noexcept {
+  const std::size_t step = stride_bytes - sizeof(std::int32_t);
+  __m128i words = load_16_bytes(from);
+  words = _mm_blend_epi32(words, load_16_bytes(from + step), 2);
+  words = _mm_blend_epi32(words, load_16_bytes(from + 2 * step), 4);
+  return _mm_blend_epi32(words, load_16_bytes(from + 3 * step), 8);
+}
+
+template <std::size_t StrideBytes, class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> load_words_apart(const std::byte* from, Architecture,
+                                                                  xsimd::avx2) noexcept {
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(load_four_words_apart(from, StrideBytes)),
+                                 load_four_words_apart(from + 4 * StrideBytes, StrideBytes), 1);
+}
+
+template <class Architecture>
+[[nodiscard]] vector<float, Architecture> normal_float16_or_zero(vector<float, Architecture> values,
+                                                                 Architecture, xsimd::avx2) noexcept {
+  const __m256i bits = _mm256_castps_si256(values);
+  const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi32(0x7FFFFFFF));
+  const __m256i is_normal =
+      _mm256_and_si256(_mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(0x387FFFFF)),
+                       _mm256_cmpgt_epi32(_mm256_set1_epi32(0x7F800000), magnitude));
+  return _mm256_castsi256_ps(_mm256_and_si256(bits, is_normal));
 }
 
 inline float sum_of_four(__m128 of) noexcept {
@@ -145,7 +176,7 @@ std::int32_t code_block(const float* values, float steps, std::int8_t* codes, Ar
 }
 
 inline __m256i load_both_halves(const std::byte* from) noexcept {
-  return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  return _mm256_broadcastsi128_si256(load_16_bytes(from));
 }
 
 template <class Architecture>
@@ -196,7 +227,7 @@ template <class Architecture>
 template <class Architecture>
 [[nodiscard]] block_words<Architecture> load_nibble_words(const std::byte* from, Architecture,
                                                           xsimd::avx2) noexcept {
-  const __m256i pairs = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  const __m256i pairs = _mm256_cvtepu8_epi16(load_16_bytes(from));
   return {_mm256_and_si256(pairs, _mm256_set1_epi16(15)), _mm256_srli_epi16(pairs, 4)};
 }
 
@@ -235,14 +266,51 @@ template <class Architecture>
   return _mm256_add_epi32(sums, _mm256_madd_epi16(codes, _mm256_set1_epi32(pair)));
 }
 
+/// Sums of two products of bytes each.
+inline __m256i pairs_of_bytes(__m256i codes, const std::int8_t* activations) noexcept {
+  return _mm256_maddubs_epi16(codes, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(activations)));
+}
+
 template <class Architecture>
 requires(!multiplies_any_byte<Architecture>)
     [[nodiscard]] vector<std::int32_t, Architecture> byte_products(block_bytes<Architecture> codes,
                                                                    const std::int8_t* activations,
                                                                    Architecture, xsimd::avx2) noexcept {
-  const __m256i pairs =
-      _mm256_maddubs_epi16(codes[0], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(activations)));
-  return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  return _mm256_madd_epi16(pairs_of_bytes(codes[0], activations), _mm256_set1_epi16(1));
+}
+
+template <std::size_t StrideBytes, class Architecture>
+NIBBLE_IN_PLACE [[nodiscard]] inline nibble_group<Architecture> load_nibble_group(
+    const std::byte* from, Architecture, xsimd::avx2) noexcept {
+  const __m256i low_nibbles = _mm256_set1_epi8(15);
+  nibble_group<Architecture> group;
+  NIBBLE_UNROLL
+  for (std::size_t i = 0; i < 4; ++i) {
+    const std::byte* const pair = from + 2 * i * StrideBytes;
+    const __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(load_16_bytes(pair)),
+                                                 load_16_bytes(pair + StrideBytes), 1);
+    group[2 * i] = _mm256_and_si256(both, low_nibbles);
+    group[2 * i + 1] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low_nibbles);
+  }
+  return group;
+}
+
+template <class Architecture>
+NIBBLE_IN_PLACE [[nodiscard]] inline vector<std::int32_t, Architecture> group_products(
+    const nibble_group<Architecture>& group, const std::int8_t* activations,
+    std::size_t stride_elements, Architecture, xsimd::avx2) noexcept {
+  // Sixteen products of at most 15 * 127 fit 16 bits, so lanes can be narrowed and joined twice.
+  const __m256i ones = _mm256_set1_epi16(1);
+  const auto sum_pair = [&](std::size_t i) {
+    const std::int8_t* const own = activations + i * stride_elements;
+    const __m256i sums =
+        _mm256_add_epi16(pairs_of_bytes(group[2 * i], own), pairs_of_bytes(group[2 * i + 1], own + 32));
+    return _mm256_madd_epi16(sums, ones);
+  };
+  const __m256i first = _mm256_madd_epi16(_mm256_packs_epi32(sum_pair(0), sum_pair(1)), ones);
+  const __m256i second = _mm256_madd_epi16(_mm256_packs_epi32(sum_pair(2), sum_pair(3)), ones);
+  const __m256i even_then_odd = _mm256_madd_epi16(_mm256_packs_epi32(first, second), ones);
+  return _mm256_permutevar8x32_epi32(even_then_odd, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
 template <class Architecture>
@@ -267,15 +335,13 @@ requires(!multiplies_any_byte<Architecture>)
 #if defined(__F16C__)
 
 template <class Architecture>
-void widen_float16_pairs(const std::byte* from, float* first, float* second, Architecture,
-                         xsimd::avx2) noexcept {
-  const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-  const __m256i parted =
-      _mm256_permute4x64_epi64(_mm256_packus_epi32(_mm256_and_si256(pairs, _mm256_set1_epi32(0xFFFF)),
-                                                   _mm256_srli_epi32(pairs, 16)),
-                               0xD8);
-  _mm256_storeu_ps(first, _mm256_cvtph_ps(_mm256_castsi256_si128(parted)));
-  _mm256_storeu_ps(second, _mm256_cvtph_ps(_mm256_extracti128_si256(parted, 1)));
+[[nodiscard]] vector_pair<Architecture> widen_float16_pairs(vector<std::int32_t, Architecture> pairs,
+                                                            Architecture, xsimd::avx2) noexcept {
+  const __m256i low_then_high = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15,
+                                                 0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+  const __m256i parted = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(pairs, low_then_high), 0xD8);
+  return {_mm256_cvtph_ps(_mm256_castsi256_si128(parted)),
+          _mm256_cvtph_ps(_mm256_extracti128_si256(parted, 1))};
 }
 
 template <class Architecture>
@@ -286,7 +352,7 @@ template <class Architecture>
 template <class Architecture>
 [[nodiscard]] vector<float, Architecture> load_float16(const std::byte* from, Architecture,
                                                        xsimd::avx2) noexcept {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  return _mm256_cvtph_ps(load_16_bytes(from));
 }
 
 template <class Architecture>

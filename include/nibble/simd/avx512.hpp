@@ -10,6 +10,7 @@
 #include <immintrin.h>
 
 #include <nibble/core/float16.hpp>
+#include <nibble/simd/avx2.hpp>
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {
@@ -65,12 +66,32 @@ template <class Architecture>
       a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
 }
 
+template <std::size_t StrideBytes, class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> load_words_apart(const std::byte* from, Architecture,
+                                                                  xsimd::avx512f) noexcept {
+  using half = xsimd::avx2;
+  const __m256i low = load_words_apart<StrideBytes>(from, half{}, half{});
+  const __m256i high = load_words_apart<StrideBytes>(from + 8 * StrideBytes, half{}, half{});
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
 template <class Architecture>
-void widen_float16_pairs(const std::byte* from, float* first, float* second, Architecture,
-                         xsimd::avx512f) noexcept {
-  const __m512i pairs = _mm512_loadu_si512(from);
-  _mm512_storeu_ps(first, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(pairs)));
-  _mm512_storeu_ps(second, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(pairs, 16))));
+[[nodiscard]] vector_pair<Architecture> widen_float16_pairs(vector<std::int32_t, Architecture> pairs,
+                                                            Architecture, xsimd::avx512f) noexcept {
+  return {_mm512_cvtph_ps(_mm512_cvtepi32_epi16(pairs)),
+          _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(pairs, 16)))};
+}
+
+template <class Architecture>
+[[nodiscard]] vector<float, Architecture> normal_float16_or_zero(vector<float, Architecture> values,
+                                                                 Architecture,
+                                                                 xsimd::avx512f) noexcept {
+  const __m512i magnitude =
+      _mm512_and_si512(_mm512_castps_si512(values), _mm512_set1_epi32(0x7FFFFFFF));
+  const __mmask16 is_normal =
+      _mm512_mask_cmplt_epi32_mask(_mm512_cmpgt_epi32_mask(magnitude, _mm512_set1_epi32(0x387FFFFF)),
+                                   magnitude, _mm512_set1_epi32(0x7F800000));
+  return _mm512_maskz_mov_ps(is_normal, values);
 }
 
 template <class Architecture>

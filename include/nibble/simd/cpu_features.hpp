@@ -6,9 +6,53 @@
 
 #include <nibble/core/architecture.hpp>
 
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
+#endif
 
+#if defined(__aarch64__) && defined(__linux__)
+/// Every instruction set beyond ARMv8's own that compilers may use without being asked by name.
+///
+/// X(name, macro, word, bit): the name is Linux's; the macro by which the compiler says that it may use
+/// it, and the bit of the auxiliary vector's words hwcap and hwcap2 by which the kernel says that the
+/// processor has it and that its registers are saved.
+// clang-format off
+#define NIBBLE_CPU_FEATURES(X)                                      \
+  X(aes,        __ARM_FEATURE_AES,                      hwcap,  3)  \
+  X(sha2,       __ARM_FEATURE_SHA2,                     hwcap,  6)  \
+  X(crc32,      __ARM_FEATURE_CRC32,                    hwcap,  7)  \
+  X(atomics,    __ARM_FEATURE_ATOMICS,                  hwcap,  8)  \
+  X(fphp,       __ARM_FEATURE_FP16_SCALAR_ARITHMETIC,   hwcap,  9)  \
+  X(asimdhp,    __ARM_FEATURE_FP16_VECTOR_ARITHMETIC,   hwcap,  10) \
+  X(asimdrdm,   __ARM_FEATURE_QRDMX,                    hwcap,  12) \
+  X(jscvt,      __ARM_FEATURE_JCVT,                     hwcap,  13) \
+  X(fcma,       __ARM_FEATURE_COMPLEX,                  hwcap,  14) \
+  X(lrcpc,      __ARM_FEATURE_RCPC,                     hwcap,  15) \
+  X(sha3,       __ARM_FEATURE_SHA3,                     hwcap,  17) \
+  X(sm4,        __ARM_FEATURE_SM4,                      hwcap,  19) \
+  X(asimddp,    __ARM_FEATURE_DOTPROD,                  hwcap,  20) \
+  X(sha512,     __ARM_FEATURE_SHA512,                   hwcap,  21) \
+  X(sve,        __ARM_FEATURE_SVE,                      hwcap,  22) \
+  X(asimdfhm,   __ARM_FEATURE_FP16_FML,                 hwcap,  23) \
+  X(paca,       __ARM_FEATURE_PAUTH,                    hwcap,  30) \
+  X(sve2,       __ARM_FEATURE_SVE2,                     hwcap2, 1)  \
+  X(sveaes,     __ARM_FEATURE_SVE2_AES,                 hwcap2, 2)  \
+  X(svebitperm, __ARM_FEATURE_SVE2_BITPERM,             hwcap2, 4)  \
+  X(svesha3,    __ARM_FEATURE_SVE2_SHA3,                hwcap2, 5)  \
+  X(svesm4,     __ARM_FEATURE_SVE2_SM4,                 hwcap2, 6)  \
+  X(frint,      __ARM_FEATURE_FRINT,                    hwcap2, 8)  \
+  X(svei8mm,    __ARM_FEATURE_SVE_MATMUL_INT8,          hwcap2, 9)  \
+  X(svef32mm,   __ARM_FEATURE_SVE_MATMUL_FP32,          hwcap2, 10) \
+  X(svef64mm,   __ARM_FEATURE_SVE_MATMUL_FP64,          hwcap2, 11) \
+  X(svebf16,    __ARM_FEATURE_SVE_BF16,                 hwcap2, 12) \
+  X(i8mm,       __ARM_FEATURE_MATMUL_INT8,              hwcap2, 13) \
+  X(bf16,       __ARM_FEATURE_BF16_VECTOR_ARITHMETIC,   hwcap2, 14) \
+  X(cssc,       __ARM_FEATURE_CSSC,                     hwcap2, 34) \
+  X(mops,       __ARM_FEATURE_MOPS,                     hwcap2, 43)
+// clang-format on
+#elif defined(__x86_64__) || defined(__i386__)
 /// Every instruction set beyond x86-64's own that compilers may use without being asked by name.
 ///
 /// X(name, macro, leaf, subleaf, register, bit, state): the macro by which the compiler says that it
@@ -102,6 +146,20 @@ struct cpu_feature_set {
   return names;
 }
 
+#if defined(__aarch64__) && defined(__linux__)
+
+/// What a machine has whose kernel hands out these words.
+[[nodiscard]] inline cpu_feature_set read_cpu_features(std::uint64_t hwcap, std::uint64_t hwcap2) {
+  cpu_feature_set set;
+#define NIBBLE_ADD(name, macro, word, bit) \
+  if ((word >> unsigned{bit} & 1U) != 0) set.add(cpu_feature::name);
+  NIBBLE_CPU_FEATURES(NIBBLE_ADD)
+#undef NIBBLE_ADD
+  return set;
+}
+
+#elif defined(__x86_64__) || defined(__i386__)
+
 /// The registers that CPUID fills.
 struct cpuid_registers {
   std::uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
@@ -129,9 +187,13 @@ template <class RegistersOf, class SavedState>
   return set;
 }
 
+#endif
+
 /// What this machine has: the processor and its operating system. Asks them anew at every call.
 [[nodiscard]] inline cpu_feature_set available_cpu_features() noexcept {
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(__aarch64__) && defined(__linux__)
+  return read_cpu_features(getauxval(AT_HWCAP), getauxval(AT_HWCAP2));
+#elif defined(__x86_64__) || defined(__i386__)
   return read_cpu_features(
       [](unsigned leaf, unsigned subleaf) {
         unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;

@@ -81,17 +81,49 @@ template <class Architecture>
   return load<Architecture>(wide.data());
 }
 
-/// Pairs of float16, as many as there are lanes, widened to f32: the first of each pair to one place,
-/// the second to another.
-template <class Architecture>
-void widen_float16_pairs(const std::byte* from, float* first, float* second, Architecture,
-                         any_architecture) noexcept {
-  std::array<float16, 2 * lanes<Architecture>> halves;
-  std::memcpy(halves.data(), from, sizeof(halves));
-  for (std::size_t i = 0; i < lanes<Architecture>; ++i) {
-    first[i] = to_float32(halves[2 * i]);
-    second[i] = to_float32(halves[2 * i + 1]);
+/// As many 32-bit words as there are lanes, each StrideBytes (16 or more) behind the one before it.
+/// Reads nothing before the first of them nor behind as many StrideBytes.
+template <std::size_t StrideBytes, class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> load_words_apart(const std::byte* from, Architecture,
+                                                                  any_architecture) noexcept {
+  static_assert(StrideBytes >= 16);
+  std::array<std::int32_t, lanes<Architecture>> words;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    std::memcpy(&words[i], from + i * StrideBytes, sizeof(words[i]));
   }
+  return vector<std::int32_t, Architecture>::load_unaligned(words.data());
+}
+
+/// Two float16 of every word, widened to f32: those of the low halves, those of the high halves.
+template <class Architecture>
+[[nodiscard]] vector_pair<Architecture> widen_float16_pairs(vector<std::int32_t, Architecture> pairs,
+                                                            Architecture, any_architecture) noexcept {
+  std::array<float16, 2 * lanes<Architecture>> halves;
+  std::array<std::int32_t, lanes<Architecture>> words;
+  pairs.store_unaligned(words.data());
+  std::memcpy(halves.data(), words.data(), sizeof(halves));
+  std::array<float, lanes<Architecture>> low;
+  std::array<float, lanes<Architecture>> high;
+  for (std::size_t i = 0; i < lanes<Architecture>; ++i) {
+    low[i] = to_float32(halves[2 * i]);
+    high[i] = to_float32(halves[2 * i + 1]);
+  }
+  return {load<Architecture>(low.data()), load<Architecture>(high.data())};
+}
+
+/// Values that are finite and at least 2^-14 in magnitude, the normal numbers of float16, and 0 for
+/// the others.
+template <class Architecture>
+[[nodiscard]] vector<float, Architecture> normal_float16_or_zero(vector<float, Architecture> values,
+                                                                 Architecture,
+                                                                 any_architecture) noexcept {
+  std::array<float, lanes<Architecture>> kept;
+  values.store_unaligned(kept.data());
+  for (float& each : kept) {
+    const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(each) & 0x7FFFFFFFU;
+    if (magnitude < 0x38800000U || magnitude >= 0x7F800000U) each = 0.0F;
+  }
+  return load<Architecture>(kept.data());
 }
 
 /// bfloat16 widened to f32, as to_float32 does it.
@@ -312,6 +344,47 @@ template <class Architecture>
     std::array<std::uint8_t, size> own;
     codes[part].store_unaligned(own.data());
     for (std::size_t i = 0; i < size; ++i) sums[i / 4] += own[i] * activations[part * size + i];
+  }
+  return vector<std::int32_t, Architecture>::load_unaligned(sums.data());
+}
+
+/// Codes 0..15 of as many blocks as there are lanes, the nibbles of their 16 bytes that lie StrideBytes
+/// apart: for every joined_blocks of them the low nibbles of each, then the high ones.
+template <std::size_t StrideBytes, class Architecture>
+[[nodiscard]] nibble_group<Architecture> load_nibble_group(const std::byte* from, Architecture,
+                                                           any_architecture) noexcept {
+  using part = vector<std::uint8_t, Architecture>;
+  constexpr std::size_t joined = joined_blocks<Architecture>;
+  nibble_group<Architecture> group;
+  for (std::size_t i = 0; i < group.size(); ++i) {
+    std::array<std::uint8_t, part::size> codes;
+    for (std::size_t j = 0; j < codes.size(); ++j) {
+      const std::size_t block = i / 2 * joined + j / 16;
+      const auto pair = std::to_integer<std::uint8_t>(from[block * StrideBytes + j % 16]);
+      codes[j] = static_cast<std::uint8_t>(i % 2 == 0 ? pair & 15U : pair >> 4U);
+    }
+    group[i] = part::load_unaligned(codes.data());
+  }
+  return group;
+}
+
+/// Lane i: the sum of the products of block i's codes with its activations, which lie as
+/// load_nibble_group orders codes, those for each joined_blocks stride_elements apart.
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> group_products(const nibble_group<Architecture>& group,
+                                                                const std::int8_t* activations,
+                                                                std::size_t stride_elements,
+                                                                Architecture,
+                                                                any_architecture) noexcept {
+  constexpr std::size_t size = vector<std::uint8_t, Architecture>::size;
+  std::array<std::int32_t, lanes<Architecture>> sums{};
+  for (std::size_t i = 0; i < group.size(); ++i) {
+    std::array<std::uint8_t, size> codes;
+    group[i].store_unaligned(codes.data());
+    const std::int8_t* const own = activations + i / 2 * stride_elements + i % 2 * size;
+    for (std::size_t j = 0; j < size; ++j) {
+      sums[i / 2 * joined_blocks<Architecture> + j / 16] += codes[j] * own[j];
+    }
   }
   return vector<std::int32_t, Architecture>::load_unaligned(sums.data());
 }

@@ -29,6 +29,14 @@
 #define NIBBLE_UNROLL_TWICE
 #endif
 
+/// Before an operation that is too long for compilers to put in place by themselves, and whose
+/// arguments would go through memory otherwise.
+#if defined(__GNUC__)
+#define NIBBLE_IN_PLACE [[gnu::always_inline]]
+#else
+#define NIBBLE_IN_PLACE
+#endif
+
 namespace nibble::simd {
 inline namespace NIBBLE_ARCHITECTURE {
 
@@ -127,6 +135,12 @@ requires(sizeof(vector<float, Architecture>) == 64) struct block_architecture_of
   using type = xsimd::fma3<xsimd::avx2>;
 };
 #endif
+#if defined(XSIMD_WITH_EMULATED) && XSIMD_WITH_EMULATED
+template <>
+struct block_architecture_of<xsimd::emulated<512>> {
+  using type = xsimd::emulated<256>;
+};
+#endif
 template <class Architecture>
 using block_architecture = typename block_architecture_of<Architecture>::type;
 
@@ -141,19 +155,28 @@ using integer_architecture = std::conditional_t<std::is_base_of_v<xsimd::avx512f
 using best_architecture = std::conditional_t<std::is_same_v<xsimd::default_arch, xsimd::unavailable>,
                                              portable, xsimd::default_arch>;
 
+/// Two vectors of floats.
+template <class Architecture>
+struct vector_pair {
+  vector<float, Architecture> first;
+  vector<float, Architecture> second;
+};
+
 template <class Architecture>
 [[nodiscard]] vector<float, Architecture> load(const float* from) noexcept {
   return vector<float, Architecture>::load_unaligned(from);
 }
 
 /// Whether byte_products and add_quads take any byte for a code; else codes are at most 15, as products
-/// of bytes are summed up in 16 bits.
+/// of bytes are summed up in 16 bits or codes taken for signed bytes.
 template <class Architecture>
 inline constexpr bool multiplies_any_byte =
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
     std::is_base_of_v<xsimd::avx2, Architecture> || std::is_base_of_v<xsimd::avx512bw, Architecture>;
 #elif defined(__AVXVNNI__)
     std::is_base_of_v<xsimd::avx2, Architecture>;
+#elif defined(__ARM_FEATURE_MATMUL_INT8)
+    std::is_base_of_v<xsimd::neon64, Architecture>;
 #else
     false;
 #endif
@@ -162,8 +185,12 @@ inline constexpr bool multiplies_any_byte =
 template <class Architecture>
 inline constexpr bool has_pair_sums =
     !multiplies_any_byte<Architecture> &&
-    (std::is_base_of_v<xsimd::sse4_1, Architecture> || std::is_base_of_v<xsimd::avx2, Architecture> ||
-     std::is_base_of_v<xsimd::avx512bw, Architecture>);
+    (std::is_base_of_v<xsimd::sse2, Architecture> || std::is_base_of_v<xsimd::avx2, Architecture> ||
+     std::is_base_of_v<xsimd::avx512bw, Architecture>
+#if !defined(__ARM_FEATURE_DOTPROD)
+     || std::is_base_of_v<xsimd::neon64, Architecture>
+#endif
+    );
 template <class Architecture>
 using quad_sums = std::conditional_t<has_pair_sums<Architecture>, vector<std::int16_t, Architecture>,
                                      vector<std::int32_t, Architecture>>;
@@ -184,6 +211,20 @@ using block_bytes = std::array<vector<std::uint8_t, Architecture>,
 template <class Architecture>
 using block_words = std::array<vector<std::int16_t, Architecture>,
                                block_codes / vector<std::int16_t, Architecture>::size>;
+
+/// Blocks of nibbles whose 16 bytes fill a vector.
+template <class Architecture>
+inline constexpr std::size_t joined_blocks = vector<std::uint8_t, Architecture>::size * 2 / block_codes;
+
+/// The codes, as bytes, of as many blocks of nibbles as there are lanes: two vectors for every
+/// joined_blocks of them. Architecture is a block_architecture.
+template <class Architecture>
+using nibble_group = std::array<vector<std::uint8_t, Architecture>,
+                                2 * lanes<Architecture> / joined_blocks<Architecture>>;
+
+/// Whether group_products beats byte_products.
+template <class Architecture>
+inline constexpr bool has_group_products = std::is_base_of_v<xsimd::avx2, Architecture>;
 
 /// As many rows of 32 bits a lane as there are lanes.
 template <class Architecture>
