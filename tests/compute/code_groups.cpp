@@ -34,7 +34,7 @@ void require_values() {
     kernel::take_codes_apart<Architecture, Codec, kernel::code_form::counted>(from, counted.data() + 1);
     std::array<float, kernel::most_block_parts> scales;
     std::array<float, kernel::most_block_parts> mins;
-    kernel::load_part_scales<Architecture, Codec>(from, scales.data(), mins.data());
+    kernel::load_scales_of_parts<Architecture, Codec>(from, scales.data(), mins.data());
     for (std::size_t j = 0; j < expected.size(); ++j) {
       const int number = std::to_integer<std::int8_t>(counted[j + 1]);
       const int code = std::to_integer<std::uint8_t>(stored[j + 1]);

@@ -59,14 +59,13 @@ class bit_row_blocks {
         take_codes_apart<Architecture, Codec, form>(block, into);
         std::array<float, most_block_parts> scales;
         std::array<float, most_block_parts> mins;
-        load_part_scales<Architecture, Codec>(block, scales.data(), mins.data());
+        load_scales_of_parts<Architecture, Codec>(block, scales.data(), mins.data());
         for (std::size_t i = 0; i < groups; ++i) {
           to.scales[at + i] = scales[i];
-          if constexpr (Codec::has_min) {
-            to.offsets[at + i] = mins[i] - shift * scales[i];
-          } else {
-            to.offsets[at + i] = -shift * scales[i];
-          }
+          // Without a shift, no product with it: a scale may be infinite.
+          float offset = 0.0F;
+          if constexpr (Codec::has_min) offset = mins[i];
+          to.offsets[at + i] = shift == 0.0F ? offset : offset - shift * scales[i];
         }
       }
       block += sizeof(typename Codec::block);

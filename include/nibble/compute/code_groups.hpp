@@ -121,7 +121,7 @@ template <BitCodec Codec>
 /// Scales and mins of a block's parts, whole vectors of them: behind the parts' own there may be
 /// others, without meaning.
 template <class Architecture, BitCodec Codec>
-void load_part_scales(const std::byte* block, float* scales, float* mins) noexcept {
+void load_scales_of_parts(const std::byte* block, float* scales, float* mins) noexcept {
   using floats = simd::vector<float, Architecture>;
   constexpr std::size_t width = simd::lanes<Architecture>;
   constexpr code_range codes = codes_of_block<Codec>();
@@ -148,7 +148,7 @@ void load_part_scales(const std::byte* block, float* scales, float* mins) noexce
   }
 }
 
-/// Floats that load_part_scales writes for a block, at most.
+/// Floats that load_scales_of_parts writes for a block, at most.
 inline constexpr std::size_t most_block_parts = std::tuple_size_v<part_numbers>;
 
 }  // namespace kernel

@@ -94,7 +94,7 @@ void decode_block(const std::byte* from, float* to) noexcept {
   alignas(64) std::array<float, most_block_parts> scales;
   alignas(64) std::array<float, most_block_parts> mins;
   take_codes_apart<Architecture, Codec, code_form::counted>(from, codes.data());
-  load_part_scales<Architecture, Codec>(from, scales.data(), mins.data());
+  load_scales_of_parts<Architecture, Codec>(from, scales.data(), mins.data());
   for (std::size_t i = 0; i < block_parts<Codec>; ++i) {
     const floats scale(scales[i]);
     NIBBLE_UNROLL
