@@ -26,7 +26,6 @@ struct q8_0 {
   static constexpr code_packing packing = code_packing::signed_bytes;
   static constexpr std::int32_t code_zero = 0;
   static constexpr bool has_min = describe(encoding).has_min;
-  static constexpr bool scale_counts_if_normal = false;
 
   struct block {
     float16 scale;
