@@ -203,9 +203,14 @@ class reader {
   }
 
  private:
-  [[nodiscard]] auto name_at() const noexcept {
-    return [this](std::size_t place) { return views_[place].name(); };
-  }
+  /// The names of views, by their place.
+  struct names_of {
+    std::span<const tensor_view> views;
+    [[nodiscard]] std::string_view operator()(std::size_t place) const noexcept {
+      return views[place].name();
+    }
+  };
+  [[nodiscard]] names_of name_at() const noexcept { return {views_}; }
 
   reader() = default;
 

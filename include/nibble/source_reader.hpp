@@ -174,9 +174,14 @@ class source_reader {
   }
 
  private:
-  [[nodiscard]] auto name_at() const noexcept {
-    return [this](std::size_t place) -> const std::string& { return directory_.tensors[place].name; };
-  }
+  /// The names of tensors, by their place.
+  struct names_of {
+    std::span<const tensor_info> tensors;
+    [[nodiscard]] std::string_view operator()(std::size_t place) const noexcept {
+      return tensors[place].name;
+    }
+  };
+  [[nodiscard]] names_of name_at() const noexcept { return {directory_.tensors}; }
 
   [[nodiscard]] std::vector<std::byte> read(std::uint64_t offset, std::uint64_t size_bytes) const {
     std::vector<std::byte> bytes(static_cast<std::size_t>(size_bytes));

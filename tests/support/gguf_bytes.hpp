@@ -188,7 +188,7 @@ struct gguf_file {
   };
 }
 
-/// A small file of several types and shapes, one of them none that the library knows (i16, id 25), with
+/// A small file of several types and shapes, one of them none that the library knows (id 36), with
 /// every kind of metadata.
 [[nodiscard]] inline gguf_file sample_gguf_file() {
   const auto some_bytes = [](std::size_t count, unsigned seed) {
@@ -205,7 +205,7 @@ struct gguf_file {
                       {"norm", 1, {7}, some_bytes(14, 4)},
                       {"scalar", 28, {}, some_bytes(8, 5)},
                       {"none", 8, {32, 0}, {}},
-                      {"other", 25, {9, 2}, some_bytes(36, 6)},
+                      {"other", 36, {9, 2}, some_bytes(36, 6)},
                       {"last", 24, {3, 1, 1, 2}, some_bytes(6, 7)}}};
 }
 

@@ -87,7 +87,7 @@ TEST_CASE("a GGUF file is read in its own order, dimensions turned outermost fir
                                    {"norm", 1, encoding::f16, {7}, 608, 14},
                                    {"scalar", 28, encoding::f64, {}, 640, 8},
                                    {"none", 8, encoding::q8_0, {0, 32}, 672, 0},
-                                   {"other", 25, std::nullopt, {2, 9}, 672, 64},
+                                   {"other", 36, std::nullopt, {2, 9}, 672, 64},
                                    {"last", 24, encoding::i8, {2, 1, 1, 3}, 736, 6}};
     REQUIRE(parsed.tensors.size() == rows.size());
     const std::uint64_t data_offset = file.size() - 768;
@@ -517,13 +517,13 @@ TEST_CASE("a GGUF file that lies is refused by name", "[gguf_parse]") {
        {"'x'", "offset", "'w'"}},
       {"an unknown type over a known tensor",
        [](gguf_file& f) {
-         f.tensors.push_back({"x", 25, {1}, {}, 0});
+         f.tensors.push_back({"x", 36, {1}, {}, 0});
        },
        "bad_layout",
        {"offset"}},
       {"an unknown type without bytes",
        [](gguf_file& f) {
-         f.tensors.push_back({"x", 25, {1}, {}, 32});
+         f.tensors.push_back({"x", 36, {1}, {}, 32});
        },
        "truncated",
        {"'x'", "data"}},
