@@ -30,7 +30,8 @@
 ///   apr_q4    32        18     tensor            scale * (q - 8)        f16 scale, u8 p[16]:
 ///                                                q[2j] = p[j] & 15, q[2j + 1] = p[j] >> 4
 ///   f32 f16 bf16 f64 i32 i64 i8 u8               the number itself; in safetensors also i16 u16 u32
-///                                                u64 bool8, and listed only: c64 and 8-, 6-, 4-bit floats
+///                                                u64 bool8, and listed only: c64 and 8-, 6-, 4-bit
+///                                                floats
 ///
 /// core/encoding.hpp holds these figures once for everybody; codec/ says how values are coded;
 /// format/apr/ and format/gguf/ how files are laid out. .apr files that hold q4 or q8 can be read by
