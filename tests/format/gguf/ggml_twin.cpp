@@ -52,11 +52,16 @@ std::vector<float> apr_q4_values(const std::vector<std::byte>& blocks) {
 }  // namespace
 
 TEST_CASE("what ggml has a type for is its own twin, q4 and apr_q4 have one", "[ggml_twin]") {
-  const std::map<encoding, std::optional<encoding>> others = {{encoding::q4, encoding::q4_1},
-                                                              {encoding::apr_q4, encoding::q4_0},
-                                                              {encoding::q8, std::nullopt},
-                                                              {encoding::apr_q8, std::nullopt},
-                                                              {encoding::u8, std::nullopt}};
+  const std::map<encoding, std::optional<encoding>> others = {
+      {encoding::q4, encoding::q4_1},        {encoding::apr_q4, encoding::q4_0},
+      {encoding::q8, std::nullopt},          {encoding::apr_q8, std::nullopt},
+      {encoding::u8, std::nullopt},          {encoding::u16, std::nullopt},
+      {encoding::u32, std::nullopt},         {encoding::u64, std::nullopt},
+      {encoding::bool8, std::nullopt},       {encoding::c64, std::nullopt},
+      {encoding::f8_e4m3, std::nullopt},     {encoding::f8_e5m2, std::nullopt},
+      {encoding::f8_e8m0, std::nullopt},     {encoding::f8_e4m3fnuz, std::nullopt},
+      {encoding::f8_e5m2fnuz, std::nullopt}, {encoding::f6_e2m3, std::nullopt},
+      {encoding::f6_e3m2, std::nullopt},     {encoding::f4, std::nullopt}};
   for (const nibble::encoding_description& row : nibble::encodings) {
     const auto other = others.find(row.encoding);
     CAPTURE(row.name);
