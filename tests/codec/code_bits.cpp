@@ -73,6 +73,7 @@ void require_description_is_what_unpack_reads() {
 TEST_CASE("each codec's description says where its unpack finds a code's bits", "[code_bits]") {
   int codecs = 0;
   for (const nibble::encoding_description& row : nibble::encodings) {
+    if (!nibble::is_decodable(row.encoding)) continue;
     nibble::visit_codec(row.encoding, "w", [&]<nibble::Codec Codec>(Codec) {
       if constexpr (nibble::BitCodec<Codec>) {
         require_description_is_what_unpack_reads<Codec>();

@@ -688,7 +688,8 @@ TEST_CASE("verify names what is damaged", "[command]") {
   REQUIRE(report.at("ok") == false);
   std::set<std::string> damaged;
   for (const json& found : report.at("findings")) {
-    REQUIRE(found.size() == 4);
+    REQUIRE(found.size() == 5);
+    REQUIRE(found.at("file").is_null());
     REQUIRE(found.at("severity") == "problem");
     REQUIRE_FALSE(found.at("text").get<std::string>().empty());
     if (found.at("tensor").is_string()) damaged.insert(found.at("tensor"));
