@@ -1,6 +1,7 @@
 // Writes the small valid files from which fuzzing starts: usage: make_corpus FOLDER
 #include <cstddef>
 #include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,8 @@ int main(int argc, char** argv) {
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 37 % 101) - 50.0F;
   const std::string folder = argv[1];
   for (const nibble::encoding_description& row : nibble::encodings) {
-    if (row.family == nibble::encoding_family::ggml || row.family == nibble::encoding_family::ggml_k) {
+    if (row.family == nibble::encoding_family::ggml || row.family == nibble::encoding_family::ggml_k ||
+        !row.apr_dtype_id) {
       continue;
     }
     const std::vector<std::byte> bytes(*nibble::stored_bytes(row.encoding, {2, 3}), std::byte{7});
@@ -33,6 +35,16 @@ int main(int argc, char** argv) {
   plain.add<nibble::f32>("a", {3, 40}, values);
   plain.add<nibble::bf16>("b", {120}, values);
   plain.write(folder + "/plain.safetensors", {.container = nibble::container::safetensors});
+
+  nibble::writer dtypes;
+  const std::vector<std::byte> some_bytes(64, std::byte{7});
+  for (const nibble::encoding_description& row : nibble::encodings) {
+    if (row.safetensors_dtype.empty()) continue;
+    const auto size_bytes = static_cast<std::size_t>(*nibble::stored_bytes(row.encoding, {2, 4}));
+    dtypes.add_stored(row.encoding, std::string(row.name), {2, 4},
+                      std::span(some_bytes).first(size_bytes));
+  }
+  dtypes.write(folder + "/dtypes.safetensors", {.container = nibble::container::safetensors});
 
   // One file of every ggml type with metadata of many kinds, some of which JSON has no text for.
   const double infinity = std::numeric_limits<double>::infinity();
