@@ -33,6 +33,20 @@ std::uint64_t is_special_half(std::span<const std::byte> bytes, std::size_t at) 
   return (bytes[at + 1] & std::byte{0x7C}) == std::byte{0x7C} ? 1U : 0U;
 }
 
+/// Where FORMAT.md and ggml's structs put a block's float16 scale and min.
+struct halves_of_block {
+  encoding of;
+  std::size_t block_bytes;
+  std::vector<std::size_t> at;
+};
+const std::vector<halves_of_block> stored_halves = {
+    {encoding::q8, 36, {0, 2}},   {encoding::q4, 20, {0, 2}},    {encoding::apr_q4, 18, {0}},
+    {encoding::q4_0, 18, {0}},    {encoding::q4_1, 20, {0, 2}},  {encoding::q5_0, 22, {0}},
+    {encoding::q5_1, 24, {0, 2}}, {encoding::q8_0, 34, {0}},     {encoding::q2_k, 84, {80, 82}},
+    {encoding::q3_k, 110, {108}}, {encoding::q4_k, 144, {0, 2}}, {encoding::q5_k, 176, {0, 2}},
+    {encoding::q6_k, 210, {208}}, {encoding::iq4_nl, 18, {0}},   {encoding::iq4_xs, 136, {0}},
+};
+
 value_census counted_independently(encoding which, std::uint64_t rows, std::uint64_t cols,
                                    std::span<const std::byte> bytes) {
   value_census census{.elements = rows * cols};
@@ -52,15 +66,14 @@ value_census counted_independently(encoding which, std::uint64_t rows, std::uint
     const nibble_test::independent_decoder decoded(nibble::to_string(which), bytes, cols);
     for (const float value : decoded.rows(0, rows)) count(value);
   }
-  if (which == encoding::q8 || which == encoding::q4) {
-    const std::size_t block_bytes = which == encoding::q8 ? 36 : 20;
+  for (const auto& [of, block_bytes, scales_at] : stored_halves) {
+    if (of != which) continue;
     for (std::size_t at = 0; at < bytes.size(); at += block_bytes) {
-      census.non_finite_scales += is_special_half(bytes, at) + is_special_half(bytes, at + 2);
+      for (const std::size_t scale_at : scales_at)
+        census.non_finite_scales += is_special_half(bytes, at + scale_at);
     }
-  } else if (which == encoding::apr_q4) {
-    for (std::size_t at = 0; at < bytes.size(); at += 18)
-      census.non_finite_scales += is_special_half(bytes, at);
-  } else if (which == encoding::apr_q8) {
+  }
+  if (which == encoding::apr_q8) {
     float scale = 0.0F;
     std::memcpy(&scale, bytes.data(), sizeof(scale));
     census.non_finite_scales = std::isfinite(scale) ? 0U : 1U;
