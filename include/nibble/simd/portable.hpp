@@ -233,9 +233,7 @@ void store_block(const block_bytes<Architecture>& block, std::byte* to) noexcept
   using part = vector<std::uint8_t, Architecture>;
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < block_codes / part::size; ++i) {
-    std::array<std::uint8_t, part::size> bytes;
-    block[i].store_unaligned(bytes.data());
-    std::memcpy(to + i * part::size, bytes.data(), part::size);
+    block[i].store_unaligned(reinterpret_cast<std::uint8_t*>(to) + i * part::size);
   }
 }
 

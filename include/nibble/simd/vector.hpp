@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -165,6 +166,16 @@ struct vector_pair {
 template <class Architecture>
 [[nodiscard]] vector<float, Architecture> load(const float* from) noexcept {
   return vector<float, Architecture>::load_unaligned(from);
+}
+
+/// A vector from its bytes in memory. By bytes of C++, and not through an array: compilers copy one by
+/// smaller registers, and a wider load then waits for all of them.
+template <class T, class Architecture>
+[[nodiscard]] vector<T, Architecture> load_bytes(const std::byte* from) noexcept {
+  using bytes = vector<std::uint8_t, Architecture>;
+  static_assert(std::is_same_v<std::uint8_t, unsigned char>);  // which may look at any object
+  return std::bit_cast<vector<T, Architecture>>(
+      bytes::load_unaligned(reinterpret_cast<const std::uint8_t*>(from)));
 }
 
 /// Whether byte_products and add_quads take any byte for a code; else codes are at most 15, as products
