@@ -106,6 +106,8 @@ def design_rows(results):
     best, best_name = results.best(four_bit + "1", "FLOP")
     for mode, to_reach in (("int8", 1.2), ("int16", 1.0)):
         add(f"matmul q4 M = 1, {mode}", ratio(matmul("q4", mode, 1), best), to_reach, short(best_name))
+        add(f"matmul q4 M = 1, {mode}, repacked", ratio(matmul("q4", f"{mode}_repacked", 1), best),
+            to_reach, short(best_name))
     threads = results.all_threads
     read_rate = results.figure("machine/read/memory", "bytes_per_second", threads)
     for fmt in ("q4", "q8"):
@@ -190,6 +192,7 @@ STYLE = """
 GROUPS = [("nibble, exact", "#0969da", "#58a6ff"), ("nibble, int16", "#8250df", "#bc8cff"),
           ("nibble, int8", "#1a7f37", "#3fb950"), ("ggml", "#bc4c00", "#f0883e"),
           ("OpenBLAS", "#59636e", "#9198a1")]
+MODES = {"exact": 0, "int16": 1, "int8": 2}
 DECODES = {"1x4096": "in L1", "4096x4096": "out of cache"}
 
 
@@ -217,7 +220,7 @@ def series_of(results):
             label = label if who == "nibble" else f"ggml {label}"
         elif work == "matmul" and shape == LARGEST:
             if who == "nibble":
-                label, colour = f"{fmt} {variant}", {"exact": 0, "int16": 1, "int8": 2}.get(variant, 0)
+                label, colour = f"{fmt} {variant.replace('_', ', ')}", MODES.get(variant.split("_")[0], 0)
             elif who == "ggml":
                 label, colour = f"ggml {fmt}" + ("" if variant == "plain" else f", {variant}"), 3
             else:

@@ -1,11 +1,13 @@
 // y = x * w^T: every encoding, mode and shape, for one input vector and more.
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <benchmark/benchmark.h>
 
 #include <nibble/compute/matmul.hpp>
+#include <nibble/compute/repacked_weight.hpp>
 
 #include "../../examples/nibble/matmul_modes.hpp"
 #include "../../examples/nibble/reference_product.hpp"
@@ -19,27 +21,30 @@ namespace {
 using nibble_benchmark::matmul_shape;
 using nibble_command::matmul_mode_description;
 
-void multiply(benchmark::State& state, const nibble::tensor_view& weight,
-              const matmul_mode_description& mode, std::size_t x_rows, unsigned threads) {
+/// `multiplied` is the weight, or what it was repacked to.
+template <class Multiplied>
+void multiply(benchmark::State& state, const nibble::tensor_view& weight, const Multiplied& multiplied,
+              std::size_t multiplied_bytes, const matmul_mode_description& mode, std::size_t x_rows,
+              unsigned threads) {
   const std::vector<float> x =
       nibble_command::unstructured_values(x_rows * static_cast<std::size_t>(weight.cols()));
   std::vector<float> y(x_rows * static_cast<std::size_t>(weight.rows()));
   const nibble::matmul_options options{.mode = mode.mode, .on = nibble_benchmark::executor_of(threads)};
-  nibble::matmul(weight, x, y, options);
+  nibble::matmul(multiplied, x, y, options);
   const double error = nibble_command::product_error(weight.rows(), weight.cols(), x, y,
                                                      [&](std::uint64_t row, std::span<float> values) {
                                                        nibble::dequantize_rows(weight, row, 1, values);
                                                      });
   if (error >= mode.wrong_from) state.SkipWithError("not the product");
   for (auto _ : state) {
-    nibble::matmul(weight, x, y, options);
+    nibble::matmul(multiplied, x, y, options);
     benchmark::ClobberMemory();
   }
   const auto elements = static_cast<double>(weight.elements());
   nibble_benchmark::report(
       state, {.elements = elements,
               .flop = 2.0 * static_cast<double>(x_rows) * elements,
-              .bytes_read = static_cast<double>(weight.bytes().size() + x.size() * sizeof(float)),
+              .bytes_read = static_cast<double>(multiplied_bytes + x.size() * sizeof(float)),
               .bytes_written = static_cast<double>(y.size() * sizeof(float))});
   state.counters["relative_error"] = error;
 }
@@ -47,7 +52,14 @@ void multiply(benchmark::State& state, const nibble::tensor_view& weight,
 void multiply_packed(benchmark::State& state, nibble::encoding which, const matmul_shape& shape,
                      const matmul_mode_description& mode, std::size_t x_rows, unsigned threads) {
   const auto weight = nibble_benchmark::weight_of(which, shape.outputs, shape.inputs);
-  multiply(state, weight->view(), mode, x_rows, threads);
+  multiply(state, weight->view(), weight->view(), weight->bytes.size(), mode, x_rows, threads);
+}
+
+void multiply_repacked(benchmark::State& state, nibble::encoding which, const matmul_shape& shape,
+                       const matmul_mode_description& mode, std::size_t x_rows, unsigned threads) {
+  const auto weight = nibble_benchmark::weight_of(which, shape.outputs, shape.inputs);
+  const nibble::repacked_weight repacked = nibble::repack(weight->view(), mode.mode);
+  multiply(state, weight->view(), repacked, repacked.size_bytes(), mode, x_rows, threads);
 }
 
 /// The largest shape over and over, for encodings whose rows can be put one after the other.
@@ -58,18 +70,19 @@ void multiply_beyond_caches(benchmark::State& state, nibble::encoding which, con
   for (std::uint64_t row = 0; row < shape.outputs; row += shape.inputs) {
     bytes.insert(bytes.end(), part->bytes.begin(), part->bytes.end());
   }
-  multiply(state, {"weight", which, {shape.outputs, shape.inputs}, bytes}, mode, x_rows, threads);
+  const nibble::tensor_view weight("weight", which, {shape.outputs, shape.inputs}, bytes);
+  multiply(state, weight, weight, bytes.size(), mode, x_rows, threads);
 }
 
 const bool registered = [] {
   const auto add = [](nibble::encoding which, const matmul_mode_description& mode,
-                      const matmul_shape& shape, auto body) {
+                      const matmul_shape& shape, auto body, std::string_view form = "") {
     for (const std::size_t x_rows : shape.x_rows) {
       for (const unsigned threads : nibble_benchmark::thread_counts()) {
         if (threads > 1 && !nibble_benchmark::is_run_on_all_threads(shape.inputs, x_rows)) continue;
         nibble_benchmark::register_benchmark(
-            "nibble/matmul/" + std::string(to_string(which)) + "/" + std::string(mode.name) + "/" +
-                shape.name() + "/M:" + std::to_string(x_rows),
+            "nibble/matmul/" + std::string(to_string(which)) + "/" + std::string(mode.name) +
+                std::string(form) + "/" + shape.name() + "/M:" + std::to_string(x_rows),
             threads,
             [=](benchmark::State& state) { body(state, which, shape, mode, x_rows, threads); });
       }
@@ -78,6 +91,14 @@ const bool registered = [] {
   for (const matmul_shape& shape : nibble_benchmark::matmul_shapes()) {
     for (const nibble::encoding which : nibble_benchmark::packed_encodings) {
       for (const auto& mode : nibble_command::matmul_modes) add(which, mode, shape, multiply_packed);
+    }
+  }
+  for (const nibble::encoding which : {nibble::encoding::q4, nibble::encoding::q4_k}) {
+    for (const auto& mode : nibble_command::matmul_modes) {
+      if (mode.mode == nibble::matmul_mode::exact) continue;
+      const matmul_shape largest = nibble_benchmark::matmul_shapes().back();
+      if (which == nibble::encoding::q4_k) add(which, mode, largest, multiply_packed);
+      add(which, mode, largest, multiply_repacked, "_repacked");
     }
   }
   for (const nibble::encoding which : {nibble::encoding::q8, nibble::encoding::q4}) {

@@ -1,6 +1,7 @@
 #include <nibble/compute/bit_blocks.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -33,8 +34,9 @@ void require_values(std::size_t cols) {
   const std::size_t blocks = (cols + 31) / 32;
   constexpr float shift = kernel::shift_of<Codec, Value>();
   kernel::block_scales scales;
+  alignas(64) std::array<std::byte, row_type::memory_bytes> memory;
   for (std::size_t r = 0; r < rows; ++r) {
-    row_type row(w, r);
+    row_type row(w, r, memory.data());
     for (std::size_t first = 0; first < blocks; first += most) {
       const std::size_t count = std::min(most, blocks - first);
       row.template load_scales<Architecture>(w, first, count, shift, scales);

@@ -16,7 +16,7 @@
 #include <nibble/compute/weight_blocks.hpp>
 #include <nibble/core/tensor_view.hpp>
 
-#include <codec/independent_decoder.hpp>
+#include <compute/decoded_weight.hpp>
 #include <compute/stored_tensors.hpp>
 #include <support/catch.hpp>
 #include <support/random_values.hpp>
@@ -35,7 +35,7 @@ void require_kernel_products(std::size_t m, std::size_t k,
   constexpr std::size_t n = 39;
   const auto bytes = finite_stored_bytes(Codec::encoding, n, k, static_cast<std::uint32_t>(k + m));
   const nibble::tensor_view w("w", Codec::encoding, {n, k}, bytes);
-  const independent_decoder weights(nibble::to_string(Codec::encoding), bytes, k);
+  const decoded_weight weights(nibble::to_string(Codec::encoding), bytes, n, k);
   const auto x = gaussian(m * k, 3, 1.0F);
 
   std::vector<std::byte> memory(m * kernel::prepared_row_bytes<Value>(k) + 64);
@@ -65,11 +65,11 @@ void require_kernel_products(std::size_t m, std::size_t k,
         double magnitudes = 0.0;
         for (std::size_t at = first; at < std::min(first + 32, k); ++at) {
           const auto activation = static_cast<double>(x[i * k + at]);
-          product += activation * static_cast<double>(weights(j, at));
-          bound +=
-              (static_cast<double>(k) + 9.0) * 0x1p-24 * std::fabs(activation) * weights.parts(j, at);
+          product += activation * static_cast<double>(weights.values[j * k + at]);
+          bound += (static_cast<double>(k) + 9.0) * 0x1p-24 * std::fabs(activation) *
+                   weights.parts[j * k + at];
           largest = std::max(largest, std::fabs(activation));
-          magnitudes += std::fabs(static_cast<double>(weights(j, at)));
+          magnitudes += std::fabs(static_cast<double>(weights.values[j * k + at]));
         }
         bound += largest / steps * magnitudes;
       }

@@ -20,9 +20,11 @@ void check(std::size_t m, std::size_t k) {
       [=](const auto& w, std::uint64_t first, std::size_t count, const auto& x, const auto& prepared,
           const auto& y) {
         if constexpr (std::is_same_v<Value, float>) {
-          kernel::multiply_float_panels<Architecture, Codec>(w, first, count, x.data(), k, m, y);
+          kernel::multiply_float_panels<Architecture>(kernel::decoder_of<Architecture>(w), w, first,
+                                                      count, x.data(), k, m, y);
         } else {
-          kernel::multiply_code_panels<Architecture, Codec>(w, first, count, prepared, y);
+          kernel::multiply_code_panels<Architecture>(
+              kernel::panel_source_of<Architecture, Codec, Value>(), w, first, count, prepared, y);
         }
       });
 }

@@ -1,5 +1,6 @@
 #include <nibble/compute/weight_blocks.hpp>
 
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -31,8 +32,9 @@ void require_values(std::size_t cols) {
   const std::size_t blocks = (cols + 31) / 32;
   constexpr float shift = kernel::shift_of<Codec, Value>();
   kernel::block_scales scales;
+  std::array<std::byte, kernel::row_blocks<Codec>::memory_bytes + 1> memory;
   for (std::size_t r = 0; r < rows; ++r) {
-    const kernel::row_blocks<Codec> row(w, r);
+    const kernel::row_blocks<Codec> row(w, r, memory.data());
     row.template load_scales<Architecture>(w, 0, blocks, shift, scales);
     for (std::size_t b = 0; b < blocks; ++b) {
       const auto codes = nibble_test::numbers_of(

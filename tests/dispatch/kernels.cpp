@@ -207,9 +207,10 @@ TEST_CASE("every kernel's products of coded activations stay near the exact ones
       const auto x = nibble_test::gaussian(m * k, 4, 1.0F);
       for (const auto& [mode, limit] :
            {std::pair{nibble::matmul_mode::int16, 1e-4}, {nibble::matmul_mode::int8, 1.5e-2}}) {
-        std::vector<float> y(m * n);
+        std::vector<float> y(m * n), repacked(m * n);
         nibble::matmul(view, x, y, {.mode = mode});
-        double difference = 0.0, norm = 0.0;
+        nibble::matmul(nibble::repack(view, mode), x, repacked, {.mode = mode});
+        double difference = 0.0, repacked_difference = 0.0, norm = 0.0;
         for (std::size_t i = 0; i < y.size(); ++i) {
           double product = 0.0;
           for (std::size_t at = 0; at < k; ++at) {
@@ -217,10 +218,12 @@ TEST_CASE("every kernel's products of coded activations stay near the exact ones
                 static_cast<double>(x[i / n * k + at]) * static_cast<double>(weights[i % n * k + at]);
           }
           difference += std::pow(static_cast<double>(y[i]) - product, 2);
+          repacked_difference += std::pow(static_cast<double>(repacked[i]) - product, 2);
           norm += product * product;
         }
         CAPTURE(to_string(which), m, limit);
         CHECK(std::sqrt(difference / norm) <= limit);
+        CHECK(std::sqrt(repacked_difference / norm) <= limit);
       }
     }
   }
@@ -250,8 +253,10 @@ TEST_CASE("errors are caught as what they are", "[dispatch]") {
   CHECK(nibble_test::code_of([&] { nibble::matmul(view, values, std::span(values).first(1)); }) ==
         error_code::invalid_argument);
 
-  const std::vector<std::byte> super_blocks(144);
-  const tensor_view undecodable("w", encoding::q4_k, {1, 256}, super_blocks);
+  constexpr encoding kept = encoding::f8_e4m3;  // listed and kept, not decoded
+  static_assert(!nibble::is_decodable(kept));
+  const std::vector<std::byte> kept_bytes(256);
+  const tensor_view undecodable("w", kept, {1, 256}, kept_bytes);
   std::vector<float> y(1);
   const std::span<float> x(values.data(), 256);
   CHECK(nibble_test::code_of([&] { nibble::dequantize(undecodable, x); }) ==
@@ -260,6 +265,9 @@ TEST_CASE("errors are caught as what they are", "[dispatch]") {
         error_code::unsupported_encoding);
   CHECK(nibble_test::code_of([&] { static_cast<void>(nibble::take_census(undecodable)); }) ==
         error_code::unsupported_encoding);
+  CHECK(nibble_test::code_of([&] {
+          static_cast<void>(nibble::repack(undecodable, nibble::matmul_mode::int8));
+        }) == error_code::unsupported_encoding);
 
   // The doors have proved what kernels are given; if a kernel throws all the same, it throws our error.
   CHECK(nibble_test::code_of([&] {

@@ -23,6 +23,14 @@ template <class T>
 concept Activation =
     std::same_as<T, float> || std::same_as<T, std::int16_t> || std::same_as<T, std::int8_t>;
 
+/// What a product asks of the activations: nothing, or that they are prepared, as what.
+enum class preparation : std::uint8_t { none, floats, words, bytes };
+template <Activation Value>
+[[nodiscard]] constexpr preparation preparation_of() noexcept {
+  if constexpr (std::same_as<Value, float>) return preparation::floats;
+  return std::same_as<Value, std::int8_t> ? preparation::bytes : preparation::words;
+}
+
 /// How the activations of a block are ordered: as kernels take the block's codes apart.
 enum class activation_order : std::uint8_t { natural, even_then_odd };
 

@@ -19,7 +19,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
 /// One row of a weight whose codes lie in several places, seen as row_blocks shows others: 32 codes a
-/// block, taken apart into memory of its own that stays in the first-level cache, MostBlocks at a time.
+/// block, taken apart into memory that stays in the first-level cache, MostBlocks at a time.
 /// Where products decode_before, its blocks are 32 floats.
 template <BitCodec Codec, Activation Value, std::size_t MostBlocks>
 class bit_row_blocks {
@@ -28,14 +28,18 @@ class bit_row_blocks {
   static constexpr std::size_t stride_bytes =
       is_decoded ? simd::block_codes * sizeof(float) : simd::block_codes;
 
+  static constexpr std::size_t memory_bytes = MostBlocks * stride_bytes;
+
   static_assert(is_decoded || has_block_scales<Codec>());
 
-  bit_row_blocks(const tensor_view& weight, std::uint64_t row) noexcept
-      : start_(position_of_row<Codec>(weight, row).run) {}
+  /// `memory`, aligned to 4 bytes, stays the caller's, and is not another row's as long as this one is
+  /// used.
+  bit_row_blocks(const tensor_view& weight, std::uint64_t row, std::byte* memory) noexcept
+      : start_(position_of_row(describe(Codec::encoding), weight, row).run), taken_apart_(memory) {}
 
   /// Where `block` of those that were last loaded lies.
   [[nodiscard]] const std::byte* codes_of(std::size_t block) const noexcept {
-    return taken_apart_.data() + (block - first_) * stride_bytes;
+    return taken_apart_ + (block - first_) * stride_bytes;
   }
   [[nodiscard]] static std::size_t whole_blocks(std::size_t, std::size_t count) noexcept {
     return count;
@@ -48,7 +52,7 @@ class bit_row_blocks {
                    block_scales& to) noexcept {
     first_ = first;
     const std::byte* block = start_ + first / groups * sizeof(typename Codec::block);
-    std::byte* into = taken_apart_.data();
+    std::byte* into = taken_apart_;
     for (std::size_t at = 0; at < count; at += groups) {
       if constexpr (is_decoded) {
         decode_block<Architecture, Codec>(block, reinterpret_cast<float*>(into));
@@ -90,7 +94,7 @@ class bit_row_blocks {
 
   const std::byte* start_;
   std::size_t first_ = 0;
-  alignas(64) std::array<std::byte, MostBlocks * stride_bytes> taken_apart_;
+  std::byte* taken_apart_;
 };
 
 /// A row of any weight as products with Value see it.

@@ -176,49 +176,57 @@ struct row_position {
   const std::byte* run;
   std::uint64_t first;
 };
-template <Codec Codec>
-[[nodiscard]] row_position position_of_row(const tensor_view& from, std::uint64_t row) noexcept {
-  constexpr const encoding_description& description = describe(Codec::encoding);
-  if constexpr (description.blocks_run_along == block_run::row) {
-    const std::uint64_t row_bytes =
-        divide_round_up(from.cols(), description.block_elements) * description.block_bytes;
-    return {from.bytes().data() + row * row_bytes, 0};
-  } else {
-    return {from.bytes().data(), row * from.cols()};
-  }
+[[nodiscard]] inline row_position position_of_row(const encoding_description& of,
+                                                  const tensor_view& from, std::uint64_t row) noexcept {
+  if (of.blocks_run_along == block_run::tensor) return {from.bytes().data(), row * from.cols()};
+  const std::uint64_t row_bytes = divide_round_up(from.cols(), of.block_elements) * of.block_bytes;
+  return {from.bytes().data() + row * row_bytes, 0};
+}
+
+/// decode_run of any encoding: what is built on it is compiled once, and not for each.
+struct run_decoder {
+  const encoding_description& of;
+  void (*decode_run)(const std::byte* run, std::uint64_t first, std::size_t count, float* to) noexcept;
+};
+
+/// The decoder of a tensor's encoding. Throws unsupported_encoding.
+template <class Architecture>
+[[nodiscard]] run_decoder decoder_of(const tensor_view& from) {
+  run_decoder decoder{describe(from.encoding()), nullptr};
+  visit_codec(from.encoding(), from.name(),
+              [&]<Codec Codec>(Codec) { decoder.decode_run = &decode_run<Architecture, Codec>; });
+  return decoder;
 }
 
 /// As decode_run, into any Float: through a panel that stays in the first-level cache.
-template <class Architecture, Codec Codec, Float To>
-void decode_run_to(const std::byte* run, std::uint64_t first, std::size_t count, To* to) noexcept {
+template <class Architecture, Float To>
+void decode_run_to(const run_decoder& decoder, const row_position& from, std::size_t count,
+                   To* to) noexcept {
   if constexpr (std::same_as<To, float>) {
-    decode_run<Architecture, Codec>(run, first, count, to);
+    decoder.decode_run(from.run, from.first, count, to);
   } else {
     std::array<float, 1024> panel;
-    while (count != 0) {
-      const std::size_t part = std::min(count, panel.size());
-      decode_run<Architecture, Codec>(run, first, part, panel.data());
-      narrow<Architecture>(panel.data(), part, to);
-      first += part;
-      count -= part;
-      to += part;
+    for (std::size_t done = 0; done < count; done += panel.size()) {
+      const std::size_t part = std::min(count - done, panel.size());
+      decoder.decode_run(from.run, from.first + done, part, panel.data());
+      narrow<Architecture>(panel.data(), part, to + done);
     }
   }
 }
 
 /// Decodes whole rows that the caller has proved to lie in the tensor.
-template <class Architecture, Codec Codec, Float To>
-void decode_rows(const tensor_view& from, std::uint64_t first_row, std::uint64_t row_count,
-                 To* to) noexcept {
+template <class Architecture, Float To>
+void decode_rows(const run_decoder& decoder, const tensor_view& from, std::uint64_t first_row,
+                 std::uint64_t row_count, To* to) noexcept {
   const auto cols = static_cast<std::size_t>(from.cols());
-  if constexpr (describe(Codec::encoding).blocks_run_along == block_run::tensor) {
-    const auto [run, first] = position_of_row<Codec>(from, first_row);
-    decode_run_to<Architecture, Codec>(run, first, static_cast<std::size_t>(row_count) * cols, to);
-  } else {
-    for (std::uint64_t i = 0; i < row_count; ++i) {
-      const auto [run, first] = position_of_row<Codec>(from, first_row + i);
-      decode_run_to<Architecture, Codec>(run, first, cols, to + i * cols);
-    }
+  if (decoder.of.blocks_run_along == block_run::tensor) {
+    decode_run_to<Architecture>(decoder, position_of_row(decoder.of, from, first_row),
+                                static_cast<std::size_t>(row_count) * cols, to);
+    return;
+  }
+  for (std::uint64_t i = 0; i < row_count; ++i) {
+    decode_run_to<Architecture>(decoder, position_of_row(decoder.of, from, first_row + i), cols,
+                                to + i * cols);
   }
 }
 
@@ -229,12 +237,11 @@ void decode_rows_on(executor* on, const tensor_view& from, std::uint64_t first_r
   constexpr std::uint64_t task_elements = 1U << 16U;
   const std::uint64_t task_rows = std::max<std::uint64_t>(1, task_elements / from.cols());
   const std::uint64_t tasks = divide_round_up(row_count, task_rows);
-  visit_codec(from.encoding(), from.name(), [&]<Codec Codec>(Codec) {
-    run_tasks(on, static_cast<std::size_t>(tasks), [&](std::size_t task) {
-      const std::uint64_t skipped = task * task_rows;
-      const std::uint64_t rows = std::min(task_rows, row_count - skipped);
-      decode_rows<Architecture, Codec>(from, first_row + skipped, rows, to + skipped * from.cols());
-    });
+  const run_decoder decoder = decoder_of<Architecture>(from);
+  run_tasks(on, static_cast<std::size_t>(tasks), [&](std::size_t task) {
+    const std::uint64_t skipped = task * task_rows;
+    const std::uint64_t rows = std::min(task_rows, row_count - skipped);
+    decode_rows<Architecture>(decoder, from, first_row + skipped, rows, to + skipped * from.cols());
   });
 }
 

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include <nibble/compute/executor.hpp>
+#include <nibble/compute/matmul_mode.hpp>
 #include <nibble/core/bfloat16.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/float16.hpp>
@@ -19,6 +20,7 @@ namespace nibble {
 struct matmul_options;
 struct proved_product;
 struct value_census;
+class repacked_weight;
 
 /// The kernels of one instruction set, as nibble_add_dispatch builds them: all that its object shows to
 /// the rest of a program. Arguments are those of the public functions and have been proved by them.
@@ -39,6 +41,7 @@ struct kernel_table {
   void (*narrow_bf16)(const float* from, std::size_t count, bfloat16* to) noexcept;
 
   value_census (*take_census)(const tensor_view&);
+  repacked_weight (*repack)(const tensor_view&, matmul_mode, executor* on);
   void (*matmul)(std::span<const proved_product>, const matmul_options&, std::span<std::byte> scratch);
 };
 

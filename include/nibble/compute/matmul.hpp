@@ -14,8 +14,10 @@
 #include <nibble/compute/activations.hpp>
 #include <nibble/compute/dispatch.hpp>
 #include <nibble/compute/executor.hpp>
+#include <nibble/compute/matmul_mode.hpp>
 #include <nibble/compute/panel_products.hpp>
 #include <nibble/compute/product_output.hpp>
+#include <nibble/compute/repacked_weight.hpp>
 #include <nibble/compute/row_products.hpp>
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
@@ -24,17 +26,6 @@
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
-
-/// How the activations are treated. f16, bf16 and f32 weights are multiplied exactly in every mode, and
-/// so are apr_q4 weights whose rows do not start at a block's start (cols no multiple of 32) and
-/// q2_k, q3_k and q6_k weights, which have a scale for every 16.
-enum class matmul_mode : std::uint8_t {
-  exact,  ///< as f32: the result of multiplying by the dequantized weights, to f32 rounding
-  int16,  ///< as 16-bit codes with a scale for every 32
-  int8,   ///< as 8-bit codes with a scale for every 32; where the instruction set cannot multiply bytes
-          ///< of 0..255 by signed ones without saturating, weights of more than 4 bits, and those whose
-          ///< codes are looked up (iq4_nl, iq4_xs, mxfp4), take 16-bit codes
-};
 
 /// What matmul may be told.
 struct matmul_options {
@@ -54,6 +45,8 @@ struct matmul_product {
   std::span<float> y;
   std::span<const float> bias{};
   std::size_t y_stride_elements = 0;  ///< 0: rows lie end to end
+  /// Made from w by repack(), or null: in its mode products are taken from it.
+  const repacked_weight* repacked = nullptr;
 };
 
 /// A product whose sizes have been proved to agree, as the doors hand it to the kernels.
@@ -64,7 +57,8 @@ struct proved_product {
   std::size_t x_rows;
   float* y;
   std::size_t y_stride_elements;
-  const float* bias;  ///< or null
+  const float* bias;                ///< or null
+  const repacked_weight* repacked;  ///< or null
 };
 
 /// The most that matmul works in besides stack: prepared activations.
@@ -108,25 +102,6 @@ template <Activation Value>
   return std::clamp<std::size_t>(fitting, 1, std::max<std::size_t>(1, x_rows));
 }
 
-/// Rows of activations that are multiplied together, at most, where there are x_rows of them.
-template <Activation Value>
-[[nodiscard]] constexpr std::size_t tile_rows_of(std::size_t x_rows) noexcept {
-  return x_rows < least_panel_rows<Value> ? max_row_products<Value> : code_tile_rows;
-}
-
-/// What a product asks of the activations.
-enum class preparation : std::uint8_t { none, floats, words, bytes };
-struct treatment {
-  preparation values;
-  activation_layout layout;
-  friend bool operator==(const treatment&, const treatment&) = default;
-};
-template <Activation Value>
-[[nodiscard]] constexpr preparation preparation_of() noexcept {
-  if constexpr (std::same_as<Value, float>) return preparation::floats;
-  return std::same_as<Value, std::int8_t> ? preparation::bytes : preparation::words;
-}
-
 /// Encodings whose products are taken from the blocks in place, or from the numbers.
 template <Codec Codec>
 [[nodiscard]] constexpr bool has_row_products() noexcept {
@@ -134,15 +109,22 @@ template <Codec Codec>
   return true;
 }
 
-/// Whether products of an encoding's codes with coded activations are there.
-template <class Architecture, Codec Codec, Activation Value>
-[[nodiscard]] constexpr bool has_code_products() noexcept {
-  if constexpr (!has_block_scales<Codec>() || std::same_as<Value, float>) {
-    return false;
-  } else {
-    return std::same_as<Value, std::int16_t> || largest_byte_code<Codec>() <= 15 ||
-           simd::multiplies_any_byte<simd::integer_architecture<Architecture>>;
-  }
+/// How a product is taken: of activations prepared as that, in tiles of so many rows.
+struct treatment {
+  preparation values = preparation::none;
+  activation_layout layout{};
+  std::size_t tile_rows = 0;
+  bool has_panels = false;  ///< of codes, or of floats where nothing is prepared
+  friend bool operator==(const treatment&, const treatment&) = default;
+};
+
+/// Whether products are to be taken from what a weight was repacked to, by kernels of an architecture
+/// for products with Value.
+template <class Architecture, Activation Value>
+[[nodiscard]] bool uses_repacked(const proved_product& of, matmul_mode mode) noexcept {
+  return of.repacked != nullptr && of.repacked->mode() == mode &&
+         of.repacked->panels().lanes == simd::lanes<simd::integer_architecture<Architecture>> &&
+         of.repacked->panels().lane_code_bytes == sizeof(Value);
 }
 
 /// The one place where the way to multiply is chosen, by mode, encoding and rows of activations:
@@ -151,86 +133,101 @@ template <class Architecture, Codec Codec, Activation Value>
 ///   exact, more                  panels of floats: decoding once for all rows costs less than a pass
 ///                                for every 12 of them
 ///   int16 (int8), up to 27 (16)  row products of codes
-///   int16 and int8, more         panels of codes
+///   int16 and int8, more         panels of codes, as is what was repacked for any number of rows
 ///
 /// Weights that are not in blocks of codes by rows, and whole and double numbers, have but panels of
 /// floats, of which none is needed for f32, f16 and bf16 with up to 19 rows.
 template <class Architecture, Codec Codec>
 [[nodiscard]] treatment choose_treatment(const proved_product& of, matmul_mode mode) noexcept {
-  constexpr activation_layout panel_layout{order_of<Codec>(), 1};
-  const treatment unprepared{preparation::none, panel_layout};
+  const treatment unprepared{.has_panels = true};
   if (!rows_are_blocks<Codec>(of.w)) return unprepared;
-  const auto choose = [&]<Activation Value>(Value) {
+  const auto choose = [&]<Activation Value>(Value) -> treatment {
     using tag = simd::block_architecture<Architecture>;
-    const bool is_small = of.x_rows < least_panel_rows<Value>;
-    return treatment{preparation_of<Value>(),
-                     is_small ? row_products_layout<tag, Codec, Value>() : panel_layout};
+    if (of.x_rows >= least_panel_rows<Value> || uses_repacked<Architecture, Value>(of, mode)) {
+      return {preparation_of<Value>(), {order_of<Codec>(), 1}, code_tile_rows, true};
+    }
+    return {preparation_of<Value>(), row_products_layout<tag, Codec, Value>(), max_row_products<Value>,
+            false};
   };
-  if constexpr (has_code_products<Architecture, Codec, std::int8_t>()) {
-    if (mode == matmul_mode::int8) return choose(std::int8_t{});
-  }
-  if constexpr (has_code_products<Architecture, Codec, std::int16_t>()) {
-    if (mode != matmul_mode::exact) return choose(std::int16_t{});
+  switch (coded_as<Architecture, Codec>(mode)) {
+    case preparation::bytes: return choose(std::int8_t{});
+    case preparation::words: return choose(std::int16_t{});
+    default: break;
   }
   const bool is_small = of.x_rows < least_panel_rows<float>;
   return is_small && has_row_products<Codec>() ? choose(float{}) : unprepared;
 }
 
-/// The product of prepared activations, which are rows m .. m + x.rows of them all.
-template <class Architecture, Codec Codec, Activation Value>
-void multiply_prepared(const proved_product& of, std::size_t m, const prepared_activations<Value>& x,
-                       executor* on) {
-  for_weight_rows(on, of, [&](std::uint64_t first, std::size_t count) {
-    product_output y{of.y + m * of.y_stride_elements, of.y_stride_elements, of.bias};
-    const auto multiply_by_rows = [&]<class RowArchitecture>(RowArchitecture) {
-      for (std::size_t row = 0; row < x.rows;) {
-        const std::size_t rows = x.tile_rows(row);
-        multiply_rows<RowArchitecture, Codec>(of.w, first, count, x.tile(row), rows, y);
-        y.y += rows * y.stride_elements;
-        row += rows;
-      }
-    };
+template <class Architecture>
+[[nodiscard]] treatment treatment_of(const proved_product& of, matmul_mode mode) {
+  treatment chosen{};
+  visit_codec(of.w.encoding(), of.w.name(),
+              [&]<Codec Codec>(Codec) { chosen = choose_treatment<Architecture, Codec>(of, mode); });
+  return chosen;
+}
+
+/// multiply_rows of an encoding; what is built on it is compiled once, and not for each.
+template <Activation Value>
+using multiply_rows_function = void (*)(const tensor_view&, std::uint64_t, std::size_t,
+                                        const activation_tile<Value>&, std::size_t,
+                                        const product_output&) noexcept;
+
+/// The product of prepared activations, which are rows m .. m + x.rows of them all, with a weight whose
+/// treatment they are.
+template <class Architecture, Activation Value>
+void multiply_prepared(const proved_product& of, const matmul_options& options,
+                       const treatment& treated, std::size_t m, const prepared_activations<Value>& x) {
+  using panel_architecture = simd::integer_architecture<Architecture>;
+  multiply_rows_function<Value> multiply = nullptr;
+  panel_source<panel_architecture, Value> source{};
+  visit_codec(of.w.encoding(), of.w.name(), [&]<Codec Codec>(Codec) {
     if constexpr (has_code_products<Architecture, Codec, Value>()) {
-      if (of.x_rows < least_panel_rows<Value>) {
-        multiply_by_rows(simd::block_architecture<Architecture>{});
-      } else {
-        multiply_code_panels<simd::integer_architecture<Architecture>, Codec>(of.w, first, count, x, y);
-      }
+      multiply = &multiply_rows<simd::block_architecture<Architecture>, Codec, Value>;
+      source = panel_source_of<panel_architecture, Codec, Value>();
     } else if constexpr (std::same_as<Value, float> && has_row_products<Codec>()) {
-      multiply_by_rows(Architecture{});
+      multiply = &multiply_rows<Architecture, Codec, Value>;
+    }
+  });
+  for_weight_rows(options.on, of, [&](std::uint64_t first, std::size_t count) {
+    product_output y{of.y + m * of.y_stride_elements, of.y_stride_elements, of.bias};
+    if constexpr (!std::same_as<Value, float>) {
+      if (uses_repacked<Architecture, Value>(of, options.mode)) {
+        multiply_repacked<panel_architecture>(of.repacked->panels(), first, count, x, y);
+        return;
+      }
+      if (treated.has_panels) {
+        multiply_code_panels<panel_architecture>(source, of.w, first, count, x, y);
+        return;
+      }
+    }
+    for (std::size_t row = 0; row < x.rows;) {
+      const std::size_t rows = x.tile_rows(row);
+      multiply(of.w, first, count, x.tile(row), rows, y);
+      y.y += rows * y.stride_elements;
+      row += rows;
     }
   });
 }
 
-/// Those of the products that ask for one preparation, after preparing the activations.
+/// Those of the products that ask for one treatment, after preparing the activations.
 template <class Architecture, Activation Value>
-void multiply_treated(std::span<const proved_product> products, const activation_layout& layout,
+void multiply_treated(std::span<const proved_product> products, const treatment& treated,
                       const matmul_options& options, std::span<std::byte> scratch) {
-  const treatment treated{preparation_of<Value>(), layout};
-  bool is_prepared = false;
   const proved_product& any = products.front();
   const auto cols = static_cast<std::size_t>(any.w.cols());
   const std::size_t most_rows = prepared_rows<Value>(any.x_rows, cols);
   for (std::size_t m = 0; m < any.x_rows;) {
     const std::size_t rows = tile_rows_at(m, any.x_rows, most_rows);
-    const auto x =
-        place_activations<Value>(scratch.data(), rows, tile_rows_of<Value>(any.x_rows), cols);
-    is_prepared = false;
+    const auto x = place_activations<Value>(scratch.data(), rows, treated.tile_rows, cols);
+    executor* const on = rows * cols < least_task_products ? nullptr : options.on;
+    run_tasks(on, rows, [&](std::size_t row) {
+      prepare_row<Architecture>(any.x + (m + row) * any.x_stride_elements, cols, treated.layout, row,
+                                x);
+    });
     for (const proved_product& of : products) {
-      visit_codec(of.w.encoding(), of.w.name(), [&]<Codec Codec>(Codec) {
-        if (choose_treatment<Architecture, Codec>(of, options.mode) != treated) return;
-        if (!is_prepared) {
-          run_tasks(rows * cols < least_task_products ? nullptr : options.on, rows,
-                    [&](std::size_t row) {
-                      prepare_row<Architecture>(any.x + (m + row) * any.x_stride_elements, cols, layout,
-                                                row, x);
-                    });
-          is_prepared = true;
-        }
-        multiply_prepared<Architecture, Codec>(of, m, x, options.on);
-      });
+      if (treatment_of<Architecture>(of, options.mode) != treated) continue;
+      multiply_prepared<Architecture>(of, options, treated, m, x);
     }
-    if (!is_prepared) return;
     m += rows;
   }
 }
@@ -239,27 +236,31 @@ void multiply_treated(std::span<const proved_product> products, const activation
 template <class Architecture>
 void multiply_proved(std::span<const proved_product> products, const matmul_options& options,
                      std::span<std::byte> scratch) {
-  for (const proved_product& of : products) {
-    visit_codec(of.w.encoding(), of.w.name(), [&]<Codec Codec>(Codec) {
-      const auto chosen = choose_treatment<Architecture, Codec>(of, options.mode);
-      if (chosen.values != preparation::none) return;
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    const proved_product& of = products[i];
+    const treatment treated = treatment_of<Architecture>(of, options.mode);
+    if (treated.values == preparation::none) {
+      const run_decoder decoder = decoder_of<Architecture>(of.w);
       for_weight_rows(options.on, of, [&](std::uint64_t first, std::size_t count) {
-        multiply_float_panels<Architecture, Codec>(of.w, first, count, of.x, of.x_stride_elements,
-                                                   of.x_rows, {of.y, of.y_stride_elements, of.bias});
+        multiply_float_panels<Architecture>(decoder, of.w, first, count, of.x, of.x_stride_elements,
+                                            of.x_rows, {of.y, of.y_stride_elements, of.bias});
       });
-    });
-  }
-  for (const activation_order order : {activation_order::natural, activation_order::even_then_odd}) {
-    const activation_layout apart{order, 1};
-    if (products.front().x_rows < least_panel_rows<float>) {
-      multiply_treated<Architecture, float>(products, apart, options, scratch);
+      continue;
     }
-    if (options.mode == matmul_mode::exact) continue;
-    multiply_treated<Architecture, std::int16_t>(products, apart, options, scratch);
-    multiply_treated<Architecture, std::int8_t>(products, apart, options, scratch);
-    constexpr std::size_t joined = simd::joined_blocks<simd::block_architecture<Architecture>>;
-    if constexpr (joined != 1) {
-      multiply_treated<Architecture, std::int8_t>(products, {order, joined}, options, scratch);
+    const auto is_treated_alike = [&](const proved_product& other) {
+      return treatment_of<Architecture>(other, options.mode) == treated;
+    };
+    if (std::ranges::any_of(products.first(i), is_treated_alike)) continue;
+    switch (treated.values) {
+      case preparation::floats:
+        multiply_treated<Architecture, float>(products.subspan(i), treated, options, scratch);
+        break;
+      case preparation::words:
+        multiply_treated<Architecture, std::int16_t>(products.subspan(i), treated, options, scratch);
+        break;
+      default:
+        multiply_treated<Architecture, std::int8_t>(products.subspan(i), treated, options, scratch);
+        break;
     }
   }
 }
@@ -308,13 +309,21 @@ void multiply_proved(std::span<const proved_product> products, const matmul_opti
   if (!of.bias.empty() && of.bias.size() != outputs) {
     refuse("bias", std::to_string(of.bias.size()), join_text({outputs, " or none"}));
   }
+  if (of.repacked != nullptr) {
+    const tensor_view& own = of.repacked->weight();
+    if (own.bytes().data() != of.w.bytes().data() || own.encoding() != of.w.encoding() ||
+        own.rows() != outputs || own.cols() != inputs) {
+      refuse("repacked", join_text({"made from '", own.name(), "'"}), "made from this weight");
+    }
+  }
   return {of.w,
           x.data(),
           x_stride,
           outputs == 0 ? 0 : y_rows.value_or(0),
           of.y.data(),
           y_stride,
-          of.bias.empty() ? nullptr : of.bias.data()};
+          of.bias.empty() ? nullptr : of.bias.data(),
+          of.repacked};
 }
 
 }  // namespace kernel
@@ -356,7 +365,7 @@ void multiply_proved(std::span<const proved_product> products, const matmul_opti
 /// has. The same bits for every executor; they may differ between instruction sets, and between values
 /// of M.
 ///
-/// Throws unsupported_encoding, invalid_argument (sizes, strides, bias, scratch).
+/// Throws unsupported_encoding, invalid_argument (sizes, strides, bias, scratch, repacked).
 template <class Architecture = default_architecture>
 void matmul(std::span<const matmul_product> products, std::span<const float> x,
             const matmul_options& options = {}) {
@@ -415,6 +424,13 @@ template <class Architecture = default_architecture>
 void matmul(const tensor_view& w, std::span<const float> x, std::span<float> y,
             const matmul_options& options = {}) {
   const matmul_product product{w, y, options.bias, options.y_stride_elements};
+  matmul<Architecture>(std::span(&product, 1), x, options);
+}
+/// As above.
+template <class Architecture = default_architecture>
+void matmul(const repacked_weight& w, std::span<const float> x, std::span<float> y,
+            const matmul_options& options = {}) {
+  const matmul_product product{w.weight(), y, options.bias, options.y_stride_elements, &w};
   matmul<Architecture>(std::span(&product, 1), x, options);
 }
 

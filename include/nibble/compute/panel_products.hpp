@@ -93,9 +93,9 @@ template <class Architecture>
 
 /// Decodes elements first .. first + count of `rows` weight rows, at most one for each lane, into
 /// panel[count][lanes]; lanes without a row become zeros.
-template <class Architecture, Codec Codec>
-void fill_float_panel(const tensor_view& weight, std::uint64_t first_row, std::size_t rows,
-                      std::size_t first, std::size_t count, float* panel) noexcept {
+template <class Architecture>
+void fill_float_panel(const run_decoder& decoder, const tensor_view& weight, std::uint64_t first_row,
+                      std::size_t rows, std::size_t first, std::size_t count, float* panel) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;
   using integers = simd::vector<std::int32_t, Architecture>;
   alignas(64) std::array<std::array<float, float_panel_cols>, width> decoded;
@@ -106,8 +106,8 @@ void fill_float_panel(const tensor_view& weight, std::uint64_t first_row, std::s
       std::fill_n(decoded[n].begin(), padded, 0.0F);
       continue;
     }
-    const auto [run, start] = position_of_row<Codec>(weight, first_row + n);
-    decode_run<Architecture, Codec>(run, start + first, count, decoded[n].data());
+    const auto [run, start] = position_of_row(decoder.of, weight, first_row + n);
+    decoder.decode_run(run, start + first, count, decoded[n].data());
     std::fill_n(decoded[n].begin() + static_cast<std::ptrdiff_t>(count), padded - count, 0.0F);
   }
   for (std::size_t k = 0; k < padded; k += width) {
@@ -127,10 +127,10 @@ void fill_float_panel(const tensor_view& weight, std::uint64_t first_row, std::s
 
 /// Products of x_rows rows of f32 activations with rows first_row .. first_row + row_count of any
 /// weight.
-template <class Architecture, Codec Codec>
-void multiply_float_panels(const tensor_view& weight, std::uint64_t first_row, std::size_t row_count,
-                           const float* x, std::size_t x_stride, std::size_t x_rows,
-                           const product_output& y) noexcept {
+template <class Architecture>
+void multiply_float_panels(const run_decoder& decoder, const tensor_view& weight,
+                           std::uint64_t first_row, std::size_t row_count, const float* x,
+                           std::size_t x_stride, std::size_t x_rows, const product_output& y) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;
   constexpr std::size_t most_rows = float_tile_rows<Architecture>;
   constexpr std::size_t tile_cols = width * float_tile_groups;
@@ -143,9 +143,9 @@ void multiply_float_panels(const tensor_view& weight, std::uint64_t first_row, s
     for (std::size_t first = 0; first < cols; first += float_panel_cols) {
       const std::size_t count = std::min(float_panel_cols, cols - first);
       for (std::size_t g = 0; g * width < tile_count; ++g) {
-        fill_float_panel<Architecture, Codec>(weight, first_row + n + g * width,
-                                              std::min(width, tile_count - g * width), first, count,
-                                              panel.data() + g * float_panel_cols * width);
+        fill_float_panel<Architecture>(decoder, weight, first_row + n + g * width,
+                                       std::min(width, tile_count - g * width), first, count,
+                                       panel.data() + g * float_panel_cols * width);
       }
       for (std::size_t m = 0; m < x_rows;) {
         const std::size_t rows = tile_rows_at(m, x_rows, most_rows);
@@ -175,175 +175,311 @@ struct code_panel {
   alignas(64) std::array<float, code_panel_blocks * width> offsets;
 };
 
-/// As many rows as a block_architecture has lanes, from `first` on; behind `last` comes it again.
-template <class Row, std::size_t... I>
-[[nodiscard]] std::array<Row, sizeof...(I)> rows_from(const tensor_view& weight, std::uint64_t first,
-                                                      std::uint64_t last,
-                                                      std::index_sequence<I...>) noexcept {
-  return {Row(weight, std::min(first + I, last))...};
+/// Codes of as many rows as a vector has lanes, each row's blocks stride_bytes apart.
+template <class Architecture>
+struct square_of_rows {
+  std::array<const std::byte*, simd::lanes<Architecture>> codes;
+  std::size_t stride_bytes;
+};
+
+/// Takes `count` blocks of codes apart into a panel, from `lane` on.
+template <class Architecture, code_packing Packing, Activation Value>
+void store_codes(const square_of_rows<simd::block_architecture<Architecture>>& rows, std::size_t count,
+                 std::size_t lane, code_panel<Architecture, Value>& to) noexcept {
+  using panel = code_panel<Architecture, Value>;
+  using tag = simd::block_architecture<Architecture>;
+  using block = decltype(load_codes<tag, Packing, Value>(nullptr));
+  constexpr std::size_t square_rows = simd::lanes<tag>;
+  constexpr std::size_t parts = std::tuple_size_v<block>;
+  for (std::size_t b = 0; b < count; ++b) {
+    std::array<simd::square<tag>, parts> squares;
+    NIBBLE_UNROLL
+    for (std::size_t n = 0; n < square_rows; ++n) {
+      const block codes = load_codes<tag, Packing, Value>(rows.codes[n] + b * rows.stride_bytes);
+      NIBBLE_UNROLL
+      for (std::size_t part = 0; part < parts; ++part) {
+        squares[part][n] = std::bit_cast<simd::vector<std::int32_t, tag>>(codes[part]);
+      }
+    }
+    NIBBLE_UNROLL
+    for (std::size_t part = 0; part < parts; ++part) {
+      simd::transpose<tag>(squares[part], tag{}, tag{});
+      NIBBLE_UNROLL
+      for (std::size_t i = 0; i < square_rows; ++i) {
+        const std::size_t at = b * panel::block_vectors + part * square_rows + i;
+        std::bit_cast<typename block::value_type>(squares[part][i])
+            .store_unaligned(to.codes.data() + (at * panel::width + lane) * panel::lane_codes);
+      }
+    }
+  }
+}
+
+/// The codes of a panel's blocks of one row, where they do not lie in the file as they are wanted, and
+/// those of the row's last block.
+inline constexpr std::size_t panel_row_bytes = (code_panel_blocks + 1) * simd::block_codes;
+
+/// Scales and offsets of `count` blocks of a row, zeros up to padding_blocks, and where their codes
+/// lie: in the weight or in `memory`, of panel_row_bytes.
+template <class Architecture, Codec Codec, Activation Value>
+[[nodiscard]] const std::byte* load_panel_row(const tensor_view& weight, std::uint64_t row,
+                                              std::size_t first, std::size_t count,
+                                              block_scales& scales, std::byte* memory) noexcept {
+  using row_type = typename row_view<Codec, Value, code_panel_blocks>::type;
+  constexpr float shift = shift_of<Codec, Value>();
+  if constexpr (BlockCodec<Codec>) {
+    static_assert(row_type::memory_bytes <= panel_row_bytes);
+    row_type own(weight, row, memory);
+    own.template load_scales<Architecture>(weight, first, count, shift, scales);
+    return own.codes_of(first);
+  } else {
+    static_assert(row_type::memory_bytes == simd::block_codes);
+    const row_type own(weight, row, memory + code_panel_blocks * simd::block_codes);
+    own.template load_scales<Architecture>(weight, first, count, shift, scales);
+    if (own.whole_blocks(first, count) == count) return own.codes_of(first);
+    for (std::size_t b = 0; b < count; ++b) {
+      std::memcpy(memory + b * simd::block_codes, own.codes_of(first + b), simd::block_codes);
+    }
+    return memory;
+  }
+}
+
+/// What panels are filled with, of any encoding: what is built on it is compiled once, and not for
+/// each.
+template <class Architecture, Activation Value>
+struct panel_source {
+  const std::byte* (*load_row)(const tensor_view&, std::uint64_t, std::size_t, std::size_t,
+                               block_scales&, std::byte*) noexcept;
+  void (*store_codes)(const square_of_rows<simd::block_architecture<Architecture>>&, std::size_t,
+                      std::size_t, code_panel<Architecture, Value>&) noexcept;
+  std::size_t stride_bytes;  ///< from one block's codes to the next, as load_row leaves them
+  bool has_offsets;          ///< whether values are not just scale * code
+};
+template <class Architecture, Codec Codec, Activation Value>
+[[nodiscard]] constexpr panel_source<Architecture, Value> panel_source_of() noexcept {
+  using row_type = typename row_view<Codec, Value, code_panel_blocks>::type;
+  // Nibbles come apart alike wherever they lie: the activations' order makes the difference.
+  constexpr code_packing own = packing_of<Codec, Value>();
+  constexpr code_packing packing = is_nibbles(own) ? code_packing::nibble_halves : own;
+  return {&load_panel_row<Architecture, Codec, Value>, &store_codes<Architecture, packing, Value>,
+          row_type::stride_bytes, row_type::has_offsets(shift_of<Codec, Value>())};
 }
 
 /// Takes `count` blocks of `rows` weight rows apart, at most one for each lane, into a panel. A lane
 /// without a row has scales and offsets of zero.
-template <class Architecture, Codec Codec, Activation Value>
-void fill_code_panel(const tensor_view& weight, std::uint64_t first_row, std::size_t rows,
-                     std::size_t first, std::size_t count,
+template <class Architecture, Activation Value>
+void fill_code_panel(const panel_source<Architecture, Value>& source, const tensor_view& weight,
+                     std::uint64_t first_row, std::size_t rows, std::size_t first, std::size_t count,
                      code_panel<Architecture, Value>& to) noexcept {
-  using panel = code_panel<Architecture, Value>;
-  using block_tag = simd::block_architecture<Architecture>;
-  constexpr std::size_t width = panel::width;
-  constexpr std::size_t square_rows = simd::lanes<block_tag>;
-  constexpr float shift = shift_of<Codec, Value>();
-  constexpr code_packing packing = packing_of<Codec, Value>();
-  using row_type = typename row_view<Codec, Value, code_panel_blocks>::type;
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  constexpr std::size_t square_rows = simd::lanes<simd::block_architecture<Architecture>>;
+  square_of_rows<simd::block_architecture<Architecture>> square{{}, source.stride_bytes};
+  alignas(64) std::array<std::array<std::byte, panel_row_bytes>, square_rows> memory;
   block_scales scales;
   for (std::size_t lane = 0; lane < width; lane += square_rows) {
-    auto own = rows_from<row_type>(weight, first_row + lane, first_row + rows - 1,
-                                   std::make_index_sequence<square_rows>{});
-    NIBBLE_UNROLL
     for (std::size_t n = 0; n < square_rows; ++n) {
-      own[n].template load_scales<Architecture>(weight, first, count, shift, scales);
+      const std::size_t row = std::min(lane + n, rows - 1);
+      square.codes[n] =
+          source.load_row(weight, first_row + row, first, count, scales, memory[n].data());
       if (lane + n >= rows) {
         scales.scales.fill(0.0F);
         scales.offsets.fill(0.0F);
       }
       for (std::size_t b = 0; b < count; ++b) {
         to.scales[b * width + lane + n] = scales.scales[b];
-        if constexpr (row_type::has_offsets(shift)) {
-          to.offsets[b * width + lane + n] = scales.offsets[b];
-        }
+        to.offsets[b * width + lane + n] = scales.offsets[b];
       }
     }
-    for (std::size_t b = 0; b < count; ++b) {
-      using block = decltype(load_codes<block_tag, packing, Value>(nullptr));
-      constexpr std::size_t parts = std::tuple_size_v<block>;
-      std::array<simd::square<block_tag>, parts> squares;
+    source.store_codes(square, count, lane, to);
+  }
+}
+
+/// Blocks of a panel, a lane a weight row.
+struct panel_blocks {
+  const std::byte* codes;     ///< of each block, as each_lane_codes says
+  const float* scales;        ///< [lanes] of each block
+  const float* offsets;       ///< the same, where there are any
+  std::size_t codes_bytes;    ///< from one block's codes to the next
+  std::size_t scales_floats;  ///< from one block's scales, or offsets, to the next
+  std::size_t code_bits;      ///< of a code as it is stored
+  std::int16_t code_zero;     ///< that 16-bit codes stored as 8 bits count from
+  bool has_offsets;
+
+  /// Those from the count-th on.
+  [[nodiscard]] panel_blocks from(std::size_t count) const noexcept {
+    panel_blocks rest = *this;
+    rest.codes += count * codes_bytes;
+    rest.scales += count * scales_floats;
+    rest.offsets += count * scales_floats;
+    return rest;
+  }
+};
+
+template <class Architecture, Activation Value>
+[[nodiscard]] panel_blocks blocks_of(const code_panel<Architecture, Value>& panel,
+                                     bool has_offsets) noexcept {
+  using type = code_panel<Architecture, Value>;
+  return {reinterpret_cast<const std::byte*>(panel.codes.data()),
+          panel.scales.data(),
+          panel.offsets.data(),
+          simd::block_codes * type::width * sizeof(typename type::code),
+          type::width,
+          8 * sizeof(typename type::code),
+          0,
+          has_offsets};
+}
+
+/// Calls use(codes, place) with a block's codes in turn, quads of bytes or pairs of words in each lane,
+/// and the place of the first in the block. Stored in fewer bits, a lane has the first quad's codes, or
+/// pair's, in the lowest bits of its bytes, or words, and the next ones' above them.
+template <class Architecture, Activation Value, std::size_t CodeBits, class Use>
+NIBBLE_IN_PLACE inline void each_lane_codes(const panel_blocks& of, Use&& use) noexcept {
+  using panel = code_panel<Architecture, Value>;
+  using integers = simd::vector<std::int32_t, Architecture>;
+  using lane_vector = simd::vector<typename panel::code, Architecture>;
+  constexpr std::size_t own_bits = 8 * sizeof(typename panel::code);
+  constexpr std::size_t fields = own_bits / CodeBits;
+  constexpr bool counts_from_zero = own_bits == 16 && CodeBits == 8;
+  constexpr auto field_mask = static_cast<std::uint32_t>((1U << CodeBits) - 1);
+  const integers mask(
+      static_cast<std::int32_t>(own_bits == 8 ? field_mask * 0x01010101U : field_mask * 0x00010001U));
+  NIBBLE_UNROLL_TWICE
+  for (std::size_t v = 0; v < panel::block_vectors / fields; ++v) {
+    const std::byte* const from = of.codes + v * panel::width * sizeof(std::int32_t);
+    const std::size_t at = v * fields * panel::lane_codes;
+    if constexpr (fields == 1) {
+      use(simd::load_bytes<typename panel::code, Architecture>(from), at);
+    } else {
+      const integers stored = simd::load_bytes<std::int32_t, Architecture>(from);
       NIBBLE_UNROLL
-      for (std::size_t n = 0; n < square_rows; ++n) {
-        const block codes = load_codes<block_tag, packing, Value>(own[n].codes_of(first + b));
-        NIBBLE_UNROLL
-        for (std::size_t part = 0; part < parts; ++part) {
-          squares[part][n] = std::bit_cast<simd::vector<std::int32_t, block_tag>>(codes[part]);
-        }
-      }
-      NIBBLE_UNROLL
-      for (std::size_t part = 0; part < parts; ++part) {
-        simd::transpose<block_tag>(squares[part], block_tag{}, block_tag{});
-        NIBBLE_UNROLL
-        for (std::size_t i = 0; i < square_rows; ++i) {
-          const std::size_t at = b * panel::block_vectors + part * square_rows + i;
-          std::bit_cast<typename block::value_type>(squares[part][i])
-              .store_unaligned(to.codes.data() + (at * width + lane) * panel::lane_codes);
-        }
+      for (std::size_t n = 0; n < fields; ++n) {
+        const integers shifted = n == 0 ? stored : stored >> static_cast<int>(CodeBits * n);
+        auto codes = std::bit_cast<lane_vector>(shifted & mask);
+        if constexpr (counts_from_zero) codes = codes - lane_vector(of.code_zero);
+        use(codes, at + n * panel::lane_codes);
       }
     }
   }
 }
 
-/// sums[Rows][lanes] = the products of a panel with the Rows rows of x, from block `first` on.
-template <class Architecture, Activation Value, bool HasOffsets, std::size_t Rows>
-void multiply_code_panel(const code_panel<Architecture, Value>& panel, std::size_t blocks,
-                         const activation_tile<Value>& x, std::size_t first, float* sums) noexcept {
+/// sums[Rows][lanes] = the products of blocks with the Rows rows of x, from block `first` on.
+template <class Architecture, Activation Value, bool HasOffsets, std::size_t CodeBits, std::size_t Rows>
+void multiply_code_panel(panel_blocks panel, std::size_t blocks, const activation_tile<Value>& x,
+                         std::size_t first, float* sums) noexcept {
   using floats = simd::vector<float, Architecture>;
-  using panel_type = code_panel<Architecture, Value>;
-  using codes = simd::vector<typename panel_type::code, Architecture>;
-  constexpr std::size_t width = panel_type::width;
+  using lane_vector = simd::vector<typename code_panel<Architecture, Value>::code, Architecture>;
+  constexpr bool is_bytes = std::same_as<Value, std::int8_t>;
+  constexpr std::size_t width = simd::lanes<Architecture>;
   constexpr Architecture tag{};
   std::array<floats, Rows> totals;
   totals.fill(floats(0.0F));
-  for (std::size_t b = 0; b < blocks; ++b) {
+  for (std::size_t b = first; b < first + blocks; ++b) {
     std::array<const Value*, Rows> from;
     NIBBLE_UNROLL
-    for (std::size_t m = 0; m < Rows; ++m)
-      from[m] = x.values + ((first + b) * Rows + m) * simd::block_codes;
-    const auto* const block = panel.codes.data() + b * simd::block_codes * width;
-    const auto add_sums = [&](std::size_t m, const auto& products, const floats& scales) {
-      totals[m] =
-          fma(to_float(products) * scales, floats(x.steps[m * x.row_blocks + first + b]), totals[m]);
-    };
-    const floats scales = simd::load<Architecture>(panel.scales.data() + b * width);
-    if constexpr (std::same_as<Value, std::int8_t>) {
-      std::array<simd::quad_sums<Architecture>, Rows> products;
-      products.fill(simd::quad_sums<Architecture>(0));
-      NIBBLE_UNROLL_TWICE
-      for (std::size_t v = 0; v < panel_type::block_vectors; ++v) {
-        const codes quads = codes::load_unaligned(block + v * width * 4);
-        NIBBLE_UNROLL
-        for (std::size_t m = 0; m < Rows; ++m) {
-          products[m] = simd::add_quads<Architecture>(products[m], quads, from[m] + 4 * v, tag, tag);
-        }
+    for (std::size_t m = 0; m < Rows; ++m) from[m] = x.values + (b * Rows + m) * simd::block_codes;
+    using products_type = std::conditional_t<is_bytes, simd::quad_sums<Architecture>,
+                                             simd::vector<std::int32_t, Architecture>>;
+    std::array<products_type, Rows> products;
+    products.fill(products_type(0));
+    each_lane_codes<Architecture, Value, CodeBits>(
+        panel, [&](const lane_vector& codes, std::size_t at) {
+          NIBBLE_UNROLL
+          for (std::size_t m = 0; m < Rows; ++m) {
+            if constexpr (is_bytes) {
+              products[m] = simd::add_quads<Architecture>(products[m], codes, from[m] + at, tag, tag);
+            } else {
+              products[m] = simd::add_pairs<Architecture>(products[m], codes, from[m] + at, tag, tag);
+            }
+          }
+        });
+    const floats scales = simd::load<Architecture>(panel.scales);
+    NIBBLE_UNROLL
+    for (std::size_t m = 0; m < Rows; ++m) {
+      floats block_sums;
+      if constexpr (is_bytes) {
+        block_sums = to_float(simd::total_of_quads<Architecture>(products[m], tag, tag));
+      } else {
+        block_sums = to_float(products[m]);
       }
-      NIBBLE_UNROLL
-      for (std::size_t m = 0; m < Rows; ++m) {
-        add_sums(m, simd::total_of_quads<Architecture>(products[m], tag, tag), scales);
-      }
-    } else {
-      std::array<simd::vector<std::int32_t, Architecture>, Rows> products;
-      products.fill(simd::vector<std::int32_t, Architecture>(0));
-      NIBBLE_UNROLL_TWICE
-      for (std::size_t v = 0; v < panel_type::block_vectors; ++v) {
-        const codes pairs = codes::load_unaligned(block + v * width * 2);
-        NIBBLE_UNROLL
-        for (std::size_t m = 0; m < Rows; ++m) {
-          products[m] = simd::add_pairs<Architecture>(products[m], pairs, from[m] + 2 * v, tag, tag);
-        }
-      }
-      NIBBLE_UNROLL
-      for (std::size_t m = 0; m < Rows; ++m) add_sums(m, products[m], scales);
+      totals[m] = fma(block_sums * scales, floats(x.steps[m * x.row_blocks + b]), totals[m]);
     }
     if constexpr (HasOffsets) {
-      const floats offsets = simd::load<Architecture>(panel.offsets.data() + b * width);
+      const floats offsets = simd::load<Architecture>(panel.offsets);
       NIBBLE_UNROLL
       for (std::size_t m = 0; m < Rows; ++m) {
-        totals[m] = fma(offsets, floats(x.sums[m * x.row_blocks + first + b]), totals[m]);
+        totals[m] = fma(offsets, floats(x.sums[m * x.row_blocks + b]), totals[m]);
       }
     }
+    panel.codes += panel.codes_bytes;
+    panel.scales += panel.scales_floats;
+    panel.offsets += panel.scales_floats;
   }
   NIBBLE_UNROLL
   for (std::size_t m = 0; m < Rows; ++m) totals[m].store_unaligned(sums + m * width);
 }
 
-template <class Architecture, Activation Value>
-using code_tile_function = void (*)(const code_panel<Architecture, Value>&, std::size_t,
-                                    const activation_tile<Value>&, std::size_t, float*) noexcept;
+template <Activation Value>
+using code_tile_function = void (*)(panel_blocks, std::size_t, const activation_tile<Value>&,
+                                    std::size_t, float*) noexcept;
 
 /// multiply_code_panel for `rows` rows of activations.
-template <class Architecture, Activation Value, bool HasOffsets>
-[[nodiscard]] code_tile_function<Architecture, Value> choose_code_tile(std::size_t rows) noexcept {
-  return [rows]<std::size_t... I>(std::index_sequence<I...>) {
-    constexpr std::array<code_tile_function<Architecture, Value>, sizeof...(I)> functions = {
-        &multiply_code_panel<Architecture, Value, HasOffsets, I + 1>...};
-    return functions[rows - 1];
-  }
-  (std::make_index_sequence<code_tile_rows>{});
+template <class Architecture, Activation Value>
+[[nodiscard]] code_tile_function<Value> choose_code_tile(std::size_t rows,
+                                                         const panel_blocks& of) noexcept {
+  const auto choose = [&]<bool HasOffsets, std::size_t CodeBits>() {
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      constexpr std::array<code_tile_function<Value>, sizeof...(I)> functions = {
+          &multiply_code_panel<Architecture, Value, HasOffsets, CodeBits, I + 1>...};
+      return functions[rows - 1];
+    }
+    (std::make_index_sequence<code_tile_rows>{});
+  };
+  const auto choose_bits = [&]<bool HasOffsets>() {
+    if (of.code_bits == 4) return choose.template operator()<HasOffsets, 4>();
+    if constexpr (std::same_as<Value, std::int16_t>) {
+      if (of.code_bits == 16) return choose.template operator()<HasOffsets, 16>();
+    }
+    return choose.template operator()<HasOffsets, 8>();
+  };
+  return of.has_offsets ? choose_bits.template operator()<true>()
+                        : choose_bits.template operator()<false>();
 }
 
-/// Products of coded activations, in tiles of at most code_tile_rows, with rows first_row .. first_row
-/// + row_count of a weight whose rows_are_blocks.
-template <class Architecture, Codec Codec, Activation Value>
-void multiply_code_panels(const tensor_view& weight, std::uint64_t first_row, std::size_t row_count,
+/// Products of coded activations, in tiles of at most code_tile_rows, with `count` blocks, from block
+/// `first` on, of weight rows first_row .. first_row + lanes, one for each lane or fewer.
+template <class Architecture, Activation Value>
+void multiply_panel_blocks(const panel_blocks& panel, std::size_t first, std::size_t count,
+                           std::uint64_t first_row, std::size_t lanes,
+                           const prepared_activations<Value>& x, const product_output& y) noexcept {
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  alignas(64) std::array<float, code_tile_rows * width> sums;
+  for (std::size_t m = 0; m < x.rows;) {
+    const std::size_t rows = x.tile_rows(m);
+    const auto multiply = choose_code_tile<Architecture, Value>(rows, panel);
+    multiply(panel, count, x.tile(m), first, sums.data());
+    for (std::size_t i = 0; i < rows; ++i) {
+      y.put_row(m + i, first_row, sums.data() + i * width, lanes, first == 0);
+    }
+    m += rows;
+  }
+}
+
+/// Products of coded activations with rows first_row .. first_row + row_count of a weight whose
+/// rows_are_blocks.
+template <class Architecture, Activation Value>
+void multiply_code_panels(const panel_source<Architecture, Value>& source, const tensor_view& weight,
+                          std::uint64_t first_row, std::size_t row_count,
                           const prepared_activations<Value>& x, const product_output& y) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;
-  using row_type = typename row_view<Codec, Value, code_panel_blocks>::type;
-  constexpr bool has_offsets = row_type::has_offsets(shift_of<Codec, Value>());
   const auto cols = static_cast<std::size_t>(weight.cols());
   const std::size_t blocks = (cols + simd::block_codes - 1) / simd::block_codes;
   code_panel<Architecture, Value> panel;
-  alignas(64) std::array<float, code_tile_rows * width> sums;
   for (std::size_t n = 0; n < row_count; n += width) {
     const std::size_t lanes = std::min(width, row_count - n);
     for (std::size_t first = 0; first < blocks; first += code_panel_blocks) {
       const std::size_t count = std::min(code_panel_blocks, blocks - first);
-      fill_code_panel<Architecture, Codec>(weight, first_row + n, lanes, first, count, panel);
-      for (std::size_t m = 0; m < x.rows;) {
-        const std::size_t rows = x.tile_rows(m);
-        choose_code_tile<Architecture, Value, has_offsets>(rows)(panel, count, x.tile(m), first,
-                                                                 sums.data());
-        for (std::size_t i = 0; i < rows; ++i) {
-          y.put_row(m + i, first_row + n, sums.data() + i * width, lanes, first == 0);
-        }
-        m += rows;
-      }
+      fill_code_panel(source, weight, first_row + n, lanes, first, count, panel);
+      multiply_panel_blocks<Architecture>(blocks_of(panel, source.has_offsets), first, count,
+                                          first_row + n, lanes, x, y);
     }
   }
 }

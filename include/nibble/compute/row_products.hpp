@@ -134,9 +134,7 @@ struct number_loader {
       } else if constexpr (std::same_as<Stored, bfloat16>) {
         use(simd::load_bfloat16(from, Architecture{}, Architecture{}), j);
       } else {
-        std::array<float, width> values;
-        std::memcpy(values.data(), from, sizeof(values));
-        use(simd::load<Architecture>(values.data()), j);
+        use(simd::load_bytes<float, Architecture>(from), j);
       }
     }
   }
@@ -183,34 +181,134 @@ template <class Architecture>
   return simd::word_products(codes, x, Architecture{}, Architecture{});
 }
 
-/// sums[m] = the products of a part with the Rows rows of x, from block `first` on.
+/// Sums of offsets times sums of activations, a lane a block: of few rows in registers, of more not,
+/// for other sums fill these.
+template <class Architecture, std::size_t Rows>
+class offset_sums {
+ public:
+  using floats = simd::vector<float, Architecture>;
+
+  offset_sums() noexcept {
+    if constexpr (is_in_registers) {
+      sums_.fill(floats(0.0F));
+    } else {
+      sums_.fill({});
+    }
+  }
+
+  void add(std::size_t m, const floats& offsets, const floats& activation_sums) noexcept {
+    if constexpr (is_in_registers) {
+      sums_[m] = fma(offsets, activation_sums, sums_[m]);
+    } else {
+      const floats before = simd::load<Architecture>(sums_[m].data());
+      fma(offsets, activation_sums, before).store_unaligned(sums_[m].data());
+    }
+  }
+
+  [[nodiscard]] floats of_row(std::size_t m) const noexcept {
+    if constexpr (is_in_registers) {
+      return sums_[m];
+    } else {
+      return simd::load<Architecture>(sums_[m].data());
+    }
+  }
+
+ private:
+  static constexpr bool is_in_registers = Rows <= 3;
+  using lanes = std::array<float, simd::lanes<Architecture>>;
+  alignas(64) std::array<std::conditional_t<is_in_registers, floats, lanes>, Rows> sums_;
+};
+
+/// Adds the products of a group, as many blocks as there are lanes, with the first blocks of the Rows
+/// rows of x.
+template <class Architecture, class Layout, std::size_t Rows>
+NIBBLE_IN_PLACE inline void add_group(const std::byte* codes,
+                                      const simd::vector_pair<Architecture>& scales,
+                                      const activation_tile<std::int8_t>& x,
+                                      std::array<simd::vector<float, Architecture>, Rows>& totals,
+                                      offset_sums<Architecture, Rows>& offset_totals) noexcept {
+  constexpr std::size_t unit_elements = simd::joined_blocks<Architecture> * simd::block_codes;
+  const auto group =
+      simd::load_nibble_group<Layout::stride_bytes>(codes, Architecture{}, Architecture{});
+  NIBBLE_UNROLL
+  for (std::size_t m = 0; m < Rows; ++m) {
+    const auto sums = simd::load<Architecture>(x.sums + m * x.row_blocks);
+    offset_totals.add(m, scales.second, sums);
+  }
+  NIBBLE_UNROLL
+  for (std::size_t m = 0; m < Rows; ++m) {
+    const auto products = simd::group_products<Architecture>(
+        group, x.values + m * unit_elements, Rows * unit_elements, Architecture{}, Architecture{});
+    const auto steps = scales.first * simd::load<Architecture>(x.steps + m * x.row_blocks);
+    totals[m] = fma(to_float(products), steps, totals[m]);
+  }
+}
+
+/// Asks memory for a vector's worth of blocks that are multiplied soon.
+template <class Architecture, class Layout>
+void prefetch_next(const std::byte* codes, const row_part& part) noexcept {
+  NIBBLE_UNROLL
+  for (std::size_t ahead = 0; ahead < simd::lanes<Architecture> * Layout::stride_bytes; ahead += 64) {
+    simd::prefetch(codes, part.next_bytes + ahead);
+  }
+}
+
+/// sums[m] = the products of a part with the Rows rows of x, from block `first` on: nibbles and bytes,
+/// as many blocks at a time as there are lanes.
+template <class Architecture, class Layout, std::size_t Rows>
+void multiply_groups(const row_part& part, activation_tile<std::int8_t> x, std::size_t first,
+                     float* sums) noexcept {
+  using floats = simd::vector<float, Architecture>;
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  constexpr std::size_t code_bytes = simd::block_codes / 2;  // of a block
+  std::array<floats, Rows> totals;
+  totals.fill(floats(0.0F));
+  offset_sums<Architecture, Rows> offset_totals;
+  const std::byte* codes = part.codes;
+  x.values += first * Rows * simd::block_codes;
+  x.steps += first;
+  x.sums += first;
+  std::size_t b = 0;
+  for (; b + width <= part.blocks; b += width) {
+    prefetch_next<Architecture, Layout>(codes, part);
+    add_group<Architecture, Layout>(codes, load_lane_scales<Architecture, Layout>(part, b), x, totals,
+                                    offset_totals);
+    codes += width * Layout::stride_bytes;
+    x.values += width * Rows * simd::block_codes;
+    x.steps += width;
+    x.sums += width;
+  }
+  if (b != part.blocks) {
+    std::array<std::byte, width * Layout::stride_bytes> last{};
+    std::memcpy(last.data(), codes, (part.blocks - b - 1) * Layout::stride_bytes + code_bytes);
+    add_group<Architecture, Layout>(last.data(), load_last_lane_scales<Architecture, Layout>(part, b),
+                                    x, totals, offset_totals);
+  }
+  NIBBLE_UNROLL
+  for (std::size_t m = 0; m < Rows; ++m) {
+    sums[m] = simd::sum_of_lanes(totals[m] + offset_totals.of_row(m), Architecture{}, Architecture{});
+  }
+}
+
+/// The same, block by block.
 template <class Architecture, class Layout, Activation Value, std::size_t Rows>
-void multiply_part(const row_part& part, const activation_tile<Value>& x, std::size_t first,
-                   float* sums) noexcept {
+void multiply_blocks(const row_part& part, const activation_tile<Value>& x, std::size_t first,
+                     float* sums) noexcept {
   using floats = simd::vector<float, Architecture>;
   using loader = typename Layout::loader;
   constexpr std::size_t width = simd::lanes<Architecture>;
   constexpr bool has_codes = !std::same_as<Value, float>;
   constexpr bool has_values = !has_codes && multiplies_values(Rows);
-  constexpr bool has_groups = takes_groups<Architecture, Layout::packing, Value>;
-  constexpr std::size_t at_once = has_groups ? 1 : blocks_at_once<Value>(Rows);
+  constexpr std::size_t at_once = blocks_at_once<Value>(Rows);
   constexpr std::size_t block_values = Rows * simd::block_codes;
-  constexpr std::size_t code_bytes = simd::block_codes / 2;  // of a block of nibbles
   static_assert(width % at_once == 0);
 
   std::array<std::array<floats, Rows>, at_once> totals;
   NIBBLE_UNROLL
   for (auto& each : totals) each.fill(floats(0.0F));
-  // Of many rows not in registers, which the other totals fill.
-  using offset_total = std::conditional_t<(Rows <= 3), floats, std::array<float, width>>;
-  alignas(64) std::array<offset_total, has_values ? 1 : Rows> offset_totals;
-  if constexpr (Rows <= 3) {
-    offset_totals.fill(floats(0.0F));
-  } else {
-    offset_totals.fill({});
-  }
-  // What a code, or a product of codes, of 1 stands for in each of a group's blocks.
-  alignas(64) std::array<std::array<float, width>, has_groups ? 1 : (has_codes ? Rows : 2)> steps;
+  offset_sums<Architecture, has_values ? 1 : Rows> offset_totals;
+  // What a code, or a product of codes, of 1 stands for in each of a vector's worth of blocks.
+  alignas(64) std::array<std::array<float, width>, has_codes ? Rows : 2> steps;
 
   const auto add_block = [&](const std::byte* codes, const Value* from, std::size_t b,
                              std::array<floats, Rows>& to) {
@@ -254,34 +352,10 @@ void multiply_part(const row_part& part, const activation_tile<Value>& x, std::s
       NIBBLE_UNROLL
       for (std::size_t m = 0; m < Rows; ++m) {
         const std::size_t at = m * x.row_blocks + first + b;
-        if constexpr (has_codes && !has_groups) {
+        if constexpr (has_codes) {
           (scales.first * simd::load<Architecture>(x.steps + at)).store_unaligned(steps[m].data());
         }
-        const floats activation_sums = simd::load<Architecture>(x.sums + at);
-        if constexpr (Rows <= 3) {
-          offset_totals[m] = fma(scales.second, activation_sums, offset_totals[m]);
-        } else {
-          const floats total = simd::load<Architecture>(offset_totals[m].data());
-          fma(scales.second, activation_sums, total).store_unaligned(offset_totals[m].data());
-        }
-      }
-    }
-  };
-
-  const auto add_group = [&](const std::byte* codes, const simd::vector_pair<Architecture>& scales,
-                             const Value* from, std::size_t b) {
-    if constexpr (has_groups) {
-      constexpr std::size_t unit_elements = simd::joined_blocks<Architecture> * simd::block_codes;
-      const auto group =
-          simd::load_nibble_group<Layout::stride_bytes>(codes, Architecture{}, Architecture{});
-      use_scales(scales, b);
-      NIBBLE_UNROLL
-      for (std::size_t m = 0; m < Rows; ++m) {
-        const auto products = simd::group_products<Architecture>(
-            group, from + m * unit_elements, Rows * unit_elements, Architecture{}, Architecture{});
-        const floats own_steps =
-            scales.first * simd::load<Architecture>(x.steps + m * x.row_blocks + first + b);
-        totals[0][m] = fma(to_float(products), own_steps, totals[0][m]);
+        offset_totals.add(m, scales.second, simd::load<Architecture>(x.sums + at));
       }
     }
   };
@@ -290,40 +364,25 @@ void multiply_part(const row_part& part, const activation_tile<Value>& x, std::s
   const std::byte* codes = part.codes;
   std::size_t b = 0;
   for (; b + width <= part.blocks; b += width) {
-    NIBBLE_UNROLL
-    for (std::size_t ahead = 0; ahead < width * Layout::stride_bytes; ahead += 64) {
-      simd::prefetch(codes, part.next_bytes + ahead);
-    }
-    if constexpr (has_groups) {
-      add_group(codes, load_lane_scales<Architecture, Layout>(part, b), from, b);
-      from += width * block_values;
-      codes += width * Layout::stride_bytes;
-    } else {
-      if constexpr (loader::has_scales) use_scales(load_lane_scales<Architecture, Layout>(part, b), b);
-      for (std::size_t i = 0; i < width; i += at_once) {
-        NIBBLE_UNROLL
-        for (std::size_t j = 0; j < at_once; ++j) {
-          add_block(codes + j * Layout::stride_bytes, from + j * block_values, i + j, totals[j]);
-        }
-        from += at_once * block_values;
-        codes += at_once * Layout::stride_bytes;
+    prefetch_next<Architecture, Layout>(codes, part);
+    if constexpr (loader::has_scales) use_scales(load_lane_scales<Architecture, Layout>(part, b), b);
+    for (std::size_t i = 0; i < width; i += at_once) {
+      NIBBLE_UNROLL
+      for (std::size_t j = 0; j < at_once; ++j) {
+        add_block(codes + j * Layout::stride_bytes, from + j * block_values, i + j, totals[j]);
       }
+      from += at_once * block_values;
+      codes += at_once * Layout::stride_bytes;
     }
   }
   if (b != part.blocks) {
-    if constexpr (has_groups) {
-      std::array<std::byte, width * Layout::stride_bytes> last{};
-      std::memcpy(last.data(), codes, (part.blocks - b - 1) * Layout::stride_bytes + code_bytes);
-      add_group(last.data(), load_last_lane_scales<Architecture, Layout>(part, b), from, b);
-    } else {
-      if constexpr (loader::has_scales) {
-        use_scales(load_last_lane_scales<Architecture, Layout>(part, b), b);
-      }
-      for (std::size_t i = 0; b + i < part.blocks; ++i) {
-        add_block(codes, from, i, totals[0]);
-        from += block_values;
-        codes += Layout::stride_bytes;
-      }
+    if constexpr (loader::has_scales) {
+      use_scales(load_last_lane_scales<Architecture, Layout>(part, b), b);
+    }
+    for (std::size_t i = 0; b + i < part.blocks; ++i) {
+      add_block(codes, from, i, totals[0]);
+      from += block_values;
+      codes += Layout::stride_bytes;
     }
   }
   NIBBLE_UNROLL
@@ -331,12 +390,19 @@ void multiply_part(const row_part& part, const activation_tile<Value>& x, std::s
     floats total = totals[0][m];
     NIBBLE_UNROLL
     for (std::size_t i = 1; i < at_once; ++i) total = total + totals[i][m];
-    if constexpr (Rows <= 3) {
-      total = total + offset_totals[m];
-    } else if constexpr (!has_values) {
-      total = total + simd::load<Architecture>(offset_totals[m].data());
-    }
+    if constexpr (!has_values) total = total + offset_totals.of_row(m);
     sums[m] = simd::sum_of_lanes(total, Architecture{}, Architecture{});
+  }
+}
+
+/// Whichever of the two suits.
+template <class Architecture, class Layout, Activation Value, std::size_t Rows>
+void multiply_part(const row_part& part, const activation_tile<Value>& x, std::size_t first,
+                   float* sums) noexcept {
+  if constexpr (takes_groups<Architecture, Layout::packing, Value>) {
+    multiply_groups<Architecture, Layout, Rows>(part, x, first, sums);
+  } else {
+    multiply_blocks<Architecture, Layout, Value, Rows>(part, x, first, sums);
   }
 }
 
@@ -404,10 +470,11 @@ void multiply_rows(const tensor_view& weight, std::uint64_t first_row, std::size
   // Memory answers while two rows are multiplied; what was taken apart before is at hand.
   const std::size_t next_bytes = BitCodec<Codec> ? 0 : 2 * blocks * layout::stride_bytes;
   block_scales scales;
+  alignas(64) std::array<std::byte, std::max<std::size_t>(1, row_type::memory_bytes)> memory;
   for (std::size_t first = 0; first < blocks; first += pass) {
     const std::size_t count = std::min(pass, blocks - first);
     for (std::size_t n = 0; n < row_count; ++n) {
-      row_type row(weight, first_row + n);
+      row_type row(weight, first_row + n, memory.data());
       if constexpr (!PlainCodec<Codec> && !layout::has_scales_in_blocks) {
         if (!TensorScaleCodec<Codec> || n == 0) {
           row.template load_scales<Architecture>(weight, first, count, shift_of<Codec, Value>(),

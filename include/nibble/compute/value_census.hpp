@@ -66,37 +66,36 @@ template <class Architecture>
   value_census census{.elements = of.elements()};
   visit_codec(of.encoding(), of.name(), [&]<Codec Codec>(Codec) {
     census.non_finite_scales = count_non_finite_scales<Codec>(of.bytes());
-    if (of.elements() == 0) return;
-    if constexpr (Codec::encoding == encoding::f64) {
-      count_doubles(of.bytes(), census);
-      return;
-    }
-    constexpr std::uint64_t panel_elements = 1U << 14U;
-    const auto cols = static_cast<std::size_t>(of.cols());
-    std::vector<float> panel(
-        static_cast<std::size_t>(std::min<std::uint64_t>(panel_elements, of.elements())));
-    const auto count = [&](const std::byte* run, std::uint64_t first, std::uint64_t length) {
-      while (length != 0) {
-        const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(length, panel.size()));
-        decode_run<Architecture, Codec>(run, first, part, panel.data());
-        for (const float value : std::span(panel).first(part)) {
-          census.nan += is_nan(value) ? 1U : 0U;
-          census.infinite += !is_finite(value) && !is_nan(value) ? 1U : 0U;
-          census.zero += value == 0.0F ? 1U : 0U;
-        }
-        first += part;
-        length -= part;
-      }
-    };
-    if constexpr (describe(Codec::encoding).blocks_run_along == block_run::tensor) {
-      count(of.bytes().data(), 0, of.elements());
-    } else {
-      for (std::uint64_t row = 0; row < of.rows(); ++row) {
-        const auto [run, first] = position_of_row<Codec>(of, row);
-        count(run, first, cols);
-      }
-    }
   });
+  if (of.elements() == 0) return census;
+  if (of.encoding() == encoding::f64) {
+    count_doubles(of.bytes(), census);
+    return census;
+  }
+  const run_decoder decoder = decoder_of<Architecture>(of);
+  constexpr std::uint64_t panel_elements = 1U << 14U;
+  std::vector<float> panel(
+      static_cast<std::size_t>(std::min<std::uint64_t>(panel_elements, of.elements())));
+  const auto count = [&](row_position at, std::uint64_t length) {
+    while (length != 0) {
+      const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(length, panel.size()));
+      decoder.decode_run(at.run, at.first, part, panel.data());
+      for (const float value : std::span(panel).first(part)) {
+        census.nan += is_nan(value) ? 1U : 0U;
+        census.infinite += !is_finite(value) && !is_nan(value) ? 1U : 0U;
+        census.zero += value == 0.0F ? 1U : 0U;
+      }
+      at.first += part;
+      length -= part;
+    }
+  };
+  if (decoder.of.blocks_run_along == block_run::tensor) {
+    count(position_of_row(decoder.of, of, 0), of.elements());
+  } else {
+    for (std::uint64_t row = 0; row < of.rows(); ++row) {
+      count(position_of_row(decoder.of, of, row), of.cols());
+    }
+  }
   return census;
 }
 

@@ -13,6 +13,7 @@
 #include <nibble/compute/code_groups.hpp>
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/dequantize.hpp>
+#include <nibble/compute/matmul_mode.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/simd/simd.hpp>
 
@@ -112,6 +113,29 @@ template <Codec Codec>
   }
 }
 
+/// Whether products of an encoding's codes with coded activations are there.
+template <class Architecture, Codec Codec, Activation Value>
+[[nodiscard]] constexpr bool has_code_products() noexcept {
+  if constexpr (!has_block_scales<Codec>() || std::same_as<Value, float>) {
+    return false;
+  } else {
+    return std::same_as<Value, std::int16_t> || largest_byte_code<Codec>() <= 15 ||
+           simd::multiplies_any_byte<simd::integer_architecture<Architecture>>;
+  }
+}
+
+/// As what a mode codes the activations, for a weight whose rows_are_blocks; none where as f32.
+template <class Architecture, Codec Codec>
+[[nodiscard]] constexpr preparation coded_as(matmul_mode mode) noexcept {
+  if constexpr (has_code_products<Architecture, Codec, std::int8_t>()) {
+    if (mode == matmul_mode::int8) return preparation::bytes;
+  }
+  if constexpr (has_code_products<Architecture, Codec, std::int16_t>()) {
+    if (mode != matmul_mode::exact) return preparation::words;
+  }
+  return preparation::none;
+}
+
 /// What the codes of some blocks stand for. Made once a task and filled pass by pass; vectors may be
 /// read from any block on.
 struct block_scales {
@@ -136,9 +160,12 @@ class row_blocks {
  public:
   using layout = block_layout<Codec>;
   static constexpr std::size_t stride_bytes = layout::stride_bytes;
+  /// Of the memory that a row works in.
+  static constexpr std::size_t memory_bytes = BlockCodec<Codec> ? 0 : layout::codes_bytes;
 
-  row_blocks(const tensor_view& weight, std::uint64_t row) noexcept {
-    const auto [run, first] = position_of_row<Codec>(weight, row);
+  /// `memory` stays the caller's, and is not another row's as long as this one is used.
+  row_blocks(const tensor_view& weight, std::uint64_t row, std::byte* memory) noexcept : tail_(memory) {
+    const auto [run, first] = position_of_row(describe(Codec::encoding), weight, row);
     const std::byte* start = run;
     if constexpr (TensorScaleCodec<Codec>) {
       start += sizeof(typename Codec::header) + first;
@@ -154,16 +181,16 @@ class row_blocks {
       whole_blocks_ = cols / simd::block_codes;
       const std::size_t rest = cols % simd::block_codes;
       if (rest != 0) {
-        tail_.fill(std::byte{0});
-        std::memcpy(tail_.data(), start + whole_blocks_ * layout::stride_bytes,
-                    rest * (layout::codes_bytes / simd::block_codes));
+        const std::size_t rest_bytes = rest * (layout::codes_bytes / simd::block_codes);
+        std::memcpy(tail_, start + whole_blocks_ * layout::stride_bytes, rest_bytes);
+        std::fill(tail_ + rest_bytes, tail_ + memory_bytes, std::byte{0});
       }
     }
   }
 
   [[nodiscard]] const std::byte* codes_of(std::size_t block) const noexcept {
     if constexpr (!BlockCodec<Codec>) {
-      if (block == whole_blocks_) return tail_.data();
+      if (block == whole_blocks_) return tail_;
     }
     return first_block_ + block * layout::stride_bytes + layout::codes_at;
   }
@@ -235,7 +262,7 @@ class row_blocks {
 
   const std::byte* first_block_;
   std::size_t whole_blocks_ = 0;
-  std::array<std::byte, BlockCodec<Codec> ? 1 : layout::codes_bytes> tail_;
+  std::byte* tail_;
 };
 
 /// A block's codes as bytes; signed codes come out larger by 128.
@@ -247,9 +274,7 @@ template <class Architecture, code_packing Packing>
     using part = simd::vector<std::uint8_t, Architecture>;
     simd::block_bytes<Architecture> block;
     for (std::size_t i = 0; i < block.size(); ++i) {
-      std::array<std::uint8_t, part::size> bytes;
-      std::memcpy(bytes.data(), codes + i * bytes.size(), bytes.size());
-      block[i] = part::load_unaligned(bytes.data());
+      block[i] = simd::load_bytes<std::uint8_t, Architecture>(codes + i * part::size);
       if constexpr (Packing == code_packing::signed_bytes) block[i] = block[i] ^ part(128);
     }
     return block;

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <cstdint>
+
+namespace nibble {
+
+/// How the activations are treated. f16, bf16 and f32 weights are multiplied exactly in every mode, and
+/// so are apr_q4 weights whose rows do not start at a block's start (cols no multiple of 32) and
+/// q2_k, q3_k and q6_k weights, which have a scale for every 16.
+enum class matmul_mode : std::uint8_t {
+  exact,  ///< as f32: the result of multiplying by the dequantized weights, to f32 rounding
+  int16,  ///< as 16-bit codes with a scale for every 32
+  int8,   ///< as 8-bit codes with a scale for every 32; where the instruction set cannot multiply bytes
+          ///< of 0..255 by signed ones without saturating, weights of more than 4 bits, and those whose
+          ///< codes are looked up (iq4_nl, iq4_xs, mxfp4), take 16-bit codes
+};
+
+}  // namespace nibble

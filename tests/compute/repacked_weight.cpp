@@ -1,0 +1,194 @@
+#include <nibble/compute/repacked_weight.hpp>
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <nibble/compute/matmul.hpp>
+
+#include <compute/product_problem.hpp>
+#include <compute/shuffled_executor.hpp>
+#include <compute/stored_tensors.hpp>
+#include <simd/emulated_widths.hpp>
+#include <support/catch.hpp>
+#include <support/errors.hpp>
+
+namespace {
+
+using nibble::encoding;
+using nibble::matmul_mode;
+using nibble::repacked_weight;
+using nibble::tensor_view;
+using nibble_test::product_problem;
+
+constexpr std::array coded_modes = {matmul_mode::int16, matmul_mode::int8};
+
+void require_within_bound(const product_problem& of, encoding which, matmul_mode mode, std::size_t rows,
+                          std::span<const float> y) {
+  for (std::size_t i = 0; i < rows; ++i) {
+    for (std::size_t j = 0; j < of.n; ++j) {
+      const double product = of.expected[i * of.n + j].product;
+      const double bound = of.bound(i, j, which, rows, mode);
+      if (!(std::fabs(static_cast<double>(y[i * of.n + j]) - product) <= bound)) {
+        FAIL(fmt::format("{} mode {} M {} K {}: y[{}][{}] is {} instead of {} +- {}",
+                         nibble::to_string(which), static_cast<int>(mode), rows, of.k, i, j,
+                         y[i * of.n + j], product, bound));
+      }
+    }
+  }
+}
+
+template <class Architecture>
+void check_products() {
+  for (const encoding which : nibble_test::decodable_encodings) {
+    for (const std::size_t k : {1U, 33U, 1055U}) {
+      const product_problem of(which, 9, 37, k, static_cast<std::uint32_t>(k + 5));
+      const tensor_view w("w", which, {of.n, k}, of.bytes);
+      for (const matmul_mode mode : coded_modes) {
+        const repacked_weight repacked = nibble::repack<Architecture>(w, mode);
+        for (const std::size_t m : {1U, 2U, 4U, 5U, 9U}) {
+          std::vector<float> y(m * of.n + 1, -7777.0F);
+          nibble::matmul<Architecture>(repacked, std::span(of.x).first(m * k),
+                                       std::span(y).first(m * of.n), {.mode = mode});
+          CHECK(y.back() == -7777.0F);
+          require_within_bound(of, which, mode, m, y);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("products of repacked weights lie within the documented bound", "[repacked_weight]") {
+  SECTION("best architecture") { check_products<nibble::simd::best_architecture>(); }
+  SECTION("portable") { check_products<nibble::simd::portable>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths(
+        []<class Architecture>(Architecture) { check_products<Architecture>(); });
+  }
+  SUCCEED("every encoding");
+}
+
+TEST_CASE("a repacked weight takes the memory that is documented", "[repacked_weight]") {
+  constexpr std::size_t n = 64, k = 1024;
+  for (const encoding which : nibble_test::decodable_encodings) {
+    const auto bytes = nibble_test::finite_stored_bytes(which, n, k, 3);
+    const tensor_view w("w", which, {n, k}, bytes);
+    CHECK(nibble::repack(w, matmul_mode::exact).size_bytes() == 0);
+    for (const matmul_mode mode : coded_modes) {
+      const repacked_weight repacked = nibble::repack(w, mode);
+      CAPTURE(nibble::to_string(which), static_cast<int>(mode));
+      CHECK(repacked.mode() == mode);
+      CHECK(repacked.weight().bytes().data() == bytes.data());
+      const bool has_scale_for_16 =
+          which == encoding::q2_k || which == encoding::q3_k || which == encoding::q6_k;
+      if (!nibble::describe(which).is_quantized() || has_scale_for_16) {
+        CHECK(repacked.size_bytes() == 0);
+      } else {
+        CHECK(repacked.size_bytes() >= n * k * 5 / 8);
+        CHECK(repacked.size_bytes() <= n * k * 10 / 8 + 64);
+      }
+      if (which == encoding::q4 || which == encoding::q4_1 || which == encoding::q4_k)
+        CHECK(repacked.size_bytes() == n * k * 6 / 8 + 64);
+    }
+  }
+}
+
+TEST_CASE("repacked weights give the same bits for every executor", "[repacked_weight]") {
+  nibble_test::shuffled_executor threads(4);
+  for (const encoding which : {encoding::q4, encoding::q8_0, encoding::q5_k}) {
+    constexpr std::size_t n = 203, k = 1312, m = 7;
+    const auto bytes = nibble_test::finite_stored_bytes(which, n, k, 3);
+    const auto x = nibble_test::gaussian(m * k, 8, 1.0F);
+    const tensor_view w("w", which, {n, k}, bytes);
+    for (const matmul_mode mode : coded_modes) {
+      std::vector<float> y(m * n), in_parallel(m * n);
+      nibble::matmul(nibble::repack(w, mode), x, y, {.mode = mode});
+      nibble::matmul(nibble::repack(w, mode, &threads), x, in_parallel, {.mode = mode, .on = &threads});
+      CHECK(nibble_test::first_difference(y, in_parallel) == -1);
+    }
+  }
+}
+
+TEST_CASE("a repacked weight is of use in its own mode alone, and moves", "[repacked_weight]") {
+  const product_problem of(encoding::q4, 3, 19, 160, 1);
+  const tensor_view w("w", encoding::q4, {of.n, of.k}, of.bytes);
+  repacked_weight first = nibble::repack(w, matmul_mode::int8);
+  const repacked_weight moved = std::move(first);
+  for (const matmul_mode mode : {matmul_mode::exact, matmul_mode::int16}) {
+    std::vector<float> in_place(of.m * of.n), y(of.m * of.n);
+    nibble::matmul(w, of.x, in_place, {.mode = mode});
+    nibble::matmul(moved, of.x, y, {.mode = mode});
+    CHECK(nibble_test::first_difference(in_place, y) == -1);
+  }
+  std::vector<float> y(of.m * of.n);
+  nibble::matmul(moved, of.x, y, {.mode = matmul_mode::int8});
+  require_within_bound(of, encoding::q4, matmul_mode::int8, of.m, y);
+
+  // Kernels of another width than those that repacked.
+  std::vector<float> portable(of.m * of.n), by_portable(of.m * of.n);
+  const repacked_weight eight = nibble::repack<nibble::simd::portable>(w, matmul_mode::int8);
+  nibble::matmul(eight, of.x, y, {.mode = matmul_mode::int8});
+  require_within_bound(of, encoding::q4, matmul_mode::int8, of.m, y);
+}
+
+TEST_CASE("repacked and other weights are multiplied together, with bias and strides",
+          "[repacked_weight]") {
+  constexpr std::size_t k = 96, m = 6;
+  const product_problem of(encoding::q4, m, 21, k, 2);
+  const tensor_view w("w", encoding::q4, {of.n, k}, of.bytes);
+  const repacked_weight repacked = nibble::repack(w, matmul_mode::int8);
+  const auto bias = nibble_test::gaussian(of.n, 6, 1.0F);
+  constexpr std::size_t stride = 29;
+  std::vector<float> plain(m * of.n), alone(m * of.n), strided(m * stride, -7777.0F);
+  nibble::matmul(w, of.x, plain, {.mode = matmul_mode::int8});
+  nibble::matmul(repacked, of.x, alone, {.mode = matmul_mode::int8});
+  std::vector<float> in_place(m * of.n);
+  const std::array<nibble::matmul_product, 2> products = {
+      nibble::matmul_product{w, in_place}, nibble::matmul_product{w, strided, bias, stride, &repacked}};
+  nibble::matmul(products, of.x, {.mode = matmul_mode::int8});
+  CHECK(nibble_test::first_difference(plain, in_place) == -1);
+  for (std::size_t i = 0; i < strided.size(); ++i) {
+    const std::size_t j = i % stride;
+    if (j >= of.n) {
+      CHECK(strided[i] == -7777.0F);
+    } else {
+      CHECK(strided[i] == alone[i / stride * of.n + j] + bias[j]);
+    }
+  }
+}
+
+TEST_CASE("what was made from another weight is refused by name", "[repacked_weight]") {
+  const auto bytes = nibble_test::finite_stored_bytes(encoding::q4, 8, 64, 1);
+  const auto others = nibble_test::finite_stored_bytes(encoding::q4, 8, 64, 2);
+  const tensor_view w("down", encoding::q4, {8, 64}, bytes);
+  const tensor_view other("up", encoding::q4, {8, 64}, others);
+  const repacked_weight repacked = nibble::repack(other, matmul_mode::int8);
+  const std::vector<float> x(64);
+  std::vector<float> y(8);
+  const nibble::matmul_product product{w, y, {}, 0, &repacked};
+  const auto thrown = nibble_test::error_of(
+      [&] { nibble::matmul(std::span(&product, 1), x, {.mode = matmul_mode::int8}); });
+  REQUIRE(thrown);
+  CHECK(thrown->code() == nibble::error_code::invalid_argument);
+  CHECK(thrown->detail().tensor == "down");
+  CHECK(thrown->detail().field == "repacked");
+}
+
+TEST_CASE("a weight that cannot be decoded is not repacked", "[repacked_weight]") {
+  for (const nibble::encoding_description& row : nibble::encodings) {
+    if (nibble::is_decodable(row.encoding)) continue;
+    const auto bytes =
+        nibble_test::random_bytes(static_cast<std::size_t>(*nibble::stored_bytes(row, 1, 256)), 1);
+    const tensor_view w("ffn", row.encoding, {256}, bytes);
+    CHECK(nibble_test::code_of([&] { static_cast<void>(nibble::repack(w, matmul_mode::int8)); }) ==
+          nibble::error_code::unsupported_encoding);
+  }
+}
+
+}  // namespace
