@@ -287,7 +287,7 @@ TEST_CASE("pack stores matrices as q8, vectors as f32 and whole numbers as they 
   for (const expected& tensor : table) {
     INFO(tensor.name);
     const json entry = entry_of(listing, tensor.name);
-    REQUIRE(entry.size() == 8);
+    REQUIRE(entry.size() == 10);
     REQUIRE(entry.at("encoding") == tensor.encoding);
     REQUIRE(entry.at("dtype_id") == tensor.dtype_id);
     REQUIRE(entry.at("shape") == tensor.shape);
