@@ -878,28 +878,6 @@ TEST_CASE("a GGUF file is written and read back", "[writer]") {
   CHECK(names_in(folder.path()).empty());
 }
 
-TEST_CASE("blocks on demand are written like blocks in memory, in whole blocks", "[writer]") {
-  // 18 bytes do not divide 1 MiB; three parts and a short one.
-  const auto stored = nibble_test::random_bytes(18 * 200'000, 3);
-  const nibble::shape shape{200, 32'000};
-  writer expected;
-  expected.add_stored(encoding::q4_0, "w", shape, stored);
-  writer out;
-  std::atomic<std::size_t> largest{0};
-  out.add_stored(encoding::q4_0, "w", shape,
-                 [&](std::uint64_t first_block, std::span<std::byte> blocks) {
-                   CHECK(blocks.size() % 18 == 0);
-                   largest = std::max<std::size_t>(largest, blocks.size());
-                   const auto from = std::span(stored).subspan(first_block * 18, blocks.size());
-                   std::ranges::copy(from, blocks.begin());
-                 });
-  for (const auto as : {nibble::container::apr, nibble::container::gguf}) {
-    CHECK(written(out, {.container = as}) == written(expected, {.container = as}));
-  }
-  CHECK(largest <= 1U << 20U);
-  CHECK(largest > 1U << 19U);
-}
-
 TEST_CASE("blocks on demand that cannot be had are refused", "[writer]") {
   writer out;
   const auto none =

@@ -116,32 +116,40 @@ std::string describe(const nibble::reader& file) {
   return text;
 }
 
-nlohmann::json to_json(const nibble::reader& file) {
+/// What to_json() gives, as README describes it. Counts up when a field goes or changes its meaning.
+constexpr unsigned schema_version = 1;
+
+/// A tensor and the place of its file among the set's, or null.
+nlohmann::json to_json(const nibble::tensor_view& tensor, const nlohmann::json& shard) {
   using nlohmann::json;
   const auto or_null = [](const auto& value) { return value ? json(*value) : json(nullptr); };
+  const bool is_known = tensor.has_encoding();
+  const auto dimensions = tensor.shape().dimensions();
+  return {{"name", tensor.name()},
+          {"encoding", is_known ? json(nibble::to_string(tensor.encoding())) : json(nullptr)},
+          {"dtype", is_known ? json(nullptr) : json(tensor.dtype_text())},
+          {"dtype_id", or_null(tensor.dtype_id())},
+          {"shape", std::vector<std::uint64_t>(dimensions.begin(), dimensions.end())},
+          {"elements", tensor.elements()},
+          {"bytes", tensor.bytes().size()},
+          {"packing_ratio", or_null(tensor.packing_ratio())},
+          {"shard", shard},
+          {"offset", tensor.file_offset_bytes()}};
+}
+
+nlohmann::json to_json(const nibble::reader& file) {
+  using nlohmann::json;
   json tensors = json::array();
-  for (const nibble::tensor_view& tensor : file) {
-    const auto dimensions = tensor.shape().dimensions();
-    json entry{{"name", tensor.name()},
-               {"encoding", nullptr},
-               {"dtype_id", or_null(tensor.dtype_id())},
-               {"shape", std::vector<std::uint64_t>(dimensions.begin(), dimensions.end())},
-               {"elements", tensor.elements()},
-               {"bytes", tensor.bytes().size()},
-               {"packing_ratio", or_null(tensor.packing_ratio())},
-               {"offset", tensor.file_offset_bytes()}};
-    if (tensor.has_encoding()) {
-      entry["encoding"] = nibble::to_string(tensor.encoding());
-    } else {
-      entry["dtype"] = tensor.dtype_text();
-    }
-    tensors.push_back(std::move(entry));
-  }
+  const auto list = [&](const nibble::reader& from, const json& shard) {
+    for (const nibble::tensor_view& tensor : from) tensors.push_back(to_json(tensor, shard));
+  };
   json shards = json::array();
   for (const nibble::reader& shard : file.shards()) {
+    list(shard, shards.size());
     shards.push_back(
         {{"file", shard.name()}, {"file_bytes", shard.file_bytes()}, {"tensors", shard.size()}});
   }
+  if (shards.empty()) list(file, nullptr);
   const auto at = file.shard();
   return {{"file", file.name()},
           {"format", nibble::to_string(file.container())},
@@ -158,7 +166,7 @@ nlohmann::json to_json(const nibble::reader& file) {
 exit_code inspect(const inspect_options& options) {
   const nibble::reader file = open_input(options.input, options.single);
   if (options.json) {
-    print_json(to_json(file));
+    print_json(schema_version, to_json(file));
   } else {
     print_out(describe(file));
   }

@@ -25,10 +25,27 @@
 namespace nibble_command {
 namespace {
 
+/// A file that is read, named by its place among the arguments.
+void add_input(CLI::App& to, const std::string& name, std::string& path,
+               const std::string& description = "File to read") {
+  to.add_option(name, path, description)->type_name("")->required();
+}
+
+void add_output(CLI::App& to, std::string& path, const std::string& type,
+                const std::string& description) {
+  to.add_option("-o,--output", path, description)->type_name(type)->required();
+}
+
+void add_json(CLI::App& to, bool& json) { to.add_flag("--json", json, "Print JSON"); }
+
 /// An option that may be given several times, with one value each.
+void add_repeated(CLI::App& to, const std::string& name, std::vector<std::string>& values,
+                  const std::string& type, const std::string& description) {
+  to.add_option(name, values, description)->type_name(type)->allow_extra_args(false);
+}
 void add_globs(CLI::App& to, const std::string& name, std::vector<std::string>& globs,
                const std::string& description) {
-  to.add_option(name, globs, description)->type_name("GLOB")->allow_extra_args(false);
+  add_repeated(to, name, globs, "GLOB", description);
 }
 
 /// An option whose value is the name of an encoding, one of `names`.
@@ -67,12 +84,8 @@ CLI::Option& add_shard_size(CLI::App& to, std::uint64_t& bytes) {
 CLI::App& add_pack(CLI::App& app, pack_options& options) {
   CLI::App& to = *app.add_subcommand(
       "pack", "Pack a .safetensors, .gguf or .apr file, or a set, into an .apr file");
-  to.add_option("INPUT", options.input, "File to read, or the index or first file of a set")
-      ->type_name("")
-      ->required();
-  to.add_option("-o,--output", options.output, "File to write; may be INPUT")
-      ->type_name("OUT.apr")
-      ->required();
+  add_input(to, "INPUT", options.input, "File to read, or the index or first file of a set");
+  add_output(to, options.output, "OUT.apr", "File to write; may be INPUT");
   add_encoding(to, "--encoding", options.encoding,
                {"q8", "q4", "apr_q8", "apr_q4", "f16", "bf16", "f32"},
                "Encoding of tensors of two or more dimensions");
@@ -102,11 +115,8 @@ CLI::App& add_pack(CLI::App& app, pack_options& options) {
 
 CLI::App& add_convert(CLI::App& app, convert_options& options) {
   CLI::App& to = *app.add_subcommand("convert", "Rewrite a file in another container, bit for bit");
-  to.add_option("INPUT", options.input, "File to read")->type_name("")->required();
-  to.add_option("-o,--output", options.output,
-                "File to write, .apr, .gguf or .safetensors; may be INPUT")
-      ->type_name("OUT")
-      ->required();
+  add_input(to, "INPUT", options.input);
+  add_output(to, options.output, "OUT", "File to write, .apr, .gguf or .safetensors; may be INPUT");
   to.add_flag("--requantize", options.requantize,
               "Pack as q8_0 or expand to f32 what GGUF cannot hold bit for bit");
   add_threads(to, options.threads);
@@ -115,16 +125,16 @@ CLI::App& add_convert(CLI::App& app, convert_options& options) {
 
 CLI::App& add_inspect(CLI::App& app, inspect_options& options) {
   CLI::App& to = *app.add_subcommand("inspect", "List what a file holds");
-  to.add_option("FILE", options.input, "File to read")->type_name("")->required();
-  to.add_flag("--json", options.json, "Print JSON");
+  add_input(to, "FILE", options.input);
+  add_json(to, options.json);
   add_single(to, options.single);
   return to;
 }
 
 CLI::App& add_verify(CLI::App& app, verify_options& options) {
   CLI::App& to = *app.add_subcommand("verify", "Read all of a file and say what is wrong with it");
-  to.add_option("FILE", options.input, "File to read")->type_name("")->required();
-  to.add_flag("--json", options.json, "Print JSON");
+  add_input(to, "FILE", options.input);
+  add_json(to, options.json);
   add_single(to, options.single);
   add_threads(to, options.threads);
   return to;
@@ -132,10 +142,8 @@ CLI::App& add_verify(CLI::App& app, verify_options& options) {
 
 CLI::App& add_unpack(CLI::App& app, unpack_options& options) {
   CLI::App& to = *app.add_subcommand("unpack", "Decode a file into a .safetensors file");
-  to.add_option("FILE", options.input, "File to read")->type_name("")->required();
-  to.add_option("-o,--output", options.output, "File to write; may be FILE")
-      ->type_name("OUT.safetensors")
-      ->required();
+  add_input(to, "FILE", options.input);
+  add_output(to, options.output, "OUT.safetensors", "File to write; may be FILE");
   add_encoding(to, "--dtype", options.dtype, {"f32", "f16", "bf16"}, "Dtype to decode to");
   add_single(to, options.single);
   add_threads(to, options.threads);
@@ -144,9 +152,9 @@ CLI::App& add_unpack(CLI::App& app, unpack_options& options) {
 
 CLI::App& add_diff(CLI::App& app, diff_options& options) {
   CLI::App& to = *app.add_subcommand("diff", "Measure how far the values of B are from those of A");
-  to.add_option("A", options.reference, "File to measure against")->type_name("")->required();
-  to.add_option("B", options.other, "File to measure")->type_name("")->required();
-  to.add_flag("--json", options.json, "Print JSON");
+  add_input(to, "A", options.reference, "File to measure against");
+  add_input(to, "B", options.other, "File to measure");
+  add_json(to, options.json);
   to.add_option("--max-error", options.max_relative_rmse,
                 "Exit with 1 if the relative RMSE of any tensor is above this")
       ->type_name("RELATIVE_RMSE")
@@ -163,15 +171,15 @@ CLI::App& add_diff(CLI::App& app, diff_options& options) {
 
 CLI::App& add_bench(CLI::App& app, bench_options& options) {
   CLI::App& to = *app.add_subcommand("bench", "Measure decoding and products on a file's own matrices");
-  to.add_option("FILE", options.input, "File to read")->type_name("")->required();
-  to.add_flag("--json", options.json, "Print JSON");
+  add_input(to, "FILE", options.input);
+  add_json(to, options.json);
   add_threads(to, options.threads);
   return to;
 }
 
 CLI::App& add_hash(CLI::App& app, hash_options& options) {
   CLI::App& to = *app.add_subcommand("hash", "Print SHA-256 of every tensor and of the whole");
-  to.add_option("FILE", options.input, "File to read")->type_name("")->required();
+  add_input(to, "FILE", options.input);
   to.add_option("--check", options.list,
                 "Compare with a list that was printed before; exit with 1 if it differs")
       ->type_name("LIST");
@@ -183,14 +191,11 @@ CLI::App& add_hash(CLI::App& app, hash_options& options) {
 CLI::App& add_meta(CLI::App& app, meta_options& options) {
   CLI::App& to =
       *app.add_subcommand("meta", "Print metadata, or change an .apr file's without repacking it");
-  to.add_option("FILE", options.input, "File to read")->type_name("")->required();
-  const auto add = [&](const std::string& name, std::vector<std::string>& values,
-                       const std::string& type, const std::string& description) {
-    to.add_option(name, values, description)->type_name(type)->allow_extra_args(false);
-  };
-  add("--set", options.set, "KEY=JSON", "Set a key to a JSON value; may be repeated");
-  add("--set-string", options.set_string, "KEY=TEXT", "Set a key to text; may be repeated");
-  add("--remove", options.remove, "KEY", "Remove a key; may be repeated");
+  add_input(to, "FILE", options.input);
+  add_repeated(to, "--set", options.set, "KEY=JSON", "Set a key to a JSON value; may be repeated");
+  add_repeated(to, "--set-string", options.set_string, "KEY=TEXT",
+               "Set a key to text; may be repeated");
+  add_repeated(to, "--remove", options.remove, "KEY", "Remove a key; may be repeated");
   to.add_option("-o,--output", options.output, "File to write; FILE itself unless given")
       ->type_name("OUT.apr");
   return to;
@@ -199,10 +204,8 @@ CLI::App& add_meta(CLI::App& app, meta_options& options) {
 CLI::App& add_split(CLI::App& app, split_options& options) {
   CLI::App& to =
       *app.add_subcommand("split", "Write a file's tensors as they are into several .apr files");
-  to.add_option("FILE", options.input, "File to read")->type_name("")->required();
-  to.add_option("-o,--output", options.output, "Their name, without numbers")
-      ->type_name("OUT.apr")
-      ->required();
+  add_input(to, "FILE", options.input);
+  add_output(to, options.output, "OUT.apr", "Their name, without numbers");
   add_shard_size(to, options.shard_size_bytes).required();
   add_single(to, options.single);
   add_threads(to, options.threads);
@@ -211,10 +214,8 @@ CLI::App& add_split(CLI::App& app, split_options& options) {
 
 CLI::App& add_merge(CLI::App& app, merge_options& options) {
   CLI::App& to = *app.add_subcommand("merge", "Write the tensors of a set as they are into one file");
-  to.add_option("SET", options.input, "Index, or any file of the set")->type_name("")->required();
-  to.add_option("-o,--output", options.output, "File to write, of the same container")
-      ->type_name("OUT")
-      ->required();
+  add_input(to, "SET", options.input, "Index, or any file of the set");
+  add_output(to, options.output, "OUT", "File to write, of the same container");
   add_threads(to, options.threads);
   return to;
 }

@@ -36,10 +36,18 @@ inline void print_out(std::string_view text) {
   }
 }
 
-/// Writes a document and a line's end to standard output; bytes that are not UTF-8 (a path may have
-/// them) become U+FFFD. Throws write_failed.
-inline void print_json(const nlohmann::json& document) {
-  print_out(document.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+/// A document as text; bytes that are not UTF-8 (a path may have them) become U+FFFD.
+[[nodiscard]] inline std::string json_text(const nlohmann::json& document) {
+  return document.dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+/// Writes a document and a line's end to standard output. Throws write_failed.
+inline void print_json(const nlohmann::json& document) { print_out(json_text(document) + "\n"); }
+
+/// As above, an object that is not empty, with "version" before everything else: a JSON object of the
+/// library's is sorted, and one that keeps its order is too slow for metadata of many keys.
+inline void print_json(unsigned version, const nlohmann::json& document) {
+  print_out(fmt::format("{{\n \"version\": {},{}\n", version, json_text(document).substr(1)));
 }
 
 /// Writes the command's one line about what went wrong, to standard error.

@@ -104,6 +104,8 @@ TEST_CASE("the best offset grid errs no more than the plain one", "[offset_grid]
         CHECK(best.grid.squared_error(own) <= plain);
         CHECK(best.grid.scale == nibble::nearest_float16(best.grid.scale));
         CHECK(best.grid.min == nibble::nearest_float16(best.grid.min));
+        const auto codes = best.grid.codes_of(own);
+        for (std::size_t j = 0; j < 32; ++j) CHECK(best.codes[j] == (j < count ? codes[j] : 0));
       }
     }
   }

@@ -195,4 +195,38 @@ void require_keeps_exact_values(std::span<const std::byte> stored) {
   CHECK(again == values);
 }
 
+/// Packs a farthest value of `taken` and refuses one of `refused`, whatever its sign.
+template <class Codec>
+void require_refuses_far_values(float taken, float refused) {
+  using nibble::pack_status;
+  const auto status_of = [](float value) {
+    typename Codec::block block;
+    const std::array values = {value, -value / 3.0F, 1.0F};
+    return Codec::pack(values, block);
+  };
+  CHECK(status_of(taken) == pack_status::packed);
+  CHECK(status_of(-taken) == pack_status::packed);
+  CHECK(status_of(refused) == pack_status::scale_overflow);
+  CHECK(status_of(-refused) == pack_status::scale_overflow);
+  CHECK(status_of(3e38F) == pack_status::scale_overflow);
+}
+
+/// Refuses a super-block of parts whose scale or min float16 cannot hold, of which every part has up
+/// to 63.
+template <class Codec>
+void require_refuses_far_parts(float largest_code) {
+  using nibble::pack_status;
+  const auto status_of = [](float low, float high) {
+    typename Codec::block block;
+    const std::array values = {low, high, low / 2.0F + high / 2.0F};
+    return Codec::pack(values, block);
+  };
+  CHECK(status_of(0.0F, 60000.0F * 63.0F * largest_code) == pack_status::packed);
+  CHECK(status_of(0.0F, 80000.0F * 63.0F * largest_code) == pack_status::scale_overflow);
+  CHECK(status_of(-60000.0F * 63.0F, 0.0F) == pack_status::packed);
+  CHECK(status_of(-80000.0F * 63.0F, 0.0F) == pack_status::min_overflow);
+  CHECK(status_of(-3e38F, 3e38F) == pack_status::min_overflow);
+  CHECK(status_of(1.0F, 3e38F) == pack_status::scale_overflow);
+}
+
 }  // namespace nibble_test

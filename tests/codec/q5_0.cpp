@@ -43,18 +43,8 @@ TEST_CASE("q5_0 packs values that it can hold to themselves", "[q5_0]") {
 }
 
 TEST_CASE("q5_0 refuses what a float16 scale cannot hold", "[q5_0]") {
-  const auto status_of = [](float value) {
-    q5_0::block block;
-    const std::array values = {value, -value / 3.0F, 1.0F};
-    return q5_0::pack(values, block);
-  };
   // From halfway to the float16 that there is not.
-  const float most = 65519.0F * -16.0F;
-  CHECK(status_of(most) == nibble::pack_status::packed);
-  CHECK(status_of(-most) == nibble::pack_status::packed);
-  CHECK(status_of(65521.0F * -16.0F) == nibble::pack_status::scale_overflow);
-  CHECK(status_of(-65521.0F * -16.0F) == nibble::pack_status::scale_overflow);
-  CHECK(status_of(3e38F) == nibble::pack_status::scale_overflow);
+  nibble_test::require_refuses_far_values<q5_0>(65519.0F * -16.0F, 65521.0F * -16.0F);
 }
 
 TEST_CASE("q5_0 unpacks what ggml wrote bit for bit", "[q5_0]") {

@@ -1,6 +1,5 @@
 #include <nibble/codec/q5_k.hpp>
 
-#include <array>
 #include <cstddef>
 #include <span>
 
@@ -48,17 +47,7 @@ TEST_CASE("the spare codes of a short q5_k block are 0 whatever was there before
 }
 
 TEST_CASE("q5_k refuses what float16 scales and mins cannot hold", "[q5_k]") {
-  const auto status_of = [](float low, float high) {
-    q5_k::block block;
-    const std::array values = {low, high, low / 2.0F + high / 2.0F};
-    return q5_k::pack(values, block);
-  };
-  CHECK(status_of(0.0F, 60000.0F * 63.0F * 31.0F) == nibble::pack_status::packed);
-  CHECK(status_of(0.0F, 80000.0F * 63.0F * 31.0F) == nibble::pack_status::scale_overflow);
-  CHECK(status_of(-60000.0F * 63.0F, 0.0F) == nibble::pack_status::packed);
-  CHECK(status_of(-80000.0F * 63.0F, 0.0F) == nibble::pack_status::min_overflow);
-  CHECK(status_of(-3e38F, 3e38F) == nibble::pack_status::min_overflow);
-  CHECK(status_of(1.0F, 3e38F) == nibble::pack_status::scale_overflow);
+  nibble_test::require_refuses_far_parts<q5_k>(31.0F);
 }
 
 TEST_CASE("q5_k unpacks what ggml wrote bit for bit", "[q5_k]") {

@@ -1,6 +1,5 @@
 #include <nibble/codec/q6_k.hpp>
 
-#include <array>
 #include <cstddef>
 #include <span>
 
@@ -39,17 +38,7 @@ TEST_CASE("the spare codes of a short q6_k block are 0 whatever was there before
 }
 
 TEST_CASE("q6_k refuses what a float16 scale cannot hold", "[q6_k]") {
-  const auto status_of = [](float value) {
-    q6_k::block block;
-    const std::array values = {value, -value / 3.0F, 1.0F};
-    return q6_k::pack(values, block);
-  };
-  const float most = 60000.0F * 4096.0F;
-  CHECK(status_of(most) == nibble::pack_status::packed);
-  CHECK(status_of(-most) == nibble::pack_status::packed);
-  CHECK(status_of(72000.0F * 4096.0F) == nibble::pack_status::scale_overflow);
-  CHECK(status_of(-72000.0F * 4096.0F) == nibble::pack_status::scale_overflow);
-  CHECK(status_of(3e38F) == nibble::pack_status::scale_overflow);
+  nibble_test::require_refuses_far_values<q6_k>(60000.0F * 4096.0F, 72000.0F * 4096.0F);
 }
 
 TEST_CASE("q6_k unpacks what ggml wrote bit for bit", "[q6_k]") {

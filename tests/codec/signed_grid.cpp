@@ -91,4 +91,23 @@ TEST_CASE("the best signed grid errs no more than any place on its ladder", "[si
         0.0F);
 }
 
+TEST_CASE("values are packed under a float16 scale, absent ones as 0", "[signed_grid]") {
+  static constexpr std::array places = {-8.0F, 7.0F};
+  for (const auto& of : nibble_test::block_distributions()) {
+    for (const std::size_t count : {1U, 9U, 32U}) {
+      CAPTURE(of.name, count);
+      const auto values = std::span<const float>(of.values).first(count);
+      const auto packed = nibble::pack_signed_grid(values, -8, 7, places);
+      REQUIRE(packed.status == nibble::pack_status::packed);
+      const signed_grid grid{nibble::to_float32(packed.scale), -8, 7};
+      std::array<float, 32> padded{};
+      std::ranges::copy(values, padded.begin());
+      CHECK(packed.codes == grid.codes_of(values_t(padded)));
+      for (std::size_t j = count; j < 32; ++j) CHECK(packed.codes[j] == 0);
+    }
+  }
+  const std::array far = {1.0F, 65521.0F * -8.0F};
+  CHECK(nibble::pack_signed_grid(far, -8, 7, places).status == nibble::pack_status::scale_overflow);
+}
+
 }  // namespace

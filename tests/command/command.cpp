@@ -23,6 +23,7 @@
 #include "../support/files.hpp"
 #include "../support/random_values.hpp"
 #include "process.hpp"
+#include "require.hpp"
 #include "tensor_file.hpp"
 
 using nibble_test::bytes_of;
@@ -30,44 +31,17 @@ using nibble_test::numbers_of;
 using nibble_test::outcome;
 using nibble_test::read_file;
 using nibble_test::read_safetensors;
+using nibble_test::require_contains;
+using nibble_test::require_refusal;
+using nibble_test::require_success;
 using nibble_test::run;
 using nibble_test::stored_tensor;
 using nibble_test::temporary_directory;
+using nibble_test::words;
 using nibble_test::write_safetensors;
 using nlohmann::json;
 
 namespace {
-
-using words = std::vector<std::string>;
-
-/// Requires that each of `parts` stands somewhere in `text`.
-void require_contains(const std::string& text, const words& parts) {
-  for (const std::string& part : parts) {
-    INFO("'" << part << "' in " << text);
-    REQUIRE(text.find(part) != std::string::npos);
-  }
-}
-
-/// Requires that the command refused: exit code, nothing on standard output, and one line on standard
-/// error that holds each of `parts`.
-void require_refusal(const outcome& result, int exit_code, const words& parts) {
-  INFO(result.err);
-  REQUIRE(result.exit_code == exit_code);
-  REQUIRE(result.out.empty());
-  REQUIRE(result.err.starts_with("nibble: "));
-  REQUIRE(std::ranges::count(result.err, '\n') == 1);
-  REQUIRE(result.err.ends_with('\n'));
-  require_contains(result.err, parts);
-}
-
-/// Requires that the command did it without a word on standard error, and gives its output.
-std::string require_success(const words& arguments) {
-  const outcome result = run(arguments);
-  INFO(result.err);
-  REQUIRE(result.exit_code == 0);
-  REQUIRE(result.err.empty());
-  return result.out;
-}
 
 json require_json(const words& arguments) { return json::parse(require_success(arguments)); }
 
@@ -313,7 +287,7 @@ TEST_CASE("pack stores matrices as q8, vectors as f32 and whole numbers as they 
   for (const expected& tensor : table) {
     INFO(tensor.name);
     const json entry = entry_of(listing, tensor.name);
-    REQUIRE(entry.size() == 8);
+    REQUIRE(entry.size() == 10);
     REQUIRE(entry.at("encoding") == tensor.encoding);
     REQUIRE(entry.at("dtype_id") == tensor.dtype_id);
     REQUIRE(entry.at("shape") == tensor.shape);

@@ -15,46 +15,24 @@
 #include "../support/gguf_bytes.hpp"
 #include "../support/random_values.hpp"
 #include "process.hpp"
+#include "require.hpp"
 #include "tensor_file.hpp"
 
 using nibble_test::outcome;
 using nibble_test::read_file;
 using nibble_test::read_safetensors;
+using nibble_test::require_contains;
+using nibble_test::require_refusal;
+using nibble_test::require_success;
 using nibble_test::run;
 using nibble_test::stored_tensor;
 using nibble_test::temporary_directory;
+using nibble_test::words;
 using nibble_test::write_file;
 using nibble_test::write_safetensors;
 using nlohmann::json;
 
 namespace {
-
-using words = std::vector<std::string>;
-
-/// Requires that the command did it without a word on standard error, and gives its output.
-std::string require_success(const words& arguments) {
-  const outcome result = run(arguments);
-  INFO(result.err);
-  REQUIRE(result.exit_code == 0);
-  REQUIRE(result.err.empty());
-  return result.out;
-}
-
-void require_contains(const std::string& text, const words& parts) {
-  for (const std::string& part : parts) {
-    INFO("'" << part << "' in " << text);
-    REQUIRE(text.find(part) != std::string::npos);
-  }
-}
-
-void require_refusal(const words& arguments, int exit_code, const words& parts) {
-  const outcome result = run(arguments);
-  INFO(result.err);
-  REQUIRE(result.exit_code == exit_code);
-  REQUIRE(result.out.empty());
-  REQUIRE(std::ranges::count(result.err, '\n') == 1);
-  require_contains(result.err, parts);
-}
 
 /// What `inspect --json` says, tensors by name.
 struct listing {
@@ -173,7 +151,7 @@ TEST_CASE("convert refuses what GGUF cannot hold bit for bit, unless it may requ
     const std::string apr = folder / (encoding + ".apr");
     require_success(
         {"pack", folder / "in.safetensors", "-o", apr, "--encoding", encoding, "--drop", "w"});
-    require_refusal({"convert", apr, "-o", folder / "out.gguf"}, 2,
+    require_refusal(run({"convert", apr, "-o", folder / "out.gguf"}), 2,
                     {apr, "'odd'", encoding, "--requantize", "f32"});
     CHECK_FALSE(std::filesystem::exists(folder / "out.gguf"));
     const std::string out =
@@ -187,7 +165,7 @@ TEST_CASE("convert refuses what GGUF cannot hold bit for bit, unless it may requ
     const std::string apr = folder / (encoding + ".apr");
     require_success(
         {"pack", folder / "in.safetensors", "-o", apr, "--encoding", encoding, "--drop", "odd"});
-    require_refusal({"convert", apr, "-o", folder / "out2.gguf"}, 2,
+    require_refusal(run({"convert", apr, "-o", folder / "out2.gguf"}), 2,
                     {apr, "'w'", encoding, "--requantize", "q8_0"});
     const std::string out =
         require_success({"convert", apr, "-o", folder / "out2.gguf", "--requantize"});
@@ -207,13 +185,13 @@ TEST_CASE("convert names the tensor that GGUF has no place for", "[convert]") {
   write_safetensors(folder / "rank.safetensors", {f32_tensor("w", {1, 2, 1, 2, 1}, 1)});
   write_safetensors(folder / "u8.safetensors", {{"ids", "U8", {3}, std::vector<std::byte>(3)}});
   write_safetensors(folder / "bool.safetensors", {{"mask", "BOOL", {3}, std::vector<std::byte>(3)}});
-  require_refusal({"convert", folder / "name.safetensors", "-o", folder / "out.gguf"}, 3,
+  require_refusal(run({"convert", folder / "name.safetensors", "-o", folder / "out.gguf"}), 3,
                   {long_name, "64 bytes"});
-  require_refusal({"convert", folder / "rank.safetensors", "-o", folder / "out.gguf"}, 3,
+  require_refusal(run({"convert", folder / "rank.safetensors", "-o", folder / "out.gguf"}), 3,
                   {"'w'", "5 dimensions"});
-  require_refusal({"convert", folder / "u8.safetensors", "-o", folder / "out.gguf"}, 3,
+  require_refusal(run({"convert", folder / "u8.safetensors", "-o", folder / "out.gguf"}), 3,
                   {"'ids'", "u8"});
-  require_refusal({"convert", folder / "bool.safetensors", "-o", folder / "out.gguf"}, 3,
+  require_refusal(run({"convert", folder / "bool.safetensors", "-o", folder / "out.gguf"}), 3,
                   {"'mask'", "bool8", "GGUF"});
   CHECK_FALSE(std::filesystem::exists(folder / "out.gguf"));
   // Each of the first three has a place in .apr.
@@ -277,12 +255,13 @@ TEST_CASE("convert goes to and from safetensors where there is a dtype", "[conve
   CHECK(back["i"].bytes == i.bytes);
 
   write_file(folder / "q.gguf", sorted_sample().bytes());
-  require_refusal({"convert", folder / "q.gguf", "-o", folder / "q.safetensors"}, 2,
+  require_refusal(run({"convert", folder / "q.gguf", "-o", folder / "q.safetensors"}), 2,
                   {"blk.", "safetensors", "nibble unpack"});
-  require_refusal({"convert", folder / "a.gguf", "-o", folder / "a.bin"}, 2,
+  require_refusal(run({"convert", folder / "a.gguf", "-o", folder / "a.bin"}), 2,
                   {"a.bin", ".apr, .gguf or .safetensors"});
-  require_refusal({"convert", folder / "a.gguf", "-o", folder / "none/a.apr"}, 4, {"No such file"});
-  require_refusal({"convert", folder / "a.gguf"}, 2, {"--output"});
+  require_refusal(run({"convert", folder / "a.gguf", "-o", folder / "none/a.apr"}), 4,
+                  {"No such file"});
+  require_refusal(run({"convert", folder / "a.gguf"}), 2, {"--output"});
 }
 
 TEST_CASE("the other subcommands take GGUF files", "[convert]") {
@@ -301,7 +280,8 @@ TEST_CASE("the other subcommands take GGUF files", "[convert]") {
 
   auto sample = sorted_sample();
   write_file(folder / "q.gguf", sample.bytes());
-  require_refusal({"pack", folder / "q.gguf", "-o", folder / "q.apr"}, 2, {"blk.", "--requantize"});
+  require_refusal(run({"pack", folder / "q.gguf", "-o", folder / "q.apr"}), 2,
+                  {"blk.", "--requantize"});
   require_success(
       {"pack", folder / "q.gguf", "-o", folder / "q.apr", "--keep", "blk.*", "--keep", "none"});
   const listing packed(folder / "q.apr");
@@ -312,6 +292,6 @@ TEST_CASE("the other subcommands take GGUF files", "[convert]") {
   sample.tensors.push_back({"z.other", 36, {2}, std::vector<std::byte>(4)});
   write_file(folder / "other.gguf", sample.bytes());
   require_contains(require_success({"inspect", folder / "other.gguf"}), {"id 36"});
-  require_refusal({"convert", folder / "other.gguf", "-o", folder / "other.apr"}, 3,
+  require_refusal(run({"convert", folder / "other.gguf", "-o", folder / "other.apr"}), 3,
                   {"other.gguf", "'z.other'", "id 36"});
 }

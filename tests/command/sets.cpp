@@ -14,33 +14,27 @@
 #include "../support/files.hpp"
 #include "../support/random_values.hpp"
 #include "process.hpp"
+#include "require.hpp"
 #include "tensor_file.hpp"
 
 using nibble_test::bytes_of;
 using nibble_test::outcome;
 using nibble_test::read_file;
+using nibble_test::require_contains;
 using nibble_test::run;
 using nibble_test::stored_tensor;
 using nibble_test::temporary_directory;
+using nibble_test::words;
 using nibble_test::write_safetensors;
 using nlohmann::json;
 
 namespace {
-
-using words = std::vector<std::string>;
 
 std::string done(const words& arguments, int exit_code = 0) {
   const outcome result = run(arguments);
   INFO(result.err << result.out);
   REQUIRE(result.exit_code == exit_code);
   return exit_code < 2 ? result.out : result.err;
-}
-
-void require_contains(const std::string& text, const words& parts) {
-  for (const std::string& part : parts) {
-    INFO("'" << part << "' in " << text);
-    REQUIRE(text.find(part) != std::string::npos);
-  }
 }
 
 stored_tensor matrix(const std::string& name, std::uint32_t seed) {

@@ -134,39 +134,38 @@ inline safetensors_file read_safetensors(const std::string& path) {
   return file;
 }
 
-/// Values of a q8 tensor: rows of blocks of 32, each f16 scale, f16 min, u8 q[32]; scale * q + min.
-inline std::vector<float> decode_q8(std::span<const std::byte> bytes, std::size_t rows,
-                                    std::size_t cols) {
-  constexpr std::size_t block_bytes = 36;
+/// Values of rows of blocks of 32, each f16 scale, f16 min and codes: scale * code(block, j) + min.
+template <class Code>
+std::vector<float> decode_blocks(std::span<const std::byte> bytes, std::size_t rows, std::size_t cols,
+                                 std::size_t block_bytes, const Code& code) {
   std::vector<float> values;
   const std::size_t row_blocks = (cols + 31) / 32;
   for (std::size_t row = 0; row < rows; ++row) {
     for (std::size_t col = 0; col < cols; ++col) {
       const auto block = bytes.subspan((row * row_blocks + col / 32) * block_bytes, block_bytes);
       const auto head = numbers_of<std::uint16_t>(block.first(4));
-      const auto code = std::to_integer<unsigned>(block[4 + col % 32]);
-      values.push_back(half_value(head[0]) * static_cast<float>(code) + half_value(head[1]));
+      const unsigned own = code(block.subspan(4), col % 32);
+      values.push_back(half_value(head[0]) * static_cast<float>(own) + half_value(head[1]));
     }
   }
   return values;
 }
 
-/// Values of a q4 tensor: as q8, but u8 p[16]; q[j] = p[j] & 15, q[j + 16] = p[j] >> 4.
+/// Values of a q8 tensor: u8 q[32].
+inline std::vector<float> decode_q8(std::span<const std::byte> bytes, std::size_t rows,
+                                    std::size_t cols) {
+  return decode_blocks(bytes, rows, cols, 36, [](std::span<const std::byte> codes, std::size_t j) {
+    return std::to_integer<unsigned>(codes[j]);
+  });
+}
+
+/// Values of a q4 tensor: u8 p[16]; q[j] = p[j] & 15, q[j + 16] = p[j] >> 4.
 inline std::vector<float> decode_q4(std::span<const std::byte> bytes, std::size_t rows,
                                     std::size_t cols) {
-  constexpr std::size_t block_bytes = 20;
-  std::vector<float> values;
-  const std::size_t row_blocks = (cols + 31) / 32;
-  for (std::size_t row = 0; row < rows; ++row) {
-    for (std::size_t col = 0; col < cols; ++col) {
-      const auto block = bytes.subspan((row * row_blocks + col / 32) * block_bytes, block_bytes);
-      const auto head = numbers_of<std::uint16_t>(block.first(4));
-      const auto pair = std::to_integer<unsigned>(block[4 + col % 16]);
-      const unsigned code = col % 32 < 16 ? pair & 15U : pair >> 4U;
-      values.push_back(half_value(head[0]) * static_cast<float>(code) + half_value(head[1]));
-    }
-  }
-  return values;
+  return decode_blocks(bytes, rows, cols, 20, [](std::span<const std::byte> codes, std::size_t j) {
+    const auto pair = std::to_integer<unsigned>(codes[j % 16]);
+    return j < 16 ? pair & 15U : pair >> 4U;
+  });
 }
 
 /// sqrt(sum (a - b)^2 / sum a^2) over several pairs of tensors together.

@@ -8,6 +8,7 @@
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/iq4_nl.hpp>
+#include <nibble/codec/nibble_halves.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
 
@@ -60,8 +61,8 @@ struct iq4_xs {
   static void unpack(const block& from, std::span<float> values) noexcept {
     const part_numbers scales = scale_numbers(from);
     for (std::size_t j = 0; j < values.size(); ++j) {
-      const std::uint8_t pair = from.codes[j / 32 * 16 + j % 16];
-      const std::size_t code = j % 32 < 16 ? pair & 15U : pair >> 4U;
+      const auto part = std::span(from.codes).subspan(j / 32 * 16).first<16>();
+      const std::size_t code = load_nibble_half(part, j % 32);
       const float scale = scale_unit(from) * static_cast<float>(scales[j / 32]);
       values[j] = scale * static_cast<float>(code_values[code]);
     }

@@ -8,6 +8,7 @@
 
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/nibble_halves.hpp>
 #include <nibble/core/encoding.hpp>
 
 namespace nibble {
@@ -46,8 +47,7 @@ struct mxfp4 {
   /// The first values.size() (at most 32) elements of a block.
   static void unpack(const block& from, std::span<float> values) noexcept {
     for (std::size_t j = 0; j < values.size(); ++j) {
-      const std::uint8_t pair = from.codes[j % 16];
-      const std::size_t code = j < 16 ? pair & 15U : pair >> 4U;
+      const std::size_t code = load_nibble_half(from.codes, j);
       values[j] = scale(from) * static_cast<float>(code_values[code]);
     }
   }

@@ -100,17 +100,18 @@ struct offset_grid {
   }
 };
 
-/// A grid under float16 scale and min, with its codes.
-struct packed_grid {
+/// A grid under float16 scale and min, with the values' codes; those of absent ones are 0.
+struct packed_offset_grid {
   pack_status status;
   offset_grid grid;
+  std::array<std::uint8_t, 32> codes{};
 };
 
 /// The float16 scale and min with the least squared error for 1..32 finite values among: lowest and
 /// highest value at the ends, both rounded to nearest, as ggml chooses them; the same without a value
 /// outside; grids whose ends lie half a step inside; and what fits the codes which result.
-[[nodiscard]] inline packed_grid best_offset_grid(std::span<const float> values,
-                                                  std::int32_t largest_code) noexcept {
+[[nodiscard]] inline packed_offset_grid best_offset_grid(std::span<const float> values,
+                                                         std::int32_t largest_code) noexcept {
   const offset_values all(values);
   const value_range range(values);
   const auto top = static_cast<std::uint32_t>(largest_code);
@@ -134,7 +135,10 @@ struct packed_grid {
   }
   constexpr float no_limit = 65504.0F;
   for (int turn = 0; turn < 2; ++turn) consider(best.fitted(all, no_limit, nearest_float16));
-  return {pack_status::packed, best};
+  packed_offset_grid packed{pack_status::packed, best};
+  const auto codes = best.codes_of(all);
+  for (std::size_t j = 0; j < all.count; ++j) packed.codes[j] = static_cast<std::uint8_t>(codes[j]);
+  return packed;
 }
 
 }  // namespace NIBBLE_ARCHITECTURE

@@ -8,6 +8,7 @@
 #include <nibble/codec/code_packing.hpp>
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/min_max_grid.hpp>
+#include <nibble/codec/nibble_halves.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
@@ -46,8 +47,7 @@ struct q4 {
   /// The first values.size() (at most 32) elements of a block.
   static void unpack(const block& from, std::span<float> values) noexcept {
     for (std::size_t j = 0; j < values.size(); ++j) {
-      const std::uint8_t pair = from.codes[j % 16];
-      const int code = j < 16 ? pair & 15 : pair >> 4;
+      const int code = load_nibble_half(from.codes, j);
       values[j] = scale(from) * static_cast<float>(code) + min(from);
     }
   }
@@ -74,9 +74,7 @@ struct q4 {
     to.min = grid.min;
     std::array<std::uint8_t, block_elements> codes{};
     grid.code(values, codes);
-    for (std::size_t j = 0; j < 16; ++j) {
-      to.codes[j] = static_cast<std::uint8_t>(codes[j] | (codes[j + 16] << 4));
-    }
+    store_nibble_halves(codes, to.codes);
     return grid.status;
   }
 };

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +7,7 @@
 
 #include <nibble/codec/code_packing.hpp>
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/nibble_halves.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/codec/signed_grid.hpp>
 #include <nibble/core/encoding.hpp>
@@ -39,9 +39,7 @@ struct q4_0 {
   /// The first values.size() (at most 32) elements of a block.
   static void unpack(const block& from, std::span<float> values) noexcept {
     for (std::size_t j = 0; j < values.size(); ++j) {
-      const std::uint8_t pair = from.codes[j % 16];
-      const int code = j < 16 ? pair & 15 : pair >> 4;
-      values[j] = scale(from) * static_cast<float>(code - 8);
+      values[j] = scale(from) * static_cast<float>(load_nibble_half(from.codes, j) - 8);
     }
   }
 
@@ -53,20 +51,14 @@ struct q4_0 {
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
     static constexpr std::array places = {-8.0F, -7.75F, -7.5F, -7.25F, -7.0F, -8.25F,
                                           -8.5F, -9.0F,  7.0F,  7.25F,  7.5F,  6.5F};
-    std::array<float, block_elements> padded{};
-    std::copy(values.begin(), values.end(), padded.begin());
-    const std::span<const float, block_elements> all(padded);
-    const signed_grid grid = best_signed_grid(all, -8, 7, places, nearest_float16);
-    if (!is_finite(grid.scale)) return pack_status::scale_overflow;
-    to.scale = to_float16(grid.scale);
-    const auto steps = grid.codes_of(all);
+    const auto [status, scale, steps] = pack_signed_grid(values, -8, 7, places);
+    if (status != pack_status::packed) return status;
+    to.scale = scale;
     std::array<std::uint8_t, block_elements> codes{};
     for (std::size_t j = 0; j < values.size(); ++j) {
       codes[j] = static_cast<std::uint8_t>(steps[j] + 8);
     }
-    for (std::size_t j = 0; j < 16; ++j) {
-      to.codes[j] = static_cast<std::uint8_t>(codes[j] | (codes[j + 16] << 4));
-    }
+    store_nibble_halves(codes, to.codes);
     return pack_status::packed;
   }
 };

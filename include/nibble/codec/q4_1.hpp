@@ -1,11 +1,10 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
-#include <cstdint>
 #include <span>
 
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/nibble_halves.hpp>
 #include <nibble/codec/offset_grid.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/codec/q4.hpp>
@@ -23,16 +22,11 @@ struct q4_1 : q4 {
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See best_offset_grid for how scale and min are chosen; the error is never above ggml's.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    const auto [status, grid] = best_offset_grid(values, 15);
+    const auto [status, grid, codes] = best_offset_grid(values, 15);
     if (status != pack_status::packed) return status;
     to.scale = to_float16(grid.scale);
     to.min = to_float16(grid.min);
-    const auto steps = grid.codes_of(offset_values(values));
-    std::array<std::uint8_t, block_elements> codes{};
-    for (std::size_t j = 0; j < values.size(); ++j) codes[j] = static_cast<std::uint8_t>(steps[j]);
-    for (std::size_t j = 0; j < 16; ++j) {
-      to.codes[j] = static_cast<std::uint8_t>(codes[j] | (codes[j + 16] << 4));
-    }
+    store_nibble_halves(codes, to.codes);
     return pack_status::packed;
   }
 };

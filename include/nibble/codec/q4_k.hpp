@@ -1,13 +1,12 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
-#include <cstdint>
 #include <span>
 
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/offset_parts.hpp>
+#include <nibble/codec/offset_super_block.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/codec/six_bit_pairs.hpp>
 #include <nibble/core/encoding.hpp>
@@ -23,49 +22,25 @@ inline namespace NIBBLE_ARCHITECTURE {
 ///         | scale | min | s, m: 8 pairs | q[0] + 16 q[32] ... q[31] + 16 q[63] | ... three times more
 ///
 /// See six_bit_pairs for how s and m lie.
-struct q4_k {
+struct q4_k : offset_super_block {
   static constexpr nibble::encoding encoding = nibble::encoding::q4_k;
-  static constexpr std::size_t block_elements = 256;
-  static constexpr std::size_t part_elements = 32;
-  static constexpr std::int32_t code_zero = 0;
   static constexpr bool has_min = describe(encoding).has_min;
 
   struct block {
     float16 scale;
     float16 min;
     six_bit_pairs parts;
-    std::array<std::uint8_t, block_elements / 2> codes;
+    nibbles codes;
   };
   static_assert(sizeof(block) == 144 && alignof(block) == 2);
 
   [[nodiscard]] static constexpr code_bits low_bits(std::size_t group) noexcept {
-    return {.layout = bit_layout::bytes,
-            .at_byte = offsetof(block, codes) + group / 2 * 32,
-            .count = 4,
-            .shift = group % 2 == 0 ? 0U : 4U};
-  }
-
-  /// A part's scale is scale_unit * its scale number, its min min_unit * its min number; both exact.
-  [[nodiscard]] static float scale_unit(const block& from) noexcept { return to_float32(from.scale); }
-  [[nodiscard]] static float min_unit(const block& from) noexcept { return -to_float32(from.min); }
-  [[nodiscard]] static part_numbers scale_numbers(const block& from) noexcept {
-    return from.parts.scales();
-  }
-  [[nodiscard]] static part_numbers min_numbers(const block& from) noexcept {
-    return from.parts.mins();
+    return nibbles::bits(offsetof(block, codes), group);
   }
 
   /// The first values.size() (at most 256) elements of a block.
   static void unpack(const block& from, std::span<float> values) noexcept {
-    const part_numbers scales = scale_numbers(from);
-    const part_numbers mins = min_numbers(from);
-    for (std::size_t j = 0; j < values.size(); ++j) {
-      const std::uint8_t pair = from.codes[j / 64 * 32 + j % 32];
-      const int code = j % 64 < 32 ? pair & 15 : pair >> 4;
-      const float scale = scale_unit(from) * static_cast<float>(scales[j / 32]);
-      const float min = min_unit(from) * static_cast<float>(mins[j / 32]);
-      values[j] = scale * static_cast<float>(code) + min;
-    }
+    unpack_codes(from, values, [&](std::size_t j) { return from.codes[j]; });
   }
 
   /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
@@ -73,15 +48,8 @@ struct q4_k {
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
     const offset_parts packed(values, 15);
     if (packed.status != pack_status::packed) return packed.status;
-    to.scale = packed.scale;
-    to.min = packed.min;
-    to.parts.store(packed.scales, packed.mins);
-    for (std::size_t j = 0; j < block_elements; j += 64) {
-      for (std::size_t k = 0; k < 32; ++k) {
-        const int high = packed.codes[j + 32 + k];
-        to.codes[j / 2 + k] = static_cast<std::uint8_t>(packed.codes[j + k] | (high << 4));
-      }
-    }
+    store_head(packed, to);
+    to.codes.store(packed.codes);
     return pack_status::packed;
   }
 };

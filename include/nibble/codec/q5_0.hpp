@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +7,7 @@
 
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/five_bit_codes.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/codec/signed_grid.hpp>
 #include <nibble/core/encoding.hpp>
@@ -30,16 +30,15 @@ struct q5_0 {
 
   struct block {
     float16 scale;
-    std::array<std::uint8_t, block_elements / 8> highs;
-    std::array<std::uint8_t, block_elements / 2> lows;
+    five_bit_codes codes;
   };
   static_assert(sizeof(block) == 22 && alignof(block) == 2);
 
   [[nodiscard]] static constexpr code_bits low_bits(std::size_t) noexcept {
-    return {.layout = bit_layout::nibble_halves, .at_byte = offsetof(block, lows), .count = 4};
+    return five_bit_codes::low_bits(offsetof(block, codes));
   }
   [[nodiscard]] static constexpr code_bits high_bits(std::size_t) noexcept {
-    return {.layout = bit_layout::single_bits, .at_byte = offsetof(block, highs), .count = 1};
+    return five_bit_codes::high_bits(offsetof(block, codes));
   }
 
   [[nodiscard]] static float scale(const block& from) noexcept { return to_float32(from.scale); }
@@ -47,10 +46,7 @@ struct q5_0 {
   /// The first values.size() (at most 32) elements of a block.
   static void unpack(const block& from, std::span<float> values) noexcept {
     for (std::size_t j = 0; j < values.size(); ++j) {
-      const std::uint8_t pair = from.lows[j % 16];
-      const int low = j < 16 ? pair & 15 : pair >> 4;
-      const int high = from.highs[j / 8] >> (j % 8) & 1;
-      values[j] = scale(from) * static_cast<float>(low + 16 * high - 16);
+      values[j] = scale(from) * static_cast<float>(from.codes[j] - 16);
     }
   }
 
@@ -62,24 +58,14 @@ struct q5_0 {
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
     static constexpr std::array places = {-16.0F, -15.75F, -15.5F, -15.25F, -15.0F, -14.5F,
                                           -16.5F, -17.0F,  15.0F,  15.5F,   14.5F};
-    std::array<float, block_elements> padded{};
-    std::copy(values.begin(), values.end(), padded.begin());
-    const std::span<const float, block_elements> all(padded);
-    const signed_grid grid = best_signed_grid(all, -16, 15, places, nearest_float16);
-    if (!is_finite(grid.scale)) return pack_status::scale_overflow;
-    to.scale = to_float16(grid.scale);
-    const auto steps = grid.codes_of(all);
+    const auto [status, scale, steps] = pack_signed_grid(values, -16, 15, places);
+    if (status != pack_status::packed) return status;
+    to.scale = scale;
     std::array<std::uint8_t, block_elements> codes{};
     for (std::size_t j = 0; j < values.size(); ++j) {
       codes[j] = static_cast<std::uint8_t>(steps[j] + 16);
     }
-    to.highs.fill(0);
-    for (std::size_t j = 0; j < block_elements; ++j) {
-      to.highs[j / 8] = static_cast<std::uint8_t>(to.highs[j / 8] | (codes[j] / 16 << (j % 8)));
-    }
-    for (std::size_t j = 0; j < 16; ++j) {
-      to.lows[j] = static_cast<std::uint8_t>(codes[j] % 16 | (codes[j + 16] % 16 << 4));
-    }
+    to.codes.store(codes);
     return pack_status::packed;
   }
 };

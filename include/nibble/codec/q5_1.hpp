@@ -1,12 +1,12 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/five_bit_codes.hpp>
 #include <nibble/codec/offset_grid.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
@@ -30,16 +30,15 @@ struct q5_1 {
   struct block {
     float16 scale;
     float16 min;
-    std::array<std::uint8_t, block_elements / 8> highs;
-    std::array<std::uint8_t, block_elements / 2> lows;
+    five_bit_codes codes;
   };
   static_assert(sizeof(block) == 24 && alignof(block) == 2);
 
   [[nodiscard]] static constexpr code_bits low_bits(std::size_t) noexcept {
-    return {.layout = bit_layout::nibble_halves, .at_byte = offsetof(block, lows), .count = 4};
+    return five_bit_codes::low_bits(offsetof(block, codes));
   }
   [[nodiscard]] static constexpr code_bits high_bits(std::size_t) noexcept {
-    return {.layout = bit_layout::single_bits, .at_byte = offsetof(block, highs), .count = 1};
+    return five_bit_codes::high_bits(offsetof(block, codes));
   }
 
   [[nodiscard]] static float scale(const block& from) noexcept { return to_float32(from.scale); }
@@ -48,30 +47,18 @@ struct q5_1 {
   /// The first values.size() (at most 32) elements of a block.
   static void unpack(const block& from, std::span<float> values) noexcept {
     for (std::size_t j = 0; j < values.size(); ++j) {
-      const std::uint8_t pair = from.lows[j % 16];
-      const int low = j < 16 ? pair & 15 : pair >> 4;
-      const int high = from.highs[j / 8] >> (j % 8) & 1;
-      values[j] = scale(from) * static_cast<float>(low + 16 * high) + min(from);
+      values[j] = scale(from) * static_cast<float>(from.codes[j]) + min(from);
     }
   }
 
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See best_offset_grid for how scale and min are chosen; the error is never above ggml's.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    const auto [status, grid] = best_offset_grid(values, 31);
+    const auto [status, grid, codes] = best_offset_grid(values, 31);
     if (status != pack_status::packed) return status;
     to.scale = to_float16(grid.scale);
     to.min = to_float16(grid.min);
-    const auto steps = grid.codes_of(offset_values(values));
-    std::array<std::uint8_t, block_elements> codes{};
-    for (std::size_t j = 0; j < values.size(); ++j) codes[j] = static_cast<std::uint8_t>(steps[j]);
-    to.highs.fill(0);
-    for (std::size_t j = 0; j < block_elements; ++j) {
-      to.highs[j / 8] = static_cast<std::uint8_t>(to.highs[j / 8] | (codes[j] / 16 << (j % 8)));
-    }
-    for (std::size_t j = 0; j < 16; ++j) {
-      to.lows[j] = static_cast<std::uint8_t>(codes[j] % 16 | (codes[j + 16] % 16 << 4));
-    }
+    to.codes.store(codes);
     return pack_status::packed;
   }
 };

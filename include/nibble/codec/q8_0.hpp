@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -50,13 +49,9 @@ struct q8_0 {
   /// choice, 127 steps from zero, is the first of them, so the error is never above ggml's.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
     static constexpr std::array places = {127.0F, -127.5F, 127.25F, 126.75F, 126.5F};
-    std::array<float, block_elements> padded{};
-    std::copy(values.begin(), values.end(), padded.begin());
-    const std::span<const float, block_elements> all(padded);
-    const signed_grid grid = best_signed_grid(all, -127, 127, places, nearest_float16);
-    if (!is_finite(grid.scale)) return pack_status::scale_overflow;
-    to.scale = to_float16(grid.scale);
-    const auto codes = grid.codes_of(all);
+    const auto [status, scale, codes] = pack_signed_grid(values, -127, 127, places);
+    if (status != pack_status::packed) return status;
+    to.scale = scale;
     for (std::size_t j = 0; j < block_elements; ++j) to.codes[j] = static_cast<std::int8_t>(codes[j]);
     return pack_status::packed;
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -7,6 +8,7 @@
 #include <span>
 
 #include <nibble/codec/lane_sums.hpp>
+#include <nibble/codec/pack_status.hpp>
 #include <nibble/core/architecture.hpp>
 #include <nibble/core/float16.hpp>
 
@@ -100,6 +102,26 @@ template <std::size_t Count, class Round>
   for (const float place : places) consider(round(largest / place));
   for (int turn = 0; turn < 2; ++turn) consider(round(best.fitted_scale(values)));
   return best;
+}
+
+/// A grid under a float16 scale, with the values' codes; those of absent ones are 0.
+struct packed_signed_grid {
+  pack_status status;
+  float16 scale{};
+  std::array<std::int32_t, 32> codes{};
+};
+
+/// As above for 1..32 finite values and scales that float16 holds; scale_overflow where it does not
+/// hold the first place's.
+[[nodiscard]] inline packed_signed_grid pack_signed_grid(std::span<const float> values,
+                                                         std::int32_t lowest, std::int32_t highest,
+                                                         std::span<const float> places) noexcept {
+  std::array<float, 32> padded{};
+  std::copy(values.begin(), values.end(), padded.begin());
+  const std::span<const float, 32> all(padded);
+  const signed_grid best = best_signed_grid(all, lowest, highest, places, nearest_float16);
+  if (!is_finite(best.scale)) return {pack_status::scale_overflow};
+  return {pack_status::packed, to_float16(best.scale), best.codes_of(all)};
 }
 
 }  // namespace NIBBLE_ARCHITECTURE

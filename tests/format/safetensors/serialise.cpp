@@ -1,6 +1,5 @@
 #include <nibble/format/safetensors/serialise.hpp>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -12,23 +11,15 @@
 
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
+#include <support/planned_tensors.hpp>
 
 using nibble::encoding;
 using nibble::planned_tensor;
 using nibble::safetensors::serialiser;
 using nibble_test::missing_parts;
 using nibble_test::outcome_of;
+using nibble_test::planned;
 using nlohmann::json;
-
-namespace {
-
-planned_tensor planned(std::string name, encoding which, const nibble::shape& shape) {
-  const auto size = nibble::stored_bytes(which, shape);
-  REQUIRE(size.has_value());
-  return {std::move(name), which, shape, *size};
-}
-
-}  // namespace
 
 TEST_CASE("a safetensors header is written as the format says", "[safetensors_serialise]") {
   const serialiser made({planned("b", encoding::u8, {3}), planned("c", encoding::f32, {2, 1}),
@@ -72,13 +63,12 @@ TEST_CASE("every tensor of a safetensors file is aligned to its dtype", "[safete
 }
 
 TEST_CASE("the order of the plan changes no byte of a safetensors file", "[safetensors_serialise]") {
-  std::vector<planned_tensor> tensors = {
-      planned("a", encoding::f32, {3}), planned("b", encoding::f16, {3}),
-      planned("c", encoding::f32, {0}), planned("d", encoding::i8, {2})};
-  const auto expected = serialiser(tensors, {{"k", "v"}}).front({});
-  do {
-    CHECK(serialiser(tensors, {{"k", "v"}}).front({}) == expected);
-  } while (std::ranges::next_permutation(tensors, {}, &planned_tensor::name).found);
+  nibble_test::require_order_changes_nothing(
+      {planned("a", encoding::f32, {3}), planned("b", encoding::f16, {3}),
+       planned("c", encoding::f32, {0}), planned("d", encoding::i8, {2})},
+      [](const auto& tensors) {
+        return serialiser(tensors, {{"k", "v"}}).front({});
+      });
 }
 
 TEST_CASE("what is serialised as safetensors is parsed again", "[safetensors_serialise]") {

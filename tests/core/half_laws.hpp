@@ -1,0 +1,37 @@
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <random>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <core/independent_halves.hpp>
+#include <support/catch.hpp>
+
+namespace nibble_test {
+
+/// Fails unless narrow(x).bits keeps sign and upper payload of every NaN and makes it quiet.
+template <class Narrow>
+void require_quiets_nans(const half_format& format, std::uint32_t seed, const Narrow& narrow) {
+  std::mt19937 generator(seed);
+  const int lost_bits = 23 - format.mantissa_bits;
+  const std::uint32_t first_kept = std::uint32_t{1} << lost_bits;
+  std::vector<std::uint32_t> payloads = {1U,        first_kept - 1, first_kept,
+                                         0x3FFFFFU, 0x400000U,      0x7FFFFFU};
+  for (int i = 0; i < 1000; ++i) {
+    payloads.push_back(static_cast<std::uint32_t>(1U + generator() % 0x7FFFFFU));
+  }
+  const auto quiet = static_cast<std::uint32_t>(format.infinity_code()) |
+                     std::uint32_t{1} << (format.mantissa_bits - 1);
+  for (const std::uint32_t payload : payloads) {
+    for (const std::uint32_t sign : {0U, 0x80000000U}) {
+      const std::uint32_t bits = narrow(std::bit_cast<float>(sign | 0x7F800000U | payload)).bits;
+      const std::uint32_t expected = (sign >> 16U) | quiet | payload >> lost_bits;
+      if (bits != expected) FAIL(fmt::format("payload {:06x}: {:04x}", payload, bits));
+    }
+  }
+}
+
+}  // namespace nibble_test
