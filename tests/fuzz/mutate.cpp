@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 
 #include <nibble/core/encoding.hpp>
+#include <nibble/format/shards.hpp>
 
 #include <support/apr_bytes.hpp>
 #include <support/gguf_bytes.hpp>
@@ -43,8 +44,8 @@ std::uint64_t lie(FuzzedDataProvider& from, std::uint64_t truth) {
 
 std::string name_of(FuzzedDataProvider& from) {
   if (from.ConsumeBool()) return std::string(1, from.ConsumeIntegralInRange('a', 'f'));
-  if (from.ConsumeIntegralInRange(0, 15) == 0) {
-    return std::string(from.ConsumeIntegralInRange<std::size_t>(200, 300), 'n');
+  if (from.ConsumeIntegralInRange(0, 3) == 0) {
+    return std::string(from.PickValueInArray<std::size_t>({0, 63, 64, 65, 256, 257}), 'n');
   }
   return from.ConsumeRandomLengthString(20);
 }
@@ -222,7 +223,7 @@ void mutate_apr(FuzzedDataProvider& from) {
   const bool has_record = from.ConsumeBool();
   if (!has_record)
     file.metadata = from.ConsumeBool() ? "{}" : R"({"hidden_size":64,"a":[1,{"b":"c"}]})";
-  file.has_footer = has_record || from.ConsumeBool();
+  file.has_footer = from.ConsumeIntegralInRange(0, has_record ? 15 : 1) != 0;
   for (int i = 0; i < edits; ++i) {
     const int what = from.ConsumeIntegralInRange(0, 10);
     if (what == 0) {
@@ -238,7 +239,10 @@ void mutate_apr(FuzzedDataProvider& from) {
       switch (what) {
         case 4: tensor.dtype_id = from.ConsumeIntegral<std::uint8_t>(); break;
         case 5: bend_dimensions(from, tensor.dimensions); break;
-        case 6: tensor.offset = lie(from, tensor.offset.value_or(64)); break;
+        case 6:
+          tensor.offset = from.ConsumeBool() ? lie(from, tensor.offset.value_or(64))
+                                             : from.ConsumeIntegralInRange<std::uint64_t>(0, 2000);
+          break;
         case 7: tensor.size = lie(from, tensor.bytes.size()); break;
         case 8: tensor.name_bytes = static_cast<int>(lie(from, tensor.name.size()) & 0xFFFFU); break;
         case 9: tensor.rank = static_cast<int>(lie(from, tensor.dimensions.size()) & 0xFFU); break;
@@ -281,7 +285,7 @@ void mutate_gguf(FuzzedDataProvider& from) {
     return;
   }
   for (int i = 0; i < edits; ++i) {
-    const int what = from.ConsumeIntegralInRange(0, 16);
+    const int what = from.ConsumeIntegralInRange(0, 17);
     if (what == 0) {
       file.version = static_cast<std::uint32_t>(lie(from, 3));
     } else if (what == 1) {
@@ -297,6 +301,13 @@ void mutate_gguf(FuzzedDataProvider& from) {
       shuffle_tensors(from, file.tensors);
     } else if (what == 5) {
       shuffle_tensors(from, file.metadata);
+    } else if (what == 17) {
+      // Arrays in arrays, down to one of no elements.
+      auto bytes = nibble_test::array_bytes(nibble_test::gguf_id::u8, {});
+      for (int depth = from.ConsumeIntegralInRange(0, 70); depth > 0; --depth) {
+        bytes = nibble_test::array_bytes(nibble_test::gguf_id::array, {bytes});
+      }
+      file.metadata.push_back({"nested", nibble_test::gguf_id::array, bytes});
     } else if (what == 6) {
       file.is_padded_at_its_end = !file.is_padded_at_its_end;
     } else if (what < 10 && !file.metadata.empty()) {
@@ -368,6 +379,23 @@ void mutate_index(FuzzedDataProvider& from) {
       R"("b":"m-00002-of-00002.safetensors"}})";
   for (int i = from.ConsumeIntegralInRange(0, 4); i > 0; --i) bend_text(from, text);
   nibble_fuzz::open_and_use(nibble_test::bytes_of(text));
+
+  // Names of shards: what one says of its place, the name made of that place says again.
+  static constexpr std::array<std::string_view, 12> pieces = {
+      "m", "-",  "00001", "00002", "-of-", "00010", "100000", "0", "{:05d}-of-{:05d}",
+      "/", "..", ".apr"};
+  std::string name;
+  for (int i = from.ConsumeIntegralInRange(0, 9); i > 0; --i) {
+    name += pieces[from.ConsumeIntegralInRange<std::size_t>(0, pieces.size() - 1)];
+  }
+  if (const auto names = nibble::shard_names::from_pattern(name)) {
+    const std::string made = names->name_of({1, 3});
+    nibble_fuzz::require(made.find('/') == std::string::npos && made != ".." && made != ".");
+  }
+  if (const auto named = nibble::shard_names::from_file_name(name)) {
+    const auto again = nibble::shard_names::from_file_name(named->first.name_of(named->second));
+    nibble_fuzz::require(again && again->second == named->second);
+  }
 }
 
 }  // namespace

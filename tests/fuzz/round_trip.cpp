@@ -81,6 +81,29 @@ nlohmann::json some_json(FuzzedDataProvider& from, int depth) {
   }
 }
 
+/// What GGUF takes from metadata beyond keys and values: its alignment, and the record of their types.
+void describe_for_gguf(FuzzedDataProvider& from, nlohmann::json& metadata) {
+  metadata["general.alignment"] =
+      from.ConsumeBool() ? some_json(from, 0) : from.PickValueInArray({1, 4, 8, 32, 64, 3});
+  static constexpr std::array types = {"u8",  "i8",  "u16", "i16", "u32",  "i32", "f32",
+                                       "u64", "i64", "f64", "str", "bool", "none"};
+  nlohmann::json record = {{"types", nlohmann::json::object()}, {"bytes", nlohmann::json::object()}};
+  for (const auto& [key, value] : metadata.items()) {
+    const char* const type = types[from.ConsumeIntegralInRange<std::size_t>(0, types.size() - 1)];
+    switch (from.ConsumeIntegralInRange(0, 4)) {
+      case 0: record["types"][key] = type; break;
+      case 1: record["types"][key] = {type}; break;
+      case 2: record["types"][key] = some_json(from, 2); break;
+      case 3:
+        record["bytes"][key] = from.PickValueInArray({"0:ff", "0:00ff 1:fe", "1:ff 0:ff", "x"});
+        break;
+      default: break;
+    }
+  }
+  if (from.ConsumeIntegralInRange(0, 7) == 0) record["other"] = some_json(from, 1);
+  metadata["nibble.gguf"] = record;
+}
+
 std::vector<float> some_values(FuzzedDataProvider& from, std::size_t count) {
   std::vector<float> values(count);
   const bool any_bits = from.ConsumeBool();
@@ -191,6 +214,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (int i = from.ConsumeIntegralInRange(0, 4); i > 0; --i) {
     out.metadata()[from.ConsumeRandomLengthString(10)] = some_json(from, 3);
   }
+  if (from.ConsumeBool()) describe_for_gguf(from, out.metadata());
 
   const std::string path = folder() + "/file";
   for (const nibble::container container :

@@ -6,7 +6,7 @@
 
 #include <nibble/core/tensor_view.hpp>
 
-/// What all targets do with tensors, compiled once: it brings the kernels of every encoding.
+/// What targets do with tensors and files. The kernels of every encoding are compiled once for all.
 namespace nibble_fuzz {
 
 /// How many ways of treating activations multiply() goes through.
