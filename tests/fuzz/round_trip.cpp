@@ -83,8 +83,9 @@ nlohmann::json some_json(FuzzedDataProvider& from, int depth) {
 
 /// What GGUF takes from metadata beyond keys and values: its alignment, and the record of their types.
 void describe_for_gguf(FuzzedDataProvider& from, nlohmann::json& metadata) {
-  metadata["general.alignment"] =
-      from.ConsumeBool() ? some_json(from, 0) : from.PickValueInArray({1, 4, 8, 32, 64, 3});
+  metadata["general.alignment"] = from.ConsumeBool()
+                                      ? some_json(from, 0)
+                                      : nlohmann::json(from.PickValueInArray({1, 4, 8, 32, 64, 3}));
   static constexpr std::array types = {"u8",  "i8",  "u16", "i16", "u32",  "i32", "f32",
                                        "u64", "i64", "f64", "str", "bool", "none"};
   nlohmann::json record = {{"types", nlohmann::json::object()}, {"bytes", nlohmann::json::object()}};
