@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
-#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstddef>
@@ -895,58 +893,6 @@ TEST_CASE("blocks on demand that cannot be had are refused", "[writer]") {
   const temporary_directory folder;
   CHECK_THROWS_AS(out.write(folder / "file"), std::runtime_error);
   CHECK(names_in(folder.path()).empty());
-}
-
-TEST_CASE("whenever a writer is killed, the path holds a whole file", "[writer]") {
-  const temporary_directory folder;
-  const std::string path = folder / "file";
-  const auto write_version = [&](int version) {
-    writer out;
-    out.metadata()["version"] = version;
-    for (int i = 0; i < 6; ++i) {
-      out.add(encoding::f32, fmt::format("w.{}", i), {400, 500},
-              [=](std::uint64_t first, std::uint64_t, std::span<float> to) {
-                std::ranges::fill(to,
-                                  static_cast<float>(version) + static_cast<float>(first) / 1024.0F);
-              });
-    }
-    out.write(path);
-  };
-  write_version(0);
-  std::mt19937 generator(7);
-  int last_version = 0;
-  for (int turn = 0; turn < 20; ++turn) {
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-      try {
-        for (int version = last_version + 1;; ++version) write_version(version);
-      } catch (...) {
-        ::_exit(1);
-      }
-    }
-    std::this_thread::sleep_for(std::chrono::microseconds(generator() % 40'000U));
-    ::kill(child, SIGKILL);
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    REQUIRE(
-        WIFSIGNALED(status));  // and not with an error of its own, over its forerunner's partial file
-
-    const reader in(path, nibble::file_access::read);
-    CHECK_NOTHROW(in.verify());
-    const int version = in.metadata()["version"];
-    CHECK(version >= last_version);
-    last_version = version;
-    for (const nibble::tensor_view& tensor : in) {
-      CHECK(number_at<std::uint32_t>(tensor.bytes(), 0) ==
-            std::bit_cast<std::uint32_t>(static_cast<float>(version)));
-    }
-    const auto names = names_in(folder.path());
-    CHECK(names.size() <= 2);
-    for (const std::string& name : names) CHECK((name == "file" || name == "file.nibble-partial"));
-  }
-  write_version(-1);
-  CHECK(names_in(folder.path()) == std::vector<std::string>{"file"});
 }
 
 TEST_CASE("rows of an open tensor are a source for another file", "[writer]") {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
@@ -11,6 +12,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <thread>
 #include <vector>
 
 #include <fcntl.h>
@@ -20,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <file/observed_calls.hpp>
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
 #include <support/errors.hpp>
@@ -377,4 +381,214 @@ TEST_CASE("several files appear together, the first of them last", "[atomic_file
   }
   CHECK(files == 2);
   nibble::atomic_file::commit_set({});
+}
+
+namespace {
+
+/// Leaves a test that looks on while the system is called where that cannot be done.
+#define NIBBLE_REQUIRE_OBSERVED_CALLS_OR_PASS_BY()                              \
+  if (!nibble_test::observed_calls::is_possible()) {                            \
+    WARN("passed by: calls of the system cannot be looked at or made to fail"); \
+    return;                                                                     \
+  }                                                                             \
+  static_assert(true)
+
+}  // namespace
+
+TEST_CASE("a file is synced before it is renamed, its directory after", "[atomic_file]") {
+  NIBBLE_REQUIRE_OBSERVED_CALLS_OR_PASS_BY();
+  const nibble_test::temporary_directory folder;
+  const std::string inside = folder.path().filename();
+  nibble_test::write_file(folder / "file", old_bytes);
+  const nibble_test::observed_calls observed;
+  replace(folder / "file", std::span(new_bytes).first(3));
+  CHECK(observed.list() ==
+        std::vector<std::string>{"flock file.nibble-partial", "pwrite file.nibble-partial",
+                                 "pwrite file.nibble-partial", "fsync file.nibble-partial",
+                                 "rename file.nibble-partial file", "fsync " + inside});
+}
+
+TEST_CASE("a set is synced whole before the first old file goes", "[atomic_file]") {
+  NIBBLE_REQUIRE_OBSERVED_CALLS_OR_PASS_BY();
+  const nibble_test::temporary_directory folder;
+  const std::string sync_inside = "fsync " + folder.path().filename().string();
+  for (const char* const name : {"a", "b", "c"}) nibble_test::write_file(folder / name, old_bytes);
+  atomic_file a(folder / "a", 0);
+  atomic_file b(folder / "b", 0);
+  atomic_file c(folder / "c", 0);
+  const std::array<atomic_file*, 3> set{&a, &b, &c};
+  const nibble_test::observed_calls observed;
+  atomic_file::commit_set(set);
+  CHECK(observed.list() == std::vector<std::string>{"fsync a.nibble-partial", "fsync b.nibble-partial",
+                                                    "fsync c.nibble-partial", "unlink a", sync_inside,
+                                                    "rename b.nibble-partial b", sync_inside,
+                                                    "rename c.nibble-partial c", sync_inside,
+                                                    "rename a.nibble-partial a", sync_inside});
+}
+
+TEST_CASE("whichever call fails, the old file stays whole and nothing else does", "[atomic_file]") {
+  NIBBLE_REQUIRE_OBSERVED_CALLS_OR_PASS_BY();
+  const nibble_test::temporary_directory folder;
+  const std::string path = folder / "file";
+  struct row {
+    std::string call;
+    std::string named;
+    std::size_t when;
+  };
+  // The second piece of what is written: some bytes are there by then.
+  const std::vector<row> rows = {{"flock", "flock", 1},
+                                 {"pwrite", "write", 2},
+                                 {"fsync file", "fsync", 1},
+                                 {"rename", "rename", 1}};
+  for (const row& failing : rows) {
+    for (const int number : {EIO, ENOSPC, EDQUOT}) {
+      CAPTURE(failing.call, number);
+      nibble_test::write_file(path, old_bytes);
+      nibble_test::outcome result;
+      std::size_t seen = 0;
+      {
+        const nibble_test::observed_calls observed([&](const std::string& call) {
+          return call.starts_with(failing.call) && ++seen == failing.when ? number : 0;
+        });
+        result = outcome_of([&] { replace(path, new_bytes); });
+      }
+      CHECK(result.code == "write_failed");
+      CHECK(missing_parts(result.message, {path, failing.named, std::system_category().message(number)})
+                .empty());
+      CHECK(nibble_test::read_file(path) == old_bytes);
+      CHECK(names_in(folder.path()) == std::vector<std::string>{"file"});
+    }
+  }
+}
+
+TEST_CASE("a directory that cannot be synced is told, after the new file is there", "[atomic_file]") {
+  NIBBLE_REQUIRE_OBSERVED_CALLS_OR_PASS_BY();
+  const nibble_test::temporary_directory folder;
+  const std::string path = folder / "file";
+  const std::string sync_inside = "fsync " + folder.path().filename().string();
+  for (const int number : {EIO, EINVAL}) {
+    CAPTURE(number);
+    nibble_test::write_file(path, old_bytes);
+    nibble_test::outcome result;
+    {
+      const nibble_test::observed_calls observed(
+          [&](const std::string& call) { return call == sync_inside ? number : 0; });
+      result = outcome_of([&] { replace(path, new_bytes); });
+    }
+    // EINVAL is how file systems say that their directories need none.
+    CHECK(result.code == (number == EINVAL ? "taken" : "write_failed"));
+    CHECK(nibble_test::read_file(path) == new_bytes);
+    CHECK(names_in(folder.path()) == std::vector<std::string>{"file"});
+  }
+}
+
+TEST_CASE("calls that signals interrupt are made again", "[atomic_file]") {
+  NIBBLE_REQUIRE_OBSERVED_CALLS_OR_PASS_BY();
+  const nibble_test::temporary_directory folder;
+  std::size_t turn = 0;
+  {
+    const nibble_test::observed_calls observed([&](const std::string& call) {
+      const bool may_be_interrupted = call.starts_with("flock") || call.starts_with("pwrite");
+      return may_be_interrupted && turn++ % 3 != 2 ? EINTR : 0;
+    });
+    replace(folder / "file", new_bytes);
+  }
+  CHECK(turn > 30);
+  CHECK(nibble_test::read_file(folder / "file") == new_bytes);
+}
+
+TEST_CASE("a leftover goes where only files open for writing can be locked", "[atomic_file]") {
+  NIBBLE_REQUIRE_OBSERVED_CALLS_OR_PASS_BY();
+  const nibble_test::temporary_directory folder;
+  const std::string path = folder / "file";
+  nibble_test::write_file(path + ".nibble-partial", old_bytes);
+  nibble_test::outcome result;
+  {
+    // As NFS does, whose locks are those of fcntl.
+    const nibble_test::observed_calls observed([&](const std::string& call) {
+      if (!call.starts_with("flock")) return 0;
+      for (int descriptor = 3; descriptor < 1024; ++descriptor) {
+        std::error_code ignored;
+        const auto name =
+            fs::read_symlink("/proc/self/fd/" + std::to_string(descriptor), ignored).filename();
+        if (name != "file.nibble-partial") continue;
+        return (::fcntl(descriptor, F_GETFL) & O_ACCMODE) == O_RDONLY ? EBADF : 0;
+      }
+      return ENOENT;
+    });
+    result = outcome_of([&] { replace(path, new_bytes); });
+  }
+  CHECK(result.code == "taken");
+  CHECK(nibble_test::read_file(path) == new_bytes);
+  CHECK(names_in(folder.path()) == std::vector<std::string>{"file"});
+}
+
+TEST_CASE("where nothing can be locked, no other writer's half of a file is published",
+          "[atomic_file]") {
+  NIBBLE_REQUIRE_OBSERVED_CALLS_OR_PASS_BY();
+  const nibble_test::temporary_directory folder;
+  const std::string path = folder / "file";
+  const std::string partial = path + ".nibble-partial";
+  nibble_test::write_file(path, old_bytes);
+  for (const int number : {ENOSYS, EOPNOTSUPP, ENOLCK}) {
+    CAPTURE(number);
+    const nibble_test::observed_calls observed(
+        [&](const std::string& call) { return call.starts_with("flock") ? number : 0; });
+    atomic_file first(path, new_bytes.size());
+    first.write_at(0, new_bytes);
+    {
+      atomic_file second(path, 5);
+      const auto result = outcome_of([&] { first.commit(); });
+      CHECK(result.code == "write_failed");
+      CHECK(missing_parts(result.message, {path, ".nibble-partial", "another file"}).empty());
+      CHECK(nibble_test::read_file(path) == old_bytes);
+      CHECK(fs::exists(partial));  // the second one's
+    }
+    CHECK_FALSE(fs::exists(partial));
+    CHECK(nibble_test::read_file(path) == old_bytes);
+  }
+}
+
+TEST_CASE("a writer removes no partial file but its own", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  const std::string partial = folder / "file.nibble-partial";
+  {
+    const atomic_file file(folder / "file", 5);
+    fs::remove(partial);
+    nibble_test::write_file(partial, old_bytes);
+  }
+  CHECK(nibble_test::read_file(partial) == old_bytes);
+}
+
+TEST_CASE("of threads that write to one path at once each writes whole or is told", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  const std::string path = folder / "file";
+  constexpr std::size_t file_bytes = 40'000;
+  std::atomic<std::size_t> written{0};
+  std::atomic<std::size_t> refused{0};
+  std::atomic<std::size_t> failed{0};
+  std::atomic<std::size_t> torn{0};
+  std::vector<std::thread> threads;
+  for (unsigned thread = 0; thread < 6; ++thread) {
+    threads.emplace_back([&, thread] {
+      const std::vector<std::byte> bytes(file_bytes, static_cast<std::byte>(thread + 1));
+      for (int turn = 0; turn < 60; ++turn) {
+        const auto result = outcome_of([&] { replace(path, bytes); });
+        ++(result.code == "taken"                   ? written
+           : result.code == "already_being_written" ? refused
+                                                    : failed);
+        if (!fs::exists(path)) continue;
+        const auto found = nibble_test::read_file(path);
+        const bool is_whole = found.size() == file_bytes &&
+                              std::ranges::all_of(found, [&](std::byte b) { return b == found[0]; });
+        if (!is_whole) ++torn;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(written > 0);
+  CHECK(written + refused == 360);
+  CHECK(failed == 0);
+  CHECK(torn == 0);
+  CHECK(names_in(folder.path()) == std::vector<std::string>{"file"});
 }

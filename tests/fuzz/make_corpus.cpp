@@ -1,8 +1,13 @@
-// Writes the small valid files from which fuzzing starts: usage: make_corpus FOLDER
+// Writes what fuzzing starts from, a folder a target: small valid files for the one that opens bytes,
+// and for those that take their input for choices some bytes to choose by. Usage: make_corpus FOLDER
 #include <cstddef>
+#include <filesystem>
+#include <fstream>
 #include <limits>
+#include <random>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -13,7 +18,18 @@ int main(int argc, char** argv) {
   if (argc != 2) return 2;
   std::vector<float> values(3 * 40);
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 37 % 101) - 50.0F;
-  const std::string folder = argv[1];
+  std::mt19937 generator(1);
+  for (const char* const target : {"open", "mutate", "round_trip", "kernels", "codecs"}) {
+    const std::filesystem::path seeds = std::filesystem::path(argv[1]) / target;
+    std::filesystem::create_directories(seeds);
+    for (std::size_t i = 0; i < 40 && target != std::string_view("open"); ++i) {
+      std::ofstream seed(seeds / std::to_string(i), std::ios::binary);
+      for (std::size_t byte = 0; byte < 16 + i * 16; ++byte) {
+        seed.put(static_cast<char>(generator() & 0xFFU));
+      }
+    }
+  }
+  const std::string folder = std::string(argv[1]) + "/open";
   for (const nibble::encoding_description& row : nibble::encodings) {
     if (row.family == nibble::encoding_family::ggml || row.family == nibble::encoding_family::ggml_k ||
         !row.apr_dtype_id) {

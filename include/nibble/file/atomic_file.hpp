@@ -26,10 +26,11 @@ namespace nibble {
 
 /// A file that appears under its name whole or not at all.
 ///
-/// Bytes go to PATH.nibble-partial beside it, which is locked while it is written. commit() syncs it,
-/// renames it over PATH and syncs the directory; a destructor without commit() removes it. A process
-/// that is killed leaves that one file behind, and the next write to PATH takes it over. Where PATH is
-/// a symbolic link, the file that it points to is replaced; an existing file's permissions are kept.
+/// Bytes go to PATH.nibble-partial beside it, which is locked (flock) while it is written. commit()
+/// syncs it, renames it over PATH and syncs the directory; a destructor without commit() removes it. A
+/// process that is killed leaves that one file behind, and the next write to PATH removes it, before it
+/// asks for room of its own; one that is locked belongs to a live writer and is left alone. Where PATH
+/// is a symbolic link, the file that it points to is replaced; an existing file's permissions are kept.
 class atomic_file {
  public:
   static constexpr const char* partial_suffix = ".nibble-partial";
@@ -91,6 +92,13 @@ class atomic_file {
   }
 
   void publish() {
+    // Without locks another writer may have taken this file for a leftover and put its own there.
+    if (!is_named(file_)) {
+      throw error(error_code::write_failed, {.file = path_,
+                                             .field = partial_,
+                                             .found = "another file or none",
+                                             .expected = "the one that this writer made"});
+    }
     if (::rename(partial_.c_str(), target_.c_str()) != 0) fail("rename", errno);
     committed_ = true;
     sync_directory();
@@ -150,7 +158,13 @@ class atomic_file {
         remove_leftover();
         continue;
       }
-      lock(created);
+      try {
+        lock(created);
+      } catch (const error& refusal) {
+        // Whoever holds the lock of a file that was made just now removes it as a leftover.
+        if (refusal.code() != error_code::already_being_written) ::unlink(partial_.c_str());
+        throw;
+      }
       if (is_named(created)) {
         file_ = std::move(created);
         return;
@@ -159,8 +173,13 @@ class atomic_file {
   }
 
   void remove_leftover() {
-    const file_descriptor leftover(
-        ::open(partial_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    // NFS locks exclusively only what is open for writing; another user's leftover may only be
+    // readable.
+    constexpr int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+    file_descriptor leftover(::open(partial_.c_str(), flags | O_RDWR));
+    if (!leftover.is_open() && errno == EACCES) {
+      leftover = file_descriptor(::open(partial_.c_str(), flags | O_RDONLY));
+    }
     const int reason = errno;
     if (!leftover.is_open()) {
       if (reason == ENOENT) return;
@@ -187,12 +206,11 @@ class atomic_file {
 
   /// Whether the partial name still means this file: between open and lock its owner may have renamed
   /// or removed it, or another writer taken it for a leftover.
-  [[nodiscard]] bool is_named(const file_descriptor& file) const {
+  [[nodiscard]] bool is_named(const file_descriptor& file) const noexcept {
     struct stat opened {};
     struct stat named {};
-    if (::fstat(file.get(), &opened) != 0) fail("fstat", errno);
-    return ::lstat(partial_.c_str(), &named) == 0 && named.st_ino == opened.st_ino &&
-           named.st_dev == opened.st_dev;
+    return ::fstat(file.get(), &opened) == 0 && ::lstat(partial_.c_str(), &named) == 0 &&
+           named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
   }
 
   void prepare(std::uint64_t size_bytes) {
@@ -216,7 +234,7 @@ class atomic_file {
 
   /// While the lock is still held, so that only this writer's own file can go.
   void discard() noexcept {
-    if (file_.is_open()) ::unlink(partial_.c_str());
+    if (file_.is_open() && is_named(file_)) ::unlink(partial_.c_str());
     file_ = file_descriptor();
   }
 
