@@ -173,7 +173,7 @@ class json_tree_reader {
 
   /// What nlohmann::json makes of a number: whole ones of 64 bits stay whole.
   template <class = when_used>
-  [[nodiscard]] static nlohmann::json number(std::string_view text) {
+  [[nodiscard]] nlohmann::json number(std::string_view text) {
     const auto read_as = [&](auto& value) {
       const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
       return problem == std::errc() && end == text.data() + text.size();
@@ -188,6 +188,10 @@ class json_tree_reader {
     double real = 0;
     if (read_as(real)) return real;
 #endif
+    // Beyond a double's range, or below it. The parser takes ten times the number's text of memory.
+    constexpr std::size_t max_characters = 1000;
+    if (text.size() > max_characters)
+      from_.refuse(join_text({"a number of at most ", max_characters, " characters"}));
     return nlohmann::json::parse(text.begin(), text.end());
   }
 

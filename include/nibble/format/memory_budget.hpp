@@ -42,11 +42,6 @@ class memory_budget {
   void take(std::uint64_t count, std::uint64_t bytes, std::string_view field) {
     take(checked_multiply(count, bytes).value_or(std::numeric_limits<std::uint64_t>::max()), field);
   }
-  /// What was taken and has been freed since.
-  void give_back(std::uint64_t bytes) noexcept { taken_bytes_ -= bytes; }
-
-  [[nodiscard]] std::uint64_t taken_bytes() const noexcept { return taken_bytes_; }
-
   /// What a string of that many bytes has outside itself.
   [[nodiscard]] static std::uint64_t string_bytes(std::size_t size) noexcept {
     static const std::size_t inside = std::string().capacity();
