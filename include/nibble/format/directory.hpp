@@ -41,7 +41,7 @@ struct directory {
 
 /// How many keys the metadata of a GGUF or safetensors file may have; models have a few dozen. (An .apr
 /// file's may nest, and is held to its size alone.)
-inline constexpr std::uint64_t max_metadata_keys = 65'536;
+inline constexpr std::uint64_t max_metadata_keys = 32'768;
 
 /// What a tensor takes of memory in an open file, its name aside: what is known of it, its view, and
 /// what parsing and sorting list of it.

@@ -206,7 +206,11 @@ class header_reader {
         text = stream_.describe_next();
       }
       if (!text.empty()) refuse(field, std::move(text), "a whole number from 0 to 2^64 - 1");
-      if (++count_ <= shape::max_rank) numbers_.push_back(number);
+      constexpr std::uint64_t max_numbers = 1000;
+      if (++count_ > max_numbers) {
+        refuse(field, join_text({"more than ", max_numbers, " numbers"}), std::string(expected));
+      }
+      if (count_ <= shape::max_rank) numbers_.push_back(number);
     } while (stream_.take(','));
     stream_.require(']');
   }
