@@ -308,7 +308,7 @@ TEST_CASE("metadata of an .apr file is a JSON object, whatever it says", "[craft
       {"white space and zeros", with_metadata(" \n{\"a\":1}\t\0\0"s), "taken", {}, has("a", 1)},
       {"a key twice", with_metadata(R"({"a":1,"a":[2]})"), "taken", {}, has("a", {2})},
       {"a key twice, the first huge",
-       with_metadata("{\"a\":[" + std::string(50'000, '1') + "e-60000],\"a\":2}"),
+       with_metadata("{\"a\":[" + std::string(500, '1') + "e-900],\"a\":2}"),
        "taken",
        {},
        has("a", 2)},
@@ -647,7 +647,11 @@ TEST_CASE("an .apr file of megabytes asks for no more memory than it may", "[cra
       {"digits", listed("0,"), "directory_too_large"},
       {"negative digits", listed("-1,"), "directory_too_large"},
       {"fractions", listed("1.5,"), "directory_too_large"},
-      {"numbers of many digits", listed("12345678901234567890123456789,"), "taken"},
+      {"numbers of many digits",
+       with_metadata("{\"a\":[" +
+                     repeated(size / 2, [](std::size_t) { return "12345678901234567890123456789,"; }) +
+                     "0]}"),
+       "taken"},
       {"literals", listed("true,"), "directory_too_large"},
       {"escapes",
        with_metadata("{\"a\":\"" + repeated(size, [](std::size_t) { return "\\n"; }) + "\"}"), "taken"},
