@@ -78,7 +78,7 @@ void check_crafted(const crafted_file& row, const Open& open) {
   if (is_sanitized) return;
   CHECK(spent.peak_bytes < most_memory_bytes(row.file.size()));
   CHECK(spent.seconds < most_seconds);
-  if (row.file.size() > 1'000'000) {
+  if (row.file.size() > 500'000) {
     // For who runs the test by hand with -s.
     SUCCEED(fmt::format("{}: {} bytes, {:.1f} MB of memory, {:.0f} ms, {}", row.what, row.file.size(),
                         1e-6 * static_cast<double>(spent.peak_bytes), 1e3 * spent.seconds,
