@@ -49,6 +49,7 @@ class usage_error : public std::runtime_error {
     case error_code::size_mismatch:
     case error_code::missing_footer:
     case error_code::duplicate_name:
+    case error_code::directory_too_large:
     case error_code::bad_shard:
     case error_code::unsupported_encoding:
     case error_code::not_representable: return exit_code::not_what_it_claims;

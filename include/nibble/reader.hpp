@@ -46,7 +46,17 @@ class reader {
   ///
   /// Throws file_not_found, read_failed, unknown_container, and whatever the container's parse throws:
   /// unsupported_version, unsupported_feature, header_checksum, truncated, bad_layout, bad_metadata,
-  /// bad_record, bad_index, bad_name, bad_shape, size_mismatch, missing_footer, duplicate_name.
+  /// bad_record, bad_index, bad_name, bad_shape, size_mismatch, missing_footer, duplicate_name,
+  /// directory_too_large.
+  ///
+  /// Whatever the file says, opening takes time in proportion to what stands in front of its tensors,
+  /// and at most four times the file and 16 MB of memory (beside the copy that file_access::read
+  /// makes): metadata or an index that would take more once they are read are refused as
+  /// directory_too_large. That is nothing a model comes near.
+  ///
+  /// A file that is mapped must not be truncated while it is open: touching what it has lost raises
+  /// SIGBUS, which ends the program. Writing a new file over its name, as this library does, is no
+  /// truncation. file_access::read is immune.
   template <class = when_used>
   explicit reader(std::string path, file_access how = file_access::mapped)
       : name_(std::move(path)), file_(name_, how), bytes_(file_.bytes()) {
@@ -68,7 +78,8 @@ class reader {
   ///
   /// Throws, beside what opening each file throws: file_not_found (naming the shard), bad_shard (two
   /// files are one shard, or disagree with each other or with the index, or a name leads out of the
-  /// directory), duplicate_name (a tensor in two shards), bad_metadata (the index is malformed).
+  /// directory), duplicate_name (a tensor in two shards), bad_metadata (the index is malformed). Every file
+  /// is held to the memory that it may take by itself; the first one's metadata is kept twice.
   template <class = when_used>
   [[nodiscard]] static reader open_set(const std::string& path, file_access how = file_access::mapped) {
     reader set;
@@ -315,7 +326,6 @@ class reader {
       throw problem.in_file(name_);
     }
     const auto mapped_name_at = [&](std::size_t i) -> const std::string& { return index.tensors[i]; };
-    const name_index mapped(index.tensors.size(), mapped_name_at);
     std::vector<bool> is_found(index.tensors.size());
     std::uint64_t tensor_bytes = 0;
     for (std::size_t i = 0; i < index.files.size(); ++i) {
@@ -333,7 +343,7 @@ class reader {
       }
       for (const tensor_view& tensor : shard) {
         tensor_bytes += tensor.bytes().size();
-        const auto place = mapped.find(tensor.name(), mapped_name_at);
+        const auto place = index.names.find(tensor.name(), mapped_name_at);
         if (!place || index.file_of_tensor[*place] != i) {
           throw error(error_code::bad_shard,
                       {.file = path,

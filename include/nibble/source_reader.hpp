@@ -209,6 +209,7 @@ class source_reader {
            .expected = ".apr (41 50 52 00), GGUF (47 47 55 46) or safetensors (a header length, "
                        "then '{')"});
     }
+    directory_.metadata_text = {};  // the bytes it stood in are gone
     const auto place_of = [](const tensor_info& tensor) {
       return std::pair(tensor.file_offset_bytes, tensor.size_bytes);
     };

@@ -35,6 +35,7 @@ enum class error_code : std::uint8_t {
   no_such_tensor,         ///< look-up of a name that the file does not hold
   unsupported_encoding,   ///< the tensor's dtype cannot be decoded or packed
   not_representable,      ///< a value that the encoding cannot hold: NaN, infinity, f16 overflow
+  directory_too_large,    ///< opening would take more memory than four times the file and 16 MB
   bad_shard,              ///< a set lacks a shard, has one twice, or shards or index disagree
   damaged,                ///< verify() found checksums, scales or values that are wrong
   cancelled,              ///< the progress callback said stop
@@ -67,6 +68,7 @@ enum class error_code : std::uint8_t {
     case error_code::no_such_tensor: return "no_such_tensor";
     case error_code::unsupported_encoding: return "unsupported_encoding";
     case error_code::not_representable: return "not_representable";
+    case error_code::directory_too_large: return "directory_too_large";
     case error_code::bad_shard: return "bad_shard";
     case error_code::damaged: return "damaged";
     case error_code::cancelled: return "cancelled";
@@ -111,16 +113,17 @@ class error : public std::runtime_error {
  private:
   /// Enough for every message of our own; what a file says may be longer than anybody reads.
   static constexpr std::size_t max_part_bytes = 400;
+  static constexpr std::size_t max_path_bytes = 4096;
 
-  static std::string shortened(std::string_view text) {
-    if (text.size() <= max_part_bytes) return escape_text(text);
-    return escape_text(text.substr(0, max_part_bytes)) + "...";
+  static std::string shortened(std::string_view text, std::size_t max_bytes = max_part_bytes) {
+    if (text.size() <= max_bytes) return escape_text(text);
+    return escape_text(text.substr(0, max_bytes)) + "...";
   }
 
   static std::string message(error_code code, const error_detail& detail) {
     std::string line;
-    if (!detail.file.empty()) line += escape_text(detail.file) + ": ";
-    if (!detail.tensor.empty()) line += "tensor '" + escape_text(detail.tensor) + "': ";
+    if (!detail.file.empty()) line += shortened(detail.file, max_path_bytes) + ": ";
+    if (!detail.tensor.empty()) line += "tensor '" + shortened(detail.tensor) + "': ";
     if (!detail.field.empty()) line += escape_text(detail.field) + ": ";
     line += to_string(code);
     if (!detail.found.empty()) line += ": found " + shortened(detail.found);

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -10,6 +9,7 @@
 
 #include <nibble/core/name_index.hpp>
 #include <nibble/core/tensor_info.hpp>
+#include <nibble/core/tensor_view.hpp>
 #include <nibble/format/finding.hpp>
 
 namespace nibble {
@@ -31,12 +31,21 @@ enum class container : std::uint8_t { apr, gguf, safetensors };
 /// inside it, overlaps no other and has exactly the bytes that its encoding and shape need.
 struct directory {
   nibble::container container{};
-  std::string metadata_text{};                  ///< the JSON as it stands in the file, where it has any
+  std::string_view metadata_text{};             ///< the file's own JSON, where it has any: its bytes
   nlohmann::json metadata{};                    ///< an object
   std::vector<tensor_info> tensors{};           ///< in the order of the file's own list
   name_index names{};                           ///< of tensors, where parsing needed it
   std::optional<std::uint32_t> footer_crc32{};  ///< over every byte before it, where the file has one
   std::vector<finding> notes{};
 };
+
+/// How many keys the metadata of a GGUF or safetensors file may have; models have a few dozen. (An .apr
+/// file's may nest, and is held to its size alone.)
+inline constexpr std::uint64_t max_metadata_keys = 32'768;
+
+/// What a tensor takes of memory in an open file, its name aside: what is known of it, its view, and
+/// what parsing and sorting list of it.
+inline constexpr std::uint64_t directory_bytes_per_tensor =
+    sizeof(tensor_info) + sizeof(tensor_view) + 80;
 
 }  // namespace nibble

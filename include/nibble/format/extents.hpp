@@ -37,6 +37,7 @@ std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64
   if (is_in_order) return end;
 
   std::vector<std::pair<std::uint64_t, std::size_t>> by_offset;
+  by_offset.reserve(tensors.size());
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (tensors[i].size_bytes != 0) by_offset.emplace_back(tensors[i].file_offset_bytes, i);
   }

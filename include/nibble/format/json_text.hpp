@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <bit>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
+#include <iterator>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -13,7 +17,9 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/core/when_used.hpp>
+#include <nibble/format/json_footprint.hpp>
 #include <nibble/format/json_stream.hpp>
+#include <nibble/format/memory_budget.hpp>
 
 namespace nibble {
 
@@ -32,8 +38,10 @@ namespace nibble {
   return text;
 }
 
-/// Throws bad_metadata unless `text` is UTF-8 and its brackets nest at most max_json_depth deep.
-inline void require_parsable_json(std::string_view text, std::string_view field) {
+/// Throws bad_metadata unless `text` is UTF-8 and its brackets nest at most max_json_depth deep;
+/// directory_too_large where the tree of what it holds would take more than is left of `budget`.
+inline void require_parsable_json(std::string_view text, std::string_view field,
+                                  memory_budget& budget) {
   const auto refuse = [&](std::string found, std::string expected) {
     throw error(
         error_code::bad_metadata,
@@ -58,20 +66,34 @@ inline void require_parsable_json(std::string_view text, std::string_view field)
     }
     return std::min(quote, text.size());
   };
+  json_footprint footprint;
   std::size_t depth = 0;
   for (std::size_t at = 0; at < text.size(); ++at) {
-    const char byte = text[at];
-    if (byte == '"') {
-      at = end_of_string(at + 1);
-    } else if (byte == '{' || byte == '[') {
-      if (++depth > max_json_depth) {
-        refuse(join_text({"more than ", max_json_depth, " levels of nesting"}),
-               join_text({"at most ", max_json_depth}));
+    switch (text[at]) {
+      case '"': {
+        const std::size_t start = at + 1;
+        at = end_of_string(start);
+        footprint.add_string(at - start);
+        break;
       }
-    } else if ((byte == '}' || byte == ']') && depth != 0) {
-      --depth;
+      case '{':
+      case '[':
+        if (++depth > max_json_depth) {
+          refuse(join_text({"more than ", max_json_depth, " levels of nesting"}),
+                 join_text({"at most ", max_json_depth}));
+        }
+        footprint.enter(text[at] == '{', depth);
+        break;
+      case '}':
+      case ']':
+        if (depth != 0) footprint.leave(depth--);
+        break;
+      case ',': footprint.add_value(depth); break;
+      case ':': footprint.add_key(); break;
+      default: break;
     }
   }
+  budget.take(footprint.bytes(depth), field);
 }
 
 /// Throws bad_metadata for JSON that is no object.
@@ -83,66 +105,124 @@ inline void require_object(const nlohmann::json& value, std::string_view field) 
 }
 
 namespace detail {
-/// The value that comes next in `from`, whose nesting has been proved to be bounded. Strings, most of
-/// what metadata is, are copied once; what a number means is left to the library.
-template <class = when_used>
-[[nodiscard]] nlohmann::json take_value(json_stream& from, std::string& unescaped) {
-  nlohmann::json value;
-  switch (from.peek()) {
-    case '"': value = from.take_string(unescaped); break;
-    case '{':
-      from.require('{');
-      value = nlohmann::json::object();
-      if (from.take('}')) break;
-      do {
-        std::string key(from.take_string(unescaped));
-        from.require(':');
-        value[std::move(key)] = take_value(from, unescaped);
-      } while (from.take(','));
-      from.require('}');
-      break;
-    case '[':
-      from.require('[');
-      value = nlohmann::json::array();
-      if (from.take(']')) break;
-      do {
-        value.push_back(take_value(from, unescaped));
-      } while (from.take(','));
-      from.require(']');
-      break;
-    case 'n':
-    case 't':
-    case 'f': {
-      const std::string_view literal = from.take_literal();
-      if (literal != "null") value = literal == "true";
-      break;
-    }
-    default: {
-      const std::string_view number = from.take_number();
-      value = nlohmann::json::parse(number.begin(), number.end());
-      break;
+/// Builds the tree of a JSON text whose nesting has been proved to be bounded. Strings, most of what
+/// metadata is, are copied once.
+class json_tree_reader {
+ public:
+  json_tree_reader(std::string_view text, std::string_view field) : from_(text, field) {}
+
+  /// The value that is all of the text.
+  template <class = when_used>
+  [[nodiscard]] nlohmann::json read() {
+    nlohmann::json value = take();
+    from_.require_end();
+    return value;
+  }
+
+ private:
+  template <class = when_used>
+  [[nodiscard]] nlohmann::json take() {
+    switch (from_.peek()) {
+      case '"': return from_.take_string(unescaped_);
+      case '{': return take_object();
+      case '[': return take_array();
+      case 'n':
+      case 't':
+      case 'f': {
+        const std::string_view literal = from_.take_literal();
+        return literal == "null" ? nlohmann::json() : nlohmann::json(literal == "true");
+      }
+      default: return number(from_.take_number());
     }
   }
-  return value;
-}
+
+  template <class = when_used>
+  [[nodiscard]] nlohmann::json take_object() {
+    nlohmann::json value = nlohmann::json::object();
+    auto& members = value.get_ref<nlohmann::json::object_t&>();
+    from_.require('{');
+    if (from_.take('}')) return value;
+    do {
+      nlohmann::json& member = members[std::string(from_.take_string(unescaped_))];
+      from_.require(':');
+      member = take();
+    } while (from_.take(','));
+    from_.require('}');
+    return value;
+  }
+
+  /// Elements are gathered behind those of the arrays around, so that the array itself is made in its
+  /// size and never grows.
+  template <class = when_used>
+  [[nodiscard]] nlohmann::json take_array() {
+    nlohmann::json value = nlohmann::json::array();
+    from_.require('[');
+    if (from_.take(']')) return value;
+    const std::size_t first = gathered_.size();
+    do {
+      gathered_.push_back(take());
+    } while (from_.take(','));
+    from_.require(']');
+    auto& elements = value.get_ref<nlohmann::json::array_t&>();
+    elements.reserve(gathered_.size() - first);
+    const auto start = gathered_.begin() + static_cast<std::ptrdiff_t>(first);
+    std::move(start, gathered_.end(), std::back_inserter(elements));
+    gathered_.erase(start, gathered_.end());
+    return value;
+  }
+
+  /// What nlohmann::json makes of a number: whole ones of 64 bits stay whole.
+  template <class = when_used>
+  [[nodiscard]] nlohmann::json number(std::string_view text) {
+    const auto read_as = [&](auto& value) {
+      const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+      return problem == std::errc() && end == text.data() + text.size();
+    };
+    if (text.find_first_of(".eE") == std::string_view::npos) {
+      std::uint64_t positive = 0;
+      if (read_as(positive)) return positive;
+      std::int64_t negative = 0;
+      if (read_as(negative)) return negative;
+    }
+#if defined(__cpp_lib_to_chars)
+    double real = 0;
+    if (read_as(real)) return real;
+#endif
+    // Beyond a double's range, or below it. The parser takes ten times the number's text of memory.
+    constexpr std::size_t max_characters = 1000;
+    if (text.size() > max_characters)
+      from_.refuse(join_text({"a number of at most ", max_characters, " characters"}));
+    return nlohmann::json::parse(text.begin(), text.end());
+  }
+
+  json_stream from_;
+  std::string unescaped_;
+  std::deque<nlohmann::json> gathered_;
+};
 }  // namespace detail
 
-/// The JSON object that `text` (trimmed) holds; of doubled keys the last counts. Throws bad_metadata.
+/// The JSON object that `text` (trimmed) holds; of doubled keys the last counts. Throws bad_metadata,
+/// and directory_too_large where it would take more memory than is left of `budget`.
 template <class = when_used>
-[[nodiscard]] nlohmann::json parse_json_object(std::string_view text, std::string_view field) {
-  require_parsable_json(text, field);
+[[nodiscard]] nlohmann::json parse_json_object(std::string_view text, std::string_view field,
+                                               memory_budget& budget) {
+  require_parsable_json(text, field, budget);
   nlohmann::json parsed;
   try {
-    json_stream stream(text, field);
-    std::string unescaped;
-    parsed = detail::take_value(stream, unescaped);
-    stream.require_end();
+    parsed = detail::json_tree_reader(text, field).read();
   } catch (const nlohmann::json::exception& problem) {
     throw error(error_code::bad_metadata,
                 {.field = std::string(field), .found = problem.what(), .expected = "a JSON object"});
   }
   require_object(parsed, field);
   return parsed;
+}
+
+/// As above, without a budget.
+template <class = when_used>
+[[nodiscard]] nlohmann::json parse_json_object(std::string_view text, std::string_view field) {
+  memory_budget endless;
+  return parse_json_object(text, field, endless);
 }
 
 /// Text of `value` for a file. Throws bad_metadata for what JSON cannot say: strings that are not

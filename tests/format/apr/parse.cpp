@@ -130,7 +130,8 @@ TEST_CASE("a file without a record is read as the format says", "[apr_parse]") {
 
 TEST_CASE("a file with a record is read by it", "[apr_parse]") {
   const apr_file file = recorded_sample();
-  const auto parsed = nibble::apr::parse(file.bytes());
+  const file_bytes bytes = file.bytes();
+  const auto parsed = nibble::apr::parse(bytes);
   CHECK(parsed.notes.empty());
   CHECK(parsed.metadata["architecture"] == "llama");
   CHECK(parsed.metadata_text == file.metadata);
@@ -338,7 +339,8 @@ TEST_CASE("metadata over 64 MiB is refused by the header's word", "[apr_parse]")
 
 TEST_CASE("what may surround and fill metadata is taken", "[apr_parse]") {
   const auto text_of = [](const std::string& metadata) {
-    return nibble::apr::parse(with_metadata(metadata)).metadata_text;
+    const file_bytes file = with_metadata(metadata);
+    return std::string(nibble::apr::parse(file).metadata_text);
   };
   CHECK(text_of("\xEF\xBB\xBF{\"a\":1}") == "{\"a\":1}");
   CHECK(text_of(" \t\r\n{\"a\":1} \n") == "{\"a\":1}");

@@ -23,6 +23,7 @@ namespace nibble::apr {
 struct packing_record {
   static constexpr int version = 1;
   static constexpr const char* key = "nibble";
+  static constexpr std::size_t max_packings = 256;
 
   std::vector<encoding> tensor_encodings;
   std::vector<std::uint32_t> tensor_crc32;
@@ -120,6 +121,10 @@ struct packing_record {
     const auto listed = record.find("packing");
     if (listed == record.end() || !listed->is_array())
       refuse("packing", text_of(record, listed), "an array");
+    if (listed->size() > max_packings) {
+      refuse("packing", join_text({listed->size(), " encodings"}),
+             join_text({"at most ", max_packings, ", as two digits tell apart"}));
+    }
     std::vector<encoding> packing;
     for (const nlohmann::json& entry : *listed) {
       const auto name = entry.is_object() ? entry.find("encoding") : entry.end();

@@ -24,6 +24,7 @@
 #include <nibble/format/directory.hpp>
 #include <nibble/format/extents.hpp>
 #include <nibble/format/json_text.hpp>
+#include <nibble/format/memory_budget.hpp>
 
 namespace nibble::apr {
 
@@ -246,19 +247,21 @@ void note_placement(const header& head, const directory& parsed, std::uint64_t i
   bool is_as_laid_out = expected && expected->metadata_offset == head.metadata_offset &&
                         expected->index_offset == head.index_offset &&
                         expected->data_offset == head.data_offset;
+  note_series misaligned(notes);
   for (std::size_t i = 0; i < parsed.tensors.size(); ++i) {
     const tensor_info& tensor = parsed.tensors[i];
     if (tensor.name.empty()) {
       notes.push_back({.field = join_text({"index entry ", i}), .text = "the name is empty"});
     }
     if (tensor.file_offset_bytes % alignment_bytes != 0) {
-      notes.push_back(
+      misaligned.add(
           {.tensor = tensor.name,
            .field = "offset",
            .text = join_text({tensor.file_offset_bytes, " is no multiple of ", alignment_bytes})});
     }
     is_as_laid_out = is_as_laid_out && tensor.file_offset_bytes == expected->tensor_offsets[i];
   }
+  std::move(misaligned).finish();
   if (!is_as_laid_out) {
     notes.push_back(
         {.field = "layout", .text = "sections or tensors do not follow each other in index order"});
@@ -290,8 +293,9 @@ template <class = when_used>
 }
 
 /// The directory of an .apr file of version 2, from the bytes in front of its tensors (or more), its
-/// size and its last footer_bytes (fewer in a smaller file). Throws an error that names section, tensor
-/// and field, without a file's name.
+/// size and its last footer_bytes (fewer in a smaller file). What it gives refers to `front`. Throws an
+/// error that names section, tensor and field, without a file's name; directory_too_large (see
+/// memory_budget) among others.
 template <class = when_used>
 [[nodiscard]] directory parse(std::span<const std::byte> front, std::uint64_t file_bytes,
                               std::span<const std::byte> last_bytes) {
@@ -303,7 +307,8 @@ template <class = when_used>
 
   const auto raw = front.subspan(static_cast<std::size_t>(head.metadata_offset), head.metadata_bytes);
   const std::string_view text = trim_json({reinterpret_cast<const char*>(raw.data()), raw.size()});
-  parsed.metadata = parse_json_object(text, "metadata");
+  memory_budget budget(file_bytes);
+  parsed.metadata = parse_json_object(text, "metadata", budget);
   parsed.metadata_text = text;
 
   const auto index = front.subspan(static_cast<std::size_t>(head.index_offset),
@@ -319,7 +324,10 @@ template <class = when_used>
 
   detail::index_cursor cursor(index, head.data_offset,
                               record ? detail::empty_name::refused : detail::empty_name::taken);
-  parsed.tensors.reserve(cursor.count_whole_entries(head.tensor_count));
+  const std::size_t whole_entries = cursor.count_whole_entries(head.tensor_count);
+  budget.take(index.size(), "index");  // for the names
+  budget.take(whole_entries, directory_bytes_per_tensor, "index");
+  parsed.tensors.reserve(whole_entries);
   for (std::size_t i = 0; i < head.tensor_count; ++i) {
     tensor_info& info = parsed.tensors.emplace_back();
     const std::uint8_t id = cursor.next(info);

@@ -26,6 +26,7 @@
 #include <nibble/format/gguf/layout.hpp>
 #include <nibble/format/gguf/read_metadata.hpp>
 #include <nibble/format/gguf/tensor_type.hpp>
+#include <nibble/format/memory_budget.hpp>
 
 namespace nibble::gguf {
 
@@ -167,7 +168,8 @@ template <class = when_used>
 /// its size: metadata under the file's own
 /// keys, with the record of values beside them (see value_record), and shapes outermost dimension
 /// first. Tensors of ggml types that the table of encodings lacks are listed, with the bytes up to the
-/// next one. Throws an error that names section, tensor and field, without a file's name.
+/// next one. Throws an error that names section, tensor and field, without a file's name;
+/// directory_too_large (see memory_budget) among others.
 template <class = when_used>
 [[nodiscard]] directory parse(std::span<const std::byte> front, std::uint64_t file_bytes) {
   const header head = header::parse(front);
@@ -176,12 +178,21 @@ template <class = when_used>
   cursor.require(head.metadata_count, detail::min_metadata_bytes, "metadata_count");
   cursor.require(head.tensor_count, detail::min_tensor_bytes, "tensor_count");
 
+  if (head.metadata_count > max_metadata_keys) {
+    throw error(error_code::directory_too_large,
+                {.field = "header.metadata_count",
+                 .found = std::to_string(head.metadata_count),
+                 .expected = join_text({"at most ", max_metadata_keys})});
+  }
+
   directory parsed{.container = container::gguf};
-  metadata_section metadata = read_metadata(cursor, head.metadata_count);
+  memory_budget budget(file_bytes);
+  metadata_section metadata = read_metadata(cursor, head.metadata_count, budget);
   parsed.metadata = std::move(metadata.values);
 
   cursor.enter("tensor list");
   cursor.require(head.tensor_count, detail::min_tensor_bytes, "entries");
+  budget.take(head.tensor_count, directory_bytes_per_tensor, "tensor list");
   parsed.tensors.reserve(static_cast<std::size_t>(head.tensor_count));
   // Taken while a tensor is at hand: a hundred thousand of them fit no cache.
   std::vector<std::size_t> hashes;
@@ -189,18 +200,21 @@ template <class = when_used>
   hashes.reserve(parsed.tensors.capacity());
   sizes.reserve(parsed.tensors.capacity());
   bool has_unknown_types = false;
+  note_series long_names(parsed.notes);
   for (std::uint64_t i = 0; i < head.tensor_count; ++i) {
     cursor.enter("tensor", i);
     const tensor_info& tensor = parsed.tensors.emplace_back(detail::read_tensor(cursor));
+    budget.take(memory_budget::string_bytes(tensor.name.size()), "tensor list");
     hashes.push_back(name_index::hash_of(tensor.name));
     sizes.push_back(tensor.size_bytes);
     has_unknown_types = has_unknown_types || !tensor.encoding;
     if (tensor.name.size() == max_name_bytes) {
-      parsed.notes.push_back({.tensor = tensor.name,
-                              .field = "name",
-                              .text = join_text({max_name_bytes, " bytes; ggml takes names of less"})});
+      long_names.add({.tensor = tensor.name,
+                      .field = "name",
+                      .text = join_text({max_name_bytes, " bytes; ggml takes names of less"})});
     }
   }
+  std::move(long_names).finish();
   if (parsed.tensors.empty()) return parsed;
   parsed.names = detail::index_names(parsed.tensors, hashes);
 

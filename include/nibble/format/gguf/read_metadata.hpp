@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -19,22 +20,27 @@
 #include <nibble/format/gguf/header.hpp>
 #include <nibble/format/gguf/value_kind.hpp>
 #include <nibble/format/gguf/value_record.hpp>
+#include <nibble/format/json_footprint.hpp>
+#include <nibble/format/memory_budget.hpp>
 
 namespace nibble::gguf {
 
 namespace detail {
 
-/// Reads one value as JSON, and keeps what the JSON does not say.
+/// Reads values as JSON within a budget, and keeps what the JSON of the last one does not say.
 class value_reader {
  public:
-  explicit value_reader(byte_cursor& from) : from_(from) {}
+  value_reader(byte_cursor& from, memory_budget& budget) : from_(from), budget_(budget) {}
 
   /// The value, its type's id first; `kind` becomes what it is.
   template <class = when_used>
   [[nodiscard]] nlohmann::json read(value_kind& kind) {
+    leaf_ = 0;
+    leaves_.text.clear();
     return read_as(take_type("value type"), kind, 0);
   }
-  [[nodiscard]] const std::vector<leaf_bytes>& leaves() const noexcept { return leaves_; }
+  /// What value_record::add_bytes() takes; empty where JSON says it all.
+  [[nodiscard]] const std::string& leaves() const noexcept { return leaves_.text; }
 
  private:
   [[nodiscard]] value_type take_type(std::string_view field) {
@@ -56,9 +62,9 @@ class value_reader {
     constexpr Bits exponent = std::bit_cast<Bits>(std::numeric_limits<Float>::infinity());
     const auto bits = from_.take<Bits>("value");
     if ((bits & exponent) == exponent) {  // NaN or infinite
-      std::string bytes(sizeof(bits), '\0');
+      std::array<char, sizeof(bits)> bytes{};
       std::memcpy(bytes.data(), &bits, sizeof(bits));
-      leaves_.push_back({leaf_++, std::move(bytes)});
+      keep_leaf({bytes.data(), bytes.size()});
       return nullptr;
     }
     ++leaf_;
@@ -78,11 +84,24 @@ class value_reader {
   template <class = when_used>
   [[nodiscard]] nlohmann::json string() {
     const std::string_view text = from_.take_string("value");
-    const bool is_utf8 = find_invalid_utf8(text) == std::string_view::npos;
-    if (!is_utf8) leaves_.push_back({leaf_, std::string(text)});
-    ++leaf_;
-    return is_utf8 ? std::string(text) : replace_invalid_utf8(text);
+    if (find_invalid_utf8(text) == std::string_view::npos) {
+      take_memory(sizeof(std::string) + memory_budget::string_bytes(text.size()));
+      ++leaf_;
+      return text;
+    }
+    // A byte becomes three, in a string that doubles as it grows.
+    take_memory(sizeof(std::string) + 6 * text.size());
+    keep_leaf(text);
+    return replace_invalid_utf8(text);
   }
+
+  void keep_leaf(std::string_view bytes) {
+    take_memory(2 * bytes.size());
+    value_record::append_leaf(leaves_.text, leaf_++, bytes);
+    leaves_.cover(budget_, "metadata");
+  }
+
+  void take_memory(std::uint64_t bytes) { budget_.take(bytes, "metadata"); }
 
   template <class = when_used>
   [[nodiscard]] nlohmann::json read_as(value_type type, value_kind& kind, std::size_t depth) {
@@ -116,6 +135,9 @@ class value_reader {
     const value_type type = take_type("element type");
     const auto count = from_.take<std::uint64_t>("element count");
     from_.require(count, describe(type).bytes, "elements");
+    take_memory(sizeof(nlohmann::json::array_t) + sizeof(value_kind));
+    budget_.take(count, sizeof(nlohmann::json), "metadata");
+    enter_elements(count);
     nlohmann::json::array_t values;
     values.reserve(static_cast<std::size_t>(count));
     kind.elements.assign(1, {type, {}});
@@ -125,7 +147,16 @@ class value_reader {
       value_kind element;
       for (std::uint64_t i = 0; i < count; ++i) values.push_back(read_as(type, element, depth));
     }
-    return values;
+    open_elements_ -= count;
+    return nlohmann::json(std::move(values));
+  }
+
+  /// Elements of an array, and of those around it, stand in one list while they are destroyed.
+  void enter_elements(std::uint64_t count) {
+    open_elements_ += count;
+    if (open_elements_ <= listed_elements_) return;
+    budget_.take(open_elements_ - listed_elements_, json_bytes_while_destroyed, "metadata");
+    listed_elements_ = open_elements_;
   }
 
   /// Keeps one kind as long as all are of it.
@@ -138,15 +169,33 @@ class value_reader {
       if (i == 0) {
         kind.elements.front() = std::move(element);
       } else if (kind.elements.size() > 1 || element != kind.elements.front()) {
-        if (kind.elements.size() == 1) kind.elements.resize(i, value_kind(kind.elements.front()));
+        if (kind.elements.size() == 1) {
+          budget_.take(count, sizeof(value_kind), "metadata");
+          std::vector<value_kind> kinds;
+          kinds.reserve(static_cast<std::size_t>(count));
+          for (std::uint64_t same = 0; same < i; ++same) {
+            take_kind_memory(kind.elements.front());
+            kinds.push_back(kind.elements.front());
+          }
+          kind.elements = std::move(kinds);
+        }
         kind.elements.push_back(std::move(element));
       }
     }
   }
 
+  /// For a copy of what `kind` holds.
+  void take_kind_memory(const value_kind& kind) {
+    take_memory(kind.elements.size() * sizeof(value_kind));
+    for (const value_kind& element : kind.elements) take_kind_memory(element);
+  }
+
   byte_cursor& from_;
+  memory_budget& budget_;
   std::uint64_t leaf_ = 0;
-  std::vector<leaf_bytes> leaves_;
+  std::uint64_t open_elements_ = 0;    ///< of the arrays that are being read
+  std::uint64_t listed_elements_ = 0;  ///< the most of them
+  reused_string leaves_;
 };
 
 }  // namespace detail
@@ -160,11 +209,16 @@ struct metadata_section {
 
 /// Reads `count` keys and values. Throws truncated, and bad_metadata for a key that is empty, over
 /// 65535 bytes, not UTF-8, there twice or the record's own, for an unknown type, a bool that is neither
-/// 0 nor 1, arrays nested too deep, over 64 MiB in all, and an alignment that is none.
+/// 0 nor 1, arrays nested too deep, over 64 MiB in all, and an alignment that is none;
+/// directory_too_large.
 template <class = when_used>
-[[nodiscard]] metadata_section read_metadata(byte_cursor& from, std::uint64_t count) {
+[[nodiscard]] metadata_section read_metadata(byte_cursor& from, std::uint64_t count,
+                                             memory_budget& budget) {
   metadata_section section;
   value_record record;
+  budget.take(count, json_member_bytes({}), "metadata");
+  nlohmann::json::object_t values;
+  detail::value_reader reader(from, budget);
   from.limit(max_metadata_bytes);
   for (std::uint64_t i = 0; i < count; ++i) {
     from.enter("metadata", i);
@@ -173,7 +227,7 @@ template <class = when_used>
           error_code::bad_metadata,
           {.field = from.place("key"), .found = std::move(found), .expected = std::move(expected)});
     };
-    const std::string key(from.take_string("key"));
+    std::string key(from.take_string("key"));
     if (key.empty() || key.size() > max_key_bytes) {
       refuse(join_text({key.size(), " bytes"}), join_text({"1 to ", max_key_bytes}));
     }
@@ -183,29 +237,36 @@ template <class = when_used>
     if (key == value_record::key) {
       refuse(join_text({"'", key, "'"}), "a key that this library does not keep for itself");
     }
-    if (section.values.contains(key)) {
-      refuse(join_text({"'", key, "' a second time"}), "every key once");
-    }
+    budget.take(memory_budget::string_bytes(key.size()), "metadata");
+    const auto [member, is_new] = values.try_emplace(std::move(key));
+    if (!is_new) refuse(join_text({"'", member->first, "' a second time"}), "every key once");
     value_kind kind;
-    detail::value_reader reader(from);
-    nlohmann::json value = reader.read(kind);
-    if (key == alignment_key) {
+    nlohmann::json& value = member->second;
+    value = reader.read(kind);
+    if (member->first == alignment_key) {
       if (kind.type != value_type::u32 || !is_alignment(value.get<std::uint64_t>())) {
         throw error(error_code::bad_metadata,
-                    {.field = key,
+                    {.field = member->first,
                      .found = join_text({to_string(kind.type), " ",
                                          value.is_number() ? value.dump() : value.type_name()}),
                      .expected = join_text({"a u32, a power of two up to ", max_alignment_bytes})});
       }
       section.alignment_bytes = value.get<std::uint64_t>();
     }
-    if (natural_kind(value) != kind) record.add_kind(key, kind);
-    if (!reader.leaves().empty()) record.add_bytes(key, reader.leaves());
-    section.values.emplace(key, std::move(value));
+    if (natural_kind(value) != kind) record.add_kind(member->first, kind, budget);
+    if (!reader.leaves().empty()) record.add_bytes(member->first, reader.leaves(), budget);
   }
+  section.values = std::move(values);
   from.lift_limit();
   std::move(record).store(section.values);
   return section;
+}
+
+/// As above, without a budget.
+template <class = when_used>
+[[nodiscard]] metadata_section read_metadata(byte_cursor& from, std::uint64_t count) {
+  memory_budget endless;
+  return read_metadata(from, count, endless);
 }
 
 }  // namespace nibble::gguf

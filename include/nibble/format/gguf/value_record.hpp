@@ -17,6 +17,8 @@
 #include <nibble/core/text.hpp>
 #include <nibble/core/when_used.hpp>
 #include <nibble/format/gguf/value_kind.hpp>
+#include <nibble/format/json_footprint.hpp>
+#include <nibble/format/memory_budget.hpp>
 
 namespace nibble::gguf {
 
@@ -96,19 +98,26 @@ class value_record {
     if (!bytes_.empty()) record["bytes"] = std::move(bytes_);
   }
 
+  /// Throws directory_too_large.
   template <class = when_used>
-  void add_kind(const std::string& name, const value_kind& kind) {
-    types_[name] = to_json(kind);
+  void add_kind(const std::string& name, const value_kind& kind, memory_budget& budget) {
+    budget.take(json_member_bytes(name), key);
+    types_[name] = to_json(kind, budget);
   }
-  /// `leaves` in increasing order.
+  /// `leaves` as append_leaf() makes it. Throws directory_too_large.
   template <class = when_used>
-  void add_bytes(const std::string& name, const std::vector<leaf_bytes>& leaves) {
-    std::string text;
-    for (const leaf_bytes& one : leaves) {
-      text += join_text({text.empty() ? "" : " ", one.leaf, ":"});
-      for (const char byte : one.bytes) text += hex_text(static_cast<unsigned char>(byte), 2);
+  void add_bytes(const std::string& name, std::string leaves, memory_budget& budget) {
+    budget.take(json_member_bytes(name) + sizeof(std::string), key);
+    bytes_[name] = std::move(leaves);
+  }
+  /// Appends what add_bytes() is given; leaves come in increasing order.
+  static void append_leaf(std::string& to, std::uint64_t leaf, std::string_view bytes) {
+    to += join_text({to.empty() ? "" : " ", leaf, ":"});
+    constexpr std::string_view digits = "0123456789abcdef";
+    for (const char byte : bytes) {
+      to += digits[static_cast<unsigned char>(byte) >> 4U];
+      to += digits[static_cast<unsigned char>(byte) & 15U];
     }
-    bytes_[name] = std::move(text);
   }
 
   /// What is recorded of the value of that name, or nothing. Throws bad_record.
@@ -152,11 +161,17 @@ class value_record {
   }
 
   template <class = when_used>
-  [[nodiscard]] static nlohmann::json to_json(const value_kind& kind) {
-    if (kind.type != value_type::array) return to_string(kind.type);
-    nlohmann::json list = nlohmann::json::array();
-    for (const value_kind& element : kind.elements) list.push_back(to_json(element));
-    return list;
+  [[nodiscard]] static nlohmann::json to_json(const value_kind& kind, memory_budget& budget) {
+    if (kind.type != value_type::array) {
+      budget.take(sizeof(std::string), key);
+      return to_string(kind.type);
+    }
+    budget.take(sizeof(nlohmann::json::array_t), key);
+    budget.take(kind.elements.size(), sizeof(nlohmann::json) + json_bytes_while_destroyed, key);
+    nlohmann::json::array_t list;
+    list.reserve(kind.elements.size());
+    for (const value_kind& element : kind.elements) list.push_back(to_json(element, budget));
+    return nlohmann::json(std::move(list));
   }
 
   template <class = when_used>

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -17,6 +19,7 @@
 #include <nibble/core/text.hpp>
 #include <nibble/core/when_used.hpp>
 #include <nibble/format/json_stream.hpp>
+#include <nibble/format/memory_budget.hpp>
 #include <nibble/format/safetensors/parse.hpp>
 #include <nibble/format/shards.hpp>
 
@@ -26,6 +29,7 @@ namespace nibble::safetensors {
 struct shard_index {
   std::vector<std::string> files{};  ///< each once, by name
   std::vector<std::string> tensors{};
+  name_index names{};                          ///< of `tensors`
   std::vector<std::size_t> file_of_tensor{};   ///< places in `files`
   std::optional<std::uint64_t> total_bytes{};  ///< metadata.total_size, where it is a whole number
 };
@@ -43,7 +47,8 @@ struct shard_index {
 
 /// Reads {"metadata": {"total_size": n}, "weight_map": {"tensor": "file", ...}}; other fields are
 /// passed over. Throws bad_metadata (no JSON, or no such fields), duplicate_name (a tensor that is
-/// mapped twice), bad_shard (a file name that leads out of the directory), without a file's name.
+/// mapped twice), bad_shard (a file name that leads out of the directory), directory_too_large
+/// (see memory_budget), without a file's name.
 template <class = when_used>
 [[nodiscard]] shard_index parse_index(std::span<const std::byte> file) {
   const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
@@ -54,7 +59,15 @@ template <class = when_used>
                  .expected = "UTF-8"});
   }
   shard_index index;
-  std::vector<std::string> file_names;
+  // A tensor that is mapped has four quotation marks.
+  const auto most = static_cast<std::size_t>(std::count(text.begin(), text.end(), '"')) / 4;
+  constexpr std::uint64_t bytes_per_tensor =
+      sizeof(std::string) + sizeof(std::size_t) + 40;  // and an index of the names
+  memory_budget budget(file.size());
+  budget.take(most, bytes_per_tensor, "index");
+  index.tensors.reserve(most);
+  index.file_of_tensor.reserve(most);
+  std::map<std::string, std::size_t, std::less<>> files;  // and the order in which they came
   json_stream stream(text, "index");
   const auto read_members = [&](const auto& read_value) {
     if (!stream.take('{')) {
@@ -62,9 +75,10 @@ template <class = when_used>
                   {.field = "index", .found = stream.describe_next(), .expected = "an object"});
     }
     if (stream.take('}')) return;
-    std::string unescaped;
+    reused_string unescaped;
     do {
-      const std::string_view key = stream.take_string(unescaped);
+      const std::string_view key = stream.take_string(unescaped.text);
+      unescaped.cover(budget, "index");
       stream.require(':');
       read_value(key);
     } while (stream.take(','));
@@ -78,7 +92,9 @@ template <class = when_used>
             error_code::bad_metadata,
             {.field = "index.weight_map", .found = "a second one", .expected = "each field once"});
       }
+      reused_string unescaped;
       read_members([&](std::string_view tensor) {
+        budget.take(memory_budget::string_bytes(tensor.size()), "index");
         index.tensors.emplace_back(tensor);
         if (stream.peek() != '"') {
           throw error(error_code::bad_metadata, {.tensor = index.tensors.back(),
@@ -86,15 +102,24 @@ template <class = when_used>
                                                  .found = stream.describe_next(),
                                                  .expected = "the name of a file"});
         }
-        std::string unescaped;
-        file_names.emplace_back(stream.take_string(unescaped));
-        if (shard_names::is_plain_name(file_names.back())) return;
-        throw error(
-            error_code::bad_shard,
-            {.tensor = index.tensors.back(),
-             .field = "index.weight_map",
-             .found = join_text({"'", file_names.back(), "'"}),
-             .expected = "the name of a file in the index's own directory, without separators"});
+        const std::string_view file_name = stream.take_string(unescaped.text);
+        unescaped.cover(budget, "index");
+        if (!shard_names::is_plain_name(file_name)) {
+          throw error(
+              error_code::bad_shard,
+              {.tensor = index.tensors.back(),
+               .field = "index.weight_map",
+               .found = join_text({"'", file_name, "'"}),
+               .expected = "the name of a file in the index's own directory, without separators"});
+        }
+        auto known = files.find(file_name);
+        if (known == files.end()) {
+          budget.take(sizeof(*known) + memory_budget::map_entry_bytes + sizeof(std::string) +
+                          sizeof(std::size_t) + 2 * memory_budget::string_bytes(file_name.size()),
+                      "index");
+          known = files.emplace(file_name, files.size()).first;
+        }
+        index.file_of_tensor.push_back(known->second);
       });
     } else if (section == "metadata" && stream.peek() == '{') {
       read_members([&](std::string_view field) {
@@ -118,20 +143,20 @@ template <class = when_used>
   }
 
   const auto name_at = [&](std::size_t i) -> const std::string& { return index.tensors[i]; };
-  if (const auto twice = name_index(index.tensors.size(), name_at).first_repeated(name_at)) {
+  index.names = name_index(index.tensors.size(), name_at);
+  if (const auto twice = index.names.first_repeated(name_at)) {
     throw error(error_code::duplicate_name, {.tensor = index.tensors[*twice],
                                              .field = "index.weight_map",
                                              .found = "the name a second time",
                                              .expected = "every name once"});
   }
-  index.files = file_names;
-  std::ranges::sort(index.files);
-  index.files.erase(std::unique(index.files.begin(), index.files.end()), index.files.end());
-  index.file_of_tensor.reserve(file_names.size());
-  for (const std::string& name : file_names) {
-    const auto at = std::ranges::lower_bound(index.files, name);
-    index.file_of_tensor.push_back(static_cast<std::size_t>(at - index.files.begin()));
+  index.files.reserve(files.size());
+  std::vector<std::size_t> place_of(files.size());
+  for (const auto& [name, came] : files) {
+    place_of[came] = index.files.size();
+    index.files.push_back(name);
   }
+  for (std::size_t& file_of : index.file_of_tensor) file_of = place_of[file_of];
   return index;
 }
 

@@ -22,7 +22,9 @@
 #include <nibble/core/text.hpp>
 #include <nibble/core/when_used.hpp>
 #include <nibble/format/directory.hpp>
+#include <nibble/format/json_footprint.hpp>
 #include <nibble/format/json_stream.hpp>
+#include <nibble/format/memory_budget.hpp>
 
 namespace nibble::safetensors {
 
@@ -51,10 +53,16 @@ namespace detail {
 /// of doubled metadata keys the last; and refuses doubled names, as the format's description does.
 class header_reader {
  public:
-  header_reader(std::string_view text, directory& to) : stream_(text, "header"), to_(to) {
-    constexpr std::size_t min_entry_bytes = 49;  // "a":{"dtype":"F4","shape":[],"data_offsets":[0,0]}
-    const auto braces = static_cast<std::size_t>(std::count(text.begin(), text.end(), '{'));
-    to_.tensors.reserve(std::min(braces, text.size() / min_entry_bytes));
+  header_reader(std::string_view text, directory& to, memory_budget& budget)
+      : stream_(text, "header"), to_(to), budget_(budget) {
+    constexpr std::string_view told_by = "\"data_offsets\"";
+    std::size_t entries = 0;
+    for (std::size_t at = 0; (at = text.find(told_by, at)) != std::string_view::npos;) {
+      at += told_by.size();
+      ++entries;
+    }
+    budget_.take(entries, directory_bytes_per_tensor, "header");
+    to_.tensors.reserve(entries);
   }
 
   void read() {
@@ -72,7 +80,7 @@ class header_reader {
 
  private:
   [[noreturn]] void refuse(std::string_view field, std::string found, std::string expected) const {
-    throw error(error_code::bad_index, {.tensor = tensor_name_,
+    throw error(error_code::bad_index, {.tensor = tensor_name_.text,
                                         .field = std::string(field),
                                         .found = std::move(found),
                                         .expected = std::move(expected)});
@@ -88,9 +96,10 @@ class header_reader {
   template <class ReadValue>
   void read_members(const ReadValue& read_value) {
     if (stream_.take('}')) return;
-    std::string unescaped;
+    reused_string unescaped;
     do {
-      const std::string_view key = stream_.take_string(unescaped);
+      const std::string_view key = stream_.take_string(unescaped.text);
+      unescaped.cover(budget_, "header");
       stream_.require(':');
       read_value(key);
     } while (stream_.take(','));
@@ -98,7 +107,7 @@ class header_reader {
   }
 
   void read_metadata() {
-    tensor_name_ = metadata_key;
+    name_entry(metadata_key);
     if (has_metadata_) {
       throw error(error_code::duplicate_name, {.tensor = std::string(metadata_key),
                                                .field = "header",
@@ -109,20 +118,36 @@ class header_reader {
     if (stream_.peek() == 'n' && stream_.take_literal() == "null") return;
     enter('{', "header", "an object");
     read_members([&](std::string_view key) {
+      if (++metadata_keys_ > max_metadata_keys) {
+        throw error(error_code::directory_too_large,
+                    {.field = std::string(metadata_key),
+                     .found = "more keys",
+                     .expected = join_text({"at most ", max_metadata_keys})});
+      }
+      budget_.take(json_member_bytes(key) + sizeof(std::string), "header");
       std::string& value = (to_.metadata[std::string(key)] = std::string()).get_ref<std::string&>();
-      value = read_string("header");
+      const std::string_view text = read_string("header");
+      budget_.take(memory_budget::string_bytes(text.size()), "header");
+      value = text;
     });
   }
 
   [[nodiscard]] std::string_view read_string(std::string_view field) {
     if (stream_.peek() != '"') enter('"', field, "a string");
-    return stream_.take_string(unescaped_);
+    const std::string_view text = stream_.take_string(unescaped_.text);
+    unescaped_.cover(budget_, "header");
+    return text;
   }
 
   void read_tensor(std::string_view name) {
+    if (to_.tensors.size() == to_.tensors.capacity()) {
+      // A list that was not foreseen, of entries with escapes in their fields' names: it doubles.
+      budget_.take(3 * to_.tensors.size() + 1, directory_bytes_per_tensor, "header");
+    }
+    budget_.take(memory_budget::string_bytes(name.size()), "header");
     tensor_info& tensor = to_.tensors.emplace_back();
     tensor.name = name;
-    tensor_name_ = tensor.name;
+    name_entry(name);
     enter('{', "header", "an object");
     bool has_dtype = false;
     bool has_shape = false;
@@ -134,7 +159,9 @@ class header_reader {
     read_members([&](std::string_view field) {
       if (field == "dtype") {
         once(has_dtype, field);
-        tensor.dtype = read_string(field);
+        const std::string_view dtype = read_string(field);
+        budget_.take(memory_budget::string_bytes(dtype.size()), "header");
+        tensor.dtype = dtype;
       } else if (field == "shape") {
         once(has_shape, field);
         read_numbers(field, "an array of dimensions");
@@ -142,8 +169,10 @@ class header_reader {
       } else if (field == "data_offsets") {
         once(has_offsets, field);
         read_numbers(field, "an array of two offsets");
-        if (numbers_.size() != 2 || numbers_[0] > numbers_[1]) {
-          refuse(field, join_text({"[", list_text(numbers_, ", "), "]"}), "[begin, end]");
+        if (count_ != 2 || numbers_[0] > numbers_[1]) {
+          refuse(field,
+                 join_text({"[", list_text(numbers_, ", "), count_ > numbers_.size() ? ", ...]" : "]"}),
+                 "[begin, end]");
         }
         tensor.file_offset_bytes = numbers_[0];
         tensor.size_bytes = numbers_[1] - numbers_[0];
@@ -157,8 +186,11 @@ class header_reader {
     }
   }
 
+  /// Reads an array into numbers_, its length into count_; numbers beyond what a shape holds are not
+  /// kept.
   void read_numbers(std::string_view field, std::string_view expected) {
     numbers_.clear();
+    count_ = 0;
     enter('[', field, expected);
     if (stream_.take(']')) return;
     do {
@@ -174,12 +206,22 @@ class header_reader {
         text = stream_.describe_next();
       }
       if (!text.empty()) refuse(field, std::move(text), "a whole number from 0 to 2^64 - 1");
-      numbers_.push_back(number);
+      constexpr std::uint64_t max_numbers = 1000;
+      if (++count_ > max_numbers) {
+        refuse(field, join_text({"more than ", max_numbers, " numbers"}), std::string(expected));
+      }
+      if (count_ <= shape::max_rank) numbers_.push_back(number);
     } while (stream_.take(','));
     stream_.require(']');
   }
 
   void read_shape(tensor_info& tensor) const {
+    if (count_ > shape::max_rank) {
+      throw error(error_code::bad_shape, {.tensor = tensor.name,
+                                          .field = "shape",
+                                          .found = join_text({count_, " dimensions"}),
+                                          .expected = join_text({"at most ", shape::max_rank})});
+    }
     try {
       tensor.shape = shape(numbers_);
     } catch (const error& problem) {
@@ -211,12 +253,20 @@ class header_reader {
     }
   }
 
+  void name_entry(std::string_view name) {
+    tensor_name_.text = name;
+    tensor_name_.cover(budget_, "header");
+  }
+
   json_stream stream_;
   directory& to_;
-  std::string tensor_name_;  ///< of the entry that is read, for messages
+  memory_budget& budget_;
+  reused_string tensor_name_;  ///< of the entry that is read, for messages
   bool has_metadata_ = false;
-  std::string unescaped_;
+  std::uint64_t metadata_keys_ = 0;
+  reused_string unescaped_;
   std::vector<std::uint64_t> numbers_;
+  std::uint64_t count_ = 0;
 };
 
 /// Settles the encoding from the dtype's name and holds the size against it, in bits where elements are
@@ -310,7 +360,8 @@ inline std::uint64_t front_bytes(std::span<const std::byte> file, std::uint64_t 
 }
 
 /// The directory of a safetensors file, from the bytes in front of its tensors (or more) and its size.
-/// Throws an error without a file's name.
+/// What it gives refers to `front`. Throws an error without a file's name; directory_too_large (see
+/// memory_budget) among others.
 template <class = when_used>
 [[nodiscard]] directory parse(std::span<const std::byte> front, std::uint64_t file_bytes) {
   const std::uint64_t data_offset = front_bytes(front, file_bytes);
@@ -330,7 +381,8 @@ template <class = when_used>
   directory parsed{.container = container::safetensors};
   parsed.metadata_text = text;
   parsed.metadata = nlohmann::json::object();
-  detail::header_reader(text, parsed).read();
+  memory_budget budget(file_bytes);
+  detail::header_reader(text, parsed, budget).read();
 
   detail::check_extents(parsed.tensors, file_bytes - data_offset);
   for (tensor_info& tensor : parsed.tensors) {

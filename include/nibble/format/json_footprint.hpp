@@ -1,0 +1,66 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+#include <nibble/format/json_stream.hpp>
+#include <nibble/format/memory_budget.hpp>
+
+namespace nibble {
+
+/// What an array's element takes of memory while the tree is destroyed: nlohmann::json lists the
+/// members of what it destroys, in a list that doubles as it grows, so that deep trees need no deep
+/// recursion.
+inline constexpr std::uint64_t json_bytes_while_destroyed = 3 * sizeof(nlohmann::json);
+
+/// What a member of an object takes, its value's own memory aside.
+[[nodiscard]] inline std::uint64_t json_member_bytes(std::string_view key) {
+  return sizeof(nlohmann::json::object_t::value_type) + memory_budget::map_entry_bytes +
+         memory_budget::string_bytes(key.size()) + json_bytes_while_destroyed;
+}
+
+/// What a JSON tree takes of memory at most, by the marks of its text: the tree itself, and what
+/// reading and destroying it take for a while.
+class json_footprint {
+ public:
+  void add_string(std::size_t size) {
+    bytes_ += sizeof(std::string) + memory_budget::string_bytes(size);
+    longest_string_bytes_ = std::max<std::uint64_t>(longest_string_bytes_, size);
+  }
+  /// A comma, at this depth.
+  void add_value(std::size_t depth) {
+    bytes_ += sizeof(nlohmann::json);
+    ++members_[depth];
+  }
+  /// A colon: an entry of a map, whose key is a string of its own.
+  void add_key() { bytes_ += memory_budget::map_entry_bytes; }
+  void enter(bool is_object, std::size_t depth) {
+    using json = nlohmann::json;
+    bytes_ += (is_object ? sizeof(json::object_t) : sizeof(json::array_t)) + sizeof(json);
+    members_[depth] = 1;
+    within_[depth] = 0;
+  }
+  void leave(std::size_t depth) {
+    within_[depth - 1] = std::max(within_[depth - 1], members_[depth] + within_[depth]);
+  }
+  /// With `depth` levels still open, as in a text that is cut.
+  [[nodiscard]] std::uint64_t bytes(std::size_t depth) {
+    for (; depth != 0; --depth) leave(depth);
+    return bytes_ + 2 * longest_string_bytes_ + json_bytes_while_destroyed * within_[0];
+  }
+
+ private:
+  std::uint64_t bytes_ = 0;
+  std::uint64_t longest_string_bytes_ = 0;
+  std::array<std::uint64_t, max_json_depth + 1> members_{};  ///< by depth, of what is open
+  /// By depth, the most members that stand listed at once below what is open.
+  std::array<std::uint64_t, max_json_depth + 1> within_{};
+};
+
+}  // namespace nibble

@@ -1,0 +1,38 @@
+cmake_minimum_required(VERSION 3.25)
+
+# The README lists the error codes with the words of error.hpp, all of them and no others, in order;
+# and every code is what some test expects.
+file(STRINGS ${HEADER} lines REGEX "^  [a-z_]+, +///< ")
+set(codes "")
+set(table "| code | comes where |\n|---|---|\n")
+foreach(line IN LISTS lines)
+  string(REGEX MATCH "^  ([a-z_]+), +///< (.*)$" whole "${line}")
+  list(APPEND codes ${CMAKE_MATCH_1})
+  string(APPEND table "| `${CMAKE_MATCH_1}` | ${CMAKE_MATCH_2} |\n")
+endforeach()
+list(LENGTH codes count)
+file(READ ${HEADER} header)
+string(REGEX MATCHALL "case error_code::[a-z_]+: return" named "${header}")
+list(LENGTH named named_count)
+if(count EQUAL 0 OR NOT count EQUAL named_count)
+  message(FATAL_ERROR "${count} of ${named_count} codes of ${HEADER} are read with their meaning")
+endif()
+
+file(READ ${README} readme)
+string(FIND "${readme}" "${table}\n" place)
+if(place EQUAL -1)
+  message(FATAL_ERROR "README.md does not list the error codes as they are:\n${table}")
+endif()
+
+file(GLOB_RECURSE tests ${TESTS}/*.cpp)
+list(REMOVE_ITEM tests ${TESTS}/core/error.cpp)  # which knows them all by name and provokes none
+set(expected "")
+foreach(test IN LISTS tests)
+  file(STRINGS ${test} lines REGEX "error_code::[a-z_]+|\"[a-z_]+\"")
+  string(APPEND expected "${lines}\n")
+endforeach()
+foreach(code IN LISTS codes)
+  if(NOT expected MATCHES "error_code::${code}[^a-z_]|\"${code}\"")
+    message(FATAL_ERROR "no test expects ${code}")
+  endif()
+endforeach()
