@@ -78,8 +78,8 @@ class reader {
   ///
   /// Throws, beside what opening each file throws: file_not_found (naming the shard), bad_shard (two
   /// files are one shard, or disagree with each other or with the index, or a name leads out of the
-  /// directory), duplicate_name (a tensor in two shards), bad_metadata (the index is malformed). Every file
-  /// is held to the memory that it may take by itself; the first one's metadata is kept twice.
+  /// directory), duplicate_name (a tensor in two shards), bad_metadata (the index is malformed).
+  /// Every file is held to its own bound of memory; metadata of the first one is kept twice.
   template <class = when_used>
   [[nodiscard]] static reader open_set(const std::string& path, file_access how = file_access::mapped) {
     reader set;

@@ -363,9 +363,9 @@ void multiply_proved(std::span<const proved_product> products, const matmul_opti
 ///
 /// A row of x that holds NaN or an infinity has outputs that are infinite or NaN (NaN where it holds
 /// NaN), and no other row has. A weight that is infinite or NaN, as the scales of a file that nobody
-/// verified may make it, has outputs that are infinite or NaN, which of both being open for weights with
-/// scales, and no other weight has. The same bits for every executor; they may differ between instruction sets, and between values
-/// of M.
+/// verified may make it, has outputs that are infinite or NaN (which of both is open for weights with
+/// scales), and no other weight has. The same bits for every executor; they may differ between
+/// instruction sets, and between values of M.
 ///
 /// Throws unsupported_encoding, invalid_argument (sizes, strides, bias, scratch, repacked).
 template <class Architecture = default_architecture>
