@@ -32,6 +32,7 @@
 #include <compute/stored_tensors.hpp>
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
+#include <support/errors.hpp>
 #include <support/files.hpp>
 #include <support/random_values.hpp>
 
@@ -909,5 +910,33 @@ TEST_CASE("rows of an open tensor are a source for another file", "[writer]") {
   if (!nibble::is_decodable(encoding::q4_k)) {
     CHECK(outcome_of([&] { static_cast<void>(nibble::rows_of(undecodable)); }).code ==
           "unsupported_encoding");
+  }
+}
+
+TEST_CASE("what readers refuse never appears", "[writer]") {
+  const temporary_directory folder;
+  for (const nibble::container container :
+       {nibble::container::apr, nibble::container::gguf, nibble::container::safetensors}) {
+    CAPTURE(to_string(container));
+    std::size_t refused = 0;
+    std::size_t taken = 0;
+    for (const std::size_t tensors : {1'000U, 20'000U, 60'000U, 120'000U}) {
+      nibble::writer out;
+      for (std::size_t i = 0; i < tensors; ++i) {
+        out.add_stored(nibble::encoding::f32, std::to_string(i), {0}, {});
+      }
+      const std::string path = folder / fmt::format("{}.{}", tensors, to_string(container));
+      const auto code = nibble_test::code_of([&] { out.write(path, {.container = container}); });
+      if (!code) {
+        ++taken;
+        CHECK(nibble::reader(path).size() == tensors);
+      } else {
+        ++refused;
+        CHECK(code == nibble::error_code::directory_too_large);
+        CHECK(!std::filesystem::exists(path));
+      }
+    }
+    CHECK(taken >= 1);
+    CHECK(refused >= 1);
   }
 }

@@ -56,7 +56,8 @@ void edit(nlohmann::json& metadata, const meta_options& options, const std::stri
     auto [key, value] = split_assignment(assignment);
     require_free_key(key);
     try {
-      nibble::require_parsable_json(value, key);
+      nibble::memory_budget endless;
+      nibble::require_parsable_json(value, key, endless);
       if (!nlohmann::json::accept(value)) {
         throw nibble::error(nibble::error_code::bad_metadata, {.field = key, .found = value});
       }

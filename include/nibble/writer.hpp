@@ -163,7 +163,8 @@ class writer {
   /// Returns the paths of the files written.
   ///
   /// Throws not_representable (naming tensor, element and value), write_failed, already_being_written,
-  /// bad_metadata, what the container cannot hold (unsupported_encoding, bad_name, bad_shape),
+  /// bad_metadata, what the container cannot hold (unsupported_encoding, bad_name, bad_shape), what
+  /// readers refuse (directory_too_large: tens of thousands of tensors without bytes, say),
   /// invalid_argument (shards of another container than .apr), cancelled, and whatever a row source or
   /// the progress callback throws.
   template <class Architecture = this_architecture>
@@ -431,6 +432,7 @@ class writer {
 
     const std::vector<std::byte> front = serialiser.front(crc32);
     file.write_at(0, front);
+    std::array<std::byte, apr::footer_bytes> footer{};
     if constexpr (Serialiser::has_footer) {
       crc32_sum whole{std::span<const std::byte>(front)};
       for (std::size_t place = 0; place < order.size(); ++place) {
@@ -438,10 +440,11 @@ class writer {
         whole += tensor_sums[place];
       }
       whole += crc32_sum::of_zeros(serialiser.data_end() - whole.size_bytes());
-      std::array<std::byte, apr::footer_bytes> footer;
       store_number(footer, 0, whole.value());
       file.write_at(serialiser.data_end(), footer);
     }
+    // What a reader would refuse never appears under the file's name.
+    static_cast<void>(Serialiser::read_back(front, serialiser.file_bytes(), footer));
   }
 
   nlohmann::json metadata_ = nlohmann::json::object();

@@ -22,6 +22,7 @@
 #include <nibble/format/apr/header.hpp>
 #include <nibble/format/apr/layout.hpp>
 #include <nibble/format/apr/packing_record.hpp>
+#include <nibble/format/apr/parse.hpp>
 #include <nibble/format/json_text.hpp>
 #include <nibble/format/planned_tensor.hpp>
 #include <nibble/format/shards.hpp>
@@ -86,6 +87,13 @@ class serialiser {
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return layout_.file_bytes; }
   /// Whether a CRC-32 of every byte before it ends the file.
   static constexpr bool has_footer = true;
+
+  /// What a reader finds in a file of `file_bytes` with that front and footer. Throws as parse().
+  template <class = when_used>
+  [[nodiscard]] static directory read_back(std::span<const std::byte> front, std::uint64_t file_bytes,
+                                           std::span<const std::byte> footer) {
+    return parse(front, file_bytes, footer);
+  }
 
   /// Every byte before the first tensor; crc32[place] belongs to order()[place].
   template <class = when_used>

@@ -18,6 +18,7 @@
 #include <nibble/core/when_used.hpp>
 #include <nibble/format/gguf/header.hpp>
 #include <nibble/format/gguf/layout.hpp>
+#include <nibble/format/gguf/parse.hpp>
 #include <nibble/format/gguf/tensor_type.hpp>
 #include <nibble/format/gguf/write_metadata.hpp>
 #include <nibble/format/planned_tensor.hpp>
@@ -77,6 +78,13 @@ class serialiser {
   [[nodiscard]] std::uint64_t data_end() const noexcept { return layout_.data_end; }
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return layout_.data_end; }
   static constexpr bool has_footer = false;
+
+  /// What a reader finds in a file of `file_bytes` with that front. Throws as parse().
+  template <class = when_used>
+  [[nodiscard]] static directory read_back(std::span<const std::byte> front, std::uint64_t file_bytes,
+                                           std::span<const std::byte>) {
+    return parse(front, file_bytes);
+  }
 
   /// Every byte before the first tensor. GGUF has no place for checksums.
   [[nodiscard]] std::vector<std::byte> front(std::span<const std::uint32_t>) const { return front_; }

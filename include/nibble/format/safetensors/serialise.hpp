@@ -108,6 +108,13 @@ class serialiser {
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return data_end_; }
   static constexpr bool has_footer = false;
 
+  /// What a reader finds in a file of `file_bytes` with that front. Throws as parse().
+  template <class = when_used>
+  [[nodiscard]] static directory read_back(std::span<const std::byte> front, std::uint64_t file_bytes,
+                                           std::span<const std::byte>) {
+    return parse(front, file_bytes);
+  }
+
   [[nodiscard]] std::vector<std::byte> front(std::span<const std::uint32_t>) const {
     std::vector<std::byte> bytes(static_cast<std::size_t>(data_offset_));
     const std::uint64_t header_bytes = header_.size();
