@@ -217,7 +217,8 @@ TEST_CASE("the alignment is what general.alignment says, as a u32", "[gguf_read_
            {id::boolean, number_bytes(std::uint8_t{1})},
            {id::array, array_bytes(id::u32, {number_bytes(std::uint32_t{32})})}}) {
     CAPTURE(type);
-    const auto result = outcome_of([&] { section_of({{"general.alignment", type, bytes}}); });
+    const std::vector<gguf_value> entries = {{"general.alignment", type, bytes}};
+    const auto result = outcome_of([&] { section_of(entries); });
     CHECK(result.code == "bad_metadata");
     CHECK(missing_parts(result.message, {"general.alignment", "u32"}) == "");
   }

@@ -106,20 +106,28 @@ TEST_CASE("every byte that is not UTF-8 becomes U+FFFD", "[gguf_value_record]") 
   for (const auto& [text, expected] : rows) CHECK(replace_invalid_utf8(text) == expected);
 }
 
+nibble::memory_budget endless;
+
+std::string joined(const std::vector<leaf_bytes>& leaves) {
+  std::string text;
+  for (const leaf_bytes& each : leaves) value_record::append_leaf(text, each.leaf, each.bytes);
+  return text;
+}
+
 TEST_CASE("kinds of any shape are found as they were recorded", "[gguf_value_record]") {
   std::mt19937 generator(1);
   std::vector<value_kind> kinds;
   value_record record;
   for (std::size_t i = 0; i < 500; ++i) {
     kinds.push_back(random_kind(generator, 4));
-    record.add_kind("k" + std::to_string(i), kinds.back());
+    record.add_kind("k" + std::to_string(i), kinds.back(), endless);
   }
   value_kind deepest{value_type::u8, {}};
   for (std::size_t depth = 0; depth < nibble::gguf::max_array_depth; ++depth) {
     deepest = value_kind{value_type::array, {std::move(deepest)}};
   }
-  record.add_kind("deepest", deepest);
-  record.add_kind("", value_kind{value_type::string, {}});
+  record.add_kind("deepest", deepest, endless);
+  record.add_kind("", value_kind{value_type::string, {}}, endless);
   const value_record found = through_text(std::move(record));
   for (std::size_t i = 0; i < kinds.size(); ++i) {
     const auto kind = found.kind_of("k" + std::to_string(i));
@@ -137,7 +145,7 @@ TEST_CASE("bytes of leaves are found as they were recorded", "[gguf_value_record
   const std::vector<leaf_bytes> leaves = {
       {0, every_byte}, {1, ""}, {7, std::string(1, '\0')}, {~std::uint64_t{0}, "\xFF"}};
   value_record record;
-  record.add_bytes("k", leaves);
+  record.add_bytes("k", joined(leaves), endless);
   const auto found = through_text(std::move(record)).bytes_of("k");
   REQUIRE(found.size() == leaves.size());
   for (std::size_t i = 0; i < leaves.size(); ++i) {
@@ -153,11 +161,11 @@ TEST_CASE("a record with nothing to say is absent, and its halves are by themsel
   CHECK(metadata == json{{"k", 1}});
   CHECK_FALSE(value_record::find(metadata).kind_of("k").has_value());
   value_record kinds;
-  kinds.add_kind("k", {value_type::u8, {}});
+  kinds.add_kind("k", {value_type::u8, {}}, endless);
   std::move(kinds).store(metadata);
   CHECK(metadata["nibble.gguf"] == json{{"types", {{"k", "u8"}}}});
   value_record bytes;
-  bytes.add_bytes("k", {{0, "\x01\xFE"}, {12, "x"}});
+  bytes.add_bytes("k", joined({{0, "\x01\xFE"}, {12, "x"}}), endless);
   std::move(bytes).store(metadata);
   CHECK(metadata["nibble.gguf"] == json{{"bytes", {{"k", "0:01fe 12:78"}}}});
 }
