@@ -126,7 +126,7 @@ int version_at(const std::string& path) {
   for (const nibble::tensor_view& tensor : in) {
     for (std::uint64_t row = 0; row < tensor.rows(); ++row) {
       const float expected = static_cast<float>(version + 1) + static_cast<float>(row) / 65536.0F;
-      for (const std::uint64_t col : {0, 255, 511}) {
+      for (const std::uint64_t col : {0U, 255U, 511U}) {
         const auto bits = nibble_test::number_at<std::uint32_t>(
             tensor.bytes(), static_cast<std::size_t>((row * 512 + col) * 4));
         if (bits != std::bit_cast<std::uint32_t>(expected)) return -1;

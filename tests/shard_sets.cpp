@@ -220,7 +220,7 @@ TEST_CASE("a set is the same files whatever the order of the plan", "[shard_sets
       CHECK(at->second == bytes);
       CHECK(is_new == (turn == 0));
     }
-    std::ranges::rotate(names, names.begin() + 2);
+    std::rotate(names.begin(), names.begin() + 2, names.end());
   }
   CHECK(expected.size() == 3);
 }
