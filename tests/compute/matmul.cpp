@@ -253,6 +253,30 @@ TEST_CASE("a weight that is not finite spoils its own output alone", "[matmul]")
   for (std::size_t i = 0; i < y.size(); ++i) CHECK(std::isnan(y[i]) == (i % n == 5));
 }
 
+TEST_CASE("codes behind a row's end spoil nothing, were they infinite", "[matmul]") {
+  // 42 inputs: the second block's last 22 codes are none of the row's, and 12 * 2^126 is infinite.
+  constexpr std::size_t k = 42;
+  std::vector<std::byte> bytes(3 * 2 * 17, std::byte{0x77});
+  for (std::size_t row = 0; row < 3; ++row) {
+    std::byte* const blocks = bytes.data() + row * 34;
+    blocks[0] = std::byte{127};  // 2^-1
+    blocks[17] = std::byte{254};
+    for (std::size_t i = 0; i < 10; ++i) blocks[18 + i] = std::byte{0x70};  // the row's own: zeros
+  }
+  const tensor_view w("w", encoding::mxfp4, {3, k}, bytes);
+  for (const std::size_t m : {1U, 3U, 4U, 12U, 16U, 19U, 40U}) {
+    std::vector<float> x(m * k, 0.5F);
+    for (const matmul_mode mode : every_mode) {
+      std::vector<float> y(m * 3);
+      nibble::matmul(w, x, y, {.mode = mode});
+      // 32 codes of 7 stand for 12 halves each; coded activations are at most half a step of 127 off.
+      for (const float found : y) {
+        if (!(std::fabs(found - 96.0F) <= 0.4F)) FAIL("M " << m << ": " << found);
+      }
+    }
+  }
+}
+
 TEST_CASE("without inputs every product is zero, and without outputs there is none", "[matmul]") {
   for (const encoding which : decodable_encodings) {
     std::vector<float> y(3 * 5, 9.0F);

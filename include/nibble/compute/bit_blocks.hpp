@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <concepts>
 #include <cstddef>
@@ -48,7 +49,7 @@ class bit_row_blocks {
   /// Takes `count` blocks from `first` on apart, at most MostBlocks and from a stored block's start on,
   /// and loads their scales and offsets as row_blocks does.
   template <class Architecture>
-  void load_scales(const tensor_view&, std::size_t first, std::size_t count, float shift,
+  void load_scales(const tensor_view& weight, std::size_t first, std::size_t count, float shift,
                    block_scales& to) noexcept {
     first_ = first;
     const std::byte* block = start_ + first / groups * sizeof(typename Codec::block);
@@ -74,6 +75,12 @@ class bit_row_blocks {
       }
       block += sizeof(typename Codec::block);
       into += groups * stride_bytes;
+    }
+    // Codes behind the row's end are no values: were one infinite, it would spoil the row.
+    const std::size_t elements = static_cast<std::size_t>(weight.cols()) - first * simd::block_codes;
+    if (elements < count * simd::block_codes) {
+      std::fill(taken_apart_ + elements * (stride_bytes / simd::block_codes),
+                taken_apart_ + count * stride_bytes, std::byte{0});
     }
     if constexpr (!is_decoded) {
       const std::size_t padded = (count + padding_blocks - 1) / padding_blocks * padding_blocks;
