@@ -266,12 +266,12 @@ TEST_CASE("codes behind a row's end spoil nothing, were they infinite", "[matmul
   const tensor_view w("w", encoding::mxfp4, {3, k}, bytes);
   for (const std::size_t m : {1U, 3U, 4U, 12U, 16U, 19U, 40U}) {
     std::vector<float> x(m * k, 0.5F);
-    for (const matmul_mode mode : every_mode) {
+    for (const matmul_mode mode : {matmul_mode::exact, matmul_mode::int16}) {
       std::vector<float> y(m * 3);
       nibble::matmul(w, x, y, {.mode = mode});
-      // 32 codes of 7 stand for 12 halves each; coded activations are at most half a step of 127 off.
+      // 32 codes of 7 stand for 12 halves each.
       for (const float found : y) {
-        if (!(std::fabs(found - 96.0F) <= 0.4F)) FAIL("M " << m << ": " << found);
+        if (!(std::fabs(found - 96.0F) <= 0.01F)) FAIL("M " << m << ": " << found);
       }
     }
   }

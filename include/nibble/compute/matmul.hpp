@@ -360,6 +360,7 @@ void multiply_proved(std::span<const proved_product> products, const matmul_opti
 ///           for weights without codes and with more than 3 rows of x
 ///   int16   |y - y'| <= that + sum over blocks of max|x| / 64000 * sum |w_k|
 ///   int8    |y - y'| <= that + sum over blocks of max|x| / 253 * sum |w_k|
+///           where 128 scale is finite: mxfp4 alone can hold larger scales, and may give NaN then
 ///
 /// A row of x that holds NaN or an infinity has outputs that are infinite or NaN (NaN where it holds
 /// NaN), and no other row has. A weight that is infinite or NaN, as the scales of a file that nobody
