@@ -266,12 +266,60 @@ TEST_CASE("codes behind a row's end spoil nothing, were they infinite", "[matmul
   const tensor_view w("w", encoding::mxfp4, {3, k}, bytes);
   for (const std::size_t m : {1U, 3U, 4U, 12U, 16U, 19U, 40U}) {
     std::vector<float> x(m * k, 0.5F);
-    for (const matmul_mode mode : {matmul_mode::exact, matmul_mode::int16}) {
+    for (const matmul_mode mode : every_mode) {
       std::vector<float> y(m * 3);
       nibble::matmul(w, x, y, {.mode = mode});
       // 32 codes of 7 stand for 12 halves each.
       for (const float found : y) {
         if (!(std::fabs(found - 96.0F) <= 0.01F)) FAIL("M " << m << ": " << found);
+      }
+    }
+  }
+}
+
+TEST_CASE("scales near f32's largest number spoil no product that is finite", "[matmul]") {
+  // 2^125 * 1 and its opposite by turns, and zeros; with activations of 1/32 every sum is small.
+  constexpr std::size_t n = 19;
+  constexpr std::size_t k = 64;
+  std::vector<std::byte> codes(sizeof(float) + n * k);
+  const float scale = 0x1p125F;
+  std::memcpy(codes.data(), &scale, sizeof(scale));
+  std::vector<std::byte> blocks(n * 2 * 17);
+  std::mt19937 generator(9);
+  std::vector<double> expected(n);
+  for (std::size_t j = 0; j < n; ++j) {
+    int sum = 0;
+    for (std::size_t c = 0; c < k; ++c) {
+      const int code = static_cast<int>(generator() % 3U) - 1;
+      sum += code;
+      codes[sizeof(float) + j * k + c] = static_cast<std::byte>(code);
+      std::byte* const block = blocks.data() + (j * 2 + c / 32) * 17;
+      block[0] = std::byte{253};  // 2^125
+      const auto nibble = static_cast<std::byte>(code < 0 ? 9 : code);
+      block[1 + c % 16] |= c % 32 < 16 ? nibble : nibble << 4U;
+    }
+    expected[j] = 0x1p120 * sum;
+  }
+  for (const auto& [which, bytes] :
+       {std::pair(encoding::apr_q8, std::span(codes)), {encoding::mxfp4, std::span(blocks)}}) {
+    const tensor_view w("w", which, {n, k}, bytes);
+    for (const std::size_t m : {1U, 4U, 17U, 30U}) {
+      const std::vector<float> x(m * k, 0x1p-5F);
+      for (const matmul_mode mode : every_mode) {
+        const nibble::repacked_weight repacked = nibble::repack(w, mode);
+        for (const auto* const from :
+             {static_cast<const nibble::repacked_weight*>(nullptr), &repacked}) {
+          std::vector<float> y(m * n);
+          const matmul_product product{.w = w, .y = y, .repacked = from};
+          nibble::matmul(std::span(&product, 1), x, {.mode = mode});
+          for (std::size_t i = 0; i < y.size(); ++i) {
+            const double found = static_cast<double>(y[i]);
+            if (!(std::fabs(found - expected[i % n]) <= 0x1p112)) {
+              FAIL(nibble::to_string(which) << " M " << m << " mode " << static_cast<int>(mode) << ": "
+                                            << found << " instead of " << expected[i % n]);
+            }
+          }
+        }
       }
     }
   }

@@ -42,6 +42,12 @@ concept NormalScaleCodec = BlockCodec<T> && requires {
   requires T::scale_counts_if_normal;
 };
 
+/// Blocks whose scale may be so large that a few of it are infinite.
+template <class T>
+concept WideScaleCodec = BlockCodec<T> && requires {
+  requires T::scale_is_wide;
+};
+
 /// Blocks that f32 values can be packed into; others are kept and read as other programs packed them.
 template <class T>
 concept PackableCodec = BlockCodec<T> && requires {

@@ -26,6 +26,7 @@ struct mxfp4 {
   static constexpr std::size_t block_elements = 32;
   static constexpr std::int32_t code_zero = 0;
   static constexpr bool has_min = describe(encoding).has_min;
+  static constexpr bool scale_is_wide = true;
   static constexpr std::array<std::int8_t, 16> code_values = {0, 1,  2,  3,  4,  6,  8,  12,
                                                               0, -1, -2, -3, -4, -6, -8, -12};
 

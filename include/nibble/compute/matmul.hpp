@@ -149,7 +149,7 @@ template <class Architecture, Codec Codec>
     return {preparation_of<Value>(), row_products_layout<tag, Codec, Value>(), max_row_products<Value>,
             false};
   };
-  switch (coded_as<Architecture, Codec>(mode)) {
+  switch (coded_as<Architecture, Codec>(of.w, mode)) {
     case preparation::bytes: return choose(std::int8_t{});
     case preparation::words: return choose(std::int16_t{});
     default: break;
@@ -360,7 +360,6 @@ void multiply_proved(std::span<const proved_product> products, const matmul_opti
 ///           for weights without codes and with more than 3 rows of x
 ///   int16   |y - y'| <= that + sum over blocks of max|x| / 64000 * sum |w_k|
 ///   int8    |y - y'| <= that + sum over blocks of max|x| / 253 * sum |w_k|
-///           where 128 scale is finite: mxfp4 alone can hold larger scales, and may give NaN then
 ///
 /// A row of x that holds NaN or an infinity has outputs that are infinite or NaN (NaN where it holds
 /// NaN), and no other row has. A weight that is infinite or NaN, as the scales of a file that nobody

@@ -400,7 +400,8 @@ void multiply_code_panel(panel_blocks panel, std::size_t blocks, const activatio
       } else {
         block_sums = to_float(products[m]);
       }
-      totals[m] = fma(block_sums * scales, floats(x.steps[m * x.row_blocks + b]), totals[m]);
+      // Codes times a scale near f32's largest number are infinite; times a step they are activations.
+      totals[m] = fma(block_sums * floats(x.steps[m * x.row_blocks + b]), scales, totals[m]);
     }
     if constexpr (HasOffsets) {
       const floats offsets = simd::load<Architecture>(panel.offsets);

@@ -195,7 +195,7 @@ template <class Architecture>
                            stored_codes_of<Codec, Value>(), weight, on);
       }
     };
-    switch (coded_as<Architecture, Codec>(mode)) {
+    switch (coded_as<Architecture, Codec>(weight, mode)) {
       case preparation::bytes: make(std::int8_t{}); break;
       case preparation::words: make(std::int16_t{}); break;
       default: break;

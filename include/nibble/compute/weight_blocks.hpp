@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -113,22 +114,37 @@ template <Codec Codec>
   }
 }
 
-/// Whether products of an encoding's codes with coded activations are there.
+/// Whether products of an encoding's codes with coded activations are there. Those of bytes take codes
+/// for larger by up to 128 than they are, and take that off again, which scales near f32's end forbid.
 template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] constexpr bool has_code_products() noexcept {
   if constexpr (!has_block_scales<Codec>() || std::same_as<Value, float>) {
     return false;
+  } else if constexpr (WideScaleCodec<Codec>) {
+    return std::same_as<Value, std::int16_t>;
   } else {
     return std::same_as<Value, std::int16_t> || largest_byte_code<Codec>() <= 15 ||
            simd::multiplies_any_byte<simd::integer_architecture<Architecture>>;
   }
 }
 
+/// Whether a weight's scale, where it is an f32, is one for products of bytes.
+template <Codec Codec>
+[[nodiscard]] bool takes_bytes(const tensor_view& weight) noexcept {
+  if constexpr (TensorScaleCodec<Codec>) {
+    typename Codec::header header{};
+    if (!weight.bytes().empty()) std::memcpy(&header, weight.bytes().data(), sizeof(header));
+    return std::fabs(header.scale) < 0x1p64F;
+  } else {
+    return true;
+  }
+}
+
 /// As what a mode codes the activations, for a weight whose rows_are_blocks; none where as f32.
 template <class Architecture, Codec Codec>
-[[nodiscard]] constexpr preparation coded_as(matmul_mode mode) noexcept {
+[[nodiscard]] preparation coded_as(const tensor_view& weight, matmul_mode mode) noexcept {
   if constexpr (has_code_products<Architecture, Codec, std::int8_t>()) {
-    if (mode == matmul_mode::int8) return preparation::bytes;
+    if (mode == matmul_mode::int8 && takes_bytes<Codec>(weight)) return preparation::bytes;
   }
   if constexpr (has_code_products<Architecture, Codec, std::int16_t>()) {
     if (mode != matmul_mode::exact) return preparation::words;
