@@ -199,12 +199,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         entry.bytes[j] = static_cast<std::byte>(given[j % given.size()]);
       }
     }
-    const auto [at, is_new] = plan.emplace(name, std::move(entry));
+    const auto [at, is_new] = plan.try_emplace(name, entry);
+    const planned& added = is_new ? at->second : entry;  // the plan's lives until it is written
     try {
       if (is_packed) {
-        out.add(row.encoding, name, shape, std::span<const float>(at->second.values));
+        out.add(row.encoding, name, shape, std::span<const float>(added.values));
       } else {
-        out.add_stored(row.encoding, name, shape, at->second.bytes);
+        out.add_stored(row.encoding, name, shape, added.bytes);
       }
       require(is_new);
     } catch (const nibble::error& problem) {
