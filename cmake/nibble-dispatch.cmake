@@ -1,14 +1,14 @@
 # nibble_add_dispatch(target): for programs that ship.
 #
 # Builds nibble's kernels once per instruction set (once per build tree, whatever the number of targets)
-# and lets dequantize, convert, matmul and the reader's examine() in the target's sources pick theirs when
-# the program runs. The target itself is to be compiled for the least machine that it is to run on. Each
-# instruction set's object shows nothing but its table: not one inline function in it can take the place
-# of the target's own.
+# and lets dequantize, convert, repack, matmul and the reader's examine() in the target's sources pick
+# theirs when the program runs. The target itself is to be compiled for the least machine that it is to
+# run on. Each instruction set's object shows nothing but its table: not one inline function in it can
+# take the place of the target's own.
 #
 # Needs ELF and GNU binutils (ld, objcopy, nm, objdump) on x86-64, and on 64-bit ARM under Linux, where
-# the kernels are neon_i8mm, neon_dotprod and baseline; elsewhere there is one instruction set. Kernels are neither instrumented by sanitizers nor subject to link-time optimization; the target may
-# be both.
+# the kernels are neon_i8mm, neon_dotprod and baseline; elsewhere there is one instruction set. Kernels
+# are neither instrumented by sanitizers nor subject to link-time optimization; the target may be both.
 include_guard(GLOBAL)
 
 function(nibble_add_dispatch target)

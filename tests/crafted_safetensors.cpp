@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
@@ -12,27 +11,17 @@
 #include <support/catch.hpp>
 #include <support/crafted_file.hpp>
 #include <support/files.hpp>
+#include <support/safetensors_bytes.hpp>
 
 using nibble_test::crafted_file;
+using nibble_test::lone;
 using nibble_test::repeated;
+using nibble_test::with_header;
 using namespace std::string_literals;
 
 namespace {
 
 using file_bytes = std::vector<std::byte>;
-
-/// Length, header, data.
-file_bytes with_header(std::string_view header, std::size_t data_bytes) {
-  file_bytes file;
-  nibble_test::append_number(file, std::uint64_t{header.size()});
-  const auto text = nibble_test::bytes_of(header);
-  file.insert(file.end(), text.begin(), text.end());
-  file.resize(file.size() + data_bytes, std::byte{1});
-  return file;
-}
-
-/// A header of one tensor.
-std::string lone(std::string_view entry) { return fmt::format("{{\"w\":{}}}", entry); }
 
 struct header_lie {
   std::string header;

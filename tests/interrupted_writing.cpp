@@ -42,6 +42,7 @@ using nibble::encoding;
 using nibble::reader;
 using nibble::writer;
 using nibble_test::missing_parts;
+using nibble_test::names_in;
 using nibble_test::outcome_of;
 using nibble_test::temporary_directory;
 namespace fs = std::filesystem;
@@ -50,13 +51,6 @@ namespace fs = std::filesystem;
 // old file or a whole new one.
 
 namespace {
-
-std::vector<std::string> names_in(const fs::path& folder) {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename());
-  std::ranges::sort(names);
-  return names;
-}
 
 /// What work says in a process of its own (nothing: all is well), or how that process ended. There it
 /// may take on another user, its own mounts and limits.

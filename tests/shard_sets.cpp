@@ -25,6 +25,7 @@ using nibble::encoding;
 using nibble::reader;
 using nibble::writer;
 using nibble_test::missing_parts;
+using nibble_test::names_in;
 using nibble_test::outcome;
 using nibble_test::outcome_of;
 using nibble_test::temporary_directory;
@@ -59,13 +60,6 @@ void require_equal(const reader& a, const reader& b) {
     CHECK(twin.shape() == tensor.shape());
     CHECK(std::ranges::equal(twin.bytes(), tensor.bytes()));
   }
-}
-
-std::vector<std::string> files_in(const fs::path& folder) {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename());
-  std::ranges::sort(names);
-  return names;
 }
 
 outcome opened(const std::string& path) {
@@ -152,7 +146,7 @@ TEST_CASE("a plan is written as several files that read like one", "[shard_sets]
   CHECK(model.plan.write(folder / "whole.apr") == std::vector<std::string>{folder / "whole.apr"});
   const auto paths = model.plan.write(folder / "model.apr", {.shard_size_bytes = 6000});
   REQUIRE(paths.size() == 3);
-  CHECK(files_in(folder.path()) == std::vector<std::string>{shard_name(1, "apr"), shard_name(2, "apr"),
+  CHECK(names_in(folder.path()) == std::vector<std::string>{shard_name(1, "apr"), shard_name(2, "apr"),
                                                             shard_name(3, "apr"), "whole.apr"});
   const reader whole(folder / "whole.apr");
   CHECK_FALSE(whole.shard());
@@ -268,7 +262,7 @@ TEST_CASE("a set that cannot be written whole leaves the old one as it was", "[s
                      {.progress = [&](const auto&) { return ++calls < 10; }, .shard_size_bytes = 6000});
   });
   CHECK(cancelled.code == "cancelled");
-  CHECK(files_in(folder.path()).size() == 3);
+  CHECK(names_in(folder.path()).size() == 3);
   for (const auto& [path, bytes] : before) CHECK(nibble_test::read_file(path) == bytes);
 
   // Progress is that of the whole set.

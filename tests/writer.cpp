@@ -40,6 +40,7 @@ using nibble::encoding;
 using nibble::reader;
 using nibble::writer;
 using nibble_test::missing_parts;
+using nibble_test::names_in;
 using nibble_test::number_at;
 using nibble_test::outcome_of;
 using nibble_test::plain_crc32;
@@ -51,13 +52,6 @@ namespace {
 using file_bytes = std::vector<std::byte>;
 
 constexpr const auto& packable = nibble_test::packable_encodings;
-
-std::vector<std::string> names_in(const fs::path& folder) {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename());
-  std::ranges::sort(names);
-  return names;
-}
 
 /// Rows of values in memory, as a source.
 nibble::row_source rows_of_values(const std::vector<float>& values, std::uint64_t cols) {

@@ -32,17 +32,11 @@
 
 using nibble::atomic_file;
 using nibble_test::missing_parts;
+using nibble_test::names_in;
 using nibble_test::outcome_of;
 namespace fs = std::filesystem;
 
 namespace {
-
-std::vector<std::string> names_in(const fs::path& folder) {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename());
-  std::ranges::sort(names);
-  return names;
-}
 
 void replace(const std::string& path, std::span<const std::byte> bytes) {
   atomic_file file(path, bytes.size());

@@ -3,11 +3,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <limits>
 #include <random>
 #include <set>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,9 +34,6 @@ using file_bytes = std::vector<std::byte>;
 /// Positions of header fields.
 constexpr std::size_t at_minor = 5;
 constexpr std::size_t at_flags = 6;
-constexpr std::size_t at_tensor_count = 8;
-constexpr std::size_t at_metadata_offset = 12;
-constexpr std::size_t at_metadata_size = 20;
 constexpr std::size_t at_index_offset = 24;
 constexpr std::size_t at_data_offset = 32;
 
@@ -77,23 +72,6 @@ file_bytes with_header(std::size_t at, Number number) {
 
 file_bytes with_tensors(std::vector<apr_tensor> tensors) {
   return apr_file{.tensors = std::move(tensors)}.bytes();
-}
-
-struct refusal {
-  std::string what;
-  file_bytes file;
-  std::string code;
-  std::vector<std::string> named;
-};
-
-void check_refused(const std::vector<refusal>& rows) {
-  for (const refusal& row : rows) {
-    DYNAMIC_SECTION(row.what) {
-      const outcome result = parse(row.file);
-      CHECK(result.code == row.code);
-      CHECK(missing_parts(result.message, row.named).empty());
-    }
-  }
 }
 
 std::string nested(std::size_t levels) {
@@ -178,20 +156,14 @@ TEST_CASE("a golden file made by another program's hands is read", "[apr_parse]"
   CHECK(same.bytes() == golden);
 }
 
-TEST_CASE("magic, version and header checksum are checked first", "[apr_parse]") {
+TEST_CASE("bytes that do not start as an .apr file does are refused by name", "[apr_parse]") {
   file_bytes no_magic = plain_sample().bytes();
   no_magic[3] = std::byte{'1'};
-  file_bytes other_major = plain_sample().bytes();
-  other_major[4] = std::byte{3};
-  nibble_test::seal_header(other_major);
-  file_bytes bad_sum = plain_sample().bytes();
-  bad_sum[40] ^= std::byte{1};
-  check_refused({
-      {"magic", no_magic, "unknown_container", {"header.magic"}},
-      {"major version", other_major, "unsupported_version", {"header.version", "3"}},
-      {"header CRC", bad_sum, "header_checksum", {"header.checksum"}},
-      {"nothing", {}, "unknown_container", {"header.magic"}},
-  });
+  for (const file_bytes& file : {no_magic, file_bytes()}) {
+    const outcome result = parse(file);
+    CHECK(result.code == "unknown_container");
+    CHECK(missing_parts(result.message, {"header.magic"}).empty());
+  }
 }
 
 TEST_CASE("what is unusual in a header is taken and noted", "[apr_parse]") {
@@ -235,108 +207,6 @@ TEST_CASE("flags that change nothing for a reader are taken without a word", "[a
   }
 }
 
-TEST_CASE("compressed, encrypted and column-major files are refused by name", "[apr_parse]") {
-  const auto flagged = [](unsigned flag) {
-    return with_header(at_flags, static_cast<std::uint16_t>(0x400U | flag));
-  };
-  check_refused({
-      {"LZ4", flagged(0x001), "unsupported_feature", {"header.flags", "LZ4"}},
-      {"Zstd", flagged(0x002), "unsupported_feature", {"header.flags", "Zstd"}},
-      {"encrypted", flagged(0x004), "unsupported_feature", {"header.flags", "encryption"}},
-      {"column-major", flagged(0x800), "unsupported_feature", {"header.flags", "column-major"}},
-  });
-}
-
-TEST_CASE("sections out of order, overlapping or past the end are refused", "[apr_parse]") {
-  const file_bytes whole = plain_sample().bytes();
-  const std::uint64_t size = whole.size();
-  const auto index = number_at<std::uint64_t>(whole, at_index_offset);
-  const auto data = number_at<std::uint64_t>(whole, at_data_offset);
-  constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
-  check_refused({
-      {"metadata inside the header",
-       with_header(at_metadata_offset, std::uint64_t{63}),
-       "bad_layout",
-       {"header.metadata_offset", "found 63", "64"}},
-      {"metadata at 0",
-       with_header(at_metadata_offset, std::uint64_t{0}),
-       "bad_layout",
-       {"header.metadata_offset", "found 0"}},
-      {"metadata behind the index",
-       with_header(at_metadata_offset, index),
-       "bad_layout",
-       {"header.tensor_index_offset"}},
-      {"metadata past 2^64",
-       with_header(at_metadata_offset, most),
-       "bad_layout",
-       {"header.metadata_offset", fmt::format("found {}", most), "2^64"}},
-      {"metadata reaching into the index",
-       with_header(at_metadata_size, static_cast<std::uint32_t>(index - 64 + 1)),
-       "bad_layout",
-       {"header.tensor_index_offset", fmt::format("at least {}", index + 1)}},
-      {"index inside the metadata",
-       with_header(at_index_offset, std::uint64_t{65}),
-       "bad_layout",
-       {"header.tensor_index_offset", "found 65", "at least 66"}},
-      {"index in the header",
-       with_header(at_index_offset, std::uint64_t{0}),
-       "bad_layout",
-       {"header.tensor_index_offset", "found 0"}},
-      {"index behind the data",
-       with_header(at_index_offset, data + 1),
-       "bad_layout",
-       {"header.data_offset", fmt::format("found {}", data)}},
-      {"index past the end", with_header(at_index_offset, most), "bad_layout", {"header.data_offset"}},
-      {"data inside the metadata",
-       with_header(at_data_offset, std::uint64_t{64}),
-       "bad_layout",
-       {"header.data_offset", "found 64"}},
-      {"data past the end",
-       with_header(at_data_offset, size + 1),
-       "truncated",
-       {"index", fmt::format("{} bytes", size), fmt::format("at least {}", size + 1)}},
-      {"data at 2^64", with_header(at_data_offset, most), "truncated", {"index"}},
-  });
-  SECTION("index and data past the end") {
-    file_bytes file = whole;
-    put_number(file, at_index_offset, std::uint64_t{size + 64});
-    put_number(file, at_data_offset, std::uint64_t{size + 128});
-    nibble_test::seal_header(file);
-    const outcome result = parse(file);
-    CHECK(result.code == "truncated");
-    CHECK(missing_parts(result.message, {"index"}).empty());
-  }
-  SECTION("metadata past the end") {
-    file_bytes file = whole;
-    put_number(file, at_metadata_size, static_cast<std::uint32_t>(size));
-    put_number(file, at_index_offset, std::uint64_t{size + 64});
-    put_number(file, at_data_offset, std::uint64_t{size + 128});
-    nibble_test::seal_header(file);
-    const outcome result = parse(file);
-    CHECK(result.code == "truncated");
-    CHECK(missing_parts(result.message, {"metadata"}).empty());
-  }
-}
-
-TEST_CASE("metadata over 64 MiB is refused by the header's word", "[apr_parse]") {
-  const auto with_size = [](std::uint32_t size) {
-    file_bytes file = plain_sample().bytes();
-    put_number(file, at_metadata_size, size);
-    put_number(file, at_index_offset, std::uint64_t{1} << 33U);
-    put_number(file, at_data_offset, std::uint64_t{1} << 33U);
-    nibble_test::seal_header(file);
-    return file;
-  };
-  check_refused({
-      {"a byte too many",
-       with_size((64U << 20U) + 1),
-       "bad_metadata",
-       {"header.metadata_size", "67108865", "67108864"}},
-      {"all that the field holds", with_size(0xFFFFFFFFU), "bad_metadata", {"header.metadata_size"}},
-      {"just 64 MiB, which the file lacks", with_size(64U << 20U), "truncated", {"metadata"}},
-  });
-}
-
 TEST_CASE("what may surround and fill metadata is taken", "[apr_parse]") {
   const auto text_of = [](const std::string& metadata) {
     const file_bytes file = with_metadata(metadata);
@@ -354,194 +224,45 @@ TEST_CASE("what may surround and fill metadata is taken", "[apr_parse]") {
   CHECK(nibble::apr::parse(with_metadata("{\"\":{},\"a.b\":\"\\u0000\"}")).metadata["a.b"] == "\0"s);
 }
 
-TEST_CASE("metadata that is no JSON object is refused", "[apr_parse]") {
-  check_refused({
-      {"nothing", with_metadata(""), "bad_metadata", {"metadata", "JSON object"}},
-      {"only padding", with_metadata("\0\0\0"s), "bad_metadata", {"metadata", "JSON object"}},
-      {"an array", with_metadata("[{}]"), "bad_metadata", {"metadata", "array"}},
-      {"null", with_metadata("null"), "bad_metadata", {"metadata", "null"}},
-      {"a number", with_metadata("1"), "bad_metadata", {"metadata", "number"}},
-      {"not UTF-8", with_metadata("{\"a\":\"\xFF\"}"), "bad_metadata", {"metadata", "0xff", "UTF-8"}},
-      {"Latin-1 in a key",
-       with_metadata("{\"\xE9\":1}"),
-       "bad_metadata",
-       {"metadata", "0xe9", "UTF-8"}},
-      {"UTF-16", with_metadata("\xFF\xFE{\0}\0"s), "bad_metadata", {"metadata", "UTF-8"}},
-      {"129 levels", with_metadata(nested(129)), "bad_metadata", {"metadata", "nesting", "128"}},
-      {"100,000 levels", with_metadata(nested(100'000)), "bad_metadata", {"metadata", "nesting"}},
-      {"1e400", with_metadata("{\"a\":1e400}"), "bad_metadata", {"metadata", "1e400"}},
-      {"cut", with_metadata("{\"a\":"), "bad_metadata", {"metadata"}},
-      {"two objects", with_metadata("{}{}"), "bad_metadata", {"metadata"}},
-      {"text behind zeros", with_metadata("{}\0{\"a\":1}"s), "bad_metadata", {"metadata"}},
-      {"zeros before the text", with_metadata("\0{}"s), "bad_metadata", {"metadata"}},
-  });
+TEST_CASE("apr_q4 and apr_q8 may bear their old ids where there is a record", "[apr_parse]") {
+  apr_file file = recorded_sample();
+  file.tensors[0].dtype_id = 8;
+  file.tensors[1].dtype_id = 9;
+  const file_bytes bytes = file.bytes();
+  const auto parsed = nibble::apr::parse(bytes);
+  CHECK(parsed.tensors[0].encoding == nibble::encoding::apr_q4);
+  CHECK(parsed.tensors[1].encoding == nibble::encoding::apr_q8);
 }
 
-TEST_CASE("a record that contradicts the file is refused", "[apr_parse]") {
-  const auto edited = [](std::string_view from, std::string_view to) {
-    apr_file file = recorded_sample();
-    const std::size_t at = file.metadata.find(from);
-    REQUIRE(at != std::string::npos);
-    file.metadata.replace(at, from.size(), to);
-    return file.bytes();
-  };
-  const auto retyped = [](std::size_t tensor, int id) {
-    apr_file file = recorded_sample();
-    file.tensors[tensor].dtype_id = id;
-    return file.bytes();
-  };
-  check_refused({
-      {"version 2",
-       edited("\"version\":1", "\"version\":2"),
-       "unsupported_version",
-       {"metadata.nibble.version", "2"}},
-      {"block bytes",
-       edited("\"block_bytes\":20", "\"block_bytes\":18"),
-       "bad_record",
-       {"metadata.nibble.packing"}},
-      {"q4 recorded as q8",
-       edited("0505", "0506"),
-       "bad_record",
-       {"g.q4", "dtype id", "8", "9 for q8"}},
-      {"one tensor too few",
-       edited("\"tensors\":\"00", "\"tensors\":\""),
-       "bad_record",
-       {"metadata.nibble.tensors", "9 tensors"}},
-      {"an id that q4 does not bear", retyped(6, 128), "bad_record", {"g.q4", "128", "q4"}},
-      {"the id that q4 would have in GGUF", retyped(6, 3), "bad_record", {"g.q4", "3"}},
-      {"an id that nothing bears", retyped(6, 77), "bad_record", {"g.q4", "77"}},
-  });
-  SECTION("apr_q4 and apr_q8 may bear their old ids") {
-    apr_file file = recorded_sample();
-    file.tensors[0].dtype_id = 8;
-    file.tensors[1].dtype_id = 9;
-    CHECK(nibble::apr::parse(file.bytes()).tensors[0].encoding == nibble::encoding::apr_q4);
-  }
-  SECTION("a size that the recorded encoding does not have") {
-    apr_file file = recorded_sample();
-    file.tensors[6].bytes.resize(72);  // what apr_q4 would need for 2 x 33 is 54, q8_0 136
-    const outcome result = parse(file.bytes());
-    CHECK(result.code == "size_mismatch");
-    CHECK(missing_parts(result.message, {"g.q4", "72", "80", "2x33"}).empty());
-  }
-}
-
-TEST_CASE("index entries that are malformed are refused", "[apr_parse]") {
-  const auto named = [](const std::string& name) {
-    return with_tensors({tame_tensor(name, "f32", {2})});
-  };
-  const auto shaped = [](std::vector<std::uint64_t> dimensions) {
-    return with_tensors({{.name = "w", .dimensions = std::move(dimensions), .bytes = file_bytes(8)}});
-  };
+TEST_CASE("a name may have 256 bytes", "[apr_parse]") {
   const std::string longest(256, 'n');
-  check_refused({
-      {"names equal",
-       with_tensors({tame_tensor("a", "f32", {1}), tame_tensor("a", "f32", {1})}),
-       "bad_index",
-       {"'a'", "index entry 1", "strictly increasing"}},
-      {"names falling",
-       with_tensors({tame_tensor("b", "f32", {1}), tame_tensor("a", "f32", {1})}),
-       "bad_index",
-       {"'a'", "'b'", "index entry 1", "strictly increasing"}},
-      {"a prefix behind",
-       with_tensors({tame_tensor("ab", "f32", {1}), tame_tensor("a", "f32", {1})}),
-       "bad_index",
-       {"strictly increasing"}},
-      // As signed bytes they would increase.
-      {"bytes above 127 before those below",
-       with_tensors({tame_tensor("\xC3\xA9", "f32", {1}), tame_tensor("z", "f32", {1})}),
-       "bad_index",
-       {"'z'", "strictly increasing"}},
-      {"a name of 257 bytes", named(longest + "n"), "bad_name", {"index entry 0", "257", "256"}},
-      {"a name of 65,535 bytes", named(std::string(65'535, 'n')), "bad_name", {"65535"}},
-      {"a name that is not UTF-8", named("w\xFF"), "bad_name", {"index entry 0", "UTF-8", "w\\xff"}},
-      {"nine dimensions",
-       shaped({1, 1, 1, 1, 1, 1, 1, 1, 2}),
-       "bad_shape",
-       {"'w'", "dimension count", "found 9", "8"}},
-      {"255 dimensions",
-       with_tensors({{.name = "w", .dimensions = {2}, .bytes = file_bytes(8), .rank = 255}}),
-       "bad_shape",
-       {"'w'", "found 255"}},
-      {"2^64 elements",
-       shaped({std::uint64_t{1} << 32U, std::uint64_t{1} << 32U}),
-       "bad_shape",
-       {"'w'", "4294967296x4294967296", "2^63"}},
-      {"just over 2^63 elements",
-       shaped({(std::uint64_t{1} << 63U) + 1}),
-       "bad_shape",
-       {"'w'", "2^63"}},
-      // The product wraps round to 2, as many as there are bytes for.
-      {"a product that wraps",
-       shaped({(std::uint64_t{1} << 63U) + 1, 2}),
-       "bad_shape",
-       {"'w'", "2^63"}},
-      {"2^63 elements in 8 bytes", shaped({std::uint64_t{1} << 63U}), "size_mismatch", {"'w'"}},
-  });
-  SECTION("256 bytes are a name") {
-    CHECK(nibble::apr::parse(named(longest)).tensors[0].name == longest);
-  }
-  SECTION("names sort by bytes") {
-    const auto parsed = nibble::apr::parse(
-        with_tensors({tame_tensor("Z", "f32", {1}), tame_tensor("a", "f32", {1}),
-                      tame_tensor("a.10", "f32", {1}), tame_tensor("a.9", "f32", {1}),
-                      tame_tensor("\xC3\xA9", "f32", {1}), tame_tensor("\xE5\xB1\x82", "f32", {1})}));
-    CHECK(parsed.tensors.size() == 6);
-  }
-  SECTION("a product of no elements may have any other dimensions") {
-    const auto parsed = nibble::apr::parse(
-        with_tensors({{.name = "w", .dimensions = {std::uint64_t{1} << 63U, 4, 0}}}));
-    CHECK(parsed.tensors[0].shape.elements() == 0);
-  }
+  const file_bytes bytes = with_tensors({tame_tensor(longest, "f32", {2})});
+  CHECK(nibble::apr::parse(bytes).tensors[0].name == longest);
 }
 
-TEST_CASE("an empty name is refused with a record and noted without", "[apr_parse]") {
+TEST_CASE("names sort by bytes", "[apr_parse]") {
+  const file_bytes bytes =
+      with_tensors({tame_tensor("Z", "f32", {1}), tame_tensor("a", "f32", {1}),
+                    tame_tensor("a.10", "f32", {1}), tame_tensor("a.9", "f32", {1}),
+                    tame_tensor("\xC3\xA9", "f32", {1}), tame_tensor("\xE5\xB1\x82", "f32", {1})});
+  CHECK(nibble::apr::parse(bytes).tensors.size() == 6);
+}
+
+TEST_CASE("a product of no elements may have any other dimensions", "[apr_parse]") {
+  const file_bytes bytes = with_tensors({{.name = "w", .dimensions = {std::uint64_t{1} << 63U, 4, 0}}});
+  CHECK(nibble::apr::parse(bytes).tensors[0].shape.elements() == 0);
+}
+
+TEST_CASE("an empty name is noted where there is no record", "[apr_parse]") {
   apr_file plain = plain_sample();
   plain.tensors[0].name.clear();
   const auto notes = notes_of(plain.bytes());
   REQUIRE(notes.size() == 1);
   CHECK(missing_parts(notes[0], {"index entry 0", "name is empty"}).empty());
-  apr_file recorded = recorded_sample();
-  recorded.tensors[0].name.clear();
-  const outcome result = parse(recorded.bytes());
-  CHECK(result.code == "bad_name");
-  CHECK(missing_parts(result.message, {"index entry 0", "0 bytes"}).empty());
 }
 
-TEST_CASE("an index of fewer or more bytes than its tensors is refused", "[apr_parse]") {
-  SECTION("more tensors than the index could hold") {
-    for (const std::uint32_t count : {std::uint32_t{10}, std::uint32_t{1} << 20U, 0xFFFFFFFFU}) {
-      const outcome result = parse(with_header(at_tensor_count, count));
-      CHECK(result.code == "bad_index");
-      CHECK(missing_parts(result.message, {"header.tensor_count", fmt::format("found {}", count)})
-                .empty());
-    }
-  }
-  SECTION("one tensor more than there are entries") {
-    // Padding reads as the entry of a tensor without a name, which does not increase.
-    const outcome result = parse(with_header(at_tensor_count, std::uint32_t{4}));
-    CHECK(result.code == "bad_index");
-    CHECK(missing_parts(result.message, {"index entry 3"}).empty());
-  }
-  SECTION("one tensor less") {
-    const outcome result = parse(with_header(at_tensor_count, std::uint32_t{2}));
-    CHECK(result.code == "bad_index");
-    CHECK(missing_parts(result.message, {"index", "behind entry 2", "padding"}).empty());
-  }
-  SECTION("no tensors") {
-    CHECK(parse(with_header(at_tensor_count, std::uint32_t{0})).code == "bad_index");
-  }
-  SECTION("padding that is not zero") {
-    apr_file file = plain_sample();
-    file.behind_entries = {std::byte{0}, std::byte{1}};
-    CHECK(parse(file.bytes()).code == "bad_index");
-  }
-  SECTION("64 bytes of zeros too many") {
-    apr_file file = plain_sample();
-    file.behind_entries.resize(64);
-    CHECK(parse(file.bytes()).code == "bad_index");
-  }
-  SECTION("an entry cut by the data, at any byte") {
+TEST_CASE("an index entry that the data cuts is refused", "[apr_parse]") {
+  SECTION("at any byte") {
     const apr_file file{.tensors = {tame_tensor("wxyz", "f32", {2, 3})}};
     const file_bytes whole = file.bytes();
     const auto index = number_at<std::uint64_t>(whole, at_index_offset);
@@ -555,7 +276,7 @@ TEST_CASE("an index of fewer or more bytes than its tensors is refused", "[apr_p
       CHECK(missing_parts(result.message, {cut < 20 ? "tensor_count" : "index entry 0"}).empty());
     }
   }
-  SECTION("a name that reaches into the data") {
+  SECTION("by a name that reaches into the data") {
     apr_file file = plain_sample();
     file.tensors[2].name_bytes = 200;
     const outcome result = parse(file.bytes());
@@ -564,53 +285,14 @@ TEST_CASE("an index of fewer or more bytes than its tensors is refused", "[apr_p
   }
 }
 
-TEST_CASE("tensors past the end, overlapping or of a wrong size are refused", "[apr_parse]") {
-  constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
-  const auto data = number_at<std::uint64_t>(plain_sample().bytes(), at_data_offset);
-  const auto placed = [](std::uint64_t offset_of_b) {
-    apr_file file = plain_sample();
-    file.tensors[1].offset = offset_of_b;
-    return file.bytes();
-  };
-  const auto sized = [](std::uint64_t size) {
-    apr_file file = plain_sample();
-    file.tensors[1].size = size;
-    return file.bytes();
-  };
-  check_refused({
-      {"past the end", placed(1U << 25U), "truncated", {"'b'", "data", "at least"}},
-      {"past 2^64", placed(most), "truncated", {"'b'", "offset and size"}},
-      {"an end past 2^64", placed(most - data - 10), "truncated", {"'b'", "offset and size"}},
-      {"on another", placed(0), "bad_layout", {"'b'", "offset", "'a'"}},
-      {"reaching into the next", sized(65), "size_mismatch", {"'b'", "65 bytes", "36 for apr_q4"}},
-      {"a byte short", sized(35), "size_mismatch", {"'b'", "35 bytes", "36 for apr_q4"}},
-      {"no bytes", sized(0), "size_mismatch", {"'b'", "0 bytes"}},
-      {"all bytes", sized(most), "truncated", {"'b'"}},
-  });
-  SECTION("an unknown dtype of no known size may still not reach past the end or overlap") {
-    apr_file file = plain_sample();
-    file.tensors[1] = {.name = "b", .dtype_id = 77, .dimensions = {9}, .bytes = file_bytes(33)};
-    CHECK(parse(file.bytes()).code == "taken");
-    file.tensors[1].size = 65;
-    const outcome overlapping = parse(file.bytes());
-    CHECK(overlapping.code == "bad_layout");
-    CHECK(missing_parts(overlapping.message, {"'c'", "'b'"}).empty());
-    file.tensors[1].size = 1U << 20U;
-    CHECK(parse(file.bytes()).code == "truncated");
-  }
-  SECTION("one byte of overlap") {
-    apr_file file = plain_sample();
-    file.tensors[1].offset = 23;  // 'a' has 24 bytes
-    const outcome result = parse(file.bytes());
-    CHECK(result.code == "bad_layout");
-    CHECK(missing_parts(result.message, {"'b'", "'a'"}).empty());
-  }
-  SECTION("an empty tensor past the end") {
-    const outcome result = parse(with_tensors(
-        {tame_tensor("a", "f32", {1}), {.name = "b", .dimensions = {0}, .offset = 1U << 26U}}));
-    CHECK(result.code == "truncated");
-    CHECK(missing_parts(result.message, {"'b'"}).empty());
-  }
+TEST_CASE("a tensor of an unknown dtype may have any size", "[apr_parse]") {
+  apr_file file = plain_sample();
+  file.tensors[1] = {.name = "b", .dtype_id = 77, .dimensions = {9}, .bytes = file_bytes(33)};
+  const file_bytes bytes = file.bytes();
+  const auto parsed = nibble::apr::parse(bytes);
+  CHECK_FALSE(parsed.tensors[1].encoding.has_value());
+  CHECK(parsed.tensors[1].dtype_id == 77U);
+  CHECK(parsed.tensors[1].size_bytes == 33);
 }
 
 TEST_CASE("empty tensors may share an offset with each other and with one that is not", "[apr_parse]") {
@@ -645,11 +327,6 @@ TEST_CASE("a footer may be absent where there is no record", "[apr_parse]") {
   const auto notes = notes_of(plain.bytes());
   REQUIRE(notes.size() == 1);
   CHECK(missing_parts(notes[0], {"footer", "absent"}).empty());
-  apr_file recorded = recorded_sample();
-  recorded.has_footer = false;
-  const outcome result = parse(recorded.bytes());
-  CHECK(result.code == "missing_footer");
-  CHECK(missing_parts(result.message, {"footer"}).empty());
 }
 
 TEST_CASE("nothing but four footer bytes may follow the padded data", "[apr_parse]") {
@@ -775,10 +452,4 @@ TEST_CASE("random bytes behind the magic are never taken", "[apr_parse]") {
     nibble_test::seal_header(file);
     CHECK(parse(file).code != "taken");
   }
-}
-
-TEST_CASE("names from strangers are escaped in messages", "[apr_parse]") {
-  const outcome result = parse(with_tensors({{.name = "evil\n\x1b[2J", .dimensions = {3}}}));
-  CHECK(result.code == "size_mismatch");
-  CHECK(missing_parts(result.message, {"evil\\x0a\\x1b[2J"}).empty());
 }

@@ -15,27 +15,18 @@
 
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
-#include <support/random_values.hpp>
+#include <support/safetensors_bytes.hpp>
 
 using nibble::encoding;
+using nibble_test::lone;
 using nibble_test::missing_parts;
 using nibble_test::outcome;
+using nibble_test::with_header;
 using namespace std::string_literals;
 
 namespace {
 
 using file_bytes = std::vector<std::byte>;
-
-/// Length, header, data.
-file_bytes with_header(std::string_view header, std::size_t data_bytes) {
-  file_bytes file;
-  nibble_test::append_number(file, std::uint64_t{header.size()});
-  const auto text = nibble_test::bytes_of(header);
-  file.insert(file.end(), text.begin(), text.end());
-  const auto data = nibble_test::random_bytes(data_bytes, 1);
-  file.insert(file.end(), data.begin(), data.end());
-  return file;
-}
 
 outcome parse(const file_bytes& file) {
   return nibble_test::outcome_of([&] { static_cast<void>(nibble::safetensors::parse(file)); });
@@ -48,8 +39,6 @@ const std::string good_header = R"({"__metadata__":{"format":"pt","n":"1"},)"
                                 R"("w.d":{"dtype":"F8_E4M3","shape":[3],"data_offsets":[32,35]},)"
                                 R"("w.e":{"dtype":"U8","shape":[],"data_offsets":[35,36]}}   )";
 constexpr std::size_t good_data_bytes = 36;
-
-std::string lone(std::string_view entry) { return fmt::format("{{\"w\":{}}}", entry); }
 
 }  // namespace
 
