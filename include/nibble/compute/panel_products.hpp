@@ -34,7 +34,7 @@ inline constexpr std::size_t code_panel_blocks = 32;
 template <class Architecture>
 inline constexpr std::size_t float_tile_rows = simd::lanes<Architecture> == 16 ? 12 : 6;
 inline constexpr std::size_t float_tile_groups = 2;
-inline constexpr std::size_t code_tile_rows = 4;
+inline constexpr std::size_t code_tile_rows = 6;
 
 /// What a tile sums up: [rows][groups][lanes].
 template <class Architecture, std::size_t MostRows, std::size_t Groups>

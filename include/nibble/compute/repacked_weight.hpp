@@ -171,7 +171,8 @@ void multiply_repacked(const repacked_panels& panels, std::uint64_t first_row, s
                        const prepared_activations<Value>& x, const product_output& y) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;
   // One pass over a panel for one tile; what several pass over stays in the first-level cache.
-  const std::size_t pass = x.rows <= code_tile_rows ? panels.blocks : code_panel_blocks;
+  constexpr std::size_t most_bytes = 24 * 1024;
+  const std::size_t pass = x.rows <= code_tile_rows ? panels.blocks : most_bytes / panels.block_bytes();
   for (std::size_t n = 0; n < row_count; n += width) {
     const panel_blocks panel = blocks_of(panels, first_row + n);
     for (std::size_t first = 0; first < panels.blocks; first += pass) {
