@@ -93,12 +93,14 @@ const bool registered = [] {
       for (const auto& mode : nibble_command::matmul_modes) add(which, mode, shape, multiply_packed);
     }
   }
-  for (const nibble::encoding which : {nibble::encoding::q4, nibble::encoding::q4_k}) {
-    for (const auto& mode : nibble_command::matmul_modes) {
-      if (mode.mode == nibble::matmul_mode::exact) continue;
-      const matmul_shape largest = nibble_benchmark::matmul_shapes().back();
-      if (which == nibble::encoding::q4_k) add(which, mode, largest, multiply_packed);
-      add(which, mode, largest, multiply_repacked, "_repacked");
+  for (const matmul_shape& shape : nibble_benchmark::matmul_shapes()) {
+    if (shape.inputs % nibble::describe(nibble::encoding::q4_k).block_elements != 0) continue;
+    for (const nibble::encoding which : {nibble::encoding::q4, nibble::encoding::q4_k}) {
+      for (const auto& mode : nibble_command::matmul_modes) {
+        if (mode.mode == nibble::matmul_mode::exact) continue;
+        if (which == nibble::encoding::q4_k) add(which, mode, shape, multiply_packed);
+        add(which, mode, shape, multiply_repacked, "_repacked");
+      }
     }
   }
   for (const nibble::encoding which : {nibble::encoding::q8, nibble::encoding::q4}) {

@@ -26,6 +26,7 @@ struct matmul_shape {
           {1536, 576, {1, 16}},                      // SmolLM-135M, up_proj
           {896, 896, {1, 16}},                       // Qwen2-0.5B, q_proj
           {4864, 896, {1, 16}},                      // Qwen2-0.5B, up_proj
+          {1024, 4096, {1, 16}},                     // Llama-3-8B, k_proj
           {4096, 4096, {1, 2, 4, 8, 16, 64, 512}}};  // Llama-3-8B, q_proj
 }
 /// Eight of the largest, which no third-level cache of a desktop holds.
