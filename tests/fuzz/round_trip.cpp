@@ -5,7 +5,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -16,37 +15,20 @@
 #include <vector>
 
 #include <fuzzer/FuzzedDataProvider.h>
-#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
 #include <nibble/reader.hpp>
 #include <nibble/writer.hpp>
 
+#include "folder.hpp"
 #include "use.hpp"
 
 namespace {
 
 namespace fs = std::filesystem;
+using nibble_fuzz::folder;
 using nibble_fuzz::require;
-
-/// A folder for this process, in memory where there is such a place.
-const std::string& folder() {
-  static const struct made {
-    made() {
-      const fs::path memory = "/dev/shm";
-      path = (fs::is_directory(memory) ? memory : fs::temp_directory_path()) /
-             ("nibble-round-trip-" + std::to_string(::getpid()));
-      fs::create_directory(path);
-    }
-    ~made() {
-      std::error_code ignored;
-      fs::remove_all(path, ignored);
-    }
-    std::string path;
-  } one;
-  return one.path;
-}
 
 struct planned {
   nibble::encoding encoding;

@@ -71,15 +71,6 @@ void load(const nibble::source_reader& in, const nibble::tensor_info& tensor) {
   }
 }
 
-void use(const nibble::reader& in) {
-  for (const nibble::tensor_view& tensor : in) {
-    require(in.find(tensor.name()) == &tensor);
-    use(tensor);
-  }
-  static_cast<void>(in.examine());
-  static_cast<void>(in.shard());
-}
-
 /// Metadata that was read can be written, and is the same then.
 void write_again(const nibble::reader& in, std::span<const std::byte> bytes) {
   if (in.container() == nibble::container::gguf) {
@@ -105,6 +96,15 @@ void write_again(const nibble::reader& in, std::span<const std::byte> bytes) {
 
 }  // namespace
 
+void use(const nibble::reader& in) {
+  for (const nibble::tensor_view& tensor : in) {
+    require(in.find(tensor.name()) == &tensor);
+    use(tensor);
+  }
+  static_cast<void>(in.examine());
+  static_cast<void>(in.shard());
+}
+
 bool open_and_use(std::span<const std::byte> bytes) {
   std::optional<nibble::reader> in;
   std::optional<nibble::error_code> refusal;
@@ -112,7 +112,7 @@ bool open_and_use(std::span<const std::byte> bytes) {
     in.emplace(bytes);
   } catch (const nibble::error& problem) {
     refusal = problem.code();
-    require(std::string(problem.what()).find_first_of("\n\r\t\x1b") == std::string::npos);
+    require(is_one_line(problem.what()));
   }
   const bytes_in_memory source(bytes);
   std::optional<nibble::source_reader> pieces;
