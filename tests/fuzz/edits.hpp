@@ -42,7 +42,7 @@ inline std::string name_of(FuzzedDataProvider& from) {
 /// One edit to JSON text: a piece put in, taken out, doubled or replaced, mostly at the bounds of
 /// tokens.
 inline void bend_text(FuzzedDataProvider& from, std::string& text) {
-  static constexpr std::array<std::string_view, 36> pieces = {
+  static constexpr std::array<std::string_view, 39> pieces = {
       "{",
       "}",
       "[",
@@ -78,7 +78,10 @@ inline void bend_text(FuzzedDataProvider& from, std::string& text) {
       "[[[[[[[[",
       "\n",
       " ",
-      "\"tensors\":\"\""};
+      "\"tensors\":\"\"",
+      "\\u00e9",
+      "\\ud83d\\ude00",
+      "\"__metadata__\":{\"a\":\"b\"},"};
   std::vector<std::size_t> bounds = {0, text.size()};
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (std::string_view("{}[],:\"").find(text[i]) != std::string_view::npos) {
@@ -103,7 +106,14 @@ inline void bend_text(FuzzedDataProvider& from, std::string& text) {
   switch (from.ConsumeIntegralInRange(0, 4)) {
     case 0: text.insert(begin, piece()); break;
     case 1: text.erase(begin, count); break;
-    case 2: text.insert(begin + count, text.substr(begin, std::min<std::size_t>(count, 200))); break;
+    case 2: {
+      const std::string copy = text.substr(begin, std::min<std::size_t>(count, 200));
+      const bool is_many = from.ConsumeIntegralInRange(0, 7) == 1 && text.size() < 100'000;
+      std::string copies;
+      for (int i = is_many ? 300 : 1; i > 0; --i) copies += copy;
+      text.insert(begin + count, copies);
+      break;
+    }
     case 3: text.replace(begin, count, piece()); break;
     default: {
       const std::size_t depth = from.ConsumeIntegralInRange<std::size_t>(1, 200);

@@ -42,7 +42,10 @@ std::vector<std::uint64_t> some_dimensions(FuzzedDataProvider& from, std::uint64
 }
 
 void bend_dimensions(FuzzedDataProvider& from, std::vector<std::uint64_t>& dimensions) {
-  if (dimensions.empty() || from.ConsumeIntegralInRange(0, 3) == 0) {
+  const int what = from.ConsumeIntegralInRange(0, 7);
+  if (what == 7) {
+    dimensions.resize(from.PickValueInArray<std::size_t>({8, 9, 255, 1001}), lie(from, 1));
+  } else if (dimensions.empty() || what < 2) {
     dimensions.push_back(lie(from, 1));
   } else {
     auto& one = dimensions[from.ConsumeIntegralInRange<std::size_t>(0, dimensions.size() - 1)];
@@ -204,7 +207,13 @@ void mutate_gguf(FuzzedDataProvider& from) {
 
 void mutate_safetensors(FuzzedDataProvider& from) {
   std::string text = from.ConsumeBool() ? R"({"__metadata__":{"format":"pt"})" : "{";
-  std::size_t end = 0;
+  struct entry {
+    char name;
+    std::string_view dtype;
+    std::vector<std::uint64_t> dimensions;
+    std::size_t size;
+  };
+  std::vector<entry> entries;
   for (int i = from.ConsumeIntegralInRange(0, 4); i > 0; --i) {
     const nibble::encoding_description& row =
         nibble::encodings[from.ConsumeIntegralInRange<std::size_t>(0, nibble::encodings.size() - 1)];
@@ -213,14 +222,27 @@ void mutate_safetensors(FuzzedDataProvider& from) {
     const nibble::shape shape(std::span<const std::uint64_t>{dimensions});
     if (shape.elements() % row.block_elements != 0) continue;
     const auto size = static_cast<std::size_t>(*nibble::stored_bytes(row.encoding, shape));
+    entries.push_back({static_cast<char>('a' + i), row.safetensors_dtype, dimensions, size});
+  }
+  const int edits = from.ConsumeIntegralInRange(0, 4);
+  int bends = 0;
+  for (int i = 0; i < edits; ++i) {
+    if (entries.empty() || from.ConsumeIntegralInRange(0, 3) != 1) {
+      ++bends;
+    } else {
+      const auto at = from.ConsumeIntegralInRange<std::size_t>(0, entries.size() - 1);
+      bend_dimensions(from, entries[at].dimensions);
+    }
+  }
+  std::size_t end = 0;
+  for (const entry& one : entries) {
     text += fmt::format(R"({}"{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
-                        text.size() > 1 ? "," : "", static_cast<char>('a' + i), row.safetensors_dtype,
-                        fmt::join(dimensions, ","), end, end + size);
-    end += size;
+                        text.size() > 1 ? "," : "", one.name, one.dtype, fmt::join(one.dimensions, ","),
+                        end, end + one.size);
+    end += one.size;
   }
   text += "}";
-  const int edits = from.ConsumeIntegralInRange(0, 4);
-  for (int i = 0; i < edits; ++i) bend_text(from, text);
+  for (int i = 0; i < bends; ++i) bend_text(from, text);
   std::vector<std::byte> bytes;
   nibble_test::append_number(bytes, edits > 0 && from.ConsumeIntegralInRange(0, 5) == 0
                                         ? lie(from, text.size())

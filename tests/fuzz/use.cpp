@@ -71,6 +71,21 @@ void load(const nibble::source_reader& in, const nibble::tensor_info& tensor) {
   }
 }
 
+/// Every parser refuses the bytes of another container, and what is none, by itself.
+void parse_by_each(std::span<const std::byte> bytes, std::optional<nibble::container> which) {
+  const auto opens = [&](const auto& parse, nibble::container container) {
+    bool has_opened = false;
+    try {
+      has_opened = parse(bytes).container == container;
+    } catch (const nibble::error&) {
+    }
+    require(has_opened == (which == container));
+  };
+  opens([](auto file) { return nibble::apr::parse(file); }, nibble::container::apr);
+  opens([](auto file) { return nibble::gguf::parse(file); }, nibble::container::gguf);
+  opens([](auto file) { return nibble::safetensors::parse(file); }, nibble::container::safetensors);
+}
+
 /// Metadata that was read can be written, and is the same then.
 void write_again(const nibble::reader& in, std::span<const std::byte> bytes) {
   if (in.container() == nibble::container::gguf) {
@@ -114,6 +129,7 @@ bool open_and_use(std::span<const std::byte> bytes) {
     refusal = problem.code();
     require(is_one_line(problem.what()));
   }
+  parse_by_each(bytes, in ? std::optional(in->container()) : std::nullopt);
   const bytes_in_memory source(bytes);
   std::optional<nibble::source_reader> pieces;
   try {
