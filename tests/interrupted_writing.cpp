@@ -1,6 +1,7 @@
 #include <nibble/writer.hpp>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <bit>
 #include <chrono>
@@ -11,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <iterator>
 #include <optional>
 #include <random>
 #include <span>
@@ -29,6 +31,8 @@
 #include <sched.h>
 #include <sys/mount.h>
 #endif
+
+#include <fmt/format.h>
 
 #include <nibble/reader.hpp>
 
@@ -217,6 +221,144 @@ TEST_CASE("whenever a writer is killed, the path holds a whole file", "[interrup
   plan_of(1000, 1, 10).write(path);
   CHECK(version_at(path) == 1000);
   CHECK(names_in(folder.path()) == std::vector<std::string>{"file"});
+}
+
+namespace {
+
+/// A process that writes five shards at a path and stops halfway, where they are all begun.
+class set_writer {
+ public:
+  explicit set_writer(const std::string& path) {
+    REQUIRE(::pipe(says_.data()) == 0);
+    REQUIRE(::pipe(hears_.data()) == 0);
+    child_ = ::fork();
+    REQUIRE(child_ >= 0);
+    if (child_ == 0) {
+      char go_on = 0;
+      ::close(hears_[1]);
+      int parts = 0;
+      try {
+        plan_of(1, 5, 256).write(path, {.progress =
+                                            [&](const nibble::write_progress&) {
+                                              if (++parts != 4) return true;
+                                              return ::write(says_[1], "h", 1) == 1 &&
+                                                     ::read(hears_[0], &go_on, 1) == 1;
+                                            },
+                                        .shard_size_bytes = 600'000});
+      } catch (...) {
+        ::_exit(1);
+      }
+      ::_exit(0);
+    }
+    char halfway = 0;
+    REQUIRE(::read(says_[0], &halfway, 1) == 1);
+  }
+  set_writer(const set_writer&) = delete;
+  set_writer& operator=(const set_writer&) = delete;
+  ~set_writer() {
+    if (child_ > 0) kill();
+    for (const int end : {says_[0], says_[1], hears_[0], hears_[1]}) ::close(end);
+  }
+
+  void kill() {
+    ::kill(child_, SIGKILL);
+    ::waitpid(std::exchange(child_, -1), nullptr, 0);
+  }
+  /// Lets it write the rest. Whether it did.
+  [[nodiscard]] bool finish() {
+    int status = -1;
+    const bool is_told = ::write(hears_[1], "g", 1) == 1;
+    ::waitpid(std::exchange(child_, -1), &status, 0);
+    return is_told && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  }
+
+ private:
+  std::array<int, 2> says_{};
+  std::array<int, 2> hears_{};
+  pid_t child_ = -1;
+};
+
+std::vector<std::string> shard_names_of(int count, const std::string& after = {}) {
+  std::vector<std::string> names;
+  for (int i = 1; i <= count; ++i) {
+    names.push_back(fmt::format("m-{:05}-of-{:05}.apr{}", i, count, after));
+  }
+  return names;
+}
+
+}  // namespace
+
+TEST_CASE("what a kill leaves of a set goes with the next write there, in whatever number of files",
+          "[interrupted_writing]") {
+  struct row {
+    std::string what;
+    std::uint64_t shard_size_bytes;
+    std::vector<std::string> names;
+  };
+  const std::vector<row> rows = {
+      {"as many", 600'000, shard_names_of(5)},
+      {"fewer", 1'100'000, shard_names_of(3)},
+      {"one file", 100'000'000, {"m.apr"}},
+      {"one file, without shards", 0, {"m.apr"}},
+  };
+  for (const row& next : rows) {
+    CAPTURE(next.what);
+    const temporary_directory folder;
+    const std::string path = folder / "m.apr";
+    set_writer killed(path);
+    CHECK(names_in(folder.path()) == shard_names_of(5, ".nibble-partial"));
+    killed.kill();
+    CHECK(names_in(folder.path()) == shard_names_of(5, ".nibble-partial"));
+    plan_of(2, 5, 256).write(path, {.shard_size_bytes = next.shard_size_bytes});
+    CHECK(names_in(folder.path()) == next.names);
+    CHECK(reader::open_set(folder / next.names[0]).size() == 5);
+  }
+
+  // And of one file, when a set is written there.
+  const temporary_directory folder;
+  const std::string path = folder / "m.apr";
+  nibble_test::write_file(path + ".nibble-partial", nibble_test::random_bytes(100, 1));
+  plan_of(2, 5, 256).write(path, {.shard_size_bytes = 1'100'000});
+  CHECK(names_in(folder.path()) == shard_names_of(3));
+}
+
+TEST_CASE("a write takes neither a live writer's shards nor another's files for leftovers",
+          "[interrupted_writing]") {
+  const temporary_directory folder;
+  const std::string path = folder / "m.apr";
+  std::vector<std::string> others = {
+      "other-00001-of-00005.apr.nibble-partial",  // of another set
+      "m-00001-of-00005.gguf.nibble-partial",     // of another container
+      "m2-00001-of-00005.apr.nibble-partial",
+      "m-00006-of-00005.apr.nibble-partial",  // no shard's name
+      "m-1-of-5.apr.nibble-partial",
+      "m-00001-of-00004.apr",
+      "m-00001-of-00004.apr.partial",
+      "m-00001-of-00004.apr.nibble-partial.old",
+      "m.apr.nibble-partial.old",
+  };
+  for (const std::string& name : others) {
+    nibble_test::write_file(folder / name, nibble_test::random_bytes(100, 1));
+  }
+  const auto with_others = [&](std::vector<std::string> names) {
+    names.insert(names.end(), others.begin(), others.end());
+    std::ranges::sort(names);
+    return names;
+  };
+  set_writer live(path);
+  plan_of(2, 5, 256).write(path, {.shard_size_bytes = 1'100'000});
+  auto expected = shard_names_of(5, ".nibble-partial");
+  std::ranges::move(shard_names_of(3), std::back_inserter(expected));
+  CHECK(names_in(folder.path()) == with_others(expected));
+  CHECK(live.finish());
+  expected = shard_names_of(5);
+  std::ranges::move(shard_names_of(3), std::back_inserter(expected));
+  CHECK(names_in(folder.path()) == with_others(expected));
+  for (const std::string& name : {shard_names_of(5)[0], shard_names_of(3)[0]}) {
+    const reader set = reader::open_set(folder / name);
+    CHECK(set.size() == 5);
+    CHECK_NOTHROW(set.verify());
+  }
 }
 
 #if defined(__linux__)

@@ -160,6 +160,10 @@ class writer {
   /// ever part old and part new; a kill within these renames leaves one without its first file, which
   /// open_set() refuses by name. Every file of the set is open until then.
   ///
+  /// What a killed write of .apr to this path left beside it, of one file or of any number of shards,
+  /// is removed first; what a live writer has locked is not. Shards under their own names stay, also
+  /// those of an older set of another number.
+  ///
   /// Returns the paths of the files written.
   ///
   /// Throws not_representable (naming tensor, element and value), write_failed, already_being_written,
@@ -171,6 +175,7 @@ class writer {
   std::vector<std::string> write(const std::string& path, const write_options& options = {}) const {
     try {
       std::vector<std::vector<std::size_t>> shards = split_plan(options.shard_size_bytes);
+      if (options.container == container::apr) remove_leftovers(path);
       if (shards.size() > 1) {
         if (options.container == container::apr) return write_set<Architecture>(shards, path, options);
         refuse(error_code::invalid_argument, {}, "shard_size_bytes",
@@ -331,11 +336,28 @@ class writer {
     file.commit();
   }
 
+  /// The names of a set's files, when it is written to `path`.
+  [[nodiscard]] static shard_names names_of_set(const std::filesystem::path& path) {
+    return {path.stem().string() + "-", path.extension().string()};
+  }
+
+  /// A write in shards that was killed left one file for each of them, and this one may have another
+  /// number, or none.
+  static void remove_leftovers(const std::filesystem::path& path) {
+    const std::string whole = path.filename().string();
+    const shard_names set = names_of_set(path);
+    atomic_file::remove_leftovers(path.parent_path(), [&](const std::string& name) {
+      if (name == whole) return true;
+      const auto named = shard_names::from_file_name(name);
+      return named && named->first.before == set.before && named->first.after == set.after;
+    });
+  }
+
   template <class Architecture>
   std::vector<std::string> write_set(const std::vector<std::vector<std::size_t>>& shards,
                                      const std::string& path, const write_options& options) const {
     const std::filesystem::path target(path);
-    const shard_names names{target.stem().string() + "-", target.extension().string()};
+    const shard_names names = names_of_set(target);
     std::vector<apr::serialiser> serialisers;
     std::vector<std::string> paths;
     for (std::size_t i = 0; i < shards.size(); ++i) {

@@ -554,6 +554,68 @@ TEST_CASE("a writer removes no partial file but its own", "[atomic_file]") {
   CHECK(nibble_test::read_file(partial) == old_bytes);
 }
 
+TEST_CASE("leftovers of files that are meant go, and nothing else does", "[atomic_file]") {
+  const nibble_test::temporary_directory folder;
+  const nibble_test::temporary_directory elsewhere;
+  const auto leave = [&](const std::string& name) {
+    nibble_test::write_file(folder / name, old_bytes);
+  };
+  for (const char* const name :
+       {"left.nibble-partial", "left", "other.nibble-partial", "left.nibble-partial.nibble-partial",
+        "left.nibble-partial2", ".nibble-partial"}) {
+    leave(name);
+  }
+  fs::create_directory(folder / "folder.nibble-partial");
+  REQUIRE(::mkfifo((folder / "pipe.nibble-partial").c_str(), 0600) == 0);
+  fs::create_symlink(folder / "left", folder / "link.nibble-partial");
+  // What is written over links lies beside what they point to; some lead nowhere.
+  fs::create_symlink(elsewhere / "real", folder / "linked");
+  fs::create_symlink(elsewhere.path() / "none" / "real", folder / "dangling");
+  fs::create_symlink("circle", folder / "circle");
+  fs::create_symlink(elsewhere.path(), folder / "linked folder");
+  nibble_test::write_file(elsewhere / "real.nibble-partial", old_bytes);
+  nibble_test::write_file(elsewhere / "real", old_bytes);
+  const atomic_file live(folder / "live", 5);
+  std::vector<std::string> expected = names_in(folder.path());
+  std::erase(expected, "left.nibble-partial");
+
+  std::vector<std::string> asked;
+  atomic_file::remove_leftovers(folder.path(), [&](const std::string& name) {
+    asked.push_back(name);
+    return name != "other" && !name.ends_with(".nibble-partial") && !name.empty();
+  });
+  CHECK(names_in(folder.path()) == expected);
+  CHECK(names_in(elsewhere.path()) == std::vector<std::string>{"real"});
+  CHECK(nibble_test::read_file(folder / "left") == old_bytes);
+  CHECK(std::ranges::count(asked, "live") == 1);
+  CHECK(std::ranges::count(asked, "linked") == 1);
+
+  // A folder that is not there holds none.
+  atomic_file::remove_leftovers(folder.path() / "none", [](const std::string&) { return true; });
+  const fs::path here = fs::current_path();
+  fs::current_path(folder.path());
+  atomic_file::remove_leftovers({}, [](const std::string& name) { return name == "other"; });
+  fs::current_path(here);
+  CHECK_FALSE(fs::exists(folder / "other.nibble-partial"));
+}
+
+TEST_CASE("where nothing can be locked, no leftover of another file is told", "[atomic_file]") {
+  NIBBLE_REQUIRE_OBSERVED_CALLS_OR_PASS_BY();
+  const nibble_test::temporary_directory folder;
+  const std::string partial = folder / "file.nibble-partial";
+  nibble_test::write_file(partial, old_bytes);
+  const auto all = [](const std::string&) { return true; };
+  for (const int number : {ENOSYS, EOPNOTSUPP, ENOLCK, EWOULDBLOCK, EBADF}) {
+    CAPTURE(number);
+    const nibble_test::observed_calls observed(
+        [&](const std::string& call) { return call.starts_with("flock") ? number : 0; });
+    atomic_file::remove_leftovers(folder.path(), all);
+    CHECK(fs::exists(partial));
+  }
+  atomic_file::remove_leftovers(folder.path(), all);
+  CHECK_FALSE(fs::exists(partial));
+}
+
 TEST_CASE("of threads that write to one path at once each writes whole or is told", "[atomic_file]") {
   const nibble_test::temporary_directory folder;
   const std::string path = folder / "file";

@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
   std::vector<float> values(3 * 40);
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 37 % 101) - 50.0F;
   std::mt19937 generator(1);
-  for (const char* const target : {"open", "mutate", "round_trip", "kernels", "codecs"}) {
+  for (const char* const target : {"open", "mutate", "sets", "round_trip", "kernels", "codecs"}) {
     const std::filesystem::path seeds = std::filesystem::path(argv[1]) / target;
     std::filesystem::create_directories(seeds);
     for (std::size_t i = 0; i < 40 && target != std::string_view("open"); ++i) {

@@ -20,119 +20,17 @@
 #include <support/apr_bytes.hpp>
 #include <support/gguf_bytes.hpp>
 
+#include "edits.hpp"
 #include "use.hpp"
 
 namespace {
 
+using nibble_fuzz::bend_text;
+using nibble_fuzz::lie;
+using nibble_fuzz::name_of;
+using nibble_fuzz::patch;
+using nibble_fuzz::some_bytes;
 using nibble_test::put_number;
-
-/// Numbers that files lie with: the ends of every width, and neighbours of what was there.
-std::uint64_t lie(FuzzedDataProvider& from, std::uint64_t truth) {
-  switch (from.ConsumeIntegralInRange(0, 9)) {
-    case 0: return 0;
-    case 1: return 1;
-    case 2: return truth + 1;
-    case 3: return truth - 1;
-    case 4: return ~std::uint64_t{0} >> from.ConsumeIntegralInRange(0, 63);
-    case 5: return std::uint64_t{1} << from.ConsumeIntegralInRange(0, 63);
-    case 6: return truth * 2;
-    case 7: return truth + 64;
-    case 8: return std::uint64_t{0} - truth;
-    default: return from.ConsumeIntegral<std::uint64_t>();
-  }
-}
-
-std::string name_of(FuzzedDataProvider& from) {
-  if (from.ConsumeBool()) return std::string(1, from.ConsumeIntegralInRange('a', 'f'));
-  if (from.ConsumeIntegralInRange(0, 3) == 0) {
-    return std::string(from.PickValueInArray<std::size_t>({0, 63, 64, 65, 256, 257}), 'n');
-  }
-  return from.ConsumeRandomLengthString(20);
-}
-
-/// One edit to JSON text: a piece put in, taken out, doubled or replaced, mostly at the bounds of
-/// tokens.
-void bend_text(FuzzedDataProvider& from, std::string& text) {
-  static constexpr std::array<std::string_view, 36> pieces = {
-      "{",
-      "}",
-      "[",
-      "]",
-      ",",
-      ":",
-      "\"",
-      "null",
-      "true",
-      "-0",
-      "0",
-      "1e400",
-      "1e-400",
-      "2",
-      "18446744073709551616",
-      "-9223372036854775809",
-      "0.5",
-      "\\u0000",
-      "\\ud800",
-      "\xFF",
-      "\xEF\xBB\xBF",
-      "{}",
-      "[]",
-      "\"a\":",
-      "\"nibble\":",
-      "\"dtype\":\"F32\"",
-      "\"shape\":[1]",
-      "\"data_offsets\":[0,4]",
-      "\"__metadata__\":{}",
-      "\"general.alignment\":",
-      "\"sharding\":{\"shard_index\":0,\"shard_count\":2}",
-      "\"weight_map\":",
-      "[[[[[[[[",
-      "\n",
-      " ",
-      "\"tensors\":\"\""};
-  std::vector<std::size_t> bounds = {0, text.size()};
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (std::string_view("{}[],:\"").find(text[i]) != std::string_view::npos) {
-      bounds.push_back(i);
-      bounds.push_back(i + 1);
-    }
-  }
-  std::ranges::sort(bounds);
-  const bool keeps_tokens = from.ConsumeBool();
-  const auto pick = [&] {
-    if (keeps_tokens) return bounds[from.ConsumeIntegralInRange<std::size_t>(0, bounds.size() - 1)];
-    return from.ConsumeIntegralInRange<std::size_t>(0, text.size());
-  };
-  const std::size_t one = pick();
-  const std::size_t other = pick();
-  const std::size_t begin = std::min(one, other);
-  const std::size_t count = std::max(one, other) - begin;
-  const auto piece = [&] {
-    if (from.ConsumeBool()) return from.ConsumeRandomLengthString(12);
-    return std::string(pieces[from.ConsumeIntegralInRange<std::size_t>(0, pieces.size() - 1)]);
-  };
-  switch (from.ConsumeIntegralInRange(0, 4)) {
-    case 0: text.insert(begin, piece()); break;
-    case 1: text.erase(begin, count); break;
-    case 2: text.insert(begin + count, text.substr(begin, std::min<std::size_t>(count, 200))); break;
-    case 3: text.replace(begin, count, piece()); break;
-    default: {
-      const std::size_t depth = from.ConsumeIntegralInRange<std::size_t>(1, 200);
-      text.insert(begin, std::string(depth, '['));
-      text.insert(begin + depth + count, std::string(depth, ']'));
-    }
-  }
-}
-
-/// Bytes of a size that the input does not have to spell out.
-std::vector<std::byte> some_bytes(FuzzedDataProvider& from, std::size_t size) {
-  const auto given = from.ConsumeBytes<std::uint8_t>(std::min<std::size_t>(size, 48));
-  std::vector<std::byte> bytes(size);
-  for (std::size_t i = 0; i < size; ++i) {
-    bytes[i] = static_cast<std::byte>(given.empty() ? i & 0x3FU : given[i % given.size()]);
-  }
-  return bytes;
-}
 
 std::vector<std::uint64_t> some_dimensions(FuzzedDataProvider& from, std::uint64_t cols_of) {
   std::vector<std::uint64_t> dimensions(from.ConsumeIntegralInRange<std::size_t>(0, 4));
@@ -144,44 +42,15 @@ std::vector<std::uint64_t> some_dimensions(FuzzedDataProvider& from, std::uint64
 }
 
 void bend_dimensions(FuzzedDataProvider& from, std::vector<std::uint64_t>& dimensions) {
-  if (dimensions.empty() || from.ConsumeIntegralInRange(0, 3) == 0) {
+  const int what = from.ConsumeIntegralInRange(0, 7);
+  if (what == 7) {
+    dimensions.resize(from.PickValueInArray<std::size_t>({8, 9, 255, 1001}), lie(from, 1));
+  } else if (dimensions.empty() || what < 2) {
     dimensions.push_back(lie(from, 1));
   } else {
     auto& one = dimensions[from.ConsumeIntegralInRange<std::size_t>(0, dimensions.size() - 1)];
     one = lie(from, one);
   }
-}
-
-/// Overwrites numbers anywhere; `seal` makes checksums right again.
-template <class Seal>
-void patch(FuzzedDataProvider& from, std::vector<std::byte>& file, std::size_t head_bytes, Seal seal) {
-  for (int i = from.ConsumeIntegralInRange(0, 3); i > 0 && file.size() > 8; --i) {
-    const std::size_t last = file.size() - 8;
-    const std::size_t at = from.ConsumeIntegralInRange<std::size_t>(
-        0, from.ConsumeBool() ? std::min(head_bytes, last) : last);
-    switch (from.ConsumeIntegralInRange(0, 3)) {
-      case 0:
-        put_number(
-            file, at,
-            static_cast<std::uint8_t>(lie(from, nibble_test::number_at<std::uint8_t>(file, at))));
-        break;
-      case 1:
-        put_number(
-            file, at,
-            static_cast<std::uint16_t>(lie(from, nibble_test::number_at<std::uint16_t>(file, at))));
-        break;
-      case 2:
-        put_number(
-            file, at,
-            static_cast<std::uint32_t>(lie(from, nibble_test::number_at<std::uint32_t>(file, at))));
-        break;
-      default: put_number(file, at, lie(from, nibble_test::number_at<std::uint64_t>(file, at)));
-    }
-  }
-  if (from.ConsumeIntegralInRange(0, 7) == 0) {
-    file.resize(from.ConsumeIntegralInRange<std::size_t>(0, file.size() + 130));
-  }
-  seal(file);
 }
 
 template <class Tensors>
@@ -338,7 +207,13 @@ void mutate_gguf(FuzzedDataProvider& from) {
 
 void mutate_safetensors(FuzzedDataProvider& from) {
   std::string text = from.ConsumeBool() ? R"({"__metadata__":{"format":"pt"})" : "{";
-  std::size_t end = 0;
+  struct entry {
+    char name;
+    std::string_view dtype;
+    std::vector<std::uint64_t> dimensions;
+    std::size_t size;
+  };
+  std::vector<entry> entries;
   for (int i = from.ConsumeIntegralInRange(0, 4); i > 0; --i) {
     const nibble::encoding_description& row =
         nibble::encodings[from.ConsumeIntegralInRange<std::size_t>(0, nibble::encodings.size() - 1)];
@@ -347,14 +222,27 @@ void mutate_safetensors(FuzzedDataProvider& from) {
     const nibble::shape shape(std::span<const std::uint64_t>{dimensions});
     if (shape.elements() % row.block_elements != 0) continue;
     const auto size = static_cast<std::size_t>(*nibble::stored_bytes(row.encoding, shape));
+    entries.push_back({static_cast<char>('a' + i), row.safetensors_dtype, dimensions, size});
+  }
+  const int edits = from.ConsumeIntegralInRange(0, 4);
+  int bends = 0;
+  for (int i = 0; i < edits; ++i) {
+    if (entries.empty() || from.ConsumeIntegralInRange(0, 3) != 1) {
+      ++bends;
+    } else {
+      const auto at = from.ConsumeIntegralInRange<std::size_t>(0, entries.size() - 1);
+      bend_dimensions(from, entries[at].dimensions);
+    }
+  }
+  std::size_t end = 0;
+  for (const entry& one : entries) {
     text += fmt::format(R"({}"{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
-                        text.size() > 1 ? "," : "", static_cast<char>('a' + i), row.safetensors_dtype,
-                        fmt::join(dimensions, ","), end, end + size);
-    end += size;
+                        text.size() > 1 ? "," : "", one.name, one.dtype, fmt::join(one.dimensions, ","),
+                        end, end + one.size);
+    end += one.size;
   }
   text += "}";
-  const int edits = from.ConsumeIntegralInRange(0, 4);
-  for (int i = 0; i < edits; ++i) bend_text(from, text);
+  for (int i = 0; i < bends; ++i) bend_text(from, text);
   std::vector<std::byte> bytes;
   nibble_test::append_number(bytes, edits > 0 && from.ConsumeIntegralInRange(0, 5) == 0
                                         ? lie(from, text.size())

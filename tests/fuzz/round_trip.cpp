@@ -1,11 +1,10 @@
-// Takes the input for a plan of tensors and metadata, writes it as each container and reads it back:
-// the same names, shapes, encodings, bytes and metadata, or a nibble::error and no file.
+// Takes the input for a plan of tensors and metadata, writes it as each container and in shards, and
+// reads it back: the same names, shapes, encodings, bytes and metadata, or a nibble::error and no file.
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -16,37 +15,20 @@
 #include <vector>
 
 #include <fuzzer/FuzzedDataProvider.h>
-#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
 #include <nibble/reader.hpp>
 #include <nibble/writer.hpp>
 
+#include "folder.hpp"
 #include "use.hpp"
 
 namespace {
 
 namespace fs = std::filesystem;
+using nibble_fuzz::folder;
 using nibble_fuzz::require;
-
-/// A folder for this process, in memory where there is such a place.
-const std::string& folder() {
-  static const struct made {
-    made() {
-      const fs::path memory = "/dev/shm";
-      path = (fs::is_directory(memory) ? memory : fs::temp_directory_path()) /
-             ("nibble-round-trip-" + std::to_string(::getpid()));
-      fs::create_directory(path);
-    }
-    ~made() {
-      std::error_code ignored;
-      fs::remove_all(path, ignored);
-    }
-    std::string path;
-  } one;
-  return one.path;
-}
 
 struct planned {
   nibble::encoding encoding;
@@ -123,6 +105,12 @@ std::vector<float> some_values(FuzzedDataProvider& from, std::size_t count) {
 nlohmann::json without_records(nlohmann::json metadata) {
   for (const char* const key : {"nibble", "quantization"}) metadata.erase(key);
   return metadata;
+}
+
+/// And from a set, which keeps nothing that is true of one of its files alone.
+nlohmann::json without_shards(nlohmann::json metadata) {
+  nibble::shard_record::erase_from(metadata);
+  return without_records(std::move(metadata));
 }
 
 /// The bits of a number, for files hold whatever they were given.
@@ -219,6 +207,23 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   if (from.ConsumeBool()) describe_for_gguf(from, out.metadata());
 
+  // A name that one container keeps for itself, and tensors that no file holds, of which no row is
+  // asked for.
+  static constexpr std::array reserved_bytes = {std::byte{1}, std::byte{2}};
+  if (from.ConsumeIntegralInRange(0, 15) == 1 && !plan.contains("__metadata__")) {
+    plan["__metadata__"] = {
+        nibble::encoding::u8, {2}, {}, {reserved_bytes.begin(), reserved_bytes.end()}};
+    out.add_stored(nibble::encoding::u8, "__metadata__", {2}, reserved_bytes);
+  }
+  const int huge_tensors =
+      from.ConsumeIntegralInRange(0, 15) == 1 ? from.ConsumeIntegralInRange(1, 3) : 0;
+  for (int i = 0; i < huge_tensors; ++i) {
+    const std::string name = "a tensor of 2^63 bytes " + std::to_string(i);
+    if (plan.contains(name)) return 0;
+    out.add(nibble::encoding::f32, name, {std::uint64_t{1} << 61U},
+            [](std::uint64_t, std::uint64_t, std::span<float>) { require(false); });
+  }
+
   const std::string path = folder() + "/file";
   for (const nibble::container container :
        {nibble::container::apr, nibble::container::gguf, nibble::container::safetensors}) {
@@ -228,6 +233,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       require(fs::is_empty(folder()));
       continue;
     }
+    require(huge_tensors == 0);
     const nibble::reader in(path, nibble::file_access::read);
     require(in.container() == container);
     check(in, plan);
@@ -254,5 +260,22 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     require(fs::remove(path));
   }
+
+  const auto shard_size_bytes = from.ConsumeIntegralInRange<std::uint64_t>(0, 3000);
+  if (shard_size_bytes == 0) return 0;
+  try {
+    const std::vector<std::string> paths = out.write(path, {.shard_size_bytes = shard_size_bytes});
+    require(huge_tensors == 0);
+    for (const std::string& one : paths) {
+      const nibble::reader set = nibble::reader::open_set(one, nibble::file_access::read);
+      if (paths.size() > 1) require(set.shards().size() == paths.size());
+      require(set.size() == plan.size());
+      if (one == paths.back()) check(set, plan);
+      require(is_same_json(without_shards(set.metadata()), without_shards(out.metadata())));
+    }
+    for (const std::string& one : paths) require(fs::remove(one));
+  } catch (const nibble::error&) {
+  }
+  require(fs::is_empty(folder()));
   return 0;
 }

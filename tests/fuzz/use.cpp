@@ -71,13 +71,19 @@ void load(const nibble::source_reader& in, const nibble::tensor_info& tensor) {
   }
 }
 
-void use(const nibble::reader& in) {
-  for (const nibble::tensor_view& tensor : in) {
-    require(in.find(tensor.name()) == &tensor);
-    use(tensor);
-  }
-  static_cast<void>(in.examine());
-  static_cast<void>(in.shard());
+/// Every parser refuses the bytes of another container, and what is none, by itself.
+void parse_by_each(std::span<const std::byte> bytes, std::optional<nibble::container> which) {
+  const auto opens = [&](const auto& parse, nibble::container container) {
+    bool has_opened = false;
+    try {
+      has_opened = parse(bytes).container == container;
+    } catch (const nibble::error&) {
+    }
+    require(has_opened == (which == container));
+  };
+  opens([](auto file) { return nibble::apr::parse(file); }, nibble::container::apr);
+  opens([](auto file) { return nibble::gguf::parse(file); }, nibble::container::gguf);
+  opens([](auto file) { return nibble::safetensors::parse(file); }, nibble::container::safetensors);
 }
 
 /// Metadata that was read can be written, and is the same then.
@@ -105,6 +111,15 @@ void write_again(const nibble::reader& in, std::span<const std::byte> bytes) {
 
 }  // namespace
 
+void use(const nibble::reader& in) {
+  for (const nibble::tensor_view& tensor : in) {
+    require(in.find(tensor.name()) == &tensor);
+    use(tensor);
+  }
+  static_cast<void>(in.examine());
+  static_cast<void>(in.shard());
+}
+
 bool open_and_use(std::span<const std::byte> bytes) {
   std::optional<nibble::reader> in;
   std::optional<nibble::error_code> refusal;
@@ -112,8 +127,9 @@ bool open_and_use(std::span<const std::byte> bytes) {
     in.emplace(bytes);
   } catch (const nibble::error& problem) {
     refusal = problem.code();
-    require(std::string(problem.what()).find_first_of("\n\r\t\x1b") == std::string::npos);
+    require(is_one_line(problem.what()));
   }
+  parse_by_each(bytes, in ? std::optional(in->container()) : std::nullopt);
   const bytes_in_memory source(bytes);
   std::optional<nibble::source_reader> pieces;
   try {

@@ -2,9 +2,14 @@
 
 #include <cstddef>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include <nibble/core/tensor_view.hpp>
+
+namespace nibble {
+class reader;
+}
 
 /// What targets do with tensors and files. The kernels of every encoding are compiled once for all.
 namespace nibble_fuzz {
@@ -19,10 +24,18 @@ inline constexpr std::size_t multiply_modes = 3;
 [[nodiscard]] std::vector<float> multiply(const nibble::tensor_view& tensor, std::span<const float> x,
                                           std::size_t mode);
 
+/// Walks, examines, decodes and multiplies the tensors of what is open. Only nibble::error comes out.
+void use(const nibble::reader& in);
+
 /// Opens bytes as a container in every way there is, in memory and piece by piece, which must agree.
 /// What opens is walked, examined, decoded and multiplied, its metadata written and read again.
 /// Nothing but nibble::error may come of it, and it must not leave this function. Whether it opened.
 bool open_and_use(std::span<const std::byte> bytes);
+
+/// A message is one line that a terminal can be shown.
+[[nodiscard]] inline bool is_one_line(std::string_view message) {
+  return message.find_first_of("\n\r\t\x1b") == std::string_view::npos;
+}
 
 /// Ends the program, so that the fuzzer keeps the input, unless the condition holds.
 inline void require(bool holds) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -51,6 +52,29 @@ class atomic_file {
   atomic_file& operator=(const atomic_file&) = delete;
   ~atomic_file() {
     if (!committed_) discard();
+  }
+
+  /// Removes what killed writers left in a directory (empty: the working one) of files that `is_meant`
+  /// says, given their names, whether they are there or not; of those that are symbolic links, beside
+  /// what they point to. Nothing else is touched, and what cannot be told to be left behind or cannot
+  /// be removed stays: a file that a live writer has locked, or where nothing can be locked.
+  template <std::predicate<const std::string&> Meant>
+  static void remove_leftovers(const std::filesystem::path& directory, const Meant& is_meant) {
+    std::error_code failure;
+    std::filesystem::directory_iterator entries(directory.empty() ? "." : directory, failure);
+    for (; !failure && entries != std::filesystem::directory_iterator(); entries.increment(failure)) {
+      const std::filesystem::path path = directory / entries->path().filename();
+      std::string name = path.filename().string();
+      if (name.ends_with(partial_suffix)) {
+        name.resize(name.size() - std::string_view(partial_suffix).size());
+        if (is_meant(name)) remove_if_left(path.string());
+      } else if (std::error_code unknown; entries->is_symlink(unknown) && is_meant(name)) {
+        try {
+          remove_if_left(resolve(path.string()).string() + partial_suffix);
+        } catch (const error&) {  // it leads to no file that could be written
+        }
+      }
+    }
   }
 
   /// Writes bytes at an offset; any thread, any order. Throws write_failed.
@@ -172,14 +196,32 @@ class atomic_file {
     }
   }
 
-  void remove_leftover() {
+  /// Closed, with the reason in errno, where it cannot be opened.
+  static file_descriptor open_leftover(const std::string& partial) {
     // NFS locks exclusively only what is open for writing; another user's leftover may only be
     // readable.
     constexpr int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
-    file_descriptor leftover(::open(partial_.c_str(), flags | O_RDWR));
+    file_descriptor leftover(::open(partial.c_str(), flags | O_RDWR));
     if (!leftover.is_open() && errno == EACCES) {
-      leftover = file_descriptor(::open(partial_.c_str(), flags | O_RDONLY));
+      leftover = file_descriptor(::open(partial.c_str(), flags | O_RDONLY));
     }
+    return leftover;
+  }
+
+  static void remove_if_left(const std::string& partial) {
+    struct stat status {};
+    if (::lstat(partial.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return;
+    const file_descriptor leftover = open_leftover(partial);
+    if (!leftover.is_open()) return;
+    int failed = -1;
+    do {
+      failed = ::flock(leftover.get(), LOCK_EX | LOCK_NB);
+    } while (failed != 0 && errno == EINTR);
+    if (failed == 0 && is_name_of(partial, leftover)) ::unlink(partial.c_str());
+  }
+
+  void remove_leftover() {
+    const file_descriptor leftover = open_leftover(partial_);
     const int reason = errno;
     if (!leftover.is_open()) {
       if (reason == ENOENT) return;
@@ -207,9 +249,12 @@ class atomic_file {
   /// Whether the partial name still means this file: between open and lock its owner may have renamed
   /// or removed it, or another writer taken it for a leftover.
   [[nodiscard]] bool is_named(const file_descriptor& file) const noexcept {
+    return is_name_of(partial_, file);
+  }
+  [[nodiscard]] static bool is_name_of(const std::string& name, const file_descriptor& file) noexcept {
     struct stat opened {};
     struct stat named {};
-    return ::fstat(file.get(), &opened) == 0 && ::lstat(partial_.c_str(), &named) == 0 &&
+    return ::fstat(file.get(), &opened) == 0 && ::lstat(name.c_str(), &named) == 0 &&
            named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
   }
 

@@ -74,8 +74,7 @@ class serialiser {
   [[nodiscard]] std::uint64_t offset_bytes(std::size_t place) const noexcept {
     return layout_.data_offset + layout_.tensor_offsets[place];
   }
-  /// Where the tensors' bytes end, padding included, and the file with them.
-  [[nodiscard]] std::uint64_t data_end() const noexcept { return layout_.data_end; }
+  /// Up to where the tensors' bytes end, padding included.
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return layout_.data_end; }
   static constexpr bool has_footer = false;
 

@@ -97,15 +97,14 @@ class serialiser {
     }
     header_ = std::move(text);
     data_offset_ = padded;
-    data_end_ = padded + end;
+    file_bytes_ = padded + end;
   }
 
   [[nodiscard]] std::span<const std::size_t> order() const noexcept { return order_; }
   [[nodiscard]] std::uint64_t offset_bytes(std::size_t place) const noexcept {
     return data_offset_ + offsets_[place];
   }
-  [[nodiscard]] std::uint64_t data_end() const noexcept { return data_end_; }
-  [[nodiscard]] std::uint64_t file_bytes() const noexcept { return data_end_; }
+  [[nodiscard]] std::uint64_t file_bytes() const noexcept { return file_bytes_; }
   static constexpr bool has_footer = false;
 
   /// What a reader finds in a file of `file_bytes` with that front. Throws as parse().
@@ -139,7 +138,7 @@ class serialiser {
   std::vector<std::uint64_t> offsets_;
   std::string header_;
   std::uint64_t data_offset_ = 0;
-  std::uint64_t data_end_ = 0;
+  std::uint64_t file_bytes_ = 0;
 };
 
 }  // namespace nibble::safetensors
