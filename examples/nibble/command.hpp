@@ -110,7 +110,7 @@ struct meta_options {
   std::vector<std::string> set_string{};  ///< KEY=TEXT
   std::vector<std::string> remove{};      ///< keys
 };
-/// Prints a file's metadata, or changes it without touching the tensors; of a set the first file's.
+/// Prints a file's metadata, or changes it without touching the tensors; of an index the first file's.
 exit_code meta(const meta_options& options);
 
 struct split_options {

@@ -147,11 +147,13 @@ exit_code meta(const meta_options& options) {
     print_json(metadata);
     return exit_code::fine;
   }
-  // The metadata of a set are its first file's.
-  const nibble::reader& file = in.shards().empty() ? in : in.shards().front();
-  if (options.output && !in.shards().empty()) {
+  // Changed is the file that was named; the metadata of an index are its first file's.
+  const auto shards = in.shards();
+  const auto named = std::ranges::find(shards, options.input, &nibble::reader::name);
+  const nibble::reader& file = shards.empty() ? in : named != shards.end() ? *named : shards.front();
+  if (options.output && &file != &in && named == shards.end()) {
     throw usage_error(
-        fmt::format("{}: the metadata of a set are changed in its first file; --output takes --single",
+        fmt::format("{}: the metadata of a set are changed in its first file; --output takes that",
                     nibble::escape_text(options.input)));
   }
   metadata = file.metadata();

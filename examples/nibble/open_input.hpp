@@ -19,7 +19,7 @@ namespace nibble_command {
     const bool is_of_set =
         problem.code() == nibble::error_code::bad_shard ||
         (problem.code() == nibble::error_code::file_not_found && !problem.detail().expected.empty());
-    if (!is_of_set) throw;
+    if (!is_of_set || problem.detail().field.starts_with("index")) throw;
     nibble::error_detail detail = problem.detail();
     detail.expected += "; --single opens a shard alone";
     throw nibble::error(problem.code(), std::move(detail));

@@ -252,6 +252,11 @@ TEST_CASE("metadata of GGUF and safetensors are changed, and tensors stay as the
           json{{"format", "pt"}});
   REQUIRE(json::parse(done({"meta", files / model_files::name_of(2), "--single"})) == json::object());
   done({"meta", model.index, "--set", "n=1", "-o", files / "x.safetensors"}, 2);
+  // Of a shard that is named its own.
+  done({"meta", files / model_files::name_of(2), "--set-string", "own=2"});
+  REQUIRE(json::parse(done({"meta", files / model_files::name_of(2), "--single"})) ==
+          json{{"own", "2"}});
+  REQUIRE(json::parse(done({"meta", model.index})) == json{{"format", "pt"}});
 }
 
 TEST_CASE("a set is converted whole, and a shard only on demand", "[command]") {
