@@ -34,6 +34,7 @@
 #include <support/catch.hpp>
 #include <support/errors.hpp>
 #include <support/files.hpp>
+#include <support/gguf_bytes.hpp>
 #include <support/random_values.hpp>
 
 using nibble::encoding;
@@ -933,4 +934,34 @@ TEST_CASE("what readers refuse never appears", "[writer]") {
     CHECK(taken >= 1);
     CHECK(refused >= 1);
   }
+}
+
+TEST_CASE("what nobody here can decode is kept in the container that it came from", "[writer]") {
+  const temporary_directory files;
+  nibble_test::gguf_file sample{.tensors = {{"b", 999, {7}, nibble_test::bytes_of("nine byte")},
+                                            {"a", 0, {2}, nibble_test::bytes_of("8 bytes.")},
+                                            {"c", 16, {256}, file_bytes(66, std::byte{7})}}};
+  const file_bytes bytes = sample.bytes();
+  const reader in(bytes);
+  writer out;
+  for (const nibble::tensor_view& tensor : in) {
+    const std::string name(tensor.name());
+    if (tensor.has_encoding()) {
+      out.add_stored(tensor.encoding(), name, tensor.shape(), tensor.bytes());
+      CHECK(nibble_test::code_of([&] { out.add_unlisted(in.container(), "x", tensor); }) ==
+            nibble::error_code::invalid_argument);
+    } else {
+      CHECK(nibble_test::code_of([&] { out.add_unlisted(nibble::container::apr, name, tensor); }) ==
+            nibble::error_code::invalid_argument);
+      out.add_unlisted(in.container(), name, tensor);
+    }
+  }
+  out.write(files / "out.gguf", {.container = nibble::container::gguf});
+  std::ranges::sort(sample.tensors, {}, &nibble_test::gguf_tensor::name);
+  CHECK(nibble_test::read_file(files / "out.gguf") == sample.bytes());
+  for (const auto other : {nibble::container::apr, nibble::container::safetensors}) {
+    const auto refused = outcome_of([&] { out.write(files / "out.other", {.container = other}); });
+    CHECK(missing_parts(refused.message, {"out.other", "unsupported_encoding", "id "}) == "");
+  }
+  CHECK(names_in(files.path()) == std::vector<std::string>{"out.gguf"});
 }

@@ -21,6 +21,7 @@
 #include "command.hpp"
 #include "machine_roof.hpp"
 #include "matmul_modes.hpp"
+#include "open_input.hpp"
 #include "progress_bar.hpp"
 #include "reference_product.hpp"
 #include "standard_streams.hpp"
@@ -383,7 +384,7 @@ nlohmann::json to_json(const nibble::reader& file, const bench_report& report, u
 }  // namespace
 
 exit_code bench(const bench_options& options) {
-  const nibble::reader file(options.input);
+  const nibble::reader file = open_input(options.input, options.single);
   const bench_report report = measure(file, options.threads);
   if (options.json) {
     print_json(to_json(file, report, options.threads));

@@ -36,6 +36,7 @@ exit_code pack(const pack_options& options);
 struct convert_options {
   std::string input{};
   std::string output{};  ///< its extension says the container
+  bool single = false;
   bool requantize = false;
   unsigned threads = 1;
 };
@@ -83,6 +84,7 @@ exit_code diff(const diff_options& options);
 
 struct bench_options {
   std::string input{};
+  bool single = false;
   bool json = false;
   unsigned threads = 1;
 };
@@ -102,12 +104,13 @@ exit_code hash(const hash_options& options);
 
 struct meta_options {
   std::string input{};
+  bool single = false;
   std::optional<std::string> output{};    ///< otherwise the file itself is replaced
   std::vector<std::string> set{};         ///< KEY=JSON
   std::vector<std::string> set_string{};  ///< KEY=TEXT
   std::vector<std::string> remove{};      ///< keys
 };
-/// Prints a file's metadata, or changes an .apr file's without touching its tensors.
+/// Prints a file's metadata, or changes it without touching the tensors; of an index the first file's.
 exit_code meta(const meta_options& options);
 
 struct split_options {

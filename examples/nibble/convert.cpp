@@ -18,6 +18,7 @@
 #include "command.hpp"
 #include "interruption.hpp"
 #include "metadata.hpp"
+#include "open_input.hpp"
 #include "standard_streams.hpp"
 #include "table.hpp"
 #include "text_layout.hpp"
@@ -35,16 +36,12 @@ struct conversion {
     requantized  ///< it is decoded and packed again, or expanded
   };
   const nibble::tensor_view* tensor;
-  nibble::encoding encoding;
+  std::optional<nibble::encoding> encoding;  ///< nothing: its dtype is not known here, and is kept
   way how;
 };
 
 nibble::container container_of(const std::string& path) {
-  const std::string extension = std::filesystem::path(path).extension();
-  for (const auto which :
-       {nibble::container::apr, nibble::container::gguf, nibble::container::safetensors}) {
-    if (extension == "." + std::string(nibble::to_string(which))) return which;
-  }
+  if (const auto named = container_named_by(path)) return *named;
   throw usage_error(fmt::format("{}: the name of the file to write ends in .apr, .gguf or .safetensors",
                                 nibble::escape_text(path)));
 }
@@ -85,6 +82,9 @@ conversion convert_to_gguf(const nibble::reader& from, const nibble::tensor_view
 
 conversion choose_conversion(const nibble::reader& from, const nibble::tensor_view& tensor,
                              nibble::container to, bool requantize) {
+  if (!tensor.has_encoding() && to == from.container() && to != nibble::container::apr) {
+    return {&tensor, std::nullopt, conversion::way::kept};
+  }
   if (to == nibble::container::gguf) return convert_to_gguf(from, tensor, requantize);
   const nibble::encoding_description& stored = nibble::describe(tensor.encoding());
   if (to == nibble::container::safetensors && stored.safetensors_dtype.empty()) {
@@ -94,16 +94,18 @@ conversion choose_conversion(const nibble::reader& from, const nibble::tensor_vi
   return {&tensor, stored.encoding, conversion::way::kept};
 }
 
-void plan_tensor(nibble::writer& plan, const conversion& one) {
+void plan_tensor(nibble::writer& plan, const nibble::reader& from, const conversion& one) {
   const nibble::tensor_view& tensor = *one.tensor;
+  if (!one.encoding) return plan_as_stored(plan, from, tensor);
+  const nibble::encoding encoding = *one.encoding;
   std::string name(tensor.name());
   switch (one.how) {
     case conversion::way::kept:
-      plan.add_stored(one.encoding, std::move(name), tensor.shape(), tensor.bytes());
+      plan.add_stored(encoding, std::move(name), tensor.shape(), tensor.bytes());
       break;
     case conversion::way::moved: {
-      const auto block_bytes = nibble::describe(one.encoding).block_bytes;
-      plan.add_stored(one.encoding, std::move(name), tensor.shape(),
+      const auto block_bytes = nibble::describe(encoding).block_bytes;
+      plan.add_stored(encoding, std::move(name), tensor.shape(),
                       [&tensor, block_bytes](std::uint64_t first_block, std::span<std::byte> blocks) {
                         const auto skipped = static_cast<std::size_t>(first_block * block_bytes);
                         nibble::gguf::to_ggml_twin(
@@ -112,7 +114,7 @@ void plan_tensor(nibble::writer& plan, const conversion& one) {
       break;
     }
     case conversion::way::requantized:
-      plan.add(one.encoding, std::move(name), tensor.shape(), interruptible(nibble::rows_of(tensor)));
+      plan.add(encoding, std::move(name), tensor.shape(), interruptible(nibble::rows_of(tensor)));
       break;
   }
 }
@@ -137,8 +139,10 @@ std::string to_text(const std::vector<conversion>& conversions) {
                  {"how", side::left}});
   for (const conversion& one : conversions) {
     tensors.add_row({nibble::escape_text(one.tensor->name()), one.tensor->shape().to_string(),
-                     std::string(nibble::to_string(one.tensor->encoding())),
-                     std::string(nibble::to_string(one.encoding)), std::string(describe(one))});
+                     nibble::escape_text(one.tensor->dtype_text()),
+                     one.encoding ? std::string(nibble::to_string(*one.encoding))
+                                  : nibble::escape_text(one.tensor->dtype_text()),
+                     std::string(describe(one))});
   }
   return conversions.empty() ? "" : tensors.to_string();
 }
@@ -177,7 +181,7 @@ std::string losses_text(const nibble::reader& from, const nlohmann::json& metada
 
 exit_code convert(const convert_options& options) {
   const nibble::container to = container_of(options.output);
-  const nibble::reader from(options.input);
+  const nibble::reader from = open_input(options.input, options.single);
   std::vector<conversion> conversions;
   nibble::writer plan;
   plan.metadata() = portable_metadata(from, to);
@@ -185,7 +189,7 @@ exit_code convert(const convert_options& options) {
   try {
     for (const nibble::tensor_view& tensor : from) {
       conversions.push_back(choose_conversion(from, tensor, to, options.requantize));
-      plan_tensor(plan, conversions.back());
+      plan_tensor(plan, from, conversions.back());
     }
   } catch (const nibble::error& problem) {
     throw problem.in_file(options.input);

@@ -69,7 +69,7 @@ void add_threads(CLI::App& to, unsigned& threads) {
 }
 
 void add_single(CLI::App& to, bool& single) {
-  to.add_flag("--single", single, "Open a first shard alone, not the set that it belongs to");
+  to.add_flag("--single", single, "Open a shard alone, not the set that it belongs to");
 }
 
 CLI::Option& add_shard_size(CLI::App& to, std::uint64_t& bytes) {
@@ -84,7 +84,7 @@ CLI::Option& add_shard_size(CLI::App& to, std::uint64_t& bytes) {
 CLI::App& add_pack(CLI::App& app, pack_options& options) {
   CLI::App& to = *app.add_subcommand(
       "pack", "Pack a .safetensors, .gguf or .apr file, or a set, into an .apr file");
-  add_input(to, "INPUT", options.input, "File to read, or the index or first file of a set");
+  add_input(to, "INPUT", options.input, "File to read, or the index or any file of a set");
   add_output(to, options.output, "OUT.apr", "File to write; may be INPUT");
   add_encoding(to, "--encoding", options.encoding,
                {"q8", "q4", "apr_q8", "apr_q4", "f16", "bf16", "f32"},
@@ -119,6 +119,7 @@ CLI::App& add_convert(CLI::App& app, convert_options& options) {
   add_output(to, options.output, "OUT", "File to write, .apr, .gguf or .safetensors; may be INPUT");
   to.add_flag("--requantize", options.requantize,
               "Pack as q8_0 or expand to f32 what GGUF cannot hold bit for bit");
+  add_single(to, options.single);
   add_threads(to, options.threads);
   return to;
 }
@@ -173,6 +174,7 @@ CLI::App& add_bench(CLI::App& app, bench_options& options) {
   CLI::App& to = *app.add_subcommand("bench", "Measure decoding and products on a file's own matrices");
   add_input(to, "FILE", options.input);
   add_json(to, options.json);
+  add_single(to, options.single);
   add_threads(to, options.threads);
   return to;
 }
@@ -189,15 +191,15 @@ CLI::App& add_hash(CLI::App& app, hash_options& options) {
 }
 
 CLI::App& add_meta(CLI::App& app, meta_options& options) {
-  CLI::App& to =
-      *app.add_subcommand("meta", "Print metadata, or change an .apr file's without repacking it");
+  CLI::App& to = *app.add_subcommand("meta", "Print metadata, or change a file's without repacking it");
   add_input(to, "FILE", options.input);
   add_repeated(to, "--set", options.set, "KEY=JSON", "Set a key to a JSON value; may be repeated");
   add_repeated(to, "--set-string", options.set_string, "KEY=TEXT",
                "Set a key to text; may be repeated");
   add_repeated(to, "--remove", options.remove, "KEY", "Remove a key; may be repeated");
   to.add_option("-o,--output", options.output, "File to write; FILE itself unless given")
-      ->type_name("OUT.apr");
+      ->type_name("OUT");
+  add_single(to, options.single);
   return to;
 }
 

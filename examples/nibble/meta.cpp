@@ -18,13 +18,19 @@
 #include <nibble/file/input_file.hpp>
 #include <nibble/format/apr/packing_record.hpp>
 #include <nibble/format/apr/replace_metadata.hpp>
+#include <nibble/format/gguf/replace_metadata.hpp>
+#include <nibble/format/gguf/value_record.hpp>
 #include <nibble/format/json_text.hpp>
+#include <nibble/format/replaced_metadata.hpp>
+#include <nibble/format/safetensors/replace_metadata.hpp>
 #include <nibble/reader.hpp>
 
 #include "command.hpp"
 #include "interruption.hpp"
+#include "open_input.hpp"
 #include "standard_streams.hpp"
 #include "text_layout.hpp"
+#include "write_file.hpp"
 
 namespace nibble_command {
 namespace {
@@ -38,23 +44,38 @@ std::pair<std::string, std::string> split_assignment(const std::string& text) {
   return {text.substr(0, mark), text.substr(mark + 1)};
 }
 
-/// Throws usage_error for what the library writes by itself, of what it knows of the tensors.
-void require_free_key(const std::string& key) {
-  if (key != nibble::apr::packing_record::key && key != "quantization") return;
-  throw usage_error(fmt::format("'{}' says how the tensors are stored, and is not to be edited", key));
+/// Throws usage_error for what the library writes by itself: into .apr files what it knows of the
+/// tensors, beside GGUF's values what JSON does not say of them.
+void require_free_key(const std::string& key, nibble::container which) {
+  const bool is_of_tensors = key == nibble::apr::packing_record::key || key == "quantization";
+  if (which == nibble::container::apr && is_of_tensors) {
+    throw usage_error(
+        fmt::format("'{}' says how the tensors are stored, and is not to be edited", key));
+  }
+  if (which == nibble::container::gguf && key == nibble::gguf::value_record::key) {
+    throw usage_error(fmt::format("'{}' is no key of the file, and is not to be edited", key));
+  }
 }
 
-void edit(nlohmann::json& metadata, const meta_options& options, const std::string& file) {
+/// A value that is set anew has no bytes recorded of it that JSON cannot say; its type may stay.
+void forget_bytes(nlohmann::json& metadata, const std::string& key) {
+  const auto record = metadata.find(nibble::gguf::value_record::key);
+  if (record == metadata.end()) return;
+  if (const auto bytes = record->find("bytes"); bytes != record->end()) bytes->erase(key);
+}
+
+void edit(nlohmann::json& metadata, const meta_options& options, const nibble::reader& file) {
   for (const std::string& key : options.remove) {
-    require_free_key(key);
+    require_free_key(key, file.container());
     if (metadata.erase(key) == 0) {
-      throw usage_error(fmt::format("{}: the metadata have no '{}'", nibble::escape_text(file),
+      throw usage_error(fmt::format("{}: the metadata have no '{}'", nibble::escape_text(file.name()),
                                     nibble::escape_text(key)));
     }
+    forget_bytes(metadata, key);
   }
   for (const std::string& assignment : options.set) {
     auto [key, value] = split_assignment(assignment);
-    require_free_key(key);
+    require_free_key(key, file.container());
     try {
       nibble::memory_budget endless;
       nibble::require_parsable_json(value, key, endless);
@@ -62,6 +83,7 @@ void edit(nlohmann::json& metadata, const meta_options& options, const std::stri
         throw nibble::error(nibble::error_code::bad_metadata, {.field = key, .found = value});
       }
       metadata[key] = nibble::parse_json_object("{\"v\":" + value + "}", key)["v"];
+      forget_bytes(metadata, key);
     } catch (const nibble::error&) {
       throw usage_error(
           fmt::format("'{}' is no JSON; --set-string takes text as it is", nibble::escape_text(value)));
@@ -69,17 +91,28 @@ void edit(nlohmann::json& metadata, const meta_options& options, const std::stri
   }
   for (const std::string& assignment : options.set_string) {
     auto [key, value] = split_assignment(assignment);
-    require_free_key(key);
+    require_free_key(key, file.container());
     metadata[key] = std::move(value);
+    forget_bytes(metadata, key);
   }
 }
 
+nibble::replaced_metadata replace_metadata(nibble::container which, std::span<const std::byte> file,
+                                           const nlohmann::json& metadata) {
+  switch (which) {
+    case nibble::container::gguf: return nibble::gguf::replace_metadata(file, metadata);
+    case nibble::container::safetensors: return nibble::safetensors::replace_metadata(file, metadata);
+    case nibble::container::apr: break;
+  }
+  return nibble::apr::replace_metadata(file, metadata);
+}
+
 /// Writes `file` with other metadata: what stands behind them is copied as it is.
-void write_with(const nlohmann::json& metadata, const nibble::input_file& file,
+void write_with(const nlohmann::json& metadata, nibble::container which, const nibble::input_file& file,
                 const std::string& path) {
   constexpr std::size_t part_bytes = std::size_t{1} << 22U;
   const interruption noted;
-  const auto made = nibble::apr::replace_metadata(file.bytes(), metadata);
+  const auto made = replace_metadata(which, file.bytes(), metadata);
   nibble::atomic_file out(path, made.file_bytes);
   nibble::crc32_sum sum{std::span<const std::byte>(made.front)};
   out.write_at(0, made.front);
@@ -105,28 +138,35 @@ void write_with(const nlohmann::json& metadata, const nibble::input_file& file,
 }  // namespace
 
 exit_code meta(const meta_options& options) {
-  const nibble::reader in(options.input);
+  const nibble::reader in = open_input(options.input, options.single);
   const bool is_edited = !options.set.empty() || !options.set_string.empty() || !options.remove.empty();
   nlohmann::json metadata = in.metadata();
   if (!is_edited) {
     if (options.output) throw usage_error("--output is for what --set or --remove changes");
-    metadata.erase(nibble::apr::packing_record::key);
+    if (in.container() == nibble::container::apr) metadata.erase(nibble::apr::packing_record::key);
     print_json(metadata);
     return exit_code::fine;
   }
-  if (in.container() != nibble::container::apr) {
-    throw usage_error(fmt::format("{}: only the metadata of .apr files can be changed, this is {}",
-                                  nibble::escape_text(options.input),
-                                  nibble::to_string(in.container())));
+  // Changed is the file that was named; the metadata of an index are its first file's.
+  const auto shards = in.shards();
+  const auto named = std::ranges::find(shards, options.input, &nibble::reader::name);
+  const nibble::reader& file = shards.empty() ? in : named != shards.end() ? *named : shards.front();
+  if (options.output && &file != &in && named == shards.end()) {
+    throw usage_error(
+        fmt::format("{}: the metadata of a set are changed in its first file; --output takes that",
+                    nibble::escape_text(options.input)));
   }
-  edit(metadata, options, options.input);
-  const std::string& path = options.output ? *options.output : options.input;
+  metadata = file.metadata();
+  edit(metadata, options, file);
+  const std::string path = options.output ? *options.output : file.name();
+  require_honest_name(path, file.container());
   try {
-    write_with(metadata, nibble::input_file(options.input, nibble::file_access::mapped), path);
+    write_with(metadata, file.container(), nibble::input_file(file.name(), nibble::file_access::mapped),
+               path);
   } catch (const nibble::error& problem) {
     throw problem.in_file(path);
   }
-  print_out(fmt::format("{}: {}\n", nibble::escape_text(path), counted(in.size(), "tensor")));
+  print_out(fmt::format("{}: {}\n", nibble::escape_text(path), counted(file.size(), "tensor")));
   return exit_code::fine;
 }
 

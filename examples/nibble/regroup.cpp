@@ -26,7 +26,9 @@ exit_code regroup(const nibble::reader& from, const std::string& output, nibble:
   nibble::shard_record::erase_from(plan.metadata());
   try {
     for (const nibble::tensor_view& tensor : from) {
-      plan.add_stored(tensor.encoding(), std::string(tensor.name()), tensor.shape(), tensor.bytes());
+      // Only a file of the same container can take what is not known here.
+      if (container != from.container()) static_cast<void>(tensor.encoding());
+      plan_as_stored(plan, from, tensor);
     }
   } catch (const nibble::error& problem) {
     throw problem.in_file(from.name());

@@ -1,18 +1,45 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
+
+#include <nibble/core/text.hpp>
+#include <nibble/format/directory.hpp>
+#include <nibble/reader.hpp>
 #include <nibble/writer.hpp>
 
+#include "exit_code.hpp"
 #include "interruption.hpp"
 #include "progress_bar.hpp"
 #include "thread_executor.hpp"
 
 namespace nibble_command {
+
+/// The container that the extension of a path names, or nothing.
+[[nodiscard]] inline std::optional<nibble::container> container_named_by(const std::string& path) {
+  const std::string extension = std::filesystem::path(path).extension();
+  for (const auto which :
+       {nibble::container::apr, nibble::container::gguf, nibble::container::safetensors}) {
+    if (extension == "." + std::string(nibble::to_string(which))) return which;
+  }
+  return std::nullopt;
+}
+
+/// Throws usage_error where a path has the extension of another container than what is to be written.
+inline void require_honest_name(const std::string& path, nibble::container which) {
+  const auto named = container_named_by(path);
+  if (!named || *named == which) return;
+  throw usage_error(fmt::format("{}: what is written is {}, and the name says {}",
+                                nibble::escape_text(path), nibble::to_string(which),
+                                nibble::to_string(*named)));
+}
 
 /// Writes a plan as a file, on threads, with a progress bar; SIGINT and SIGTERM end it as cancelled,
 /// the unfinished file gone. A value that cannot be packed is an error of the `source` that it came
@@ -21,6 +48,7 @@ namespace nibble_command {
 inline std::vector<std::string> write_file(const nibble::writer& plan, const std::string& path,
                                            std::string_view source, nibble::container container,
                                            unsigned threads, std::uint64_t shard_size_bytes = 0) {
+  require_honest_name(path, container);
   const interruption noted;
   thread_executor on(threads);
   progress_bar bar;
@@ -41,6 +69,17 @@ inline std::vector<std::string> write_file(const nibble::writer& plan, const std
     nibble::error_detail detail = problem.detail();
     detail.file = source;
     throw nibble::error(problem.code(), std::move(detail));
+  }
+}
+
+/// Plans a tensor of `from` to be written as it is stored, whether its dtype is known here or not.
+inline void plan_as_stored(nibble::writer& plan, const nibble::reader& from,
+                           const nibble::tensor_view& tensor) {
+  std::string name(tensor.name());
+  if (tensor.has_encoding()) {
+    plan.add_stored(tensor.encoding(), std::move(name), tensor.shape(), tensor.bytes());
+  } else {
+    plan.add_unlisted(from.container(), std::move(name), tensor);
   }
 }
 

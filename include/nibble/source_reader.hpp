@@ -25,6 +25,7 @@
 #include <nibble/format/apr/parse.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/gguf/parse.hpp>
+#include <nibble/format/gguf/read_front.hpp>
 #include <nibble/format/safetensors/parse.hpp>
 
 namespace nibble {
@@ -47,8 +48,9 @@ class loaded_tensor {
 };
 
 /// A container that is read piece by piece from what the host brings, an archive's member or an object
-/// in a store. Opening reads what stands in front of the tensors, and an .apr file's footer; loading
-/// reads one tensor's bytes, or those of its rows, and nothing else.
+/// in a store. Opening reads what stands in front of the tensors (of GGUF up to 64 KiB more, for it
+/// does not say where that ends), and an .apr file's footer; loading reads one tensor's bytes, or those
+/// of its rows, and nothing else.
 ///
 /// All member functions that are const may be called from several threads at once where the source's
 /// may.
@@ -198,7 +200,7 @@ class source_reader {
       const std::uint64_t last_bytes = std::min<std::uint64_t>(file_bytes_, apr::footer_bytes);
       directory_ = apr::parse(front, file_bytes_, read(file_bytes_ - last_bytes, last_bytes));
     } else if (gguf::has_magic(first)) {
-      open_gguf();
+      directory_ = gguf::parse(gguf::read_front(*from_, file_bytes_), file_bytes_);
     } else if (safetensors::has_magic(first)) {
       const auto front = read(0, safetensors::front_bytes(first, file_bytes_));
       directory_ = safetensors::parse(front, file_bytes_);
@@ -217,22 +219,6 @@ class source_reader {
       std::ranges::stable_sort(directory_.tensors, {}, place_of);
     }
     names_ = name_index(directory_.tensors.size(), name_at());
-  }
-
-  /// GGUF does not say where its tensors start: more is read until what stands in front of them is
-  /// whole.
-  template <class = when_used>
-  void open_gguf() {
-    constexpr std::uint64_t least_bytes = std::uint64_t{1} << 18U;
-    for (std::uint64_t size = std::min(file_bytes_, least_bytes);;
-         size = std::min(file_bytes_, 4 * size)) {
-      try {
-        directory_ = gguf::parse(read(0, size), file_bytes_);
-        return;
-      } catch (const error& problem) {
-        if (problem.code() != error_code::truncated || size == file_bytes_) throw;
-      }
-    }
   }
 
   const byte_source* from_;

@@ -147,6 +147,26 @@ class writer {
     planned& entry = enter(which, std::move(name), dimensions);
     entry.blocks = std::move(blocks);
   }
+  /// Plans a tensor whose dtype the table of encodings lacks, as a view that is open elsewhere has it;
+  /// its bytes are kept and must live until the last write(), which refuses it as unsupported_encoding
+  /// in another container than `from`. Throws bad_name, duplicate_name, invalid_argument (the view's
+  /// dtype is known, or `from` is .apr, whose files of ours record an encoding for every tensor).
+  ///
+  /// GGUF does not say how many bytes such a tensor has: the view's, up to the next one, are a multiple
+  /// of the alignment, and general.alignment has to be the old file's for ggml to find them.
+  void add_unlisted(container from, std::string name, const tensor_view& tensor) {
+    if (tensor.has_encoding() || from == container::apr) {
+      refuse(error_code::invalid_argument, name, "dtype",
+             join_text({tensor.dtype_text(), " of ", to_string(from)}),
+             "one of GGUF or safetensors that is not known here");
+    }
+    planned& entry = enter(encoding::u8, std::move(name), tensor.shape());
+    entry.bytes = tensor.bytes();
+    entry.tensor.size_bytes = tensor.bytes().size();
+    entry.tensor.unlisted = unlisted_dtype{.container = from,
+                                           .id = tensor.dtype_id().value_or(0),
+                                           .name = tensor.dtype_id() ? "" : tensor.dtype_text()};
+  }
 
   /// Packs and writes all tensors. The file appears under `path` when every byte of it is on the disk;
   /// on any failure what stood there before is untouched and no temporary file stays. Memory beyond the

@@ -101,6 +101,33 @@ TEST_CASE("convert takes a GGUF file to .apr and back byte for byte", "[convert]
   CHECK(read_file(folder / "d.gguf") == file);
 }
 
+TEST_CASE("convert and merge keep a type that is not known in GGUF, and nowhere else", "[convert]") {
+  const temporary_directory folder;
+  auto sample = nibble_test::sample_gguf_file();
+  std::ranges::sort(sample.tensors, {}, &nibble_test::gguf_tensor::name);
+  std::ranges::sort(sample.metadata, {}, &nibble_test::gguf_value::key);
+  write_file(folder / "a.gguf", sample.bytes());
+  const std::string out = require_success({"convert", folder / "a.gguf", "-o", folder / "b.gguf"});
+  require_contains(out, {"id 36"});
+  CHECK(read_file(folder / "b.gguf") == sample.bytes());
+  require_success({"merge", folder / "a.gguf", "-o", folder / "c.gguf"});
+  CHECK(read_file(folder / "c.gguf") == sample.bytes());
+  std::erase_if(sample.tensors, [](const auto& tensor) { return tensor.name != "other"; });
+  write_file(folder / "a.gguf", sample.bytes());
+  for (const std::string& to : {folder / "b.apr", folder / "b.safetensors"}) {
+    require_refusal(run({"convert", folder / "a.gguf", "-o", to}), 3, {"a.gguf", "'other'", "id 36"});
+  }
+  require_refusal(run({"split", folder / "a.gguf", "-o", folder / "b.apr", "--shard-size", "99"}), 3,
+                  {"a.gguf", "'other'", "id 36"});
+
+  write_safetensors(folder / "a.safetensors", {{"odd", "X7", {3}, std::vector<std::byte>(2)}});
+  require_success({"convert", folder / "a.safetensors", "-o", folder / "b.safetensors"});
+  const auto kept = read_safetensors(folder / "b.safetensors")["odd"];
+  CHECK(kept.dtype == "X7");
+  CHECK(kept.shape == std::vector<std::uint64_t>{3});
+  CHECK(kept.bytes.size() == 2);
+}
+
 TEST_CASE("convert stores q4 as Q4_1 and apr_q4 as Q4_0, values kept", "[convert]") {
   const temporary_directory folder;
   // More than a part of 1 MiB, whose end is no block's.

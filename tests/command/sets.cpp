@@ -12,6 +12,7 @@
 
 #include "../support/catch.hpp"
 #include "../support/files.hpp"
+#include "../support/gguf_bytes.hpp"
 #include "../support/random_values.hpp"
 #include "process.hpp"
 #include "require.hpp"
@@ -90,7 +91,10 @@ TEST_CASE("a set is packed, listed, checked and compared like one file", "[comma
   REQUIRE(listing.at("shards")[2].at("tensors") == 3);
   REQUIRE(listing.at("shard").is_null());
   require_contains(done({"inspect", model.index}), {"6 tensors", model_files::name_of(3)});
-  const json second = json::parse(done({"inspect", files / model_files::name_of(2), "--json"}));
+  REQUIRE(json::parse(done({"inspect", files / model_files::name_of(2), "--json"})).at("tensors") ==
+          listing.at("tensors"));
+  const json second =
+      json::parse(done({"inspect", files / model_files::name_of(2), "--json", "--single"}));
   REQUIRE(second.at("tensors").size() == 2);
   REQUIRE(second.at("shard") == json{{"index", 1}, {"count", 3}});
   require_contains(done({"inspect", files / model_files::name_of(1), "--single"}), {"shard 1 of 3"});
@@ -101,7 +105,8 @@ TEST_CASE("a set is packed, listed, checked and compared like one file", "[comma
   done({"diff", files / "unpacked.safetensors", model.whole, "--max-error", "0"});
 
   std::filesystem::remove(files / model_files::name_of(2));
-  require_contains(done({"verify", model.index}, 4), {model_files::name_of(2), "shard 2 of 3"});
+  require_contains(done({"verify", model.index}, 4),
+                   {model_files::name_of(2), "shard 2 of 3", "--single"});
   require_contains(done({"verify", files / model_files::name_of(1)}, 4), {model_files::name_of(2)});
   done({"verify", files / model_files::name_of(1), "--single"});
   model_files::write_text(model.index, R"({"weight_map":{"w10":"../x"}})");
@@ -211,6 +216,70 @@ TEST_CASE("metadata are printed and changed, and tensors stay as they are", "[co
     arguments.insert(arguments.end(), wrong.begin(), wrong.end());
     done(arguments, 2);
   }
-  REQUIRE(json::parse(done({"meta", model.whole})).is_object());
-  require_contains(done({"meta", model.whole, "--set", "a=1"}, 2), {"safetensors"});
+}
+
+TEST_CASE("metadata of GGUF and safetensors are changed, and tensors stay as they are", "[command]") {
+  const model_files model;
+  const auto& files = model.files;
+  nibble_test::gguf_file sample = nibble_test::sample_gguf_file();
+  std::ranges::sort(sample.metadata, {}, &nibble_test::gguf_value::key);
+  const std::string gguf = files / "m.gguf";
+  nibble_test::write_file(gguf, sample.bytes());
+  // A value keeps its type where it fits, and loses the bytes of what it was.
+  done({"meta", gguf, "--set", "a.u16=3", "--set", "a.nan=1.5", "--remove", "a.i8"});
+  std::erase_if(sample.metadata, [](const auto& value) { return value.key == "a.i8"; });
+  for (auto& value : sample.metadata) {
+    if (value.key == "a.u16") value.bytes = nibble_test::number_bytes(std::uint16_t{3});
+    if (value.key == "a.nan") value.bytes = nibble_test::number_bytes(1.5F);
+  }
+  REQUIRE(read_file(gguf) == sample.bytes());
+  done({"meta", gguf, "--set", "a.infinite=null", "-o", files / "n.gguf"});
+  require_contains(done({"inspect", files / "n.gguf"}), {R"(a.infinite: "null")"});
+  require_contains(done({"meta", gguf, "--set", "general.alignment=64"}, 3), {"general.alignment"});
+  require_contains(done({"meta", gguf, "--remove", "nibble.gguf"}, 2), {"nibble.gguf"});
+  require_contains(done({"meta", gguf, "--set", "n=1", "-o", files / "n.apr"}, 2), {"gguf", "apr"});
+
+  const std::string before = done({"hash", model.whole});
+  done({"meta", model.whole, "--set", "n=3", "--set-string", "format=np"});
+  REQUIRE(json::parse(done({"meta", model.whole})) == json{{"format", "np"}, {"n", "3"}});
+  const std::string after = done({"hash", model.whole});
+  REQUIRE(before.substr(0, before.find("  file ") - 64) == after.substr(0, after.find("  file ") - 64));
+
+  // Of a set the first file's.
+  done({"meta", model.index, "--set-string", "format=pt"});
+  REQUIRE(json::parse(done({"meta", files / model_files::name_of(2)})) == json{{"format", "pt"}});
+  REQUIRE(json::parse(done({"meta", files / model_files::name_of(1), "--single"})) ==
+          json{{"format", "pt"}});
+  REQUIRE(json::parse(done({"meta", files / model_files::name_of(2), "--single"})) == json::object());
+  done({"meta", model.index, "--set", "n=1", "-o", files / "x.safetensors"}, 2);
+  // Of a shard that is named its own.
+  done({"meta", files / model_files::name_of(2), "--set-string", "own=2"});
+  REQUIRE(json::parse(done({"meta", files / model_files::name_of(2), "--single"})) ==
+          json{{"own", "2"}});
+  REQUIRE(json::parse(done({"meta", model.index})) == json{{"format", "pt"}});
+}
+
+TEST_CASE("a set is converted whole, and a shard only on demand", "[command]") {
+  const model_files model;
+  const auto& files = model.files;
+  done({"convert", model.whole, "-o", files / "whole.apr"});
+  for (const std::string& of_set : {model.index, files / model_files::name_of(3)}) {
+    done({"convert", of_set, "-o", files / "set.apr"});
+    REQUIRE(read_file(files / "set.apr") == read_file(files / "whole.apr"));
+  }
+  done({"convert", files / model_files::name_of(3), "-o", files / "one.apr", "--single"});
+  REQUIRE(json::parse(done({"inspect", files / "one.apr", "--json"})).at("tensors").size() == 3);
+}
+
+TEST_CASE("no file is written under the name of another container", "[command]") {
+  const model_files model;
+  const auto& files = model.files;
+  const std::vector<words> runs = {{"merge", model.index, "-o", files / "x.apr"},
+                                   {"split", model.whole, "-o", files / "x.gguf", "--shard-size", "9"},
+                                   {"pack", model.whole, "-o", files / "x.gguf"},
+                                   {"unpack", model.whole, "-o", files / "x.apr"}};
+  for (const words& arguments : runs) require_contains(done(arguments, 2), {"x.", "the name says"});
+  for (const auto& entry : std::filesystem::directory_iterator(files.path())) {
+    REQUIRE_FALSE(entry.path().filename().string().starts_with("x"));
+  }
 }

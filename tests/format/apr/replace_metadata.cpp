@@ -21,7 +21,7 @@ namespace {
 using file_bytes = std::vector<std::byte>;
 
 /// The file that the parts make, its footer by the checksum's definition.
-file_bytes joined(const nibble::apr::replaced_metadata& made) {
+file_bytes joined(const nibble::replaced_metadata& made) {
   file_bytes file = made.front;
   file.insert(file.end(), made.kept.begin(), made.kept.end());
   if (made.has_footer) nibble_test::append_number(file, nibble_test::plain_crc32(file));

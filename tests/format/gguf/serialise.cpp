@@ -9,7 +9,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include <nibble/core/tensor_info.hpp>
+#include <nibble/format/apr/serialise.hpp>
 #include <nibble/format/gguf/parse.hpp>
+#include <nibble/format/safetensors/serialise.hpp>
 
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
@@ -172,4 +175,36 @@ TEST_CASE("an alignment that is none is refused", "[gguf_serialise]") {
   CHECK(serialiser({}, {{"general.alignment", 1U << 20U}}).file_bytes() == 1U << 20U);
   CHECK(serialiser({}, json::object()).file_bytes() == 32);
   CHECK(outcome_of([] { serialiser({}, json::array()); }).code == "bad_metadata");
+}
+
+TEST_CASE("a type that is not known goes back under its own id, and nowhere else", "[gguf_serialise]") {
+  gguf_file sorted = nibble_test::sample_gguf_file();
+  std::ranges::sort(sorted.tensors, {}, &nibble_test::gguf_tensor::name);
+  std::ranges::sort(sorted.metadata, {}, &nibble_test::gguf_value::key);
+  const byte_list file = sorted.bytes();
+  const auto read = nibble::gguf::parse(file);
+  std::vector<planned_tensor> plan;
+  for (const nibble::tensor_info& tensor : read.tensors) {
+    plan.push_back({.name = tensor.name,
+                    .encoding = tensor.encoding.value_or(encoding::u8),
+                    .shape = tensor.shape,
+                    .size_bytes = tensor.size_bytes});
+    if (tensor.encoding) continue;
+    plan.back().unlisted = {.container = nibble::container::gguf, .id = tensor.dtype_id.value_or(0)};
+  }
+  CHECK(file_of(serialiser(plan, read.metadata), sorted) == file);
+
+  const auto as = [&](auto kind) {
+    return outcome_of([&] { static_cast<void>(decltype(kind)(plan, json::object())); });
+  };
+  const nibble::apr::serialiser apr({}, json::object());
+  const nibble::safetensors::serialiser safetensors({}, json::object());
+  const planned_tensor unknown = *std::ranges::find(plan, "other", &planned_tensor::name);
+  plan = {unknown};
+  CHECK(missing_parts(as(apr).message, {"'other'", "unsupported_encoding", "id 36"}) == "");
+  CHECK(missing_parts(as(safetensors).message, {"'other'", "unsupported_encoding", "id 36"}) == "");
+  plan[0].unlisted = {.container = nibble::container::safetensors, .name = "X7"};
+  CHECK(missing_parts(as(serialiser({}, json::object())).message,
+                      {"'other'", "unsupported_encoding", "X7"}) == "");
+  CHECK(as(safetensors).code == "taken");
 }

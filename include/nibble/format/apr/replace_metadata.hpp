@@ -16,18 +16,10 @@
 #include <nibble/format/apr/header.hpp>
 #include <nibble/format/apr/parse.hpp>
 #include <nibble/format/json_text.hpp>
+#include <nibble/format/replaced_metadata.hpp>
 #include <nibble/format/shards.hpp>
 
 namespace nibble::apr {
-
-/// A file with other metadata: new bytes, then bytes of the old file as they are, then, where the old
-/// one had it, a footer over both.
-struct replaced_metadata {
-  std::vector<std::byte> front;       ///< header and metadata
-  std::span<const std::byte> kept{};  ///< index and tensors, of the old file
-  bool has_footer = false;
-  std::uint64_t file_bytes = 0;  ///< of the whole, footer included
-};
 
 /// Other metadata for a file that parse() takes. Offsets of tensors count from the data, so that index
 /// and tensors need no change; flags that say what the metadata hold follow them. Throws bad_metadata

@@ -39,10 +39,10 @@ class serialiser {
   serialiser(std::vector<planned_tensor> tensors, nlohmann::json metadata)
       : tensors_(std::move(tensors)), metadata_(std::move(metadata)), order_(tensors_.size()) {
     for (const planned_tensor& tensor : tensors_) {
-      if (describe(tensor.encoding).apr_dtype_id) continue;
+      if (!tensor.unlisted && describe(tensor.encoding).apr_dtype_id) continue;
       throw error(error_code::unsupported_encoding, {.tensor = tensor.name,
                                                      .field = "encoding",
-                                                     .found = std::string(to_string(tensor.encoding)),
+                                                     .found = tensor.dtype_text(),
                                                      .expected = "one that .apr has a dtype id for"});
     }
     std::iota(order_.begin(), order_.end(), std::size_t{0});

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -18,7 +19,14 @@ namespace nibble::gguf {
 class byte_cursor {
  public:
   byte_cursor(std::span<const std::byte> file, std::size_t position)
-      : file_(file), position_(position), end_(file.size()) {}
+      : byte_cursor(file, position, file.size()) {}
+  /// Of a file of `file_bytes`, `front` is what is at hand.
+  byte_cursor(std::span<const std::byte> front, std::size_t position, std::uint64_t file_bytes)
+      : file_(front),
+        position_(position),
+        end_(front.size()),
+        file_bytes_(std::max<std::uint64_t>(file_bytes, front.size())),
+        limit_end_(file_bytes_) {}
 
   /// What is read from here on, for messages: "header", "metadata 3", "tensor 5".
   void enter(std::string_view section, std::optional<std::uint64_t> number = {}) noexcept {
@@ -29,8 +37,12 @@ class byte_cursor {
   void limit(std::uint64_t bytes) noexcept {
     const std::size_t left = file_.size() - position_;
     end_ = position_ + (bytes < left ? static_cast<std::size_t>(bytes) : left);
+    limit_end_ = position_ + std::min(bytes, file_bytes_ - position_);
   }
-  void lift_limit() noexcept { end_ = file_.size(); }
+  void lift_limit() noexcept {
+    end_ = file_.size();
+    limit_end_ = file_bytes_;
+  }
 
   [[nodiscard]] std::size_t position() const noexcept { return position_; }
   /// "metadata 3, key".
@@ -42,7 +54,7 @@ class byte_cursor {
   /// Throws truncated where the file does not hold `count` times `bytes` more, bad_metadata where only
   /// the limit is in the way.
   void require(std::uint64_t count, std::uint64_t bytes, std::string_view field) const {
-    if (count > (end_ - position_) / bytes) refuse(count, bytes, field);
+    if (count > (limit_end_ - position_) / bytes) refuse(count, bytes, field);
   }
 
   [[nodiscard]] std::span<const std::byte> take_bytes(std::uint64_t count, std::string_view field) {
@@ -64,18 +76,21 @@ class byte_cursor {
  private:
   template <class = when_used>
   [[noreturn]] void refuse(std::uint64_t count, std::uint64_t bytes, std::string_view field) const {
-    const bool is_limited = count <= (file_.size() - position_) / bytes;
-    throw error(
-        is_limited ? error_code::bad_metadata : error_code::truncated,
-        {.field = place(field),
-         .found = join_text({count, bytes == 1 ? "" : join_text({" times ", bytes}), " bytes"}),
-         .expected = is_limited ? join_text({"an end before byte ", end_, " of the file"})
-                                : join_text({"at most ", end_ - position_, ", which are left"})});
+    const auto fits_before = [&](std::uint64_t end) { return count <= (end - position_) / bytes; };
+    const bool is_limited = fits_before(file_bytes_) && !fits_before(limit_end_);
+    const std::uint64_t left = (fits_before(limit_end_) ? end_ : limit_end_) - position_;
+    throw error(is_limited ? error_code::bad_metadata : error_code::truncated,
+                {.field = place(field),
+                 .found = join_text({count, bytes == 1 ? "" : join_text({" times ", bytes}), " bytes"}),
+                 .expected = is_limited ? join_text({"an end before byte ", limit_end_, " of the file"})
+                                        : join_text({"at most ", left, ", which are left"})});
   }
 
   std::span<const std::byte> file_;
   std::size_t position_;
-  std::size_t end_;
+  std::size_t end_;  ///< of what may be read and is at hand
+  std::uint64_t file_bytes_;
+  std::uint64_t limit_end_;  ///< of what may be read, at hand or not
   std::string_view section_;
   std::optional<std::uint64_t> number_;
 };

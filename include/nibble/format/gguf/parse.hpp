@@ -173,7 +173,7 @@ template <class = when_used>
 template <class = when_used>
 [[nodiscard]] directory parse(std::span<const std::byte> front, std::uint64_t file_bytes) {
   const header head = header::parse(front);
-  byte_cursor cursor(front, header::bytes);
+  byte_cursor cursor(front, header::bytes, file_bytes);
   cursor.enter("header");
   cursor.require(head.metadata_count, detail::min_metadata_bytes, "metadata_count");
   cursor.require(head.tensor_count, detail::min_tensor_bytes, "tensor_count");

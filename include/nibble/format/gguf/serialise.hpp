@@ -98,8 +98,9 @@ class serialiser {
                          .found = std::move(found),
                          .expected = std::move(expected)});
     };
-    if (!describe(tensor.encoding).gguf_type) {
-      refuse(error_code::unsupported_encoding, "encoding", std::string(to_string(tensor.encoding)),
+    const bool is_kept = tensor.is_unlisted_in(container::gguf);
+    if (!is_kept && (tensor.unlisted || !describe(tensor.encoding).gguf_type)) {
+      refuse(error_code::unsupported_encoding, "encoding", tensor.dtype_text(),
              "one that GGUF has a type for");
     }
     if (tensor.name.size() >= max_name_bytes) {
@@ -113,7 +114,7 @@ class serialiser {
     for (const std::uint64_t dimension : tensor.shape.dimensions()) {
       require_signed(tensor.name, dimension);
     }
-    require_whole_blocks(tensor.name, tensor.encoding, tensor.shape);
+    if (!is_kept) require_whole_blocks(tensor.name, tensor.encoding, tensor.shape);
   }
 
   [[nodiscard]] static std::size_t entry_bytes(const planned_tensor& tensor) noexcept {
@@ -125,7 +126,9 @@ class serialiser {
     append_string(front_, tensor.name);
     append_number(front_, static_cast<std::uint32_t>(tensor.shape.rank()));
     for (std::size_t i = tensor.shape.rank(); i-- > 0;) append_number(front_, tensor.shape[i]);
-    append_number(front_, std::uint32_t{describe(tensor.encoding).gguf_type.value_or(0)});
+    append_number(front_, tensor.unlisted
+                              ? tensor.unlisted->id
+                              : std::uint32_t{describe(tensor.encoding).gguf_type.value_or(0)});
     append_number(front_, offset);
   }
 

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <span>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include <nibble/core/checked.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/shape.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/core/when_used.hpp>
 #include <nibble/format/json_text.hpp>
@@ -24,11 +26,57 @@
 
 namespace nibble::safetensors {
 
+/// What the data are placed by, behind a header that is padded to it.
+inline constexpr std::uint64_t alignment_bytes = 64;
+
+namespace detail {
+
+/// Appends the map of strings that a header opened with: strings as they are, other values as JSON
+/// text.
+template <class = when_used>
+void append_metadata(std::string& text, const nlohmann::json& metadata) {
+  if (metadata.empty()) return;
+  nlohmann::json strings = nlohmann::json::object();
+  for (const auto& [key, value] : metadata.items()) {
+    strings[key] = value.is_string() ? value.template get<std::string>() : print_json(value, key);
+  }
+  text += join_text({"\"", metadata_key, "\":", print_json(strings, metadata_key)});
+}
+
+/// Appends a tensor to a header that is being written, behind what it holds.
+template <class = when_used>
+void append_entry(std::string& text, const std::string& name, std::string_view dtype,
+                  const shape& dimensions, std::uint64_t begin, std::uint64_t end) {
+  text += join_text({text.size() == 1 ? "" : ",", print_json(name, "tensor name"),
+                     ":{\"dtype\":", print_json(std::string(dtype), "dtype"), ",\"shape\":[",
+                     list_text(dimensions.dimensions(), ","), "],\"data_offsets\":[", begin, ",", end,
+                     "]}"});
+}
+
+/// Length and header, padded so that the data behind them are aligned. Throws bad_metadata for a header
+/// over the format's limit.
+template <class = when_used>
+[[nodiscard]] std::vector<std::byte> front_of(const std::string& text) {
+  const std::uint64_t padded =
+      divide_round_up(length_bytes + text.size(), alignment_bytes) * alignment_bytes;
+  const std::uint64_t header_bytes = padded - length_bytes;
+  if (header_bytes > max_header_bytes) {
+    throw error(error_code::bad_metadata, {.field = "header",
+                                           .found = join_text({header_bytes, " bytes"}),
+                                           .expected = join_text({"at most ", max_header_bytes})});
+  }
+  std::vector<std::byte> front(static_cast<std::size_t>(padded), std::byte{' '});
+  std::memcpy(front.data(), &header_bytes, sizeof(header_bytes));
+  std::memcpy(front.data() + length_bytes, text.data(), text.size());
+  return front;
+}
+
+}  // namespace detail
+
 /// Everything of a safetensors file but its tensors' bytes. Tensors stand widest dtype first, then by
 /// name, behind a header padded to a multiple of 64, so that each is aligned to its own dtype.
 class serialiser {
  public:
-  static constexpr std::uint64_t alignment_bytes = 64;
   static constexpr std::uint64_t max_file_bytes = std::uint64_t{1} << 63U;
 
   /// Metadata becomes the container's map of strings: strings as they are, other values as JSON text.
@@ -45,12 +93,13 @@ class serialiser {
                                            .found = std::string(metadata_key),
                                            .expected = "a name that safetensors does not reserve"});
       }
+      if (tensor.is_unlisted_in(container::safetensors)) continue;
       const encoding_description& row = describe(tensor.encoding);
-      if (row.safetensors_dtype.empty()) {
+      if (tensor.unlisted || row.safetensors_dtype.empty()) {
         throw error(error_code::unsupported_encoding,
                     {.tensor = tensor.name,
                      .field = "encoding",
-                     .found = std::string(to_string(tensor.encoding)),
+                     .found = tensor.dtype_text(),
                      .expected = "one that safetensors has a dtype for"});
       }
       if (tensor.shape.elements() % row.block_elements != 0) {
@@ -68,7 +117,7 @@ class serialiser {
       return std::tuple<std::uint32_t, const std::string&>(~alignment, tensors_[i].name);
     });
     std::string text = "{";
-    append_metadata(metadata, text);
+    detail::append_metadata(text, metadata);
     std::uint64_t end = 0;
     for (const std::size_t i : order_) {
       const planned_tensor& tensor = tensors_[i];
@@ -81,28 +130,18 @@ class serialiser {
                                              .expected = "a file that a file system can hold"});
       }
       const std::uint64_t begin = std::exchange(end, *next);
-      text += join_text({text.size() == 1 ? "" : ",", print_json(tensor.name, "tensor name"),
-                         R"(:{"dtype":")", describe(tensor.encoding).safetensors_dtype,
-                         R"(","shape":[)", list_text(tensor.shape.dimensions(), ","),
-                         R"(],"data_offsets":[)", begin, ",", end, "]}"});
+      detail::append_entry(text, tensor.name,
+                           tensor.unlisted ? std::string_view(tensor.unlisted->name)
+                                           : describe(tensor.encoding).safetensors_dtype,
+                           tensor.shape, begin, end);
     }
-    text += '}';
-    const std::uint64_t padded =
-        (length_bytes + text.size() + alignment_bytes - 1) / alignment_bytes * alignment_bytes;
-    text.resize(static_cast<std::size_t>(padded - length_bytes), ' ');
-    if (text.size() > max_header_bytes) {
-      throw error(error_code::bad_metadata, {.field = "header",
-                                             .found = join_text({text.size(), " bytes"}),
-                                             .expected = join_text({"at most ", max_header_bytes})});
-    }
-    header_ = std::move(text);
-    data_offset_ = padded;
-    file_bytes_ = padded + end;
+    front_ = detail::front_of(text + '}');
+    file_bytes_ = front_.size() + end;
   }
 
   [[nodiscard]] std::span<const std::size_t> order() const noexcept { return order_; }
   [[nodiscard]] std::uint64_t offset_bytes(std::size_t place) const noexcept {
-    return data_offset_ + offsets_[place];
+    return front_.size() + offsets_[place];
   }
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return file_bytes_; }
   static constexpr bool has_footer = false;
@@ -114,30 +153,13 @@ class serialiser {
     return parse(front, file_bytes);
   }
 
-  [[nodiscard]] std::vector<std::byte> front(std::span<const std::uint32_t>) const {
-    std::vector<std::byte> bytes(static_cast<std::size_t>(data_offset_));
-    const std::uint64_t header_bytes = header_.size();
-    std::memcpy(bytes.data(), &header_bytes, sizeof(header_bytes));
-    std::memcpy(bytes.data() + length_bytes, header_.data(), header_.size());
-    return bytes;
-  }
+  [[nodiscard]] std::vector<std::byte> front(std::span<const std::uint32_t>) const { return front_; }
 
  private:
-  template <class = when_used>
-  static void append_metadata(const nlohmann::json& metadata, std::string& text) {
-    if (metadata.empty()) return;
-    nlohmann::json strings = nlohmann::json::object();
-    for (const auto& [key, value] : metadata.items()) {
-      strings[key] = value.is_string() ? value.template get<std::string>() : print_json(value, key);
-    }
-    text += join_text({"\"", metadata_key, "\":", print_json(strings, metadata_key)});
-  }
-
   std::vector<planned_tensor> tensors_;
   std::vector<std::size_t> order_;
   std::vector<std::uint64_t> offsets_;
-  std::string header_;
-  std::uint64_t data_offset_ = 0;
+  std::vector<std::byte> front_;
   std::uint64_t file_bytes_ = 0;
 };
 

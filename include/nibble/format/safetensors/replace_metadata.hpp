@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include <nibble/core/tensor_info.hpp>
+#include <nibble/core/when_used.hpp>
+#include <nibble/format/directory.hpp>
+#include <nibble/format/json_text.hpp>
+#include <nibble/format/replaced_metadata.hpp>
+#include <nibble/format/safetensors/parse.hpp>
+#include <nibble/format/safetensors/serialise.hpp>
+
+namespace nibble::safetensors {
+
+/// Other metadata for a file that parse() takes: a new header, padded so that the data behind it are
+/// aligned, with the tensors in the order of the old one. Values become strings as the serialiser says.
+/// Throws bad_metadata (what JSON cannot say, a header over the format's limit), what parse() throws of
+/// the old file, and what it would of the new one.
+template <class = when_used>
+[[nodiscard]] replaced_metadata replace_metadata(std::span<const std::byte> file,
+                                                 const nlohmann::json& metadata) {
+  const directory old = parse(file);
+  require_object(metadata, "metadata");
+  const std::uint64_t data_offset = front_bytes(file, file.size());
+  std::string text = "{";
+  detail::append_metadata(text, metadata);
+  for (const tensor_info& tensor : old.tensors) {
+    const std::uint64_t begin = tensor.file_offset_bytes - data_offset;
+    detail::append_entry(text, tensor.name, tensor.dtype, tensor.shape, begin,
+                         begin + tensor.size_bytes);
+  }
+  replaced_metadata made;
+  made.front = detail::front_of(text + '}');
+  made.kept = file.subspan(static_cast<std::size_t>(data_offset));
+  made.file_bytes = made.front.size() + made.kept.size();
+  static_cast<void>(parse(made.front, made.file_bytes));
+  return made;
+}
+
+}  // namespace nibble::safetensors
