@@ -15,8 +15,11 @@
 #include <nibble/file/crc32.hpp>
 #include <nibble/format/apr/replace_metadata.hpp>
 #include <nibble/format/gguf/read_metadata.hpp>
+#include <nibble/format/gguf/replace_metadata.hpp>
 #include <nibble/format/gguf/write_metadata.hpp>
+#include <nibble/format/replaced_metadata.hpp>
 #include <nibble/format/safetensors/index.hpp>
+#include <nibble/format/safetensors/replace_metadata.hpp>
 #include <nibble/reader.hpp>
 #include <nibble/source_reader.hpp>
 
@@ -86,26 +89,38 @@ void parse_by_each(std::span<const std::byte> bytes, std::optional<nibble::conta
   opens([](auto file) { return nibble::safetensors::parse(file); }, nibble::container::safetensors);
 }
 
-/// Metadata that was read can be written, and is the same then.
+nibble::replaced_metadata replace_metadata(const nibble::reader& in, std::span<const std::byte> bytes) {
+  switch (in.container()) {
+    case nibble::container::apr: return nibble::apr::replace_metadata(bytes, in.metadata());
+    case nibble::container::gguf: return nibble::gguf::replace_metadata(bytes, in.metadata());
+    default: return nibble::safetensors::replace_metadata(bytes, in.metadata());
+  }
+}
+
+/// Metadata that was read can be written, and is the same then, as are the tensors behind it.
 void write_again(const nibble::reader& in, std::span<const std::byte> bytes) {
   if (in.container() == nibble::container::gguf) {
     std::vector<std::byte> written;
     const auto count = nibble::gguf::append_metadata(written, in.metadata());
     nibble::gguf::byte_cursor again(written, 0);
     require(nibble::gguf::read_metadata(again, count).values == in.metadata());
-  } else if (in.container() == nibble::container::apr) {
-    const auto replaced = nibble::apr::replace_metadata(bytes, in.metadata());
-    std::vector<std::byte> file = replaced.front;
-    file.insert(file.end(), replaced.kept.begin(), replaced.kept.end());
-    if (replaced.has_footer) {
-      const std::uint32_t sum = nibble::crc32_sum(std::span<const std::byte>(file)).value();
-      file.resize(file.size() + nibble::apr::footer_bytes);
-      nibble::store_number(file, file.size() - nibble::apr::footer_bytes, sum);
-    }
-    require(file.size() == replaced.file_bytes);
-    const nibble::reader again(file);
-    require(again.metadata() == in.metadata());
-    require(again.size() == in.size());
+  }
+  const nibble::replaced_metadata replaced = replace_metadata(in, bytes);
+  std::vector<std::byte> file = replaced.front;
+  file.insert(file.end(), replaced.kept.begin(), replaced.kept.end());
+  if (replaced.has_footer) {
+    const std::uint32_t sum = nibble::crc32_sum(std::span<const std::byte>(file)).value();
+    file.resize(file.size() + nibble::apr::footer_bytes);
+    nibble::store_number(file, file.size() - nibble::apr::footer_bytes, sum);
+  }
+  require(file.size() == replaced.file_bytes);
+  const nibble::reader again(file);
+  require(again.metadata() == in.metadata());
+  require(again.size() == in.size());
+  for (const nibble::tensor_view& tensor : in) {
+    const nibble::tensor_view* const same = again.find(tensor.name());
+    require(same != nullptr && same->shape() == tensor.shape());
+    require(std::ranges::equal(same->bytes(), tensor.bytes()));
   }
 }
 
