@@ -550,8 +550,14 @@ TEST_CASE("pack gives the same bytes on any number of threads, onto its own inpu
   const std::vector<std::byte> bytes = read_file(files / "1.apr");
   REQUIRE((read_file(files / "2.apr") == bytes));
   REQUIRE((read_file(files / "7.apr") == bytes));
-  require_success({"pack", in, "-o", in, "--encoding", encoding});
-  REQUIRE((read_file(in) == bytes));
+  const std::string itself = files / "in";  // whose name claims no container
+  std::filesystem::copy_file(in, itself);
+  require_success({"pack", itself, "-o", itself, "--encoding", encoding});
+  REQUIRE((read_file(itself) == bytes));
+  const std::vector<std::byte> unpacked = read_file(in);
+  require_refusal(run({"pack", in, "-o", in, "--encoding", encoding}), 2,
+                  {in, "what is written is apr", "the name says safetensors"});
+  REQUIRE((read_file(in) == unpacked));
 }
 
 TEST_CASE("pack names the value that an encoding cannot hold", "[command]") {
