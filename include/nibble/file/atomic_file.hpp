@@ -213,11 +213,7 @@ class atomic_file {
     if (::lstat(partial.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return;
     const file_descriptor leftover = open_leftover(partial);
     if (!leftover.is_open()) return;
-    int failed = -1;
-    do {
-      failed = ::flock(leftover.get(), LOCK_EX | LOCK_NB);
-    } while (failed != 0 && errno == EINTR);
-    if (failed == 0 && is_name_of(partial, leftover)) ::unlink(partial.c_str());
+    if (try_lock(leftover) == 0 && is_name_of(partial, leftover)) ::unlink(partial.c_str());
   }
 
   void remove_leftover() {
@@ -235,15 +231,20 @@ class atomic_file {
 
   /// Throws already_being_written. A file system without locks has none to be held.
   void lock(const file_descriptor& file) const {
+    const int reason = try_lock(file);
+    if (reason == 0 || reason == ENOSYS || reason == EOPNOTSUPP || reason == ENOLCK) return;
+    if (reason != EWOULDBLOCK) fail("flock", reason);
+    throw error(error_code::already_being_written, {.file = path_,
+                                                    .field = partial_,
+                                                    .found = "a lock held by another writer",
+                                                    .expected = "one writer to a path at a time"});
+  }
+  /// 0, or why there is no lock.
+  [[nodiscard]] static int try_lock(const file_descriptor& file) noexcept {
     while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-      if (errno == EINTR) continue;
-      if (errno == ENOSYS || errno == EOPNOTSUPP || errno == ENOLCK) return;
-      if (errno != EWOULDBLOCK) fail("flock", errno);
-      throw error(error_code::already_being_written, {.file = path_,
-                                                      .field = partial_,
-                                                      .found = "a lock held by another writer",
-                                                      .expected = "one writer to a path at a time"});
+      if (errno != EINTR) return errno;
     }
+    return 0;
   }
 
   /// Whether the partial name still means this file: between open and lock its owner may have renamed
