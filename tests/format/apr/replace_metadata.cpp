@@ -91,4 +91,6 @@ TEST_CASE("metadata that cannot be written are refused", "[apr_replace_metadata]
   CHECK(code_for(json::array()) == "bad_metadata");
   CHECK(code_for({{"a", "\xFF"}}) == "bad_metadata");
   CHECK(code_for({{"a", std::string((std::size_t{64} << 20U) + 1, 'x')}}) == "bad_metadata");
+  // 4 MB that are 56 MB once they are read.
+  CHECK(code_for({{"a", json::array_t(1'400'000, json::array())}}) == "directory_too_large");
 }

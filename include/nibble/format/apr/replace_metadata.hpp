@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -23,7 +24,8 @@ namespace nibble::apr {
 
 /// Other metadata for a file that parse() takes. Offsets of tensors count from the data, so that index
 /// and tensors need no change; flags that say what the metadata hold follow them. Throws bad_metadata
-/// (what JSON cannot say, over 64 MiB), and what parse() throws.
+/// (what JSON cannot say, over 64 MiB), what parse() throws of the old file, and what it would of the
+/// new one.
 template <class = when_used>
 [[nodiscard]] replaced_metadata replace_metadata(std::span<const std::byte> file,
                                                  const nlohmann::json& metadata) {
@@ -38,10 +40,12 @@ template <class = when_used>
   header head = header::parse(file);
   replaced_metadata made;
   made.has_footer = old.footer_crc32.has_value();
-  made.kept = file.subspan(static_cast<std::size_t>(head.index_offset));
+  made.kept = file.subspan(static_cast<std::size_t>(head.data_offset));
   if (made.has_footer) made.kept = made.kept.first(made.kept.size() - footer_bytes);
 
   const std::uint64_t index_bytes = head.data_offset - head.index_offset;
+  const auto index =
+      file.subspan(static_cast<std::size_t>(head.index_offset), static_cast<std::size_t>(index_bytes));
   head.metadata_offset = header_bytes;
   head.metadata_bytes = static_cast<std::uint32_t>(text.size());
   head.index_offset = checked_round_up(header_bytes + text.size(), alignment_bytes).value();
@@ -56,7 +60,10 @@ template <class = when_used>
   made.front.resize(static_cast<std::size_t>(head.index_offset));
   head.store(made.front);
   std::memcpy(made.front.data() + head.metadata_offset, text.data(), text.size());
+  made.front.insert(made.front.end(), index.begin(), index.end());
   made.file_bytes = made.front.size() + made.kept.size() + (made.has_footer ? footer_bytes : 0);
+  const std::array<std::byte, footer_bytes> footer{};  // its value is verify()'s concern
+  static_cast<void>(parse(made.front, made.file_bytes, footer));
   return made;
 }
 
