@@ -21,42 +21,19 @@
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
 #include <support/files.hpp>
+#include <support/noted_source.hpp>
 #include <support/random_values.hpp>
 
 using nibble::encoding;
 using nibble::source_reader;
 using nibble::writer;
 using nibble_test::missing_parts;
+using nibble_test::noted_source;
 using nibble_test::outcome_of;
 
 namespace {
 
 using file_bytes = std::vector<std::byte>;
-
-/// Bytes in memory that note what was read of them.
-class noted_source final : public nibble::byte_source {
- public:
-  explicit noted_source(file_bytes bytes) : bytes_(std::move(bytes)) {}
-
-  [[nodiscard]] std::uint64_t size_bytes() const override { return bytes_.size(); }
-  void read_at(std::uint64_t offset, std::span<std::byte> to) const override {
-    REQUIRE(offset <= bytes_.size());
-    REQUIRE(to.size() <= bytes_.size() - offset);
-    REQUIRE_FALSE(to.empty());
-    std::copy_n(bytes_.begin() + static_cast<std::ptrdiff_t>(offset), to.size(), to.begin());
-    read_bytes_ += to.size();
-    last_end_ = std::max(last_end_, offset + to.size());
-  }
-
-  /// Bytes read since the last call.
-  [[nodiscard]] std::uint64_t take_count() const { return std::exchange(read_bytes_, 0); }
-  [[nodiscard]] const file_bytes& bytes() const { return bytes_; }
-
- private:
-  file_bytes bytes_;
-  mutable std::uint64_t read_bytes_ = 0;
-  mutable std::uint64_t last_end_ = 0;
-};
 
 /// A matrix of 24 x 96 in every encoding that can be packed, and one whose rows end in partial blocks.
 file_bytes packed_file(nibble::container container) {

@@ -12,36 +12,14 @@
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
 #include <support/gguf_bytes.hpp>
+#include <support/noted_source.hpp>
 
 using nibble::gguf::parse;
 using nibble::gguf::read_front;
 using nibble_test::byte_list;
 using nibble_test::gguf_file;
+using nibble_test::noted_source;
 using nibble_test::outcome_of;
-
-namespace {
-
-/// Bytes in memory, of which each may be read once and in order.
-class noted_source final : public nibble::byte_source {
- public:
-  explicit noted_source(byte_list bytes) : bytes_(std::move(bytes)) {}
-
-  [[nodiscard]] std::uint64_t size_bytes() const override { return bytes_.size(); }
-  void read_at(std::uint64_t offset, std::span<std::byte> to) const override {
-    REQUIRE(offset == end_);
-    REQUIRE(to.size() <= bytes_.size() - offset);
-    REQUIRE_FALSE(to.empty());
-    std::copy_n(bytes_.begin() + static_cast<std::ptrdiff_t>(offset), to.size(), to.begin());
-    end_ += to.size();
-  }
-  [[nodiscard]] const byte_list& bytes() const { return bytes_; }
-
- private:
-  byte_list bytes_;
-  mutable std::uint64_t end_ = 0;
-};
-
-}  // namespace
 
 TEST_CASE("of a GGUF file little behind the tensor list is read", "[gguf_read_front]") {
   namespace id = nibble_test::gguf_id;
@@ -61,6 +39,7 @@ TEST_CASE("of a GGUF file little behind the tensor list is read", "[gguf_read_fr
     const noted_source source(file.bytes());
     const auto whole = parse(source.bytes());
     const auto front = read_front(source, source.size_bytes());
+    REQUIRE(source.is_read_in_order());
     if (count != 0) {
       const std::uint64_t data_offset = whole.tensors[0].file_offset_bytes;
       CHECK(front.size() < data_offset + nibble::gguf::max_read_ahead_bytes);
@@ -83,6 +62,7 @@ TEST_CASE("a front of a GGUF file that ends anywhere or lies is refused as the f
     const auto found =
         outcome_of([&] { static_cast<void>(parse(read_front(source, bytes.size()), bytes.size())); });
     CAPTURE(bytes.size());
+    REQUIRE(source.is_read_in_order());
     REQUIRE(found.code == expected.code);
     REQUIRE(found.message == expected.message);
     return found.code == "taken";
