@@ -269,6 +269,65 @@ TEMPLATE_TEST_CASE("decoding stays between the guard pages", "[dequantize]", NIB
   SUCCEED("every encoding");
 }
 
+TEMPLATE_TEST_CASE("values copied past the caches are those that are not, and nothing beside them",
+                   "[dequantize]", best, twin) {
+  namespace kernel = nibble::kernel;
+  std::vector<float> values(4200);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
+  for (const std::size_t count : {0U, 1U, 15U, 16U, 17U, 31U, 32U, 33U, 100U, 4095U, 4160U}) {
+    for (std::size_t offset = 0; offset < 17; ++offset) {
+      alignas(64) std::array<float, 4200> to;
+      to.fill(-1.0F);
+      kernel::copy_past_caches<TestType>(values.data() + offset % 5, count, to.data() + offset);
+      nibble::simd::order_stores_past_caches(TestType{});
+      for (std::size_t i = 0; i < to.size(); ++i) {
+        const bool is_inside = i >= offset && i < offset + count;
+        if (to[i] != (is_inside ? values[i - offset + offset % 5] : -1.0F)) {
+          FAIL(count << " floats at " << offset << ": " << i);
+        }
+      }
+    }
+  }
+  for (const encoding which : decodable_encodings) {
+    for (const std::uint64_t cols : {1U, 31U, 97U, 4099U, 9000U}) {
+      const auto bytes = any_stored_bytes(which, 3, cols, 77);
+      const auto expected = independent_decoder(nibble::to_string(which), bytes, cols).rows(0, 3);
+      const tensor_view view("w", which, {3, cols}, bytes);
+      const auto decoder = kernel::decoder_of<TestType>(view);
+      for (const placed where : {placed::against_the_page_before, placed::against_the_page_behind}) {
+        const guarded_memory<float> to(static_cast<std::size_t>(2 * cols), where);
+        kernel::decode_rows<TestType>(decoder, view, 1, 2, true, to.span().data());
+        for (std::size_t i = 0; i < to.span().size(); ++i) {
+          if (!is_right(to.span()[i], expected[static_cast<std::size_t>(cols) + i])) {
+            FAIL(nibble::to_string(which) << " " << cols << " columns: " << i);
+          }
+        }
+      }
+    }
+  }
+  SUCCEED("every encoding");
+}
+
+TEST_CASE("large tensors are decoded past the caches to the same values", "[dequantize]") {
+  constexpr std::uint64_t cols = 1000;
+  constexpr std::uint64_t rows = nibble::kernel::least_elements_past_caches / cols + 1;
+  const auto bytes = any_stored_bytes(encoding::q4, rows, cols, 78);
+  const tensor_view view("w", encoding::q4, {rows, cols}, bytes);
+  nibble_test::shuffled_executor shuffled(5);
+  std::vector<float> values(static_cast<std::size_t>(rows * cols));
+  nibble::dequantize<float, best>(view, values, &shuffled);
+  for (std::uint64_t row = 0; row < rows; ++row) {
+    std::vector<float> alone(cols);
+    nibble::dequantize_rows<float, twin>(view, row, 1, alone);
+    for (std::size_t i = 0; i < cols; ++i) {
+      if (!nibble_test::is_same_float(alone[i], values[static_cast<std::size_t>(row * cols) + i])) {
+        FAIL("row " << row << " column " << i);
+      }
+    }
+  }
+  SUCCEED("every row");
+}
+
 TEST_CASE("decoding does not depend on the executor", "[dequantize]") {
   nibble_test::shuffled_executor threads(9);
   for (const encoding which : decodable_encodings) {

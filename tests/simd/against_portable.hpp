@@ -73,8 +73,9 @@ inline std::vector<std::byte> all_halves() {
   return bytes;
 }
 
-/// Every float16 and the f32 on either side, every midpoint and the f32 on either side, NaNs of many
-/// payloads, infinities, f32 subnormals, and a sweep over all of f32; both signs.
+/// Every float16 and the f32 on either side, every midpoint and the f32 on either side, f32 around many
+/// bfloat16 and their midpoints, NaNs of many payloads, infinities, f32 subnormals, and a sweep over
+/// all of f32; both signs.
 inline std::vector<float> boundary_floats() {
   std::vector<float> values;
   const auto add = [&](std::uint32_t bits) {
@@ -95,6 +96,11 @@ inline std::vector<float> boundary_floats() {
   for (std::uint32_t bits = 0x7F800000U - 70; bits < 0x7F800000U + 70; ++bits) add(bits);
   for (std::uint32_t payload = 1; payload < 0x800000U; payload += 8191) add(0x7F800000U + payload);
   add(0x7FFFFFFFU);
+  for (std::uint32_t upper = 0; upper < 0x7F80U; upper += 7) {
+    for (const std::uint32_t lower : {0U, 1U, 0x7FFFU, 0x8000U, 0x8001U, 0xFFFFU}) {
+      add(upper << 16U | lower);
+    }
+  }
   for (std::uint32_t bits = 0; bits < 0x7F800000U; bits += 65519) add(bits);
   while (values.size() % 64 != 0) values.push_back(0.0F);
   return values;
@@ -169,6 +175,39 @@ void require_float16_stores() {
   require_same_stores<Architecture>(
       [&](const auto& values, std::byte* to) { simd::store_float16(values, to, own, own); },
       [&](const auto& values, std::byte* to) { simd::store_float16(values, to, own, twin); });
+}
+
+/// f32 rounded to bfloat16, around every boundary.
+template <class Architecture>
+void require_bfloat16_stores() {
+  namespace simd = nibble::simd;
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  require_same_stores<Architecture>(
+      [&](const auto& values, std::byte* to) { simd::store_bfloat16(values, to, own, own); },
+      [&](const auto& values, std::byte* to) { simd::store_bfloat16(values, to, own, twin); });
+}
+
+/// A line copied past the caches, from any float on, and nothing beside it.
+template <class Architecture>
+void require_line_copies() {
+  namespace simd = nibble::simd;
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  const std::vector<float> values = boundary_floats();
+  constexpr std::size_t line = simd::line_bytes / sizeof(float);
+  for (std::size_t at = 0; at + line <= 4000; ++at) {
+    alignas(64) std::array<float, 3 * line> from_own{};
+    alignas(64) std::array<float, 3 * line> from_twin{};
+    simd::copy_line_past_caches(values.data() + at, from_own.data() + line, own);
+    simd::order_stores_past_caches(own);
+    simd::copy_line_past_caches(values.data() + at, from_twin.data() + line, twin);
+    simd::order_stores_past_caches(twin);
+    if (std::memcmp(from_own.data(), from_twin.data(), sizeof(from_own)) != 0) {
+      FAIL("line from float " << at);
+    }
+  }
+  SUCCEED("every line");
 }
 
 /// Both halves of two vectors interleaved.

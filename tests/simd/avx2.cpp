@@ -30,6 +30,14 @@ TEST_CASE("avx2 rounds to float16 as the portable code does, around every bounda
 
 #endif
 
+TEST_CASE("avx2 rounds to bfloat16 as the portable code does, around every boundary", "[avx2]") {
+  nibble_test::require_bfloat16_stores<xsimd::avx2>();
+}
+
+TEST_CASE("avx2 copies lines past the caches as the portable code copies them", "[avx2]") {
+  nibble_test::require_line_copies<xsimd::avx2>();
+}
+
 TEST_CASE("avx2 interleaves over the whole vector as the portable code does", "[avx2]") {
   nibble_test::require_interleaving<xsimd::avx2>();
 }

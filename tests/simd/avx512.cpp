@@ -26,6 +26,14 @@ TEST_CASE("avx512 rounds to float16 as the portable code does, around every boun
   nibble_test::require_float16_stores<xsimd::avx512f>();
 }
 
+TEST_CASE("avx512 rounds to bfloat16 as the portable code does, around every boundary", "[avx512]") {
+  nibble_test::require_bfloat16_stores<xsimd::avx512f>();
+}
+
+TEST_CASE("avx512 copies lines past the caches as the portable code copies them", "[avx512]") {
+  nibble_test::require_line_copies<xsimd::avx512f>();
+}
+
 TEST_CASE("avx512 interleaves over the whole vector as the portable code does", "[avx512]") {
   nibble_test::require_interleaving<xsimd::avx512f>();
 }

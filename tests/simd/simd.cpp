@@ -16,7 +16,9 @@ TEST_CASE("what this program is compiled for does all that the portable code doe
     nibble_test::require_bfloat16_loads<best>();
     nibble_test::require_float16_loads<best>();
     nibble_test::require_float16_stores<best>();
+    nibble_test::require_bfloat16_stores<best>();
   }
+  SECTION("lines") { nibble_test::require_line_copies<best>(); }
   SECTION("interleaving") { nibble_test::require_interleaving<best>(); }
   SECTION("blocks") { nibble_test::require_block_operations<nibble::simd::block_architecture<best>>(); }
   SECTION("panels") {

@@ -22,6 +22,14 @@ TEST_CASE("sse2 widens all 65,536 float16 as the portable code does, NaNs bit fo
   nibble_test::require_float16_loads<xsimd::sse2>();
 }
 
+TEST_CASE("sse2 rounds to bfloat16 as the portable code does, around every boundary", "[sse2]") {
+  nibble_test::require_bfloat16_stores<xsimd::sse2>();
+}
+
+TEST_CASE("sse2 copies lines past the caches as the portable code copies them", "[sse2]") {
+  nibble_test::require_line_copies<xsimd::sse2>();
+}
+
 TEST_CASE("sse2 interleaves over the whole vector as the portable code does", "[sse2]") {
   nibble_test::require_interleaving<xsimd::sse2>();
 }

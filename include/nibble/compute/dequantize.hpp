@@ -23,25 +23,27 @@ namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
-/// Decodes one whole block. Reads exactly sizeof(Codec::block) bytes at any alignment and writes
-/// exactly block_elements floats. Equal bit for bit to Codec::unpack: codes are small integers, scale *
-/// code is exact in f32, and so scale * code + min rounds once whether fused or not.
+/// Scales of blocks, as they count, and their mins where they have any, from the first four bytes of
+/// each.
 template <class Architecture, BlockCodec Codec>
-void decode_block(const std::byte* from, float* to) noexcept {
-  using integers = simd::vector<std::int32_t, Architecture>;
-  using floats = simd::vector<float, Architecture>;
-  constexpr std::size_t width = simd::lanes<Architecture>;
-  constexpr std::size_t codes_at = offsetof(typename Codec::block, codes);
-
-  typename Codec::block head;
-  std::memcpy(&head, from, codes_at);
-  const floats scale(simd::widen_float16(Codec::stored_scale(head), Architecture{}, Architecture{}));
-  const std::byte* const codes = from + codes_at;
-
-  floats min(0.0F);
-  if constexpr (Codec::has_min) {
-    min = floats(simd::widen_float16(Codec::stored_min(head), Architecture{}, Architecture{}));
+[[nodiscard]] simd::vector_pair<Architecture> scales_of_heads(
+    const simd::vector<std::int32_t, Architecture>& heads) noexcept {
+  static_assert(offsetof(typename Codec::block, codes) == (Codec::has_min ? 2 : 1) * sizeof(float16));
+  auto scales = simd::widen_float16_pairs(heads, Architecture{}, Architecture{});
+  if constexpr (NormalScaleCodec<Codec>) {
+    scales.first = simd::normal_float16_or_zero(scales.first, Architecture{}, Architecture{});
   }
+  return scales;
+}
+
+/// Decodes a block's codes. Reads and writes all of them, at any alignment, and nothing else. Equal bit
+/// for bit to Codec::unpack: codes are small integers, scale * code is exact in f32, and so scale *
+/// code + min rounds once whether fused or not.
+template <class Architecture, BlockCodec Codec>
+void decode_codes(const std::byte* codes, const simd::vector<float, Architecture>& scale,
+                  const simd::vector<float, Architecture>& min, float* to) noexcept {
+  using integers = simd::vector<std::int32_t, Architecture>;
+  constexpr std::size_t width = simd::lanes<Architecture>;
 
   const auto store_values = [&](integers code, std::size_t at) {
     if constexpr (Codec::code_zero != 0) code = code - integers(Codec::code_zero);
@@ -83,6 +85,22 @@ void decode_block(const std::byte* from, float* to) noexcept {
   }
 }
 
+/// Decodes one whole block. Reads exactly sizeof(Codec::block) bytes at any alignment and writes
+/// exactly block_elements floats.
+template <class Architecture, BlockCodec Codec>
+void decode_block(const std::byte* from, float* to) noexcept {
+  using floats = simd::vector<float, Architecture>;
+  constexpr std::size_t codes_at = offsetof(typename Codec::block, codes);
+  typename Codec::block head;
+  std::memcpy(&head, from, codes_at);
+  const floats scale(simd::widen_float16(Codec::stored_scale(head), Architecture{}, Architecture{}));
+  floats min(0.0F);
+  if constexpr (Codec::has_min) {
+    min = floats(simd::widen_float16(Codec::stored_min(head), Architecture{}, Architecture{}));
+  }
+  decode_codes<Architecture, Codec>(from + codes_at, scale, min, to);
+}
+
 /// The same for codes in several places. scale * code is exact here too: at most 24 bits.
 template <class Architecture, BitCodec Codec>
 void decode_block(const std::byte* from, float* to) noexcept {
@@ -107,6 +125,42 @@ void decode_block(const std::byte* from, float* to) noexcept {
         (code * scale).store_unaligned(to + j);
       }
     }
+  }
+}
+
+/// Decodes `count` blocks, one after the other. The scales of as many as there are lanes are widened at
+/// once, and those of many before any is used: from memory, a scale is in all lanes by being loaded.
+template <class Architecture, BlockCodec Codec>
+void decode_blocks(const std::byte* from, std::size_t count, float* to) noexcept {
+  constexpr std::size_t block_bytes = sizeof(typename Codec::block);
+  if constexpr (!BitCodec<Codec>) {
+    using floats = simd::vector<float, Architecture>;
+    constexpr std::size_t width = simd::lanes<Architecture>;
+    alignas(64) std::array<float, 64> scales;
+    alignas(64) std::array<float, 64> mins;
+    while (count >= width) {
+      const std::size_t part = std::min(count / width * width, scales.size());
+      for (std::size_t b = 0; b < part; b += width) {
+        const auto both = scales_of_heads<Architecture, Codec>(simd::load_words_apart<block_bytes>(
+            from + b * block_bytes, Architecture{}, Architecture{}));
+        both.first.store_unaligned(scales.data() + b);
+        if constexpr (Codec::has_min) both.second.store_unaligned(mins.data() + b);
+      }
+      for (std::size_t b = 0; b < part; ++b) {
+        floats min(0.0F);
+        if constexpr (Codec::has_min) min = floats(mins[b]);
+        decode_codes<Architecture, Codec>(from + offsetof(typename Codec::block, codes),
+                                          floats(scales[b]), min, to);
+        from += block_bytes;
+        to += Codec::block_elements;
+      }
+      count -= part;
+    }
+  }
+  for (; count != 0; --count) {
+    decode_block<Architecture, Codec>(from, to);
+    from += block_bytes;
+    to += Codec::block_elements;
   }
 }
 
@@ -162,12 +216,11 @@ void decode_run(const std::byte* run, std::uint64_t first, std::size_t count, fl
   };
   const auto skipped = static_cast<std::size_t>(first % block_elements);
   if (skipped != 0 && count != 0) decode_part(skipped, std::min(count, block_elements - skipped));
-  while (count >= block_elements) {
-    decode_block<Architecture, Codec>(block, to);
-    block += sizeof(typename Codec::block);
-    to += block_elements;
-    count -= block_elements;
-  }
+  const std::size_t whole = count / block_elements;
+  decode_blocks<Architecture, Codec>(block, whole, to);
+  block += whole * sizeof(typename Codec::block);
+  to += whole * block_elements;
+  count -= whole * block_elements;
   if (count != 0) decode_part(0, count);
 }
 
@@ -198,36 +251,61 @@ template <class Architecture>
   return decoder;
 }
 
-/// As decode_run, into any Float: through a panel that stays in the first-level cache.
+/// Values decoded to f32 from which on these are written past the caches: of fewer, enough stays in a
+/// cache to be worth what it pushes out. Narrower ones take longer to make than to write. Measured.
+inline constexpr std::uint64_t least_elements_past_caches = std::uint64_t{8} << 20U;
+
+/// Copies values past the caches: whole lines, the others as usual.
+template <class Architecture>
+void copy_past_caches(const float* from, std::size_t count, float* to) noexcept {
+  constexpr std::size_t line = simd::line_bytes / sizeof(float);
+  const std::size_t skipped = reinterpret_cast<std::uintptr_t>(to) / sizeof(float) % line;
+  std::size_t done = std::min(count, (line - skipped) % line);
+  std::copy_n(from, done, to);
+  for (; done + line <= count; done += line) {
+    simd::copy_line_past_caches(from + done, to + done, Architecture{});
+  }
+  std::copy_n(from + done, count - done, to + done);
+}
+
+/// As decode_run, into any Float, past the caches or not: what is narrowed, or copied past them, goes
+/// through a panel that stays in the first-level cache.
 template <class Architecture, Float To>
 void decode_run_to(const run_decoder& decoder, const row_position& from, std::size_t count,
-                   To* to) noexcept {
-  if constexpr (std::same_as<To, float>) {
-    decoder.decode_run(from.run, from.first, count, to);
-  } else {
-    std::array<float, 1024> panel;
-    for (std::size_t done = 0; done < count; done += panel.size()) {
-      const std::size_t part = std::min(count - done, panel.size());
+                   bool past_caches, To* to) noexcept {
+  constexpr std::size_t panel_elements = std::same_as<To, float> ? 4096 : 1024;
+  const auto each_panel = [&](const auto& use) {
+    alignas(64) std::array<float, panel_elements> panel;
+    for (std::size_t done = 0; done < count; done += panel_elements) {
+      const std::size_t part = std::min(count - done, panel_elements);
       decoder.decode_run(from.run, from.first + done, part, panel.data());
-      narrow<Architecture>(panel.data(), part, to + done);
+      use(panel.data(), part, to + done);
     }
+  };
+  if constexpr (!std::same_as<To, float>) {
+    each_panel(narrow<Architecture, To>);
+  } else if (past_caches) {
+    each_panel(copy_past_caches<Architecture>);
+  } else {
+    decoder.decode_run(from.run, from.first, count, to);
   }
 }
 
 /// Decodes whole rows that the caller has proved to lie in the tensor.
 template <class Architecture, Float To>
 void decode_rows(const run_decoder& decoder, const tensor_view& from, std::uint64_t first_row,
-                 std::uint64_t row_count, To* to) noexcept {
+                 std::uint64_t row_count, bool past_caches, To* to) noexcept {
   const auto cols = static_cast<std::size_t>(from.cols());
   if (decoder.of.blocks_run_along == block_run::tensor) {
     decode_run_to<Architecture>(decoder, position_of_row(decoder.of, from, first_row),
-                                static_cast<std::size_t>(row_count) * cols, to);
-    return;
+                                static_cast<std::size_t>(row_count) * cols, past_caches, to);
+  } else {
+    for (std::uint64_t i = 0; i < row_count; ++i) {
+      decode_run_to<Architecture>(decoder, position_of_row(decoder.of, from, first_row + i), cols,
+                                  past_caches, to + i * cols);
+    }
   }
-  for (std::uint64_t i = 0; i < row_count; ++i) {
-    decode_run_to<Architecture>(decoder, position_of_row(decoder.of, from, first_row + i), cols,
-                                to + i * cols);
-  }
+  if (past_caches) simd::order_stores_past_caches(Architecture{});
 }
 
 /// As decode_rows, spread over `on`; the rows hold elements. Throws unsupported_encoding.
@@ -238,10 +316,13 @@ void decode_rows_on(executor* on, const tensor_view& from, std::uint64_t first_r
   const std::uint64_t task_rows = std::max<std::uint64_t>(1, task_elements / from.cols());
   const std::uint64_t tasks = divide_round_up(row_count, task_rows);
   const run_decoder decoder = decoder_of<Architecture>(from);
+  const bool past_caches = std::same_as<To, float> && simd::has_stores_past_caches<Architecture> &&
+                           row_count * from.cols() >= least_elements_past_caches;
   run_tasks(on, static_cast<std::size_t>(tasks), [&](std::size_t task) {
     const std::uint64_t skipped = task * task_rows;
     const std::uint64_t rows = std::min(task_rows, row_count - skipped);
-    decode_rows<Architecture>(decoder, from, first_row + skipped, rows, to + skipped * from.cols());
+    decode_rows<Architecture>(decoder, from, first_row + skipped, rows, past_caches,
+                              to + skipped * from.cols());
   });
 }
 

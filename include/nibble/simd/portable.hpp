@@ -159,6 +159,15 @@ void store_bfloat16(vector<float, Architecture> values, std::byte* to, Architect
   std::memcpy(to, halves.data(), sizeof(halves));
 }
 
+/// Copies a cache line of floats to `to`, aligned to 64 bytes, past the caches where the instruction
+/// set can: has_stores_past_caches. Others see it after order_stores_past_caches().
+inline void copy_line_past_caches(const float* from, float* to, any_architecture) noexcept {
+  std::memcpy(to, from, line_bytes);
+}
+
+/// Orders what was copied past the caches before all that is stored later.
+inline void order_stores_past_caches(any_architecture) noexcept {}
+
 /// The exact value of one float16, as to_float32 does it.
 template <class Architecture>
 [[nodiscard]] float widen_float16(float16 from, Architecture, any_architecture) noexcept {

@@ -213,6 +213,14 @@ inline void prefetch(const std::byte* from, std::size_t offset) noexcept {
 #endif
 }
 
+inline constexpr std::size_t line_bytes = 64;  ///< of a cache line
+
+/// Whether copy_line_past_caches does what it says.
+template <class Architecture>
+inline constexpr bool has_stores_past_caches =
+    std::is_base_of_v<xsimd::sse2, Architecture> || std::is_base_of_v<xsimd::avx2, Architecture> ||
+    std::is_base_of_v<xsimd::avx512f, Architecture>;
+
 /// The codes of a block: 32 of them, as bytes 0..255 or as 16-bit words. Architecture is a
 /// block_architecture.
 inline constexpr std::size_t block_codes = 32;
