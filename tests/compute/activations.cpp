@@ -135,7 +135,7 @@ TEST_CASE("blocks that cannot be coded say so in their step", "[activations]") {
   CHECK(std::all_of(of.row.values, of.row.values + 32, [](std::int16_t code) { return code == 0; }));
 }
 
-TEST_CASE("tiles share rows evenly and leave none out", "[panel_products]") {
+TEST_CASE("tiles share rows evenly and leave none out", "[activations]") {
   for (const std::size_t most : {1U, 4U, 6U, 12U}) {
     for (std::size_t rows = 1; rows <= 40; ++rows) {
       std::size_t done = 0;

@@ -23,8 +23,8 @@ template <class T>
 concept Activation =
     std::same_as<T, float> || std::same_as<T, std::int16_t> || std::same_as<T, std::int8_t>;
 
-/// What a product asks of the activations: nothing, or that they are prepared, as what.
-enum class preparation : std::uint8_t { none, floats, words, bytes };
+/// What a product asks the activations to be prepared as: of f32, blocks or columns of tiles.
+enum class preparation : std::uint8_t { none, floats, interleaved_floats, words, bytes };
 template <Activation Value>
 [[nodiscard]] constexpr preparation preparation_of() noexcept {
   if constexpr (std::same_as<Value, float>) return preparation::floats;

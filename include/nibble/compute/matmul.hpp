@@ -12,10 +12,12 @@
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/activations.hpp>
+#include <nibble/compute/code_panel.hpp>
+#include <nibble/compute/code_panel_products.hpp>
 #include <nibble/compute/dispatch.hpp>
 #include <nibble/compute/executor.hpp>
+#include <nibble/compute/float_panel_products.hpp>
 #include <nibble/compute/matmul_mode.hpp>
-#include <nibble/compute/panel_products.hpp>
 #include <nibble/compute/product_output.hpp>
 #include <nibble/compute/repacked_weight.hpp>
 #include <nibble/compute/row_products.hpp>
@@ -68,11 +70,15 @@ inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
 /// Rows of activations from which panels beat products with the blocks in place. Measured: a panel
-/// costs a pass over its weights, which pays from here on.
-template <Activation Value>
-inline constexpr std::size_t least_panel_rows = std::same_as<Value, float>
-                                                    ? 20
-                                                    : (std::same_as<Value, std::int8_t> ? 17 : 28);
+/// costs a pass over its weights, which pays from here on; of numbers, that have to be transposed and
+/// not just unpacked, later.
+template <Codec Codec, Activation Value>
+[[nodiscard]] constexpr std::size_t least_panel_rows() noexcept {
+  if constexpr (std::same_as<Value, float>) return PlainCodec<Codec> ? 40 : 13;
+  return std::same_as<Value, std::int8_t> ? 9 : 16;
+}
+/// The most rows that are prepared for other products than those of panels of floats.
+inline constexpr std::size_t most_float_rows = 39;
 
 /// Multiplications that are worth handing over to another thread.
 inline constexpr std::uint64_t least_task_products = 1U << 18U;
@@ -102,6 +108,22 @@ template <Activation Value>
   return std::clamp<std::size_t>(fitting, 1, std::max<std::size_t>(1, x_rows));
 }
 
+/// Rows and columns of activations that are interleaved together, for panels of floats, so that they
+/// fit the scratch.
+struct interleaved_size {
+  std::size_t rows;
+  std::size_t cols;
+
+  [[nodiscard]] constexpr std::size_t bytes() const noexcept { return rows * cols * sizeof(float); }
+};
+[[nodiscard]] constexpr interleaved_size interleaved_size_of(std::size_t x_rows,
+                                                             std::size_t cols) noexcept {
+  constexpr std::size_t most = max_matmul_scratch_bytes / sizeof(float) / interleaved_cols;
+  static_assert(most >= interleaved_rows);
+  const std::size_t rows = std::clamp<std::size_t>(x_rows, 1, interleaved_rows);
+  return {rows, std::min(cols, most / rows * interleaved_cols)};
+}
+
 /// Encodings whose products are taken from the blocks in place, or from the numbers.
 template <Codec Codec>
 [[nodiscard]] constexpr bool has_row_products() noexcept {
@@ -114,7 +136,7 @@ struct treatment {
   preparation values = preparation::none;
   activation_layout layout{};
   std::size_t tile_rows = 0;
-  bool has_panels = false;  ///< of codes, or of floats where nothing is prepared
+  bool has_panels = false;  ///< of codes or floats
   friend bool operator==(const treatment&, const treatment&) = default;
 };
 
@@ -129,21 +151,22 @@ template <class Architecture, Activation Value>
 
 /// The one place where the way to multiply is chosen, by mode, encoding and rows of activations:
 ///
-///   exact, up to 19 rows         row products: each block is taken apart once for up to 12 rows
+///   exact, up to 12 rows         row products: each block is taken apart once for all rows
 ///   exact, more                  panels of floats: decoding once for all rows costs less than a pass
-///                                for every 12 of them
-///   int16 (int8), up to 27 (16)  row products of codes
+///                                for every 12 of them; of f32, f16 and bf16 from 40 rows on
+///   int16 (int8), up to 15 (8)   row products of codes
 ///   int16 and int8, more         panels of codes, as is what was repacked for any number of rows
 ///
 /// Weights that are not in blocks of codes by rows, and whole and double numbers, have but panels of
-/// floats, of which none is needed for f32, f16 and bf16 with up to 19 rows.
+/// floats.
 template <class Architecture, Codec Codec>
 [[nodiscard]] treatment choose_treatment(const proved_product& of, matmul_mode mode) noexcept {
-  const treatment unprepared{.has_panels = true};
-  if (!rows_are_blocks<Codec>(of.w)) return unprepared;
+  const treatment panels_of_floats{
+      preparation::interleaved_floats, {}, float_tile_rows<Architecture>, true};
+  if (!rows_are_blocks<Codec>(of.w)) return panels_of_floats;
   const auto choose = [&]<Activation Value>(Value) -> treatment {
     using tag = simd::block_architecture<Architecture>;
-    if (of.x_rows >= least_panel_rows<Value> || uses_repacked<Architecture, Value>(of, mode)) {
+    if (of.x_rows >= least_panel_rows<Codec, Value>() || uses_repacked<Architecture, Value>(of, mode)) {
       return {preparation_of<Value>(), {order_of<Codec>(), 1}, code_tile_rows, true};
     }
     return {preparation_of<Value>(), row_products_layout<tag, Codec, Value>(), max_row_products<Value>,
@@ -154,8 +177,8 @@ template <class Architecture, Codec Codec>
     case preparation::words: return choose(std::int16_t{});
     default: break;
   }
-  const bool is_small = of.x_rows < least_panel_rows<float>;
-  return is_small && has_row_products<Codec>() ? choose(float{}) : unprepared;
+  const bool is_small = of.x_rows < least_panel_rows<Codec, float>();
+  return is_small && has_row_products<Codec>() ? choose(float{}) : panels_of_floats;
 }
 
 template <class Architecture>
@@ -232,6 +255,35 @@ void multiply_treated(std::span<const proved_product> products, const treatment&
   }
 }
 
+/// The same for those that are taken from panels of floats.
+template <class Architecture>
+void multiply_interleaved(std::span<const proved_product> products, const treatment& treated,
+                          const matmul_options& options, std::span<std::byte> scratch) {
+  const proved_product& any = products.front();
+  const auto cols = static_cast<std::size_t>(any.w.cols());
+  const interleaved_size most = interleaved_size_of(any.x_rows, cols);
+  for (std::size_t m = 0; m < any.x_rows;) {
+    const std::size_t rows = tile_rows_at(m, any.x_rows, most.rows);
+    for (std::size_t first = 0; first < cols; first += most.cols) {
+      const interleaved_activations x{rows, treated.tile_rows, first, std::min(most.cols, cols - first),
+                                      reinterpret_cast<float*>(scratch.data())};
+      executor* const on = rows * x.cols < least_task_products ? nullptr : options.on;
+      run_tasks(on, x.tiles(), [&](std::size_t tile) {
+        interleave_tile(any.x + m * any.x_stride_elements, any.x_stride_elements, tile, x);
+      });
+      for (const proved_product& of : products) {
+        if (treatment_of<Architecture>(of, options.mode) != treated) continue;
+        const auto source = float_panel_source_of<Architecture>(of.w);
+        const product_output y{of.y + m * of.y_stride_elements, of.y_stride_elements, of.bias};
+        for_weight_rows(options.on, of, [&](std::uint64_t first_row, std::size_t count) {
+          multiply_float_panels<Architecture>(source, of.w, first_row, count, x, y);
+        });
+      }
+    }
+    m += rows;
+  }
+}
+
 /// The products of one x, with the memory that matmul_scratch_bytes asks for, aligned to 64 bytes.
 template <class Architecture>
 void multiply_proved(std::span<const proved_product> products, const matmul_options& options,
@@ -239,19 +291,14 @@ void multiply_proved(std::span<const proved_product> products, const matmul_opti
   for (std::size_t i = 0; i < products.size(); ++i) {
     const proved_product& of = products[i];
     const treatment treated = treatment_of<Architecture>(of, options.mode);
-    if (treated.values == preparation::none) {
-      const run_decoder decoder = decoder_of<Architecture>(of.w);
-      for_weight_rows(options.on, of, [&](std::uint64_t first, std::size_t count) {
-        multiply_float_panels<Architecture>(decoder, of.w, first, count, of.x, of.x_stride_elements,
-                                            of.x_rows, {of.y, of.y_stride_elements, of.bias});
-      });
-      continue;
-    }
     const auto is_treated_alike = [&](const proved_product& other) {
       return treatment_of<Architecture>(other, options.mode) == treated;
     };
     if (std::ranges::any_of(products.first(i), is_treated_alike)) continue;
     switch (treated.values) {
+      case preparation::interleaved_floats:
+        multiply_interleaved<Architecture>(products.subspan(i), treated, options, scratch);
+        break;
       case preparation::floats:
         multiply_treated<Architecture, float>(products.subspan(i), treated, options, scratch);
         break;
@@ -336,8 +383,9 @@ void multiply_proved(std::span<const proved_product> products, const matmul_opti
   const auto bytes_of = [&]<kernel::Activation Value>(Value) {
     return kernel::prepared_rows<Value>(x_rows, count) * kernel::prepared_row_bytes<Value>(count) + 63;
   };
-  const std::size_t exact =
-      x_rows < kernel::least_panel_rows<float> ? bytes_of(float{}) : std::size_t{0};
+  // Weights that have but panels ask for these with few rows too.
+  std::size_t exact = kernel::interleaved_size_of(x_rows, count).bytes() + 63;
+  if (x_rows <= kernel::most_float_rows) exact = std::max(exact, bytes_of(float{}));
   if (mode == matmul_mode::exact) return exact;
   return std::max({exact, bytes_of(std::int16_t{}), bytes_of(std::int8_t{})});
 }
@@ -348,7 +396,7 @@ void multiply_proved(std::span<const proved_product> products, const matmul_opti
 /// K is w.cols(), N w.rows(), M follows from the sizes of x and y; any of them may be 0 or 1, and K
 /// need not be a multiple of a block. With strides, sizes are M * stride or (M - 1) * stride + K (N).
 /// The spans do not overlap each other or the weight, and need no alignment beyond their type's.
-/// Besides 64 KiB of stack for each task that runs, memory is options.scratch or one allocation of as
+/// Besides 96 KiB of stack for each task that runs, memory is options.scratch or one allocation of as
 /// much.
 ///
 /// Against the real product y' of x and the dequantized weights, for finite numbers, to first order and

@@ -10,10 +10,11 @@
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/activations.hpp>
+#include <nibble/compute/code_panel.hpp>
+#include <nibble/compute/code_panel_products.hpp>
 #include <nibble/compute/dispatch.hpp>
 #include <nibble/compute/executor.hpp>
 #include <nibble/compute/matmul_mode.hpp>
-#include <nibble/compute/panel_products.hpp>
 #include <nibble/compute/product_output.hpp>
 #include <nibble/compute/weight_blocks.hpp>
 #include <nibble/core/checked.hpp>

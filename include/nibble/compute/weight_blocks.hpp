@@ -15,6 +15,7 @@
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/compute/matmul_mode.hpp>
+#include <nibble/core/checked.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/simd/simd.hpp>
 
@@ -170,6 +171,21 @@ template <class Architecture, std::size_t StrideBytes>
   return simd::vector<std::int32_t, Architecture>::load_unaligned(heads.data());
 }
 
+/// Scales and offsets of blocks whose first four bytes these are, where codes are larger than the
+/// codec's by `shift`.
+template <class Architecture, BlockCodec Codec>
+void store_scales_of_heads(const simd::vector<std::int32_t, Architecture>& heads, float shift,
+                           float* scales, float* offsets) noexcept {
+  using floats = simd::vector<float, Architecture>;
+  const auto both = scales_of_heads<Architecture, Codec>(heads);
+  both.first.store_unaligned(scales);
+  floats offset(0.0F);
+  if constexpr (Codec::has_min) offset = both.second;
+  shift += static_cast<float>(Codec::code_zero);
+  if (shift != 0.0F) offset = fma(both.first, floats(-shift), offset);
+  offset.store_unaligned(offsets);
+}
+
 /// One row of a weight, seen as blocks.
 template <Codec Codec>
 class row_blocks {
@@ -225,7 +241,6 @@ class row_blocks {
   template <class Architecture>
   void load_scales(const tensor_view& weight, std::size_t first, std::size_t count, float shift,
                    block_scales& to) const noexcept {
-    using floats = simd::vector<float, Architecture>;
     constexpr std::size_t width = simd::lanes<Architecture>;
     const std::size_t padded = (count + padding_blocks - 1) / padding_blocks * padding_blocks;
     float* const scales = to.scales.data();
@@ -233,32 +248,23 @@ class row_blocks {
     if constexpr (TensorScaleCodec<Codec>) {
       typename Codec::header header;
       std::memcpy(&header, weight.bytes().data(), sizeof(header));
-      for (std::size_t b = 0; b < padded; ++b) scales[b] = b < count ? header.scale : 0.0F;
+      for (std::size_t b = 0; b < padded; ++b) {
+        scales[b] = b < count ? header.scale : 0.0F;
+        offsets[b] = -shift * scales[b];
+      }
     } else if constexpr (BlockCodec<Codec>) {
-      static_assert(layout::codes_at == (Codec::has_min ? 2 : 1) * sizeof(float16));
       const std::byte* block = first_block_ + first * layout::stride_bytes;
+      const std::size_t there = divide_round_up(weight.cols(), Codec::block_elements) - first;
       for (std::size_t b = 0; b < padded; b += width) {
-        const auto heads = b + width <= count ? simd::load_words_apart<layout::stride_bytes>(
+        const auto heads = b + width <= there ? simd::load_words_apart<layout::stride_bytes>(
                                                     block, Architecture{}, Architecture{})
                                               : load_last_heads<Architecture, layout::stride_bytes>(
-                                                    block, count - std::min(b, count));
-        const auto pair = simd::widen_float16_pairs(heads, Architecture{}, Architecture{});
-        floats scale = pair.first;
-        if constexpr (NormalScaleCodec<Codec>) {
-          scale = simd::normal_float16_or_zero(scale, Architecture{}, Architecture{});
-        }
-        scale.store_unaligned(scales + b);
-        if constexpr (Codec::has_min) pair.second.store_unaligned(offsets + b);
+                                                    block, there - std::min(b, there));
+        store_scales_of_heads<Architecture, Codec>(heads, shift, scales + b, offsets + b);
         block += width * layout::stride_bytes;
       }
-    }
-    if constexpr (BlockCodec<Codec>) shift += static_cast<float>(Codec::code_zero);
-    if (shift == 0.0F) return;
-    const floats by(-shift);
-    for (std::size_t b = 0; b < padded; b += width) {
-      floats offset(0.0F);
-      if constexpr (has_min()) offset = simd::load<Architecture>(offsets + b);
-      fma(simd::load<Architecture>(scales + b), by, offset).store_unaligned(offsets + b);
+      std::fill(scales + count, scales + padded, 0.0F);
+      std::fill(offsets + count, offsets + padded, 0.0F);
     }
   }
 
