@@ -32,6 +32,7 @@ struct panel_blocks {
   const float* offsets;       ///< the same, where there are any
   std::size_t codes_bytes;    ///< from one block's codes to the next
   std::size_t scales_floats;  ///< from one block's scales, or offsets, to the next
+  std::size_t ahead_bytes;    ///< from a block's codes to what is asked of memory meanwhile
   std::size_t code_bits;      ///< of a code as it is stored
   std::int16_t code_zero;     ///< that 16-bit codes stored as 8 bits count from
   bool has_offsets;
@@ -55,6 +56,7 @@ template <class Architecture, Activation Value>
           panel.offsets.data(),
           simd::block_codes * type::width * sizeof(typename type::code),
           type::width,
+          0,
           8 * sizeof(typename type::code),
           0,
           has_offsets};
@@ -105,6 +107,9 @@ void multiply_code_panel(panel_blocks panel, std::size_t blocks, const activatio
   std::array<floats, Rows> totals;
   totals.fill(floats(0.0F));
   for (std::size_t b = first; b < first + blocks; ++b) {
+    for (std::size_t line = 0; line < panel.codes_bytes; line += simd::line_bytes) {
+      simd::prefetch(panel.codes, panel.ahead_bytes + line);
+    }
     std::array<const Value*, Rows> from;
     NIBBLE_UNROLL
     for (std::size_t m = 0; m < Rows; ++m) from[m] = x.values + (b * Rows + m) * simd::block_codes;

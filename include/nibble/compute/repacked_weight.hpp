@@ -94,8 +94,10 @@ template <Codec Codec, Activation Value>
   const std::byte* const codes =
       of.start + static_cast<std::size_t>(first_row) / of.lanes * of.blocks * block_bytes;
   const auto* const scales = reinterpret_cast<const float*>(codes + of.lanes * of.lane_bytes());
-  return {codes,        scales,       scales + of.lanes, block_bytes, block_bytes / sizeof(float),
-          of.code_bits, of.code_zero, of.has_offsets};
+  // Measured, from a third-level cache: processors ask too late by themselves.
+  constexpr std::size_t ahead_bytes = 3072;
+  return {codes,       scales,       scales + of.lanes, block_bytes,   block_bytes / sizeof(float),
+          ahead_bytes, of.code_bits, of.code_zero,      of.has_offsets};
 }
 
 /// Writes one block of a panel to `to`, block_bytes of it.
