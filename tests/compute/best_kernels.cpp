@@ -1,0 +1,3 @@
+#include <compute/compiled_kernels.hpp>
+
+NIBBLE_TEST_KERNELS(, nibble::simd::best_architecture)
