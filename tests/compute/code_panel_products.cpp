@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <compute/compiled_kernels.hpp>
 #include <compute/kernel_products.hpp>
 #include <simd/emulated_widths.hpp>
 #include <support/catch.hpp>

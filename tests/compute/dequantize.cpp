@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include <codec/independent_decoder.hpp>
+#include <compute/compiled_kernels.hpp>
 #include <compute/guarded_memory.hpp>
 #include <compute/shuffled_executor.hpp>
 #include <compute/stored_tensors.hpp>

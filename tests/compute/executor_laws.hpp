@@ -13,6 +13,7 @@
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/tensor_view.hpp>
 
+#include <compute/compiled_kernels.hpp>
 #include <support/catch.hpp>
 
 namespace nibble_test {

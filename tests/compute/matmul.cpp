@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 
 #include <codec/independent_decoder.hpp>
+#include <compute/compiled_kernels.hpp>
 #include <compute/guarded_memory.hpp>
 #include <compute/product_problem.hpp>
 #include <compute/shuffled_executor.hpp>

@@ -11,6 +11,7 @@
 #include <nibble/compute/matmul.hpp>
 #include <nibble/simd/simd.hpp>
 
+#include <compute/compiled_kernels.hpp>
 #include <compute/stored_tensors.hpp>
 #include <support/catch.hpp>
 

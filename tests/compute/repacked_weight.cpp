@@ -12,6 +12,7 @@
 
 #include <nibble/compute/matmul.hpp>
 
+#include <compute/compiled_kernels.hpp>
 #include <compute/product_problem.hpp>
 #include <compute/shuffled_executor.hpp>
 #include <compute/stored_tensors.hpp>

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <initializer_list>
 
+#include <compute/compiled_kernels.hpp>
 #include <compute/kernel_products.hpp>
 #include <simd/emulated_widths.hpp>
 #include <support/catch.hpp>

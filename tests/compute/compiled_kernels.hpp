@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <nibble/compute/dequantize.hpp>
+#include <nibble/compute/matmul.hpp>
+#include <nibble/compute/repacked_weight.hpp>
+#include <nibble/compute/value_census.hpp>
+
+/// What the public functions hand to one architecture's kernels, for every encoding: compiled once, in
+/// best_kernels.cpp and portable_kernels.cpp, as it takes minutes in every file that uses it.
+#define NIBBLE_TEST_KERNELS(linkage, architecture)                                                    \
+  linkage template void nibble::kernel::multiply_proved<architecture>(                                \
+      std::span<const nibble::proved_product>, const nibble::matmul_options&, std::span<std::byte>);  \
+  linkage template nibble::repacked_weight nibble::kernel::make_repacked<architecture>(               \
+      const nibble::tensor_view&, nibble::matmul_mode, nibble::executor*);                            \
+  linkage template nibble::value_census nibble::kernel::count_values<architecture>(                   \
+      const nibble::tensor_view&);                                                                    \
+  linkage template nibble::kernel::run_decoder nibble::kernel::decoder_of<architecture>(              \
+      const nibble::tensor_view&);                                                                    \
+  linkage template void nibble::kernel::decode_rows_on<architecture>(                                 \
+      nibble::executor*, const nibble::tensor_view&, std::uint64_t, std::uint64_t, float*);           \
+  linkage template void nibble::kernel::decode_rows_on<architecture>(                                 \
+      nibble::executor*, const nibble::tensor_view&, std::uint64_t, std::uint64_t, nibble::float16*); \
+  linkage template void nibble::kernel::decode_rows_on<architecture>(                                 \
+      nibble::executor*, const nibble::tensor_view&, std::uint64_t, std::uint64_t, nibble::bfloat16*);
+
+/// Row products of those encodings that are held against their bound one by one.
+#define NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, codec, value)                      \
+  linkage template void nibble::kernel::multiply_rows<architecture, nibble::codec, value>( \
+      const nibble::tensor_view&, std::uint64_t, std::size_t,                              \
+      const nibble::kernel::activation_tile<value>&, std::size_t,                          \
+      const nibble::kernel::product_output&) noexcept;
+#define NIBBLE_TEST_ALL_ROW_PRODUCTS(linkage, architecture)             \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, q4, float)            \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, apr_q4, float)        \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, q8, float)            \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, apr_q8, float)        \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, f16, float)           \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, q4_0, float)          \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, q8_0, float)          \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, q4_k, float)          \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, q5_0, float)          \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, q6_k, float)          \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, q4, std::int16_t)     \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, apr_q4, std::int16_t) \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, q8, std::int16_t)     \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, apr_q8, std::int16_t) \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, q8_0, std::int16_t)   \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, q4_k, std::int16_t)   \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, q5_0, std::int16_t)   \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, iq4_xs, std::int16_t) \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, q4, std::int8_t)      \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, apr_q4, std::int8_t)  \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, q4_0, std::int8_t)    \
+  NIBBLE_TEST_ROW_PRODUCTS(linkage, architecture, q4_k, std::int8_t)
+
+NIBBLE_TEST_KERNELS(extern, nibble::simd::best_architecture)
+NIBBLE_TEST_KERNELS(extern, nibble::simd::portable)
+NIBBLE_TEST_ALL_ROW_PRODUCTS(extern, nibble::simd::block_architecture<nibble::simd::best_architecture>)
+NIBBLE_TEST_ALL_ROW_PRODUCTS(extern, nibble::simd::portable)
