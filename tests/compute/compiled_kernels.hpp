@@ -5,6 +5,7 @@
 #include <span>
 
 #include <nibble/compute/dequantize.hpp>
+#include <nibble/compute/float_panel_products.hpp>
 #include <nibble/compute/matmul.hpp>
 #include <nibble/compute/repacked_weight.hpp>
 #include <nibble/compute/value_census.hpp>
@@ -20,6 +21,8 @@
       const nibble::tensor_view&);                                                                    \
   linkage template nibble::kernel::run_decoder nibble::kernel::decoder_of<architecture>(              \
       const nibble::tensor_view&);                                                                    \
+  linkage template nibble::kernel::float_panel_source<architecture>                                   \
+  nibble::kernel::float_panel_source_of<architecture>(const nibble::tensor_view&);                    \
   linkage template void nibble::kernel::decode_rows_on<architecture>(                                 \
       nibble::executor*, const nibble::tensor_view&, std::uint64_t, std::uint64_t, float*);           \
   linkage template void nibble::kernel::decode_rows_on<architecture>(                                 \

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <codec/independent_decoder.hpp>
+#include <compute/compiled_kernels.hpp>
 #include <compute/guarded_memory.hpp>
 #include <compute/kernel_products.hpp>
 #include <compute/stored_tensors.hpp>
