@@ -141,10 +141,10 @@ struct number_loader {
 };
 
 /// Blocks whose products are summed up side by side: a sum waits for the one before it, and few rows of
-/// activations have few sums. One of f32 waits four times a block, one of codes once.
+/// activations have few sums. Of numbers without scales, one waits four times a block, else once.
 template <Activation Value>
-[[nodiscard]] constexpr std::size_t blocks_at_once(std::size_t rows) noexcept {
-  if (rows == 1) return 4;
+[[nodiscard]] constexpr std::size_t blocks_at_once(std::size_t rows, bool has_scales) noexcept {
+  if (rows == 1) return has_scales ? 2 : 4;
   return rows <= (std::same_as<Value, float> ? 5 : 2) ? 2 : 1;
 }
 
@@ -299,7 +299,7 @@ void multiply_blocks(const row_part& part, const activation_tile<Value>& x, std:
   constexpr std::size_t width = simd::lanes<Architecture>;
   constexpr bool has_codes = !std::same_as<Value, float>;
   constexpr bool has_values = !has_codes && multiplies_values(Rows);
-  constexpr std::size_t at_once = blocks_at_once<Value>(Rows);
+  constexpr std::size_t at_once = blocks_at_once<Value>(Rows, has_codes || loader::has_scales);
   constexpr std::size_t block_values = Rows * simd::block_codes;
   static_assert(width % at_once == 0);
 
@@ -366,6 +366,7 @@ void multiply_blocks(const row_part& part, const activation_tile<Value>& x, std:
   for (; b + width <= part.blocks; b += width) {
     prefetch_next<Architecture, Layout>(codes, part);
     if constexpr (loader::has_scales) use_scales(load_lane_scales<Architecture, Layout>(part, b), b);
+    NIBBLE_KEEP_ROLLED
     for (std::size_t i = 0; i < width; i += at_once) {
       NIBBLE_UNROLL
       for (std::size_t j = 0; j < at_once; ++j) {

@@ -19,14 +19,20 @@
 ///
 /// NIBBLE_UNROLL_TWICE stands before sums of integers: unrolled to the end, compilers join them in an
 /// order of their own, for which there are too few registers.
+///
+/// NIBBLE_KEEP_ROLLED stands before a loop that loads a number into all lanes from memory: unrolled,
+/// compilers take it out of the register that it was stored from, by slower shuffles.
 #if defined(__clang__)
 #define NIBBLE_UNROLL _Pragma("unroll")
+#define NIBBLE_KEEP_ROLLED _Pragma("nounroll")
 #define NIBBLE_UNROLL_TWICE _Pragma("unroll 2")
 #elif defined(__GNUC__)
 #define NIBBLE_UNROLL _Pragma("GCC unroll 16")
+#define NIBBLE_KEEP_ROLLED _Pragma("GCC unroll 1")
 #define NIBBLE_UNROLL_TWICE _Pragma("GCC unroll 2")
 #else
 #define NIBBLE_UNROLL
+#define NIBBLE_KEEP_ROLLED
 #define NIBBLE_UNROLL_TWICE
 #endif
 
