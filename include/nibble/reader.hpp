@@ -225,6 +225,7 @@ class reader {
 
   reader() = default;
 
+  template <class = when_used>
   [[noreturn]] static void refuse_shard(const std::string& file, std::string_view field,
                                         std::string found, std::string expected) {
     throw error(error_code::bad_shard, {.file = file,
@@ -233,6 +234,7 @@ class reader {
                                         .expected = std::move(expected)});
   }
 
+  template <class = when_used>
   [[nodiscard]] static std::string position_text(const shard_position& at) {
     return join_text({"shard ", at.index + 1, " of ", at.count});
   }
@@ -459,6 +461,7 @@ class reader {
                  : name_index(views_.size(), name_at());
   }
 
+  template <class = when_used>
   [[nodiscard]] std::string first_bytes_text() const {
     if (bytes_.empty()) return "an empty file";
     std::string text;
@@ -481,6 +484,7 @@ class reader {
     return whole.value();
   }
 
+  template <class = when_used>
   [[nodiscard]] static std::string checksum_text(std::uint32_t recorded, std::uint32_t actual) {
     return join_text(
         {"recorded CRC-32 ", hex_text(recorded, 8), ", the bytes have ", hex_text(actual, 8)});

@@ -51,7 +51,7 @@ concept WideScaleCodec = BlockCodec<T> && requires {
 /// Blocks that f32 values can be packed into; others are kept and read as other programs packed them.
 template <class T>
 concept PackableCodec = BlockCodec<T> && requires {
-  &T::pack;
+  &T::template pack<>;
 };
 
 /// One scale before all codes of the tensor.

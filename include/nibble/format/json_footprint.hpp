@@ -9,6 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <nibble/core/when_used.hpp>
 #include <nibble/format/json_stream.hpp>
 #include <nibble/format/memory_budget.hpp>
 
@@ -20,7 +21,8 @@ namespace nibble {
 inline constexpr std::uint64_t json_bytes_while_destroyed = 3 * sizeof(nlohmann::json);
 
 /// What a member of an object takes, its value's own memory aside.
-[[nodiscard]] inline std::uint64_t json_member_bytes(std::string_view key) {
+template <class = when_used>
+[[nodiscard]] std::uint64_t json_member_bytes(std::string_view key) {
   return sizeof(nlohmann::json::object_t::value_type) + memory_budget::map_entry_bytes +
          memory_budget::string_bytes(key.size()) + json_bytes_while_destroyed;
 }
@@ -29,27 +31,32 @@ inline constexpr std::uint64_t json_bytes_while_destroyed = 3 * sizeof(nlohmann:
 /// reading and destroying it take for a while.
 class json_footprint {
  public:
+  template <class = when_used>
   void add_string(std::size_t size) {
     bytes_ += sizeof(std::string) + memory_budget::string_bytes(size);
     longest_string_bytes_ = std::max<std::uint64_t>(longest_string_bytes_, size);
   }
   /// A comma, at this depth.
+  template <class = when_used>
   void add_value(std::size_t depth) {
     bytes_ += sizeof(nlohmann::json);
     ++members_[depth];
   }
   /// A colon: an entry of a map, whose key is a string of its own.
   void add_key() { bytes_ += memory_budget::map_entry_bytes; }
+  template <class = when_used>
   void enter(bool is_object, std::size_t depth) {
     using json = nlohmann::json;
     bytes_ += (is_object ? sizeof(json::object_t) : sizeof(json::array_t)) + sizeof(json);
     members_[depth] = 1;
     within_[depth] = 0;
   }
+  template <class = when_used>
   void leave(std::size_t depth) {
     within_[depth - 1] = std::max(within_[depth - 1], members_[depth] + within_[depth]);
   }
   /// With `depth` levels still open, as in a text that is cut.
+  template <class = when_used>
   [[nodiscard]] std::uint64_t bytes(std::size_t depth) {
     for (; depth != 0; --depth) leave(depth);
     return bytes_ + 2 * longest_string_bytes_ + json_bytes_while_destroyed * within_[0];

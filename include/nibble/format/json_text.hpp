@@ -24,6 +24,7 @@
 namespace nibble {
 
 /// `text` without a byte order mark, surrounding white space and trailing zero padding.
+template <class = when_used>
 [[nodiscard]] constexpr std::string_view trim_json(std::string_view text) noexcept {
   constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
   constexpr std::string_view white_space = " \t\r\n";
@@ -40,8 +41,8 @@ namespace nibble {
 
 /// Throws bad_metadata unless `text` is UTF-8 and its brackets nest at most max_json_depth deep;
 /// directory_too_large where the tree of what it holds would take more than is left of `budget`.
-inline void require_parsable_json(std::string_view text, std::string_view field,
-                                  memory_budget& budget) {
+template <class = when_used>
+void require_parsable_json(std::string_view text, std::string_view field, memory_budget& budget) {
   const auto refuse = [&](std::string found, std::string expected) {
     throw error(
         error_code::bad_metadata,
@@ -97,7 +98,8 @@ inline void require_parsable_json(std::string_view text, std::string_view field,
 }
 
 /// Throws bad_metadata for JSON that is no object.
-inline void require_object(const nlohmann::json& value, std::string_view field) {
+template <class Json = nlohmann::json>
+void require_object(const Json& value, std::string_view field) {
   if (value.is_object()) return;
   throw error(error_code::bad_metadata, {.field = std::string(field),
                                          .found = join_text({"a JSON ", value.type_name()}),
@@ -109,19 +111,20 @@ namespace detail {
 /// metadata is, are copied once.
 class json_tree_reader {
  public:
+  template <class = when_used>
   json_tree_reader(std::string_view text, std::string_view field) : from_(text, field) {}
 
   /// The value that is all of the text.
-  template <class = when_used>
-  [[nodiscard]] nlohmann::json read() {
-    nlohmann::json value = take();
+  template <class Json = nlohmann::json>
+  [[nodiscard]] Json read() {
+    Json value = take();
     from_.require_end();
     return value;
   }
 
  private:
-  template <class = when_used>
-  [[nodiscard]] nlohmann::json take() {
+  template <class Json = nlohmann::json>
+  [[nodiscard]] Json take() {
     switch (from_.peek()) {
       case '"': return from_.take_string(unescaped_);
       case '{': return take_object();
@@ -130,20 +133,20 @@ class json_tree_reader {
       case 't':
       case 'f': {
         const std::string_view literal = from_.take_literal();
-        return literal == "null" ? nlohmann::json() : nlohmann::json(literal == "true");
+        return literal == "null" ? Json() : Json(literal == "true");
       }
       default: return number(from_.take_number());
     }
   }
 
-  template <class = when_used>
-  [[nodiscard]] nlohmann::json take_object() {
-    nlohmann::json value = nlohmann::json::object();
-    auto& members = value.get_ref<nlohmann::json::object_t&>();
+  template <class Json = nlohmann::json>
+  [[nodiscard]] Json take_object() {
+    Json value = Json::object();
+    auto& members = value.template get_ref<typename Json::object_t&>();
     from_.require('{');
     if (from_.take('}')) return value;
     do {
-      nlohmann::json& member = members[std::string(from_.take_string(unescaped_))];
+      Json& member = members[std::string(from_.take_string(unescaped_))];
       from_.require(':');
       member = take();
     } while (from_.take(','));
@@ -153,9 +156,9 @@ class json_tree_reader {
 
   /// Elements are gathered behind those of the arrays around, so that the array itself is made in its
   /// size and never grows.
-  template <class = when_used>
-  [[nodiscard]] nlohmann::json take_array() {
-    nlohmann::json value = nlohmann::json::array();
+  template <class Json = nlohmann::json>
+  [[nodiscard]] Json take_array() {
+    Json value = Json::array();
     from_.require('[');
     if (from_.take(']')) return value;
     const std::size_t first = gathered_.size();
@@ -163,7 +166,7 @@ class json_tree_reader {
       gathered_.push_back(take());
     } while (from_.take(','));
     from_.require(']');
-    auto& elements = value.get_ref<nlohmann::json::array_t&>();
+    auto& elements = value.template get_ref<typename Json::array_t&>();
     elements.reserve(gathered_.size() - first);
     const auto start = gathered_.begin() + static_cast<std::ptrdiff_t>(first);
     std::move(start, gathered_.end(), std::back_inserter(elements));
@@ -172,8 +175,8 @@ class json_tree_reader {
   }
 
   /// What nlohmann::json makes of a number: whole ones of 64 bits stay whole.
-  template <class = when_used>
-  [[nodiscard]] nlohmann::json number(std::string_view text) {
+  template <class Json = nlohmann::json>
+  [[nodiscard]] Json number(std::string_view text) {
     const auto read_as = [&](auto& value) {
       const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
       return problem == std::errc() && end == text.data() + text.size();
@@ -192,7 +195,7 @@ class json_tree_reader {
     constexpr std::size_t max_characters = 1000;
     if (text.size() > max_characters)
       from_.refuse(join_text({"a number of at most ", max_characters, " characters"}));
-    return nlohmann::json::parse(text.begin(), text.end());
+    return Json::parse(text.begin(), text.end());
   }
 
   json_stream from_;
@@ -203,11 +206,11 @@ class json_tree_reader {
 
 /// The JSON object that `text` (trimmed) holds; of doubled keys the last counts. Throws bad_metadata,
 /// and directory_too_large where it would take more memory than is left of `budget`.
-template <class = when_used>
-[[nodiscard]] nlohmann::json parse_json_object(std::string_view text, std::string_view field,
-                                               memory_budget& budget) {
+template <class Json = nlohmann::json>
+[[nodiscard]] Json parse_json_object(std::string_view text, std::string_view field,
+                                     memory_budget& budget) {
   require_parsable_json(text, field, budget);
-  nlohmann::json parsed;
+  Json parsed;
   try {
     parsed = detail::json_tree_reader(text, field).read();
   } catch (const nlohmann::json::exception& problem) {
@@ -219,8 +222,8 @@ template <class = when_used>
 }
 
 /// As above, without a budget.
-template <class = when_used>
-[[nodiscard]] nlohmann::json parse_json_object(std::string_view text, std::string_view field) {
+template <class Json = nlohmann::json>
+[[nodiscard]] Json parse_json_object(std::string_view text, std::string_view field) {
   memory_budget endless;
   return parse_json_object(text, field, endless);
 }

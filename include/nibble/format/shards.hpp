@@ -30,13 +30,18 @@ struct shard_names {
   std::string after;   ///< ".apr"
 
   /// As metadata.sharding.pattern spells it: "NAME-{:05d}-of-{:05d}.apr".
-  [[nodiscard]] std::string pattern() const { return before + "{:05d}-of-{:05d}" + after; }
+  template <class = when_used>
+  [[nodiscard]] std::string pattern() const {
+    return before + "{:05d}-of-{:05d}" + after;
+  }
 
+  template <class = when_used>
   [[nodiscard]] std::string name_of(const shard_position& at) const {
     return join_text({before, digits(at.index + 1), "-of-", digits(at.count), after});
   }
 
   /// From metadata.sharding.pattern; nothing where it is spelt otherwise, or is no plain file name.
+  template <class = when_used>
   [[nodiscard]] static std::optional<shard_names> from_pattern(std::string_view pattern) {
     for (const std::string_view numbers : {"{:05d}-of-{:05d}", "{:05}-of-{:05}"}) {
       const std::size_t at = pattern.find(numbers);
@@ -49,6 +54,7 @@ struct shard_names {
   }
 
   /// From the name of one of the files, with the place that it says; nothing where the name says none.
+  template <class = when_used>
   [[nodiscard]] static std::optional<std::pair<shard_names, shard_position>> from_file_name(
       std::string_view name) {
     constexpr std::string_view between = "-of-";
@@ -68,6 +74,7 @@ struct shard_names {
   }
 
   /// Whether a name from a file stays in the directory that it is looked up in.
+  template <class = when_used>
   [[nodiscard]] static bool is_plain_name(std::string_view name) noexcept {
     constexpr std::string_view leading_away("/\\\0", 3);
     return !name.empty() && name != "." && name != ".." &&
@@ -80,12 +87,14 @@ struct shard_names {
   [[nodiscard]] static constexpr bool is_digit(char byte) noexcept {
     return byte >= '0' && byte <= '9';
   }
+  template <class = when_used>
   [[nodiscard]] static std::string digits(std::uint64_t number) {
     std::string text = std::to_string(number);
     if (text.size() < min_digits) text.insert(0, min_digits - text.size(), '0');
     return text;
   }
   /// Five digits, or more without a zero before them.
+  template <class = when_used>
   [[nodiscard]] static std::optional<std::uint64_t> parse_number(std::string_view text) {
     constexpr std::size_t max_digits = 9;
     if (text.size() < min_digits || text.size() > max_digits) return std::nullopt;
@@ -108,10 +117,9 @@ struct shard_record {
 
   /// An .apr file's "sharding", or a GGUF file's "split.no", "split.count" and "split.tensors.count";
   /// nothing where there is none, or one that says no place among two files or more.
-  template <class = when_used>
-  [[nodiscard]] static std::optional<shard_record> find(const nlohmann::json& metadata) {
-    const auto number = [](const nlohmann::json& from,
-                           const char* field) -> std::optional<std::uint64_t> {
+  template <class Json = nlohmann::json>
+  [[nodiscard]] static std::optional<shard_record> find(const Json& metadata) {
+    const auto number = [](const Json& from, const char* field) -> std::optional<std::uint64_t> {
       const auto found = from.find(field);
       if (found == from.end() || !found->is_number_integer()) return std::nullopt;
       if (!found->is_number_unsigned() && found->template get<std::int64_t>() < 0) return std::nullopt;
@@ -139,17 +147,17 @@ struct shard_record {
   }
 
   /// As .apr files hold it.
-  template <class = when_used>
-  [[nodiscard]] nlohmann::json to_json() const {
-    nlohmann::json sharding{{"shard_count", at.count}, {"shard_index", at.index}};
+  template <class Json = nlohmann::json>
+  [[nodiscard]] Json to_json() const {
+    Json sharding{{"shard_count", at.count}, {"shard_index", at.index}};
     if (total_bytes) sharding["total_size"] = *total_bytes;
     if (pattern) sharding["pattern"] = *pattern;
     return sharding;
   }
 
   /// Takes out of `metadata` what is true of a shard alone.
-  template <class = when_used>
-  static void erase_from(nlohmann::json& metadata) {
+  template <class Json = nlohmann::json>
+  static void erase_from(Json& metadata) {
     for (const char* const field : {key, "split.no", "split.count", "split.tensors.count"}) {
       metadata.erase(field);
     }

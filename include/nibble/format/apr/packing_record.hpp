@@ -31,18 +31,18 @@ struct packing_record {
   /// The record in `metadata`, or nothing where it has none. Throws bad_record where the record is
   /// malformed, is not of `tensor_count` tensors, or disagrees with this library's table, and
   /// unsupported_version.
-  template <class = when_used>
-  [[nodiscard]] static std::optional<packing_record> find(const nlohmann::json& metadata,
+  template <class Json = nlohmann::json>
+  [[nodiscard]] static std::optional<packing_record> find(const Json& metadata,
                                                           std::size_t tensor_count) {
     const auto found = metadata.find(key);
     if (found == metadata.end()) return std::nullopt;
-    const nlohmann::json& record = *found;
+    const Json& record = *found;
     const auto record_version = record.is_object() ? record.find("version") : record.end();
     if (!record.is_object() || record_version == record.end() || !record_version->is_number_integer()) {
       refuse("version", record.is_object() ? text_of(record, record_version) : record.type_name(),
              "an integer");
     }
-    if (*record_version != version) {
+    if (record_version->template get<std::int64_t>() != version) {
       throw error(error_code::unsupported_version, {.field = "metadata.nibble.version",
                                                     .found = record_version->dump(),
                                                     .expected = std::to_string(version)});
@@ -68,13 +68,13 @@ struct packing_record {
   }
 
   /// The record as JSON, of the same length whatever the checksums are.
-  template <class = when_used>
-  [[nodiscard]] nlohmann::json to_json() const {
+  template <class Json = nlohmann::json>
+  [[nodiscard]] Json to_json() const {
     std::vector<encoding> packing = tensor_encodings;
     std::ranges::sort(packing);
     packing.erase(std::unique(packing.begin(), packing.end()), packing.end());
-    nlohmann::json listed = nlohmann::json::array();
-    for (const encoding which : packing) listed.push_back(describe_packing(which));
+    Json listed = Json::array();
+    for (const encoding which : packing) listed.push_back(describe_packing<Json>(which));
     std::string places;
     places.reserve(2 * tensor_encodings.size());
     for (const encoding which : tensor_encodings) {
@@ -92,23 +92,23 @@ struct packing_record {
 
  private:
   /// What an error says it found in the place of a field.
-  template <class = when_used>
-  [[nodiscard]] static std::string text_of(const nlohmann::json& record,
-                                           nlohmann::json::const_iterator field) {
+  template <class Json = nlohmann::json>
+  [[nodiscard]] static std::string text_of(const Json& record, typename Json::const_iterator field) {
     if (field == record.end()) return "none";
     return field->is_structured() ? join_text({"a JSON ", field->type_name()}) : field->dump();
   }
 
+  template <class = when_used>
   [[noreturn]] static void refuse(std::string_view field, std::string found, std::string expected) {
     throw error(error_code::bad_record, {.field = join_text({"metadata.", key, ".", field}),
                                          .found = std::move(found),
                                          .expected = std::move(expected)});
   }
 
-  template <class = when_used>
-  [[nodiscard]] static nlohmann::json describe_packing(encoding which) {
+  template <class Json = nlohmann::json>
+  [[nodiscard]] static Json describe_packing(encoding which) {
     const encoding_description& row = describe(which);
-    nlohmann::json entry{{"encoding", row.name}};
+    Json entry{{"encoding", row.name}};
     if (row.has_blocks()) {
       entry["block_elements"] = row.block_elements;
       entry["block_bytes"] = row.block_bytes;
@@ -116,8 +116,8 @@ struct packing_record {
     return entry;
   }
 
-  template <class = when_used>
-  [[nodiscard]] static std::vector<encoding> parse_packing(const nlohmann::json& record) {
+  template <class Json = nlohmann::json>
+  [[nodiscard]] static std::vector<encoding> parse_packing(const Json& record) {
     const auto listed = record.find("packing");
     if (listed == record.end() || !listed->is_array())
       refuse("packing", text_of(record, listed), "an array");
@@ -126,22 +126,24 @@ struct packing_record {
              join_text({"at most ", max_packings, ", as two digits tell apart"}));
     }
     std::vector<encoding> packing;
-    for (const nlohmann::json& entry : *listed) {
+    for (const Json& entry : *listed) {
       const auto name = entry.is_object() ? entry.find("encoding") : entry.end();
       if (!entry.is_object() || name == entry.end() || !name->is_string()) {
         refuse("packing", entry.dump(), "an object that names an encoding");
       }
-      const auto which = encoding_from_name(name->get_ref<const std::string&>());
+      const auto which = encoding_from_name(name->template get_ref<const std::string&>());
       if (!which) {
-        refuse("packing", name->get_ref<const std::string&>(), "an encoding this library knows");
+        refuse("packing", name->template get_ref<const std::string&>(),
+               "an encoding this library knows");
       }
-      const nlohmann::json own = describe_packing(*which);
+      const Json own = describe_packing<Json>(*which);
       for (const char* const figure : {"block_elements", "block_bytes"}) {
         const auto recorded = entry.find(figure);
-        const bool agrees =
-            own.contains(figure)
-                ? recorded != entry.end() && recorded->is_number_integer() && *recorded == own[figure]
-                : recorded == entry.end();
+        const bool agrees = own.contains(figure)
+                                ? recorded != entry.end() && recorded->is_number_integer() &&
+                                      recorded->template get<std::uint64_t>() ==
+                                          own[figure].template get<std::uint64_t>()
+                                : recorded == entry.end();
         if (!agrees) refuse("packing", entry.dump(), own.dump());
       }
       packing.push_back(*which);
@@ -149,12 +151,12 @@ struct packing_record {
     return packing;
   }
 
-  template <class = when_used>
-  [[nodiscard]] static std::string_view hex_string(const nlohmann::json& record, const char* field,
+  template <class Json = nlohmann::json>
+  [[nodiscard]] static std::string_view hex_string(const Json& record, const char* field,
                                                    std::size_t digits, std::size_t tensor_count) {
     const auto found = record.find(field);
     if (found == record.end() || !found->is_string()) refuse(field, text_of(record, found), "a string");
-    const std::string_view text = found->get_ref<const std::string&>();
+    const std::string_view text = found->template get_ref<const std::string&>();
     if (text.size() / digits != tensor_count || text.size() % digits != 0) {
       refuse(field, join_text({text.size(), " digits"}),
              join_text({digits, " for each of ", tensor_count, " tensors"}));
@@ -162,6 +164,7 @@ struct packing_record {
     return text;
   }
 
+  template <class = when_used>
   [[nodiscard]] static std::uint32_t hex_number(std::string_view digits, std::string_view field) {
     std::uint32_t number = 0;
     for (const char digit : digits) {

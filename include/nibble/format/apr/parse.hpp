@@ -29,7 +29,8 @@
 namespace nibble::apr {
 
 /// Whether a file starts as .apr files do.
-[[nodiscard]] inline bool has_magic(std::span<const std::byte> file) noexcept {
+template <class = when_used>
+[[nodiscard]] bool has_magic(std::span<const std::byte> file) noexcept {
   return file.size() >= magic.size() && std::memcmp(file.data(), magic.data(), magic.size()) == 0;
 }
 
@@ -87,6 +88,7 @@ class index_cursor {
       : index_(index), data_offset_(data_offset), empty_name_(empty) {}
 
   /// How many of `count` entries stand whole in the index, by their lengths alone.
+  template <class = when_used>
   [[nodiscard]] std::size_t count_whole_entries(std::size_t count) const noexcept {
     std::size_t at = 0;
     for (std::size_t entry = 0; entry < count; ++entry) {
@@ -103,6 +105,7 @@ class index_cursor {
   }
 
   /// Reads an entry into `info`, all but the encoding, and returns its dtype id.
+  template <class = when_used>
   std::uint8_t next(tensor_info& info) {
     const auto name_bytes = take<std::uint16_t>("name length");
     const std::uint16_t least_name_bytes = empty_name_ == empty_name::refused ? 1 : 0;
@@ -120,7 +123,7 @@ class index_cursor {
                                          .found = "a name with bytes that are not UTF-8",
                                          .expected = "UTF-8"});
     }
-    if (entry_ != 0 && info.name <= previous_name_) {
+    if (entry_ != 0 && info.name.compare(previous_name_) <= 0) {
       throw error(error_code::bad_index,
                   {.tensor = info.name,
                    .field = join_text({"index entry ", entry_}),
@@ -170,6 +173,7 @@ class index_cursor {
   }
 
  private:
+  template <class = when_used>
   [[nodiscard]] std::span<const std::byte> take_bytes(std::size_t count, std::string_view field) {
     if (index_.size() < count) {
       throw error(error_code::bad_index,
@@ -195,8 +199,9 @@ class index_cursor {
 
 /// The footer behind the padded data, or nothing where the file ends there. Throws truncated,
 /// bad_layout.
-inline std::optional<std::uint32_t> find_footer(std::span<const std::byte> last_bytes,
-                                                std::uint64_t file_bytes, std::uint64_t data_end) {
+template <class = when_used>
+std::optional<std::uint32_t> find_footer(std::span<const std::byte> last_bytes,
+                                         std::uint64_t file_bytes, std::uint64_t data_end) {
   const auto padded_end = checked_round_up(data_end, alignment_bytes);
   if (!padded_end || *padded_end > file_bytes) {
     throw error(error_code::truncated,

@@ -120,10 +120,12 @@ class serialiser {
   }
 
  private:
+  template <class = when_used>
   [[nodiscard]] static std::size_t entry_bytes(const planned_tensor& tensor) noexcept {
     return 2 + tensor.name.size() + 1 + 1 + 8 * tensor.shape.rank() + 8 + 8;
   }
 
+  template <class = when_used>
   static void store_entry(const planned_tensor& tensor, std::uint64_t offset,
                           std::span<std::byte> to) noexcept {
     std::size_t at = 0;

@@ -30,11 +30,12 @@ namespace detail {
 /// Reads values as JSON within a budget, and keeps what the JSON of the last one does not say.
 class value_reader {
  public:
+  template <class = when_used>
   value_reader(byte_cursor& from, memory_budget& budget) : from_(from), budget_(budget) {}
 
   /// The value, its type's id first; `kind` becomes what it is.
-  template <class = when_used>
-  [[nodiscard]] nlohmann::json read(value_kind& kind) {
+  template <class Json = nlohmann::json>
+  [[nodiscard]] Json read(value_kind& kind) {
     leaf_ = 0;
     leaves_.text.clear();
     return read_as(take_type("value type"), kind, 0);
@@ -43,6 +44,7 @@ class value_reader {
   [[nodiscard]] const std::string& leaves() const noexcept { return leaves_.text; }
 
  private:
+  template <class = when_used>
   [[nodiscard]] value_type take_type(std::string_view field) {
     const auto id = from_.take<std::uint32_t>(field);
     if (id < value_types.size()) return static_cast<value_type>(id);
@@ -71,8 +73,8 @@ class value_reader {
     return static_cast<double>(std::bit_cast<Float>(bits));
   }
 
-  template <class = when_used>
-  [[nodiscard]] nlohmann::json boolean() {
+  template <class Json = nlohmann::json>
+  [[nodiscard]] Json boolean() {
     ++leaf_;
     const auto value = from_.take<std::uint8_t>("value");
     if (value <= 1) return value == 1;
@@ -81,8 +83,8 @@ class value_reader {
                                            .expected = "0 or 1"});
   }
 
-  template <class = when_used>
-  [[nodiscard]] nlohmann::json string() {
+  template <class Json = nlohmann::json>
+  [[nodiscard]] Json string() {
     const std::string_view text = from_.take_string("value");
     if (find_invalid_utf8(text) == std::string_view::npos) {
       take_memory(sizeof(std::string) + memory_budget::string_bytes(text.size()));
@@ -95,16 +97,20 @@ class value_reader {
     return replace_invalid_utf8(text);
   }
 
+  template <class = when_used>
   void keep_leaf(std::string_view bytes) {
     take_memory(2 * bytes.size());
     value_record::append_leaf(leaves_.text, leaf_++, bytes);
     leaves_.cover(budget_, "metadata");
   }
 
-  void take_memory(std::uint64_t bytes) { budget_.take(bytes, "metadata"); }
-
   template <class = when_used>
-  [[nodiscard]] nlohmann::json read_as(value_type type, value_kind& kind, std::size_t depth) {
+  void take_memory(std::uint64_t bytes) {
+    budget_.take(bytes, "metadata");
+  }
+
+  template <class Json = nlohmann::json>
+  [[nodiscard]] Json read_as(value_type type, value_kind& kind, std::size_t depth) {
     kind.type = type;
     switch (type) {
       case value_type::u8: return number<std::uint8_t>();
@@ -124,8 +130,8 @@ class value_reader {
     return nullptr;
   }
 
-  template <class = when_used>
-  [[nodiscard]] nlohmann::json array(value_kind& kind, std::size_t depth) {
+  template <class Json = nlohmann::json>
+  [[nodiscard]] Json array(value_kind& kind, std::size_t depth) {
     if (depth == max_array_depth) {
       throw error(error_code::bad_metadata,
                   {.field = from_.place("value"),
@@ -135,10 +141,10 @@ class value_reader {
     const value_type type = take_type("element type");
     const auto count = from_.take<std::uint64_t>("element count");
     from_.require(count, describe(type).bytes, "elements");
-    take_memory(sizeof(nlohmann::json::array_t) + sizeof(value_kind));
-    budget_.take(count, sizeof(nlohmann::json), "metadata");
+    take_memory(sizeof(typename Json::array_t) + sizeof(value_kind));
+    budget_.take(count, sizeof(Json), "metadata");
     enter_elements(count);
-    nlohmann::json::array_t values;
+    typename Json::array_t values;
     values.reserve(static_cast<std::size_t>(count));
     kind.elements.assign(1, {type, {}});
     if (type == value_type::array) {
@@ -148,10 +154,11 @@ class value_reader {
       for (std::uint64_t i = 0; i < count; ++i) values.push_back(read_as(type, element, depth));
     }
     open_elements_ -= count;
-    return nlohmann::json(std::move(values));
+    return Json(std::move(values));
   }
 
   /// Elements of an array, and of those around it, stand in one list while they are destroyed.
+  template <class = when_used>
   void enter_elements(std::uint64_t count) {
     open_elements_ += count;
     if (open_elements_ <= listed_elements_) return;
@@ -160,8 +167,8 @@ class value_reader {
   }
 
   /// Keeps one kind as long as all are of it.
-  template <class = when_used>
-  void read_arrays(std::uint64_t count, nlohmann::json::array_t& values, value_kind& kind,
+  template <class Json = nlohmann::json>
+  void read_arrays(std::uint64_t count, typename Json::array_t& values, value_kind& kind,
                    std::size_t depth) {
     for (std::uint64_t i = 0; i < count; ++i) {
       value_kind element;
@@ -185,6 +192,7 @@ class value_reader {
   }
 
   /// For a copy of what `kind` holds.
+  template <class = when_used>
   void take_kind_memory(const value_kind& kind) {
     take_memory(kind.elements.size() * sizeof(value_kind));
     for (const value_kind& element : kind.elements) take_kind_memory(element);
@@ -203,7 +211,7 @@ class value_reader {
 /// A file's metadata: an object with the file's keys, the record of values among them where it is
 /// needed, and what tensors are aligned to.
 struct metadata_section {
-  nlohmann::json values = nlohmann::json::object();
+  nlohmann::json values{};  ///< an object
   std::uint64_t alignment_bytes = default_alignment_bytes;
 };
 
@@ -211,13 +219,13 @@ struct metadata_section {
 /// 65535 bytes, not UTF-8, there twice or the record's own, for an unknown type, a bool that is neither
 /// 0 nor 1, arrays nested too deep, over 64 MiB in all, and an alignment that is none;
 /// directory_too_large.
-template <class = when_used>
+template <class Json = nlohmann::json>
 [[nodiscard]] metadata_section read_metadata(byte_cursor& from, std::uint64_t count,
                                              memory_budget& budget) {
   metadata_section section;
   value_record record;
   budget.take(count, json_member_bytes({}), "metadata");
-  nlohmann::json::object_t values;
+  typename Json::object_t values;
   detail::value_reader reader(from, budget);
   from.limit(max_metadata_bytes);
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -241,17 +249,17 @@ template <class = when_used>
     const auto [member, is_new] = values.try_emplace(std::move(key));
     if (!is_new) refuse(join_text({"'", member->first, "' a second time"}), "every key once");
     value_kind kind;
-    nlohmann::json& value = member->second;
+    Json& value = member->second;
     value = reader.read(kind);
     if (member->first == alignment_key) {
-      if (kind.type != value_type::u32 || !is_alignment(value.get<std::uint64_t>())) {
+      if (kind.type != value_type::u32 || !is_alignment(value.template get<std::uint64_t>())) {
         throw error(error_code::bad_metadata,
                     {.field = member->first,
                      .found = join_text({to_string(kind.type), " ",
                                          value.is_number() ? value.dump() : value.type_name()}),
                      .expected = join_text({"a u32, a power of two up to ", max_alignment_bytes})});
       }
-      section.alignment_bytes = value.get<std::uint64_t>();
+      section.alignment_bytes = value.template get<std::uint64_t>();
     }
     if (natural_kind(value) != kind) record.add_kind(member->first, kind, budget);
     if (!reader.leaves().empty()) record.add_bytes(member->first, reader.leaves(), budget);

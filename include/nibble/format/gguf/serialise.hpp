@@ -117,6 +117,7 @@ class serialiser {
     if (!is_kept) require_whole_blocks(tensor.name, tensor.encoding, tensor.shape);
   }
 
+  template <class = when_used>
   [[nodiscard]] static std::size_t entry_bytes(const planned_tensor& tensor) noexcept {
     return 8 + tensor.name.size() + 4 + 8 * tensor.shape.rank() + 4 + 8;
   }

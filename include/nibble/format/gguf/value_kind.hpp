@@ -87,11 +87,11 @@ namespace detail {
 /// Takes numbers of a JSON value and tells the narrowest of the usual types that holds them all.
 class number_range {
  public:
-  template <class = when_used>
-  void add(const nlohmann::json& number) {
+  template <class Json = nlohmann::json>
+  void add(const Json& number) {
     if (number.is_number_float()) {
       has_floats_ = true;
-      const auto value = number.get<double>();
+      const auto value = number.template get<double>();
       const bool is_in_range = std::fabs(value) <= std::numeric_limits<float>::max();
       fits_f32_ = fits_f32_ && is_in_range && static_cast<double>(static_cast<float>(value)) == value;
       return;
@@ -99,11 +99,11 @@ class number_range {
     constexpr std::uint64_t exact_in_f32 = std::uint64_t{1} << 24U;
     constexpr std::uint64_t exact_in_f64 = std::uint64_t{1} << 53U;
     std::uint64_t magnitude = 0;
-    if (number.is_number_unsigned() || number.get<std::int64_t>() >= 0) {
-      magnitude = number.get<std::uint64_t>();
+    if (number.is_number_unsigned() || number.template get<std::int64_t>() >= 0) {
+      magnitude = number.template get<std::uint64_t>();
       largest_ = std::max(largest_, magnitude);
     } else {
-      const auto value = number.get<std::int64_t>();
+      const auto value = number.template get<std::int64_t>();
       magnitude = ~static_cast<std::uint64_t>(value) + 1;
       lowest_ = std::min(lowest_, value);
     }
@@ -111,6 +111,7 @@ class number_range {
     fits_f64_ = fits_f64_ && magnitude <= exact_in_f64;
   }
 
+  template <class = when_used>
   [[nodiscard]] std::optional<value_type> type() const noexcept {
     if (has_floats_) return floating_type();
     if (lowest_ >= 0) {
@@ -123,6 +124,7 @@ class number_range {
   }
 
   /// As above, of floating point whether or not a number has a point.
+  template <class = when_used>
   [[nodiscard]] std::optional<value_type> floating_type() const noexcept {
     if (!fits_f64_) return std::nullopt;
     return fits_f32_ ? value_type::f32 : value_type::f64;
@@ -142,9 +144,9 @@ class number_range {
 /// str, whole numbers u32, else u64, or where one is negative i32, else i64; numbers with a point f32
 /// where that holds them, else f64; an array of these an array of the one type that holds all of it,
 /// and an empty one of u32. Nothing for null, objects, and arrays of anything else.
-template <class = when_used>
-[[nodiscard]] std::optional<value_kind> natural_kind(const nlohmann::json& value) {
-  const auto scalar = [](const nlohmann::json& one) -> std::optional<value_type> {
+template <class Json = nlohmann::json>
+[[nodiscard]] std::optional<value_kind> natural_kind(const Json& value) {
+  const auto scalar = [](const Json& one) -> std::optional<value_type> {
     if (one.is_boolean()) return value_type::boolean;
     if (one.is_string()) return value_type::string;
     if (!one.is_number()) return std::nullopt;
@@ -156,18 +158,18 @@ template <class = when_used>
     const auto type = scalar(value);
     return type ? std::optional(value_kind{*type, {}}) : std::nullopt;
   }
-  const auto& elements = value.get_ref<const nlohmann::json::array_t&>();
+  const auto& elements = value.template get_ref<const typename Json::array_t&>();
   std::optional<value_type> type;
   if (elements.empty()) {
     type = value_type::u32;
   } else if (elements.front().is_number()) {
     detail::number_range range;
-    if (std::ranges::all_of(elements, [](const nlohmann::json& one) { return one.is_number(); })) {
-      for (const nlohmann::json& one : elements) range.add(one);
+    if (std::ranges::all_of(elements, [](const Json& one) { return one.is_number(); })) {
+      for (const Json& one : elements) range.add(one);
       type = range.type();
     }
   } else if (elements.front().is_string() || elements.front().is_boolean()) {
-    const auto is_like_the_first = [&](const nlohmann::json& one) {
+    const auto is_like_the_first = [&](const Json& one) {
       return one.type() == elements.front().type();
     };
     if (std::ranges::all_of(elements, is_like_the_first)) type = scalar(elements.front());

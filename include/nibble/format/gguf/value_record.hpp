@@ -66,12 +66,13 @@ class value_record {
  public:
   static constexpr const char* key = "nibble.gguf";
 
-  value_record() = default;
+  template <class = when_used>
+  value_record() : types_(nlohmann::json::object()), bytes_(nlohmann::json::object()) {}
 
   /// The record in `metadata`; an empty one where there is none. Throws bad_record where it is
   /// malformed.
-  template <class = when_used>
-  [[nodiscard]] static value_record find(const nlohmann::json& metadata) {
+  template <class Json = nlohmann::json>
+  [[nodiscard]] static value_record find(const Json& metadata) {
     value_record found;
     const auto record = metadata.find(key);
     if (record == metadata.end()) return found;
@@ -90,10 +91,10 @@ class value_record {
   }
 
   /// Puts the record into `metadata` unless there is nothing to say.
-  template <class = when_used>
-  void store(nlohmann::json& metadata) && {
+  template <class Json = nlohmann::json>
+  void store(Json& metadata) && {
     if (types_.empty() && bytes_.empty()) return;
-    nlohmann::json& record = metadata[key] = nlohmann::json::object();
+    Json& record = metadata[key] = Json::object();
     if (!types_.empty()) record["types"] = std::move(types_);
     if (!bytes_.empty()) record["bytes"] = std::move(bytes_);
   }
@@ -111,6 +112,7 @@ class value_record {
     bytes_[name] = std::move(leaves);
   }
   /// Appends what add_bytes() is given; leaves come in increasing order.
+  template <class = when_used>
   static void append_leaf(std::string& to, std::uint64_t leaf, std::string_view bytes) {
     to += join_text({to.empty() ? "" : " ", leaf, ":"});
     constexpr std::string_view digits = "0123456789abcdef";
@@ -153,6 +155,7 @@ class value_record {
   }
 
  private:
+  template <class = when_used>
   [[noreturn]] static void refuse(std::string_view field, std::string found, std::string expected) {
     throw error(error_code::bad_record,
                 {.field = join_text({"metadata.", key, field.empty() ? "" : ".", field}),
@@ -160,37 +163,37 @@ class value_record {
                  .expected = std::move(expected)});
   }
 
-  template <class = when_used>
-  [[nodiscard]] static nlohmann::json to_json(const value_kind& kind, memory_budget& budget) {
+  template <class Json = nlohmann::json>
+  [[nodiscard]] static Json to_json(const value_kind& kind, memory_budget& budget) {
     if (kind.type != value_type::array) {
       budget.take(sizeof(std::string), key);
       return to_string(kind.type);
     }
-    budget.take(sizeof(nlohmann::json::array_t), key);
-    budget.take(kind.elements.size(), sizeof(nlohmann::json) + json_bytes_while_destroyed, key);
-    nlohmann::json::array_t list;
+    budget.take(sizeof(typename Json::array_t), key);
+    budget.take(kind.elements.size(), sizeof(Json) + json_bytes_while_destroyed, key);
+    typename Json::array_t list;
     list.reserve(kind.elements.size());
     for (const value_kind& element : kind.elements) list.push_back(to_json(element, budget));
-    return nlohmann::json(std::move(list));
+    return Json(std::move(list));
   }
 
-  template <class = when_used>
-  [[nodiscard]] static value_kind kind_from_json(const std::string& name, const nlohmann::json& from,
+  template <class Json = nlohmann::json>
+  [[nodiscard]] static value_kind kind_from_json(const std::string& name, const Json& from,
                                                  std::size_t depth) {
     if (from.is_string()) {
-      const auto& text = from.get_ref<const std::string&>();
+      const auto& text = from.template get_ref<const std::string&>();
       const auto found =
           std::ranges::find(value_types, std::string_view(text), &value_type_description::name);
       if (found != value_types.end() && found->type != value_type::array) return {found->type, {}};
     } else if (from.is_array() && depth < max_array_depth) {
       value_kind kind{value_type::array, {}};
       kind.elements.reserve(from.size());
-      for (const nlohmann::json& element : from) {
+      for (const Json& element : from) {
         kind.elements.push_back(kind_from_json(name, element, depth + 1));
       }
       return kind;
     }
-    refuse("types." + name, from.is_string() ? from.get<std::string>() : from.type_name(),
+    refuse("types." + name, from.is_string() ? from.template get<std::string>() : from.type_name(),
            "the name of a type, or a list of kinds for an array");
   }
 
@@ -208,8 +211,8 @@ class value_record {
     return bytes;
   }
 
-  nlohmann::json types_ = nlohmann::json::object();
-  nlohmann::json bytes_ = nlohmann::json::object();
+  nlohmann::json types_;
+  nlohmann::json bytes_;
 };
 
 }  // namespace nibble::gguf

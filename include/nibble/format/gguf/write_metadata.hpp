@@ -45,8 +45,8 @@ class value_writer {
       : to_(to), rest_(leaves) {}
 
   /// False where the value does not fit the kind; what was appended by then is of no use.
-  template <class = when_used>
-  [[nodiscard]] bool append(const nlohmann::json& value, const value_kind& kind) {
+  template <class Json = nlohmann::json>
+  [[nodiscard]] bool append(const Json& value, const value_kind& kind) {
     if (kind.type == value_type::array) return append_array(value, kind);
     const leaf_bytes* recorded = nullptr;
     if (!rest_.empty() && rest_.front().leaf == leaf_) {
@@ -67,7 +67,7 @@ class value_writer {
       case value_type::f64: return append_float<double>(value, recorded);
       case value_type::boolean:
         if (!value.is_boolean()) return false;
-        append_number(to_, static_cast<std::uint8_t>(value.get<bool>() ? 1 : 0));
+        append_number(to_, static_cast<std::uint8_t>(value.template get<bool>() ? 1 : 0));
         return true;
       case value_type::string: return append_text(value, recorded);
       case value_type::array: break;
@@ -76,8 +76,8 @@ class value_writer {
   }
 
  private:
-  template <class = when_used>
-  [[nodiscard]] bool append_array(const nlohmann::json& value, const value_kind& kind) {
+  template <class Json = nlohmann::json>
+  [[nodiscard]] bool append_array(const Json& value, const value_kind& kind) {
     if (!value.is_array() || kind.elements.empty()) return false;
     const bool has_one_kind = kind.elements.size() == 1;
     if (!has_one_kind && kind.elements.size() != value.size()) return false;
@@ -122,10 +122,10 @@ class value_writer {
     return true;
   }
 
-  template <class = when_used>
-  [[nodiscard]] bool append_text(const nlohmann::json& value, const leaf_bytes* recorded) {
+  template <class Json = nlohmann::json>
+  [[nodiscard]] bool append_text(const Json& value, const leaf_bytes* recorded) {
     if (!value.is_string()) return false;
-    const auto& text = value.get_ref<const std::string&>();
+    const auto& text = value.template get_ref<const std::string&>();
     if (recorded != nullptr && replace_invalid_utf8(recorded->bytes) == text) {
       append_string(to_, recorded->bytes);
       return true;
@@ -142,9 +142,9 @@ class value_writer {
 
 /// Appends a value, its type's id first, as what is recorded of it, else as its natural kind; false
 /// where neither fits, and then nothing is appended.
-template <class = when_used>
-[[nodiscard]] bool append_value(std::vector<std::byte>& to, const std::string& key,
-                                const nlohmann::json& value, const value_record& record) {
+template <class Json = nlohmann::json>
+[[nodiscard]] bool append_value(std::vector<std::byte>& to, const std::string& key, const Json& value,
+                                const value_record& record) {
   const std::size_t start = to.size();
   const std::vector<leaf_bytes> leaves = record.bytes_of(key);
   // Readers take no alignment but a u32.
@@ -162,8 +162,8 @@ template <class = when_used>
 
 /// What tensors are to be aligned to: metadata's general.alignment, or 32. Throws bad_metadata for one
 /// that is no power of two up to 1 MiB.
-template <class = when_used>
-[[nodiscard]] std::uint64_t alignment_of(const nlohmann::json& metadata) {
+template <class Json = nlohmann::json>
+[[nodiscard]] std::uint64_t alignment_of(const Json& metadata) {
   const auto found = metadata.find(alignment_key);
   if (found == metadata.end()) return default_alignment_bytes;
   if (found->is_number_integer() && is_alignment(found->template get<std::uint64_t>())) {
@@ -182,8 +182,8 @@ template <class = when_used>
 ///
 /// Throws bad_metadata for a key that is empty, over 65535 bytes or not UTF-8, for strings that are not
 /// UTF-8 and are not recorded, and over 64 MiB in all; bad_record.
-template <class = when_used>
-std::uint64_t append_metadata(std::vector<std::byte>& to, const nlohmann::json& metadata,
+template <class Json = nlohmann::json>
+std::uint64_t append_metadata(std::vector<std::byte>& to, const Json& metadata,
                               std::vector<std::string>* keys_of_text = nullptr) {
   const std::size_t start = to.size();
   const value_record record = value_record::find(metadata);
@@ -214,8 +214,8 @@ std::uint64_t append_metadata(std::vector<std::byte>& to, const nlohmann::json& 
 
 /// The keys of the values that GGUF has no type for, which go into a file as JSON text. Throws as
 /// append_metadata does.
-template <class = when_used>
-[[nodiscard]] std::vector<std::string> keys_of_text(const nlohmann::json& metadata) {
+template <class Json = nlohmann::json>
+[[nodiscard]] std::vector<std::string> keys_of_text(const Json& metadata) {
   std::vector<std::byte> bytes;
   std::vector<std::string> keys;
   append_metadata(bytes, metadata, &keys);

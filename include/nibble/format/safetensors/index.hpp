@@ -36,7 +36,8 @@ struct shard_index {
 
 /// Whether a file is JSON rather than a container: its first byte opens an object, and it does not
 /// start as safetensors files do, whose length may happen to have that byte.
-[[nodiscard]] inline bool is_index(std::span<const std::byte> file) noexcept {
+template <class = when_used>
+[[nodiscard]] bool is_index(std::span<const std::byte> file) noexcept {
   for (const std::byte byte : file) {
     const char text = std::to_integer<char>(byte);
     if (text == ' ' || text == '\n' || text == '\r' || text == '\t') continue;

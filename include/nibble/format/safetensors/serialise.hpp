@@ -33,10 +33,10 @@ namespace detail {
 
 /// Appends the map of strings that a header opened with: strings as they are, other values as JSON
 /// text.
-template <class = when_used>
-void append_metadata(std::string& text, const nlohmann::json& metadata) {
+template <class Json = nlohmann::json>
+void append_metadata(std::string& text, const Json& metadata) {
   if (metadata.empty()) return;
-  nlohmann::json strings = nlohmann::json::object();
+  Json strings = Json::object();
   for (const auto& [key, value] : metadata.items()) {
     strings[key] = value.is_string() ? value.template get<std::string>() : print_json(value, key);
   }
@@ -82,8 +82,8 @@ class serialiser {
   /// Metadata becomes the container's map of strings: strings as they are, other values as JSON text.
   /// Throws unsupported_encoding for what safetensors has no dtype for, bad_shape for elements narrower
   /// than a byte that end within one, bad_metadata for a header over the format's limit.
-  template <class = when_used>
-  serialiser(std::vector<planned_tensor> tensors, const nlohmann::json& metadata)
+  template <class Json = nlohmann::json>
+  serialiser(std::vector<planned_tensor> tensors, const Json& metadata)
       : tensors_(std::move(tensors)), order_(tensors_.size()) {
     require_object(metadata, "metadata");
     for (const planned_tensor& tensor : tensors_) {
