@@ -36,8 +36,8 @@ class independent_decoder {
     }
     switch (kind_) {
       case kind::f32: return number<float>(element);
-      case kind::f16: return static_cast<float>(half(element * 2, binary16));
-      case kind::bf16: return static_cast<float>(half(element * 2, brain16));
+      case kind::f16: return static_cast<float>(half_at(element * 2));
+      case kind::bf16: return static_cast<float>(value_of(brain16, code_at(element * 2)));
       case kind::f64: return static_cast<float>(number<double>(element));
       case kind::i8: return static_cast<float>(number<std::int8_t>(element));
       case kind::u8: return static_cast<float>(byte(element));
@@ -50,13 +50,13 @@ class independent_decoder {
       case kind::bool8: return byte(element) != 0 ? 1.0F : 0.0F;
       case kind::q8: {
         const std::size_t at = row_block * 36;
-        return static_cast<float>(half(at, binary16) * byte(at + 4 + c % 32) + half(at + 2, binary16));
+        return static_cast<float>(half_at(at) * byte(at + 4 + c % 32) + half_at(at + 2));
       }
       case kind::q4: {
         const std::size_t at = row_block * 20;
         const std::size_t j = c % 32;
         const int q = j < 16 ? byte(at + 4 + j) % 16 : byte(at + 4 + j - 16) / 16;
-        return static_cast<float>(half(at, binary16) * q + half(at + 2, binary16));
+        return static_cast<float>(half_at(at) * q + half_at(at + 2));
       }
       case kind::apr_q8: {
         const auto scale = static_cast<double>(number<float>(0));
@@ -67,7 +67,7 @@ class independent_decoder {
         const std::size_t at = element / 32 * 18;
         const int pair = byte(at + 2 + element % 32 / 2);
         const int q = element % 2 == 0 ? pair % 16 : pair / 16;
-        double scale = half(at, binary16);
+        double scale = half_at(at);
         if (!std::isfinite(scale) || std::fabs(scale) < 0x1p-14) scale = 0.0;
         return static_cast<float>(scale * (q - 8));
       }
@@ -84,10 +84,10 @@ class independent_decoder {
     const auto value = static_cast<double>((*this)(row, col));
     const std::size_t row_block = block_of(r, c);
     double min = 0.0;
-    if (kind_ == kind::q8) min = half(row_block * 36 + 2, binary16);
-    if (kind_ == kind::q4) min = half(row_block * 20 + 2, binary16);
+    if (kind_ == kind::q8) min = half_at(row_block * 36 + 2);
+    if (kind_ == kind::q4) min = half_at(row_block * 20 + 2);
     if (kind_ == kind::apr_q4) {
-      min = -8.0 * half((r * cols_ + c) / 32 * 18, binary16);
+      min = -8.0 * half_at((r * cols_ + c) / 32 * 18);
       if (!std::isfinite(min) || std::fabs(min) < 8 * 0x1p-14) min = 0.0;
     }
     if (kind_ >= kind::q4_0) {
@@ -281,10 +281,19 @@ class independent_decoder {
   }
 
   [[nodiscard]] int byte(std::size_t at) const { return std::to_integer<int>(bytes_[at]); }
-  [[nodiscard]] double half(std::size_t at, const half_format& format) const {
-    return value_of(format, static_cast<std::uint16_t>(byte(at) + 256 * byte(at + 1)));
+  [[nodiscard]] std::uint16_t code_at(std::size_t at) const {
+    return static_cast<std::uint16_t>(byte(at) + 256 * byte(at + 1));
   }
-  [[nodiscard]] double half_at(std::size_t at) const { return half(at, binary16); }
+  /// Worked out once for every code: nearly all elements have a scale, and ldexp takes its time.
+  [[nodiscard]] double half_at(std::size_t at) const {
+    static const std::vector<double> values = [] {
+      std::vector<double> all(0x10000);
+      for (std::size_t code = 0; code < all.size(); ++code)
+        all[code] = value_of(binary16, static_cast<std::uint16_t>(code));
+      return all;
+    }();
+    return values[code_at(at)];
+  }
   template <class T>
   [[nodiscard]] T number(std::size_t element) const {
     T value;

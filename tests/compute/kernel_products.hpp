@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <map>
+#include <tuple>
 #include <type_traits>
 #include <vector>
 
@@ -14,6 +16,7 @@
 #include <nibble/compute/activations.hpp>
 #include <nibble/compute/product_output.hpp>
 #include <nibble/compute/weight_blocks.hpp>
+#include <nibble/core/encoding.hpp>
 #include <nibble/core/tensor_view.hpp>
 
 #include <compute/decoded_weight.hpp>
@@ -22,6 +25,75 @@
 #include <support/random_values.hpp>
 
 namespace nibble_test {
+
+/// Outputs of those weights; kernels are given all but the first and last.
+inline constexpr std::size_t kernel_outputs = 39;
+
+/// x[M x K] and a weight, their products in double, and what the bounds of those are made of.
+struct kernel_problem {
+  kernel_problem(nibble::encoding which, std::size_t m, std::size_t k)
+      : bytes(finite_stored_bytes(which, kernel_outputs, k, static_cast<std::uint32_t>(k + m))),
+        x(gaussian(m * k, 3, 1.0F)),
+        expected(m * kernel_outputs) {
+    const decoded_weight weights(nibble::to_string(which), bytes, kernel_outputs, k);
+    const double rounding = (static_cast<double>(k) + 9.0) * 0x1p-24;
+    for (std::size_t i = 0; i < m; ++i) {
+      for (std::size_t j = 1; j < kernel_outputs - 1; ++j) {
+        expectation& of = expected[i * kernel_outputs + j];
+        for (std::size_t first = 0; first < k; first += 32) {
+          double largest = 0.0;
+          double magnitudes = 0.0;
+          for (std::size_t at = first; at < std::min(first + 32, k); ++at) {
+            const auto activation = static_cast<double>(x[i * k + at]);
+            const auto weight = static_cast<double>(weights.values[j * k + at]);
+            of.product += activation * weight;
+            of.roundings += rounding * std::fabs(activation) * weights.parts[j * k + at];
+            largest = std::max(largest, std::fabs(activation));
+            magnitudes += std::fabs(weight);
+          }
+          of.largest += largest * magnitudes;
+        }
+      }
+    }
+  }
+
+  struct expectation {
+    double product = 0.0;
+    double roundings = 0.0;  ///< what sums in f32 may be off
+    double largest = 0.0;    ///< sum over blocks of max|x| * sum |w_k|, of which coding x costs a part
+  };
+
+  std::vector<std::byte> bytes;
+  std::vector<float> x;
+  std::vector<expectation> expected;  ///< m x kernel_outputs
+};
+
+/// Made once for every architecture, kind of activations and tiling that is held against it.
+inline const kernel_problem& kernel_problem_of(nibble::encoding which, std::size_t m, std::size_t k) {
+  static std::map<std::tuple<nibble::encoding, std::size_t, std::size_t>, kernel_problem> made;
+  return made.try_emplace({which, m, k}, which, m, k).first->second;
+}
+
+/// Holds y against its bound, where activations were coded in so many steps.
+inline void require_expected(const kernel_problem& of, nibble::encoding which, std::size_t m,
+                             std::size_t k, double steps, const std::vector<float>& y) {
+  for (std::size_t i = 0; i < m; ++i) {
+    for (std::size_t j = 0; j < kernel_outputs; ++j) {
+      const float written = y[i * kernel_outputs + j];
+      if (j == 0 || j == kernel_outputs - 1) {
+        if (written != -7777.0F) FAIL("wrote to an output of another task");
+        continue;
+      }
+      const auto found = static_cast<double>(written);
+      const kernel_problem::expectation& expected = of.expected[i * kernel_outputs + j];
+      const double bound = expected.roundings + expected.largest / steps;
+      if (!(std::fabs(found - expected.product) <= bound)) {
+        FAIL(fmt::format("{} M {} K {}: y[{}][{}] is {} instead of {} +- {}", nibble::to_string(which),
+                         m, k, i, j, found, expected.product, bound));
+      }
+    }
+  }
+}
 
 /// Products by one kernel, whichever matmul would choose, of all weight rows but the first and last:
 /// y[m][n] within the rounding of f32, and of codes half a step from x. What must not be written is
@@ -32,53 +104,24 @@ void require_kernel_products(std::size_t m, std::size_t k,
                              const nibble::kernel::activation_layout& layout,
                              std::size_t most_tile_rows, const Multiply& multiply) {
   namespace kernel = nibble::kernel;
-  constexpr std::size_t n = 39;
-  const auto bytes = finite_stored_bytes(Codec::encoding, n, k, static_cast<std::uint32_t>(k + m));
-  const nibble::tensor_view w("w", Codec::encoding, {n, k}, bytes);
-  const decoded_weight weights(nibble::to_string(Codec::encoding), bytes, n, k);
-  const auto x = gaussian(m * k, 3, 1.0F);
+  constexpr std::size_t n = kernel_outputs;
+  const kernel_problem& of = kernel_problem_of(Codec::encoding, m, k);
+  const nibble::tensor_view w("w", Codec::encoding, {n, k}, of.bytes);
 
   std::vector<std::byte> memory(m * kernel::prepared_row_bytes<Value>(k) + 64);
   auto* start = memory.data();
   while (reinterpret_cast<std::uintptr_t>(start) % 64 != 0) ++start;
   const auto prepared = kernel::place_activations<Value>(start, m, most_tile_rows, k);
   for (std::size_t i = 0; i < m; ++i) {
-    kernel::prepare_row<Architecture>(x.data() + i * k, k, layout, i, prepared);
+    kernel::prepare_row<Architecture>(of.x.data() + i * k, k, layout, i, prepared);
   }
   std::vector<float> y(m * n, -7777.0F);
-  multiply(w, std::uint64_t{1}, n - 2, x, prepared, kernel::product_output{y.data(), n, nullptr});
+  multiply(w, std::uint64_t{1}, n - 2, of.x, prepared, kernel::product_output{y.data(), n, nullptr});
 
   double steps = std::numeric_limits<double>::infinity();
   if constexpr (!std::is_same_v<Value, float>)
     steps = std::is_same_v<Value, std::int16_t> ? 64000 : 253;
-  for (std::size_t i = 0; i < m; ++i) {
-    for (std::size_t j = 0; j < n; ++j) {
-      const auto found = static_cast<double>(y[i * n + j]);
-      if (j == 0 || j == n - 1) {
-        if (y[i * n + j] != -7777.0F) FAIL("wrote to an output of another task");
-        continue;
-      }
-      double product = 0.0;
-      double bound = 0.0;
-      for (std::size_t first = 0; first < k; first += 32) {
-        double largest = 0.0;
-        double magnitudes = 0.0;
-        for (std::size_t at = first; at < std::min(first + 32, k); ++at) {
-          const auto activation = static_cast<double>(x[i * k + at]);
-          product += activation * static_cast<double>(weights.values[j * k + at]);
-          bound += (static_cast<double>(k) + 9.0) * 0x1p-24 * std::fabs(activation) *
-                   weights.parts[j * k + at];
-          largest = std::max(largest, std::fabs(activation));
-          magnitudes += std::fabs(static_cast<double>(weights.values[j * k + at]));
-        }
-        bound += largest / steps * magnitudes;
-      }
-      if (!(std::fabs(found - product) <= bound)) {
-        FAIL(fmt::format("{} M {} K {}: y[{}][{}] is {} instead of {} +- {}",
-                         nibble::to_string(Codec::encoding), m, k, i, j, found, product, bound));
-      }
-    }
-  }
+  require_expected(of, Codec::encoding, m, k, steps, y);
 }
 
 }  // namespace nibble_test

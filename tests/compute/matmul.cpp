@@ -35,6 +35,7 @@ using nibble_test::decodable_encodings;
 using nibble_test::finite_stored_bytes;
 using nibble_test::guarded_memory;
 using nibble_test::placed;
+using operands = nibble_test::product_operands;
 using problem = nibble_test::product_problem;
 
 using best = nibble::simd::best_architecture;
@@ -158,7 +159,7 @@ TEST_CASE("each output is the product of its own rows and no others", "[matmul]"
 TEST_CASE("products do not depend on the executor", "[matmul]") {
   nibble_test::shuffled_executor threads(4);
   for (const encoding which : decodable_encodings) {
-    const problem of(which, 5, 700, 1100, 12);
+    const operands of(which, 5, 700, 1100, 12);
     for (const matmul_mode mode : every_mode) {
       for (const std::size_t m : {1U, 5U}) {
         const tensor_view w("w", which, {of.n, of.k}, of.bytes);
@@ -180,7 +181,7 @@ TEST_CASE("products need no alignment and stay between the guard pages", "[matmu
     for (const std::size_t k : {1U, 15U, 33U, 64U, 96U, 128U, 1025U, 1056U}) {
       const std::size_t m = ++turn % 2 == 0 ? 5 : 2;
       const matmul_mode mode = every_mode[turn % 3];
-      const problem of(which, m, 18, k, 21);
+      const operands of(which, m, 18, k, 21);
       const tensor_view plain("w", which, {of.n, of.k}, of.bytes);
       std::vector<float> expected(of.m * of.n);
       nibble::matmul(plain, of.x, expected, {.mode = mode});
@@ -215,7 +216,7 @@ TEST_CASE("not-numbers and infinities spoil the rows they are in and no others",
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float infinity = std::numeric_limits<float>::infinity();
   for (const std::size_t k : {1U, 33U, 1025U}) {
-    const problem of(encoding::f32, 6, 18, k, 5);
+    const operands of(encoding::f32, 6, 18, k, 5);
     const tensor_view w("w", encoding::f32, {of.n, of.k}, of.bytes);
     std::vector<float> clean(of.m * of.n);
     nibble::matmul(w, of.x, clean);
@@ -399,7 +400,7 @@ TEST_CASE("a weight that cannot be decoded is refused by name", "[matmul]") {
 }
 
 TEST_CASE("a vector is one output and a stack of matrices all their rows", "[matmul]") {
-  const problem of(encoding::q4, 3, 6, 50, 14);
+  const operands of(encoding::q4, 3, 6, 50, 14);
   std::vector<float> flat(18);
   nibble::matmul(tensor_view("w", encoding::q4, {6, 50}, of.bytes), of.x, flat);
   std::vector<float> stacked(18);
@@ -534,7 +535,8 @@ TEST_CASE("ends of codes in several places are multiplied without a wrong one", 
           for (const auto& [place, byte] : kind.header)
             bytes[at + place] = static_cast<std::byte>(byte);
         }
-        const nibble_test::independent_decoder weights(nibble::to_string(kind.which), bytes, k);
+        const auto weights =
+            nibble_test::independent_decoder(nibble::to_string(kind.which), bytes, k).rows(0, n);
         // All activations at the end for bytes; for words as many as keep the sums below 2^24.
         const float largest = mode == matmul_mode::int16 ? 32767.0F : 127.0F;
         std::vector<float> x(m * k);
@@ -554,7 +556,7 @@ TEST_CASE("ends of codes in several places are multiplied without a wrong one", 
             for (std::size_t j = 0; j < n; ++j) {
               double sum = 0.0;
               for (std::size_t c = 0; c < k; ++c) {
-                sum += static_cast<double>(x[i * k + c]) * static_cast<double>(weights(j, c));
+                sum += static_cast<double>(x[i * k + c]) * static_cast<double>(weights[j * k + c]);
               }
               // Bytes may have been coded as words, whose step is no whole number.
               if (!(std::fabs(static_cast<double>(y[i * n + j]) - sum) < 1.5)) {
@@ -576,7 +578,7 @@ TEST_CASE("coded activations stay near the exact product on Gaussian data", "[ma
        {encoding::q8, encoding::q4, encoding::apr_q8, encoding::apr_q4, encoding::f16, encoding::q4_0,
         encoding::q5_1, encoding::q8_0, encoding::q4_k, encoding::q5_k, encoding::iq4_xs}) {
     for (const std::size_t m : {1U, 16U}) {
-      const problem of(which, m, 200, 1024, 31);
+      const operands of(which, m, 200, 1024, 31);
       const tensor_view w("w", which, {of.n, of.k}, of.bytes);
       std::vector<float> exact(of.m * of.n);
       nibble::matmul(w, of.x, exact);
@@ -603,7 +605,7 @@ TEST_CASE("strided rows and a bias give what dense ones and an addition give", "
     for (const std::size_t k : {33U, 64U}) {
       for (const std::size_t m : {1U, 3U, 12U}) {
         for (const matmul_mode mode : every_mode) {
-          const problem of(which, m, 37, k, 41);
+          const operands of(which, m, 37, k, 41);
           const tensor_view w("w", which, {of.n, of.k}, of.bytes);
           const auto bias = nibble_test::gaussian(of.n, 3, 1.0F);
           std::vector<float> dense(m * of.n);
@@ -719,7 +721,7 @@ TEST_CASE("not-numbers and infinities spoil no other row under any mode", "[matm
   for (const encoding which : {encoding::q4, encoding::apr_q4, encoding::q8, encoding::apr_q8}) {
     for (const matmul_mode mode : every_mode) {
       for (const std::size_t rows : {2U, 6U, 12U}) {
-        const problem of(which, rows, 18, 160, 5);
+        const operands of(which, rows, 18, 160, 5);
         const tensor_view w("w", which, {of.n, of.k}, of.bytes);
         std::vector<float> clean(of.m * of.n);
         nibble::matmul(w, of.x, clean, {.mode = mode});

@@ -15,12 +15,28 @@
 
 namespace nibble_test {
 
-/// x[M x K] and w[N x K], and their products in double with what the bounds of matmul.hpp are made of.
-struct product_problem {
+/// x[M x K] and w[N x K].
+struct product_operands {
+  product_operands(nibble::encoding which, std::size_t rows, std::size_t outputs, std::size_t inputs,
+                   std::uint32_t seed)
+      : m(rows),
+        n(outputs),
+        k(inputs),
+        bytes(finite_stored_bytes(which, outputs, inputs, seed)),
+        x(gaussian(m * k, seed + 7, 1.0F)) {}
+
+  std::size_t m;
+  std::size_t n;
+  std::size_t k;
+  std::vector<std::byte> bytes;
+  std::vector<float> x;
+};
+
+/// Their products in double, with what the bounds of matmul.hpp are made of.
+struct product_problem : product_operands {
   product_problem(nibble::encoding which, std::size_t rows, std::size_t outputs, std::size_t inputs,
                   std::uint32_t seed)
-      : m(rows), n(outputs), k(inputs), bytes(finite_stored_bytes(which, outputs, inputs, seed)) {
-    x = gaussian(m * k, seed + 7, 1.0F);
+      : product_operands(which, rows, outputs, inputs, seed) {
     const decoded_weight weights(nibble::to_string(which), bytes, n, k);
     for (std::size_t i = 0; i < m; ++i) {
       std::vector<double> largest((k + 31) / 32);
@@ -65,11 +81,6 @@ struct product_problem {
     return of.largest / steps + rounding * 1.01 * of.parts;
   }
 
-  std::size_t m;
-  std::size_t n;
-  std::size_t k;
-  std::vector<std::byte> bytes;
-  std::vector<float> x;
   std::vector<expectation> expected;  ///< m x n
 };
 
