@@ -50,9 +50,8 @@ concept WideScaleCodec = BlockCodec<T> && requires {
 
 /// Blocks that f32 values can be packed into; others are kept and read as other programs packed them.
 template <class T>
-concept PackableCodec = BlockCodec<T> && requires {
-  &T::template pack<>;
-};
+concept PackableCodec = BlockCodec<T> &&(
+    requires { &T::pack; } || requires { &T::template pack<>; });
 
 /// One scale before all codes of the tensor.
 template <class T>
