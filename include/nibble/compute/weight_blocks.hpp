@@ -250,7 +250,8 @@ class row_blocks {
       std::memcpy(&header, weight.bytes().data(), sizeof(header));
       for (std::size_t b = 0; b < padded; ++b) {
         scales[b] = b < count ? header.scale : 0.0F;
-        offsets[b] = -shift * scales[b];
+        // Without a shift, no product with it: a scale may be infinite.
+        offsets[b] = shift == 0.0F ? 0.0F : -shift * scales[b];
       }
     } else if constexpr (BlockCodec<Codec>) {
       const std::byte* block = first_block_ + first * layout::stride_bytes;

@@ -42,13 +42,7 @@ template <class Architecture>
 template <class Architecture>
 void store_bfloat16(vector<float, Architecture> values, std::byte* to, Architecture,
                     xsimd::avx2) noexcept {
-  const __m256i bits = _mm256_castps_si256(values);
-  const __m256i magnitudes = _mm256_and_si256(bits, _mm256_set1_epi32(0x7FFFFFFF));
-  const __m256i is_nan = _mm256_cmpgt_epi32(magnitudes, _mm256_set1_epi32(0x7F800000));
-  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-  const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd);
-  const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
-  const __m256i halves = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, is_nan), 16);
+  const __m256i halves = _mm256_srli_epi32(round_to_upper_halves<Architecture>(values), 16);
   const __m256i joined = _mm256_permute4x64_epi64(_mm256_packus_epi32(halves, halves), 0x08);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(joined));
 }

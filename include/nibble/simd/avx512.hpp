@@ -39,14 +39,8 @@ template <class Architecture>
 template <class Architecture>
 void store_bfloat16(vector<float, Architecture> values, std::byte* to, Architecture,
                     xsimd::avx512f) noexcept {
-  const __m512i bits = _mm512_castps_si512(values);
-  const __m512i magnitudes = _mm512_and_si512(bits, _mm512_set1_epi32(0x7FFFFFFF));
-  const __mmask16 is_nan = _mm512_cmpgt_epi32_mask(magnitudes, _mm512_set1_epi32(0x7F800000));
-  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
-  const __m512i whole = _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x400000));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
-                      _mm512_cvtepi32_epi16(_mm512_srli_epi32(whole, 16)));
+  const __m512i halves = _mm512_srli_epi32(round_to_upper_halves<Architecture>(values), 16);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(halves));
 }
 
 inline void copy_line_past_caches(const float* from, float* to, xsimd::avx512f) noexcept {

@@ -53,20 +53,10 @@ template <class Architecture>
   return _mm_castsi128_ps(_mm_unpacklo_epi16(_mm_setzero_si128(), load_eight_bytes(from)));
 }
 
-/// f32 rounded to bfloat16, each in the upper half of its lane.
-inline __m128i round_to_upper_halves(__m128i bits) noexcept {
-  const __m128i magnitudes = _mm_and_si128(bits, _mm_set1_epi32(0x7FFFFFFF));
-  const __m128i is_nan = _mm_cmpgt_epi32(magnitudes, _mm_set1_epi32(0x7F800000));
-  const __m128i odd = _mm_and_si128(_mm_srli_epi32(bits, 16), _mm_set1_epi32(1));
-  const __m128i rounded = _mm_add_epi32(_mm_add_epi32(bits, _mm_set1_epi32(0x7FFF)), odd);
-  const __m128i quiet = _mm_or_si128(bits, _mm_set1_epi32(0x400000));
-  return _mm_or_si128(_mm_and_si128(is_nan, quiet), _mm_andnot_si128(is_nan, rounded));
-}
-
 template <class Architecture>
 void store_bfloat16(vector<float, Architecture> values, std::byte* to, Architecture,
                     xsimd::sse2) noexcept {
-  const __m128i halves = _mm_srai_epi32(round_to_upper_halves(_mm_castps_si128(values)), 16);
+  const __m128i halves = _mm_srai_epi32(round_to_upper_halves<Architecture>(values), 16);
   _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packs_epi32(halves, halves));
 }
 

@@ -184,6 +184,17 @@ template <class T, class Architecture>
       bytes::load_unaligned(reinterpret_cast<const std::uint8_t*>(from)));
 }
 
+/// f32 rounded to bfloat16 as to_bfloat16 does it, each in the upper half of its lane.
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> round_to_upper_halves(
+    const vector<float, Architecture>& values) noexcept {
+  using integers = vector<std::int32_t, Architecture>;
+  const auto bits = std::bit_cast<integers>(values);
+  const integers rounded = bits + integers(0x7FFF) + ((bits >> 16) & integers(1));
+  const auto is_nan = (bits & integers(0x7FFFFFFF)) > integers(0x7F800000);
+  return xsimd::select(is_nan, bits | integers(0x400000), rounded);
+}
+
 /// Whether byte_products and add_quads take any byte for a code; else codes are at most 15, as products
 /// of bytes are summed up in 16 bits or codes taken for signed bytes.
 template <class Architecture>
