@@ -158,7 +158,7 @@ template <class Architecture>
   float_panel_source<Architecture> source{decoder_of<Architecture>(weight)};
   visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
     if constexpr (has_block_scales<Codec>() && !WideScaleCodec<Codec>) {
-      if (!rows_are_blocks<Codec>(weight) || !takes_bytes<Codec>(weight)) return;
+      if (!rows_are_blocks<Codec>(weight)) return;
       source.codes = panel_source_of<Architecture, Codec, std::int8_t>();
       source.order = order_of<Codec>();
       source.is_signed = TensorScaleCodec<Codec>;
@@ -173,8 +173,8 @@ template <class Architecture>
 ///
 /// Here from codes: these go into their lanes as bytes, four columns at a time, and are multiplied
 /// there with each row's scale. scale * code + offset rounds once, to what decoding gives: of a float16
-/// scale, an offset for codes that are larger than the codec's is exact; of an f32 one they are made
-/// smaller.
+/// scale, an offset for codes that are larger than the codec's is exact; under an f32 one they are made
+/// as small as the codec's first.
 template <class Architecture>
 void fill_from_codes(const float_panel_source<Architecture>& source, const tensor_view& weight,
                      std::uint64_t first_row, std::size_t rows, std::size_t first, std::size_t count,
@@ -189,39 +189,26 @@ void fill_from_codes(const float_panel_source<Architecture>& source, const tenso
   fill_code_panel(source.codes, weight, first_row, rows, first / simd::block_codes, blocks, own);
   const bool is_natural = source.order == activation_order::natural;
   const std::size_t next = (is_natural ? 1 : 2) * stride_elements;
+  const integers zero(source.is_signed ? 128 : 0);
+  const bool has_offsets = source.codes.has_offsets && !source.is_signed;
+  const auto* from = own.codes.data();
   for (std::size_t b = 0; b < blocks; ++b) {
     const floats scale = simd::load<Architecture>(own.scales.data() + b * width);
     floats offset(0.0F);
-    if (source.codes.has_offsets) offset = simd::load<Architecture>(own.offsets.data() + b * width);
-    // Codes are left where they are in their lanes: 256 and 65,536 times as large.
-    const std::array<floats, 3> scales = {scale, scale * floats(0x1p-8F), scale * floats(0x1p-16F)};
-    const auto* from = own.codes.data() + b * simd::block_codes * width;
+    if (has_offsets) offset = simd::load<Architecture>(own.offsets.data() + b * width);
     float* const block = panel + b * simd::block_codes * stride_elements;
-    const auto store_half = [&]<bool IsSigned>(float* to) {
+    for (std::size_t half = 0; half < 2; ++half) {
+      float* to = block + (is_natural ? half * simd::block_codes / 2 : half) * stride_elements;
       for (std::size_t quad = 0; quad < simd::block_codes / 8; ++quad) {
         const integers codes =
             simd::load_bytes<std::int32_t, Architecture>(reinterpret_cast<const std::byte*>(from));
         NIBBLE_UNROLL
         for (int i = 0; i < 4; ++i) {
-          integers code = i == 3 ? (codes >> 24) & integers(255) : codes & integers(255 << (8 * i));
-          if constexpr (IsSigned) code = code - integers(i == 3 ? 128 : 128 << (8 * i));
-          const floats& own_scale = i == 3 ? scale : scales[static_cast<std::size_t>(i)];
-          if constexpr (IsSigned) {
-            (to_float(code) * own_scale).store_unaligned(to);
-          } else {
-            fma(to_float(code), own_scale, offset).store_unaligned(to);
-          }
+          const integers code = ((codes >> (8 * i)) & integers(255)) - zero;
+          fma(to_float(code), scale, offset).store_unaligned(to);
           to += next;
         }
         from += panel_type::lane_codes * width;
-      }
-    };
-    for (std::size_t half = 0; half < 2; ++half) {
-      float* const to = block + (is_natural ? half * simd::block_codes / 2 : half) * stride_elements;
-      if (source.is_signed) {
-        store_half.template operator()<true>(to);
-      } else {
-        store_half.template operator()<false>(to);
       }
     }
   }
