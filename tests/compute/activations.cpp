@@ -8,7 +8,7 @@
 #include <limits>
 #include <vector>
 
-#include <simd/emulated_widths.hpp>
+#include <simd/every_architecture.hpp>
 #include <support/catch.hpp>
 #include <support/random_values.hpp>
 
@@ -89,12 +89,8 @@ void check_codes() {
 }
 
 TEST_CASE("codes of activations lie within half a step of them", "[activations]") {
-  SECTION("best architecture") { check_codes<simd::best_architecture>(); }
-  SECTION("portable") { check_codes<simd::portable>(); }
-  SECTION("emulated widths") {
-    nibble_test::for_emulated_widths(
-        []<class Architecture>(Architecture) { check_codes<Architecture>(); });
-  }
+  nibble_test::for_every_architecture(
+      []<class Architecture>(Architecture) { check_codes<Architecture>(); });
 }
 
 TEST_CASE("activations of exact products are kept, in the order asked for", "[activations]") {

@@ -5,7 +5,7 @@
 
 #include <compute/compiled_kernels.hpp>
 #include <compute/kernel_products.hpp>
-#include <simd/emulated_widths.hpp>
+#include <simd/every_architecture.hpp>
 #include <support/catch.hpp>
 
 namespace {
@@ -46,12 +46,8 @@ void check_all() {
 
 TEST_CASE("products of panels of codes with few and many rows lie within their bound",
           "[code_panel_products]") {
-  SECTION("best architecture") { check_all<simd::integer_architecture<simd::best_architecture>>(); }
-  SECTION("portable") { check_all<simd::portable>(); }
-  SECTION("emulated widths") {
-    nibble_test::for_emulated_widths(
-        []<class Architecture>(Architecture) { check_all<Architecture>(); });
-  }
+  nibble_test::for_every_architecture(
+      []<class Architecture>(Architecture) { check_all<simd::integer_architecture<Architecture>>(); });
   SUCCEED("every number of rows");
 }
 

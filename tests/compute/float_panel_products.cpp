@@ -11,7 +11,7 @@
 #include <compute/guarded_memory.hpp>
 #include <compute/kernel_products.hpp>
 #include <compute/stored_tensors.hpp>
-#include <simd/emulated_widths.hpp>
+#include <simd/every_architecture.hpp>
 #include <support/catch.hpp>
 
 namespace {
@@ -69,12 +69,8 @@ void check_all() {
 
 TEST_CASE("products of panels of floats with few and many rows lie within their bound",
           "[float_panel_products]") {
-  SECTION("best architecture") { check_all<simd::best_architecture>(); }
-  SECTION("portable") { check_all<simd::portable>(); }
-  SECTION("emulated widths") {
-    nibble_test::for_emulated_widths(
-        []<class Architecture>(Architecture) { check_all<Architecture>(); });
-  }
+  nibble_test::for_every_architecture(
+      []<class Architecture>(Architecture) { check_all<Architecture>(); });
   SUCCEED("every number of rows");
 }
 
@@ -114,12 +110,8 @@ void check_panels() {
 }
 
 TEST_CASE("a panel of floats holds decoded rows in its lanes", "[float_panel_products]") {
-  SECTION("best architecture") { check_panels<simd::best_architecture>(); }
-  SECTION("portable") { check_panels<simd::portable>(); }
-  SECTION("emulated widths") {
-    nibble_test::for_emulated_widths(
-        []<class Architecture>(Architecture) { check_panels<Architecture>(); });
-  }
+  nibble_test::for_every_architecture(
+      []<class Architecture>(Architecture) { check_panels<Architecture>(); });
   SUCCEED("every encoding");
 }
 

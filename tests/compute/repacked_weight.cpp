@@ -16,7 +16,7 @@
 #include <compute/product_problem.hpp>
 #include <compute/shuffled_executor.hpp>
 #include <compute/stored_tensors.hpp>
-#include <simd/emulated_widths.hpp>
+#include <simd/every_architecture.hpp>
 #include <support/catch.hpp>
 #include <support/errors.hpp>
 
@@ -66,12 +66,8 @@ void check_products() {
 }
 
 TEST_CASE("products of repacked weights lie within the documented bound", "[repacked_weight]") {
-  SECTION("best architecture") { check_products<nibble::simd::best_architecture>(); }
-  SECTION("portable") { check_products<nibble::simd::portable>(); }
-  SECTION("emulated widths") {
-    nibble_test::for_emulated_widths(
-        []<class Architecture>(Architecture) { check_products<Architecture>(); });
-  }
+  nibble_test::for_every_architecture(
+      []<class Architecture>(Architecture) { check_products<Architecture>(); });
   SUCCEED("every encoding");
 }
 

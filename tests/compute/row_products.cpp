@@ -6,7 +6,7 @@
 
 #include <compute/compiled_kernels.hpp>
 #include <compute/kernel_products.hpp>
-#include <simd/emulated_widths.hpp>
+#include <simd/every_architecture.hpp>
 #include <support/catch.hpp>
 
 namespace {
@@ -54,12 +54,8 @@ void check_all() {
 }
 
 TEST_CASE("row products of every number of rows lie within their bound", "[row_products]") {
-  SECTION("best architecture") { check_all<simd::block_architecture<simd::best_architecture>>(); }
-  SECTION("portable") { check_all<simd::portable>(); }
-  SECTION("emulated widths") {
-    nibble_test::for_emulated_widths(
-        []<class Architecture>(Architecture) { check_all<simd::block_architecture<Architecture>>(); });
-  }
+  nibble_test::for_every_architecture(
+      []<class Architecture>(Architecture) { check_all<simd::block_architecture<Architecture>>(); });
   SUCCEED("every number of rows");
 }
 

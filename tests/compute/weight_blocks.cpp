@@ -10,7 +10,7 @@
 
 #include <codec/independent_decoder.hpp>
 #include <compute/stored_tensors.hpp>
-#include <simd/emulated_widths.hpp>
+#include <simd/every_architecture.hpp>
 #include <simd/products_against_portable.hpp>
 #include <support/catch.hpp>
 
@@ -74,12 +74,8 @@ void check_codecs() {
 }
 
 TEST_CASE("codes, scales and offsets of blocks make the weight's values", "[weight_blocks]") {
-  SECTION("best architecture") { check_codecs<simd::best_architecture>(); }
-  SECTION("portable") { check_codecs<simd::portable>(); }
-  SECTION("emulated widths") {
-    nibble_test::for_emulated_widths(
-        []<class Architecture>(Architecture) { check_codecs<Architecture>(); });
-  }
+  nibble_test::for_every_architecture(
+      []<class Architecture>(Architecture) { check_codecs<Architecture>(); });
 }
 
 TEST_CASE("rows that start inside a block are no rows of blocks", "[weight_blocks]") {

@@ -106,10 +106,13 @@ inline std::vector<float> boundary_floats() {
   return values;
 }
 
-/// Those floats through both ways of an operation that stores 16-bit floats, at every offset.
-template <class Architecture, class Own, class Twin>
-void require_same_stores(const Own& own, const Twin& twin) {
+/// Those floats through an architecture's way and the portable one of an operation that stores 16-bit
+/// floats, at every offset: store(values, to, tag).
+template <class Architecture, class Store>
+void require_same_stores(const Store& store) {
   constexpr std::size_t width = nibble::simd::lanes<Architecture>;
+  constexpr Architecture own{};
+  const nibble::simd::any_architecture twin(own);
   const std::vector<float> values = boundary_floats();
   for (std::size_t at = 0; at + width <= values.size(); at += width) {
     const std::size_t offset = 1 + at / width % 63;
@@ -118,8 +121,8 @@ void require_same_stores(const Own& own, const Twin& twin) {
     from_own.fill(std::byte{0xA5});
     from_twin.fill(std::byte{0xA5});
     const auto loaded = nibble::simd::load<Architecture>(values.data() + at);
-    own(loaded, from_own.data() + offset);
-    twin(loaded, from_twin.data() + offset);
+    store(loaded, from_own.data() + offset, own);
+    store(loaded, from_twin.data() + offset, twin);
     // Whole windows: nothing may be written before or behind the lanes either.
     if (from_own != from_twin) FAIL(fmt::format("floats from {} ({:a})", at, values[at]));
     if (from_own[offset - 1] != std::byte{0xA5} || from_own[offset + 2 * width] != std::byte{0xA5}) {
@@ -169,23 +172,17 @@ void require_float16_loads() {
 /// f32 rounded to float16, around every boundary.
 template <class Architecture>
 void require_float16_stores() {
-  namespace simd = nibble::simd;
-  constexpr Architecture own{};
-  const simd::any_architecture twin(own);
-  require_same_stores<Architecture>(
-      [&](const auto& values, std::byte* to) { simd::store_float16(values, to, own, own); },
-      [&](const auto& values, std::byte* to) { simd::store_float16(values, to, own, twin); });
+  require_same_stores<Architecture>([](const auto& values, std::byte* to, auto tag) {
+    nibble::simd::store_float16(values, to, Architecture{}, tag);
+  });
 }
 
 /// f32 rounded to bfloat16, around every boundary.
 template <class Architecture>
 void require_bfloat16_stores() {
-  namespace simd = nibble::simd;
-  constexpr Architecture own{};
-  const simd::any_architecture twin(own);
-  require_same_stores<Architecture>(
-      [&](const auto& values, std::byte* to) { simd::store_bfloat16(values, to, own, own); },
-      [&](const auto& values, std::byte* to) { simd::store_bfloat16(values, to, own, twin); });
+  require_same_stores<Architecture>([](const auto& values, std::byte* to, auto tag) {
+    nibble::simd::store_bfloat16(values, to, Architecture{}, tag);
+  });
 }
 
 /// A line copied past the caches, from any float on, and nothing beside it.
