@@ -78,8 +78,8 @@ template <Codec Codec, Activation Value>
   if constexpr (std::same_as<Value, float>) return PlainCodec<Codec> ? 40 : 13;
   return std::same_as<Value, std::int8_t> ? 9 : 16;
 }
-/// The most rows that are prepared for other products than those of panels of floats.
-inline constexpr std::size_t most_float_rows = 39;
+/// The most rows of f32 that any encoding has row products of.
+inline constexpr std::size_t most_float_rows = least_panel_rows<f32, float>() - 1;
 
 /// Multiplications that are worth handing over to another thread.
 inline constexpr std::uint64_t least_task_products = 1U << 18U;
