@@ -190,9 +190,10 @@ template <class Architecture>
     const vector<float, Architecture>& values) noexcept {
   using integers = vector<std::int32_t, Architecture>;
   const auto bits = std::bit_cast<integers>(values);
-  const integers rounded = bits + integers(0x7FFF) + ((bits >> 16) & integers(1));
-  const auto is_nan = (bits & integers(0x7FFFFFFF)) > integers(0x7F800000);
-  return xsimd::select(is_nan, bits | integers(0x400000), rounded);
+  // By arithmetic: xsimd 8.1's select of integers does not compile for AVX-512 without optimisation.
+  const integers nan_mask = (integers(0x7F800000) - (bits & integers(0x7FFFFFFF))) >> 31;
+  const integers up = integers(0x7FFF) + ((bits >> 16) & integers(1));
+  return (bits + (up & ~nan_mask)) | (nan_mask & integers(0x400000));
 }
 
 /// Whether byte_products and add_quads take any byte for a code; else codes are at most 15, as products
