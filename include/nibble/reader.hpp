@@ -192,7 +192,9 @@ class reader {
     std::vector<std::vector<finding>> of_tensor(views_.size());
     run_tasks(on, views_.size(),
               [&](std::size_t i) { of_tensor[i] = examine_tensor<Architecture>(i); });
-    for (auto& some : of_tensor) std::ranges::move(some, std::back_inserter(findings));
+    for (auto& some : of_tensor) {
+      for (finding& found : some) findings.push_back(std::move(found));
+    }
     return findings;
   }
 
@@ -278,7 +280,7 @@ class reader {
   }
 
   /// Opens the files beside `given`, which is one of them.
-  template <class = when_used>
+  template <class Reader = reader>
   void open_numbered(reader given, const shard_names& names, const std::filesystem::path& folder,
                      file_access how) {
     const shard_position own = *given.shard();
@@ -288,7 +290,7 @@ class reader {
     for (std::uint64_t i = 0; i < own.count; ++i) {
       const shard_position at{i, own.count};
       const std::string path = (folder / names.name_of(at)).string();
-      reader shard = i == own.index ? std::move(given) : open_shard(path, at, name_, how);
+      Reader shard = i == own.index ? std::move(given) : open_shard(path, at, name_, how);
       if (shard.container() != (shards_.empty() ? shard : shards_.front()).container()) {
         refuse_shard(path, "container", std::string(to_string(shard.container())),
                      std::string(to_string(shards_.front().container())));
@@ -318,7 +320,7 @@ class reader {
   }
 
   /// Opens the files that an index names, and holds what they contain against it.
-  template <class = when_used>
+  template <class Reader = reader>
   void open_indexed(std::span<const std::byte> text, const std::filesystem::path& folder,
                     file_access how) {
     safetensors::shard_index index;
@@ -339,7 +341,7 @@ class reader {
                      join_text({"a file whose name says ", position_text(named->second)}),
                      join_text({"the ", at.count, " files of the index to be the whole set"}));
       }
-      reader shard = open_shard(path, at, name_, how);
+      Reader shard = open_shard(path, at, name_, how);
       if (shard.container() != container::safetensors) {
         refuse_shard(path, "container", std::string(to_string(shard.container())), "safetensors");
       }
@@ -382,12 +384,14 @@ class reader {
   }
 
   /// Makes one list of the shards' tensors. Throws duplicate_name.
-  template <class = when_used>
+  template <class Json = nlohmann::json>
   void join_shards() {
     std::size_t tensors = 0;
     for (const reader& shard : shards_) tensors += shard.size();
     views_.reserve(tensors);
-    for (const reader& shard : shards_) views_.insert(views_.end(), shard.begin(), shard.end());
+    for (const reader& shard : shards_) {
+      for (const tensor_view& tensor : shard) views_.push_back(tensor);
+    }
     names_ = name_index(views_.size(), name_at());
     if (const auto twice = names_.first_repeated(name_at())) {
       const tensor_view& tensor = views_[*twice];
@@ -404,15 +408,16 @@ class reader {
     }
     if (shards_.empty()) {
       directory_.container = container::safetensors;
-      directory_.metadata = nlohmann::json::object();
+      directory_.metadata = Json::object();
       return;
     }
     const directory& first = shards_.front().directory_;
     directory_.container = first.container;
     directory_.metadata_text = first.metadata_text;
-    directory_.metadata = first.metadata;
-    shard_record::erase_from(directory_.metadata);
-    directory_.metadata.erase(apr::packing_record::key);
+    Json& metadata = directory_.metadata;
+    metadata = first.metadata;
+    shard_record::erase_from(metadata);
+    metadata.erase(apr::packing_record::key);
   }
 
   template <class = when_used>
@@ -533,14 +538,14 @@ class reader {
   }
 
   /// Up to three names by edit distance (Levenshtein).
-  template <class = when_used>
+  template <class Name = std::string_view>
   [[nodiscard]] std::vector<std::string> nearest_names(std::string_view wanted) const {
     constexpr std::size_t most = 3;
-    std::vector<std::pair<std::size_t, std::string_view>> ranked;
+    std::vector<std::pair<std::size_t, Name>> ranked;
     ranked.reserve(views_.size());
     std::vector<std::size_t> row(wanted.size() + 1);
     for (const tensor_view& view : views_) {
-      const std::string_view name = view.name();
+      const Name name = view.name();
       std::iota(row.begin(), row.end(), std::size_t{0});
       for (std::size_t i = 0; i < name.size(); ++i) {
         std::size_t diagonal = std::exchange(row[0], i + 1);

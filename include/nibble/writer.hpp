@@ -390,55 +390,58 @@ class writer {
     });
   }
 
-  template <class Architecture>
+  template <class Architecture, class Serialiser = apr::serialiser, class File = atomic_file,
+            class Json = nlohmann::json>
   std::vector<std::string> write_set(const std::vector<std::vector<std::size_t>>& shards,
                                      const std::string& path, const write_options& options) const {
     const std::filesystem::path target(path);
     const shard_names names = names_of_set(target);
-    std::vector<apr::serialiser> serialisers;
+    std::vector<Serialiser> serialisers;
     std::vector<std::string> paths;
     for (std::size_t i = 0; i < shards.size(); ++i) {
       const shard_position at{i, shards.size()};
-      nlohmann::json metadata = i == 0 ? metadata_ : nlohmann::json::object();
+      Json metadata = i == 0 ? metadata_ : Json::object();
       require_object(metadata, "metadata");
       metadata[shard_record::key] =
-          shard_record{.at = at, .total_bytes = planned_bytes(), .pattern = names.pattern()}.to_json();
+          shard_record{.at = at, .total_bytes = planned_bytes(), .pattern = names.pattern()}
+              .to_json<Json>();
       serialisers.emplace_back(planned_tensors(shards[i]), std::move(metadata));
       paths.push_back((target.parent_path() / names.name_of(at)).string());
     }
-    std::vector<std::unique_ptr<atomic_file>> files;
-    std::vector<atomic_file*> to_commit;
+    std::vector<std::unique_ptr<File>> files;
+    std::vector<File*> to_commit;
     for (std::size_t i = 0; i < shards.size(); ++i) {
-      files.push_back(std::make_unique<atomic_file>(paths[i], serialisers[i].file_bytes()));
+      files.push_back(std::make_unique<File>(paths[i], serialisers[i].file_bytes()));
       to_commit.push_back(files.back().get());
     }
     progress_report report(options.progress, planned_bytes());
     for (std::size_t i = 0; i < shards.size(); ++i) {
       write_file<Architecture>(serialisers[i], shards[i], *files[i], report, options.on);
     }
-    atomic_file::commit_set(to_commit);
+    File::commit_set(to_commit);
     return paths;
   }
 
   /// Packs and writes the tensors at `places` of the plan, which `serialiser` was made of, and all that
   /// stands around them.
-  template <class Architecture, class Serialiser>
+  template <class Architecture, class Serialiser, class Packer = tensor_packer, class Part = part,
+            class Planned = planned>
   void write_file(Serialiser& serialiser, std::span<const std::size_t> places, atomic_file& file,
                   progress_report& report, executor* on) const {
     const std::span<const std::size_t> order = serialiser.order();
-    const auto planned_at = [&](std::size_t place) -> const planned& {
+    const auto planned_at = [&](std::size_t place) -> const Planned& {
       return plan_[places[order[place]]];
     };
-    std::vector<std::optional<tensor_packer>> packers(order.size());
-    std::vector<part> parts;
+    std::vector<std::optional<Packer>> packers(order.size());
+    std::vector<Part> parts;
     for (std::size_t place = 0; place < order.size(); ++place) {
-      const planned& entry = planned_at(place);
+      const Planned& entry = planned_at(place);
       std::size_t chunks = 0;
       if (entry.is_stored()) {
         chunks = static_cast<std::size_t>(
             divide_round_up(entry.tensor.size_bytes, stored_part_bytes(entry.tensor.encoding)));
       } else {
-        const planned_tensor& tensor = entry.tensor;
+        const auto& tensor = entry.tensor;
         if (entry.rows) {
           packers[place].emplace(tensor.name, tensor.encoding, tensor.shape, entry.rows, entry.rule);
         } else {
@@ -456,7 +459,7 @@ class writer {
     std::vector<crc32_sum> sums(parts.size());
     run_tasks(on, parts.size(), [&](std::size_t i) {
       const auto [place, chunk] = parts[i];
-      const planned& entry = planned_at(place);
+      const Planned& entry = planned_at(place);
       std::vector<std::byte> packed;
       std::span<const std::byte> bytes;
       std::uint64_t offset = serialiser.offset_bytes(place);

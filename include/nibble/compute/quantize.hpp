@@ -287,7 +287,7 @@ class tensor_packer {
       largest_of[chunk] = Codec::largest_magnitude(part.values);
       after_chunk();
     });
-    const float largest = *std::ranges::max_element(largest_of);
+    const float largest = *std::max_element(largest_of.begin(), largest_of.end());
     scale_ = Codec::reference_scale(largest);
     if (rule_ == packing_rule::reference || largest == 0.0F) return;
 

@@ -21,9 +21,9 @@ namespace nibble {
 inline constexpr std::uint64_t json_bytes_while_destroyed = 3 * sizeof(nlohmann::json);
 
 /// What a member of an object takes, its value's own memory aside.
-template <class = when_used>
+template <class Json = nlohmann::json>
 [[nodiscard]] std::uint64_t json_member_bytes(std::string_view key) {
-  return sizeof(nlohmann::json::object_t::value_type) + memory_budget::map_entry_bytes +
+  return sizeof(typename Json::object_t::value_type) + memory_budget::map_entry_bytes +
          memory_budget::string_bytes(key.size()) + json_bytes_while_destroyed;
 }
 
@@ -44,10 +44,10 @@ class json_footprint {
   }
   /// A colon: an entry of a map, whose key is a string of its own.
   void add_key() { bytes_ += memory_budget::map_entry_bytes; }
-  template <class = when_used>
+  template <class Json = nlohmann::json>
   void enter(bool is_object, std::size_t depth) {
-    using json = nlohmann::json;
-    bytes_ += (is_object ? sizeof(json::object_t) : sizeof(json::array_t)) + sizeof(json);
+    bytes_ +=
+        (is_object ? sizeof(typename Json::object_t) : sizeof(typename Json::array_t)) + sizeof(Json);
     members_[depth] = 1;
     within_[depth] = 0;
   }

@@ -212,8 +212,8 @@ template <class Json = nlohmann::json>
   require_parsable_json(text, field, budget);
   Json parsed;
   try {
-    parsed = detail::json_tree_reader(text, field).read();
-  } catch (const nlohmann::json::exception& problem) {
+    parsed = detail::json_tree_reader(text, field).read<Json>();
+  } catch (const typename Json::exception& problem) {
     throw error(error_code::bad_metadata,
                 {.field = std::string(field), .found = problem.what(), .expected = "a JSON object"});
   }
@@ -231,13 +231,12 @@ template <class Json = nlohmann::json>
 /// Text of `value` for a file. Throws bad_metadata for what JSON cannot say: strings that are not
 /// UTF-8, NaN and infinities (which would silently become null), binary values, nesting too deep to be
 /// read back.
-template <class = when_used>
-[[nodiscard]] std::string print_json(const nlohmann::json& value, std::string_view field) {
-  const auto require_printable = [&](const auto& self, const nlohmann::json& part,
-                                     std::size_t depth) -> void {
+template <class Json = nlohmann::json>
+[[nodiscard]] std::string print_json(const Json& value, std::string_view field) {
+  const auto require_printable = [&](const auto& self, const Json& part, std::size_t depth) -> void {
     const bool is_finite_number =
-        !part.is_number_float() ||
-        (std::bit_cast<std::uint64_t>(part.get<double>()) & 0x7FF0000000000000U) != 0x7FF0000000000000U;
+        !part.is_number_float() || (std::bit_cast<std::uint64_t>(part.template get<double>()) &
+                                    0x7FF0000000000000U) != 0x7FF0000000000000U;
     if (depth > max_json_depth || !is_finite_number || part.is_binary() || part.is_discarded()) {
       throw error(
           error_code::bad_metadata,
@@ -246,13 +245,13 @@ template <class = when_used>
            .expected = join_text({"finite numbers, at most ", max_json_depth, " levels"})});
     }
     if (part.is_structured()) {
-      for (const nlohmann::json& inner : part) self(self, inner, depth + 1);
+      for (const Json& inner : part) self(self, inner, depth + 1);
     }
   };
   require_printable(require_printable, value, value.is_structured() ? 1 : 0);
   try {
     return value.dump();
-  } catch (const nlohmann::json::exception& problem) {
+  } catch (const typename Json::exception& problem) {
     throw error(error_code::bad_metadata,
                 {.field = std::string(field), .found = problem.what(), .expected = "UTF-8 strings"});
   }

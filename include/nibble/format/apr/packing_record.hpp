@@ -68,17 +68,17 @@ struct packing_record {
   }
 
   /// The record as JSON, of the same length whatever the checksums are.
-  template <class Json = nlohmann::json>
+  template <class Json = nlohmann::json, class Encoding = encoding>
   [[nodiscard]] Json to_json() const {
-    std::vector<encoding> packing = tensor_encodings;
-    std::ranges::sort(packing);
+    std::vector<Encoding> packing = tensor_encodings;
+    std::sort(packing.begin(), packing.end());
     packing.erase(std::unique(packing.begin(), packing.end()), packing.end());
     Json listed = Json::array();
     for (const encoding which : packing) listed.push_back(describe_packing<Json>(which));
     std::string places;
     places.reserve(2 * tensor_encodings.size());
     for (const encoding which : tensor_encodings) {
-      const auto place = std::ranges::find(packing, which) - packing.begin();
+      const auto place = std::find(packing.begin(), packing.end(), which) - packing.begin();
       places += hex_text(static_cast<std::uint64_t>(place), 2);
     }
     std::string sums;

@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/little_endian.hpp>
@@ -301,7 +303,7 @@ template <class = when_used>
 /// size and its last footer_bytes (fewer in a smaller file). What it gives refers to `front`. Throws an
 /// error that names section, tensor and field, without a file's name; directory_too_large (see
 /// memory_budget) among others.
-template <class = when_used>
+template <class Json = nlohmann::json>
 [[nodiscard]] directory parse(std::span<const std::byte> front, std::uint64_t file_bytes,
                               std::span<const std::byte> last_bytes) {
   const header head = header::parse(front);
@@ -313,7 +315,7 @@ template <class = when_used>
   const auto raw = front.subspan(static_cast<std::size_t>(head.metadata_offset), head.metadata_bytes);
   const std::string_view text = trim_json({reinterpret_cast<const char*>(raw.data()), raw.size()});
   memory_budget budget(file_bytes);
-  parsed.metadata = parse_json_object(text, "metadata", budget);
+  parsed.metadata = parse_json_object<Json>(text, "metadata", budget);
   parsed.metadata_text = text;
 
   const auto index = front.subspan(static_cast<std::size_t>(head.index_offset),

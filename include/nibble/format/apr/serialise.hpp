@@ -143,17 +143,19 @@ class serialiser {
     put(tensor.size_bytes);
   }
 
-  template <class = when_used>
+  template <class Json = nlohmann::json>
   [[nodiscard]] std::string metadata_text() {
-    metadata_[packing_record::key] = record_.to_json();
-    return print_json(metadata_, "metadata");
+    Json& metadata = metadata_;
+    metadata[packing_record::key] = record_.to_json<Json>();
+    return print_json(metadata, "metadata");
   }
 
   /// The standard "quantization" object: of the encoding that most quantized elements have. Without
   /// "symmetric" where the file holds q4 or q8: the reference implementation then refuses the file,
   /// which it would otherwise misread without a word.
-  template <class = when_used>
+  template <class Json = nlohmann::json>
   void describe_quantization() {
+    Json& metadata = metadata_;
     std::map<encoding, std::uint64_t> elements;
     bool is_unreadable_elsewhere = false;
     for (const planned_tensor& tensor : tensors_) {
@@ -163,24 +165,24 @@ class serialiser {
       is_unreadable_elsewhere |= row.family == encoding_family::nibble;
     }
     if (elements.empty()) {
-      metadata_.erase("quantization");
+      metadata.erase("quantization");
       return;
     }
     const encoding_description& main = describe(
         std::ranges::max_element(elements, {}, [](const auto& count) { return count.second; })->first);
-    nlohmann::json quantization{{"quant_type", main.name}, {"bits", main.code_bits}};
-    quantization["block_size"] =
-        main.has_blocks() ? nlohmann::json(main.block_elements) : nlohmann::json(nullptr);
+    Json quantization{{"quant_type", main.name}, {"bits", main.code_bits}};
+    quantization["block_size"] = main.has_blocks() ? Json(main.block_elements) : Json(nullptr);
     if (!is_unreadable_elsewhere) quantization["symmetric"] = !main.has_min;
-    metadata_["quantization"] = std::move(quantization);
+    metadata["quantization"] = std::move(quantization);
   }
 
-  template <class = when_used>
+  template <class Json = nlohmann::json>
   [[nodiscard]] std::uint16_t flags() const {
+    const Json& metadata = metadata_;
     unsigned bits = flag::row_major;
-    if (metadata_.contains(shard_record::key)) bits |= flag::sharded;
-    if (metadata_.contains("quantization")) bits |= flag::quantized;
-    if (metadata_.contains("tokenizer.vocabulary")) bits |= flag::vocabulary;
+    if (metadata.contains(shard_record::key)) bits |= flag::sharded;
+    if (metadata.contains("quantization")) bits |= flag::quantized;
+    if (metadata.contains("tokenizer.vocabulary")) bits |= flag::vocabulary;
     return static_cast<std::uint16_t>(bits);
   }
 

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include <nibble/core/checked.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
@@ -107,20 +109,20 @@ template <class = when_used>
 
 /// Tensors of types that are not known have the bytes up to the next tensor, or to the end of the data.
 /// Throws truncated where there are none.
-template <class = when_used>
+template <class Offset = std::uint64_t>
 void size_unknown_types(std::vector<tensor_info>& tensors, std::uint64_t data_bytes) {
   const auto is_unknown = [](const tensor_info& tensor) {
     return !tensor.encoding && tensor.shape.elements() != 0;
   };
-  std::vector<std::uint64_t> starts;
+  std::vector<Offset> starts;
   starts.reserve(tensors.size());
   for (const tensor_info& tensor : tensors) {
     if (tensor.shape.elements() != 0) starts.push_back(tensor.file_offset_bytes);
   }
-  std::ranges::sort(starts);
+  std::sort(starts.begin(), starts.end());
   for (tensor_info& tensor : tensors) {
     if (!is_unknown(tensor)) continue;
-    const auto next = std::ranges::upper_bound(starts, tensor.file_offset_bytes);
+    const auto next = std::upper_bound(starts.begin(), starts.end(), tensor.file_offset_bytes);
     const std::uint64_t end = next == starts.end() ? data_bytes : std::min(*next, data_bytes);
     if (end <= tensor.file_offset_bytes) {
       throw error(error_code::truncated,
@@ -170,7 +172,7 @@ template <class = when_used>
 /// first. Tensors of ggml types that the table of encodings lacks are listed, with the bytes up to the
 /// next one. Throws an error that names section, tensor and field, without a file's name;
 /// directory_too_large (see memory_budget) among others.
-template <class = when_used>
+template <class Json = nlohmann::json>
 [[nodiscard]] directory parse(std::span<const std::byte> front, std::uint64_t file_bytes) {
   const header head = header::parse(front);
   byte_cursor cursor(front, header::bytes, file_bytes);
@@ -188,7 +190,7 @@ template <class = when_used>
   directory parsed{.container = container::gguf};
   memory_budget budget(file_bytes);
   metadata_section metadata = read_metadata(cursor, head.metadata_count, budget);
-  parsed.metadata = std::move(metadata.values);
+  parsed.metadata = Json(std::move(metadata.values));
 
   cursor.enter("tensor list");
   cursor.require(head.tensor_count, detail::min_tensor_bytes, "entries");
@@ -229,7 +231,7 @@ template <class = when_used>
   }
   if (has_unknown_types) {
     detail::size_unknown_types(parsed.tensors, file_bytes - *data_offset);
-    std::ranges::transform(parsed.tensors, sizes.begin(), &tensor_info::size_bytes);
+    for (std::size_t i = 0; i < sizes.size(); ++i) sizes[i] = parsed.tensors[i].size_bytes;
   }
   const auto expected = lay_out(front_bytes, sizes, alignment_bytes);
   const bool is_as_laid_out = detail::place(parsed.tensors, *data_offset, alignment_bytes, expected);

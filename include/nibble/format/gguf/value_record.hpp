@@ -66,8 +66,8 @@ class value_record {
  public:
   static constexpr const char* key = "nibble.gguf";
 
-  template <class = when_used>
-  value_record() : types_(nlohmann::json::object()), bytes_(nlohmann::json::object()) {}
+  template <class Json = nlohmann::json>
+  value_record() : types_(Json::object()), bytes_(Json::object()) {}
 
   /// The record in `metadata`; an empty one where there is none. Throws bad_record where it is
   /// malformed.
@@ -93,23 +93,27 @@ class value_record {
   /// Puts the record into `metadata` unless there is nothing to say.
   template <class Json = nlohmann::json>
   void store(Json& metadata) && {
-    if (types_.empty() && bytes_.empty()) return;
+    Json& types = types_;
+    Json& bytes = bytes_;
+    if (types.empty() && bytes.empty()) return;
     Json& record = metadata[key] = Json::object();
-    if (!types_.empty()) record["types"] = std::move(types_);
-    if (!bytes_.empty()) record["bytes"] = std::move(bytes_);
+    if (!types.empty()) record["types"] = std::move(types);
+    if (!bytes.empty()) record["bytes"] = std::move(bytes);
   }
 
   /// Throws directory_too_large.
-  template <class = when_used>
+  template <class Json = nlohmann::json>
   void add_kind(const std::string& name, const value_kind& kind, memory_budget& budget) {
+    Json& types = types_;
     budget.take(json_member_bytes(name), key);
-    types_[name] = to_json(kind, budget);
+    types[name] = to_json<Json>(kind, budget);
   }
   /// `leaves` as append_leaf() makes it. Throws directory_too_large.
-  template <class = when_used>
+  template <class Json = nlohmann::json>
   void add_bytes(const std::string& name, std::string leaves, memory_budget& budget) {
+    Json& bytes = bytes_;
     budget.take(json_member_bytes(name) + sizeof(std::string), key);
-    bytes_[name] = std::move(leaves);
+    bytes[name] = std::move(leaves);
   }
   /// Appends what add_bytes() is given; leaves come in increasing order.
   template <class = when_used>
@@ -123,17 +127,19 @@ class value_record {
   }
 
   /// What is recorded of the value of that name, or nothing. Throws bad_record.
-  template <class = when_used>
+  template <class Json = nlohmann::json>
   [[nodiscard]] std::optional<value_kind> kind_of(const std::string& name) const {
-    const auto found = types_.find(name);
-    return found == types_.end() ? std::nullopt : std::optional(kind_from_json(name, *found, 0));
+    const Json& types = types_;
+    const auto found = types.find(name);
+    return found == types.end() ? std::nullopt : std::optional(kind_from_json(name, *found, 0));
   }
   /// As above; in increasing order of leaves.
-  template <class = when_used>
+  template <class Json = nlohmann::json>
   [[nodiscard]] std::vector<leaf_bytes> bytes_of(const std::string& name) const {
     std::vector<leaf_bytes> leaves;
-    const auto found = bytes_.find(name);
-    if (found == bytes_.end()) return leaves;
+    const Json& recorded = bytes_;
+    const auto found = recorded.find(name);
+    if (found == recorded.end()) return leaves;
     if (!found->is_string()) refuse("bytes." + name, found->type_name(), "a string");
     std::string_view text = found->template get_ref<const std::string&>();
     while (!text.empty()) {
@@ -182,9 +188,9 @@ class value_record {
                                                  std::size_t depth) {
     if (from.is_string()) {
       const auto& text = from.template get_ref<const std::string&>();
-      const auto found =
-          std::ranges::find(value_types, std::string_view(text), &value_type_description::name);
-      if (found != value_types.end() && found->type != value_type::array) return {found->type, {}};
+      for (const value_type_description& known : value_types) {
+        if (known.name == text && known.type != value_type::array) return {known.type, {}};
+      }
     } else if (from.is_array() && depth < max_array_depth) {
       value_kind kind{value_type::array, {}};
       kind.elements.reserve(from.size());

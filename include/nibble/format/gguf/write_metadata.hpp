@@ -23,17 +23,21 @@
 
 namespace nibble::gguf {
 
-/// Appends a number's bytes, and a string's length and bytes.
+/// Appends a number's bytes, a text's, and a string's length and bytes.
 template <class Number>
 void append_number(std::vector<std::byte>& to, Number number) {
   const auto bytes = std::bit_cast<std::array<std::byte, sizeof(Number)>>(number);
   to.insert(to.end(), bytes.begin(), bytes.end());
 }
+template <class Text>
+void append_bytes(std::vector<std::byte>& to, const Text& text) {
+  const auto bytes = std::as_bytes(std::span(text));
+  to.insert(to.end(), bytes.begin(), bytes.end());
+}
 template <class = when_used>
 void append_string(std::vector<std::byte>& to, std::string_view text) {
   append_number(to, std::uint64_t{text.size()});
-  const auto bytes = std::as_bytes(std::span(text));
-  to.insert(to.end(), bytes.begin(), bytes.end());
+  append_bytes(to, text);
 }
 
 namespace detail {
@@ -91,26 +95,25 @@ class value_writer {
     return true;
   }
 
-  template <class Number>
-  [[nodiscard]] bool append_integer(const nlohmann::json& value) {
+  template <class Number, class Json = nlohmann::json>
+  [[nodiscard]] bool append_integer(const Json& value) {
     if (!value.is_number_integer()) return false;
-    if (value.is_number_unsigned() || value.get<std::int64_t>() >= 0) {
-      const auto number = value.get<std::uint64_t>();
+    if (value.is_number_unsigned() || value.template get<std::int64_t>() >= 0) {
+      const auto number = value.template get<std::uint64_t>();
       if (!std::in_range<Number>(number)) return false;
       append_number(to_, static_cast<Number>(number));
     } else {
-      const auto number = value.get<std::int64_t>();
+      const auto number = value.template get<std::int64_t>();
       if (!std::in_range<Number>(number)) return false;
       append_number(to_, static_cast<Number>(number));
     }
     return true;
   }
 
-  template <class Float>
-  [[nodiscard]] bool append_float(const nlohmann::json& value, const leaf_bytes* recorded) {
+  template <class Float, class Json = nlohmann::json>
+  [[nodiscard]] bool append_float(const Json& value, const leaf_bytes* recorded) {
     if (value.is_null() && recorded != nullptr && recorded->bytes.size() == sizeof(Float)) {
-      const auto bytes = std::as_bytes(std::span(recorded->bytes));
-      to_.insert(to_.end(), bytes.begin(), bytes.end());
+      append_bytes(to_, recorded->bytes);
       return true;
     }
     if (!value.is_number()) return false;
@@ -118,7 +121,7 @@ class value_writer {
     range.add(value);
     const auto needed = range.floating_type();
     if (!needed || (*needed == value_type::f64 && sizeof(Float) == sizeof(float))) return false;
-    append_number(to_, static_cast<Float>(value.get<double>()));
+    append_number(to_, static_cast<Float>(value.template get<double>()));
     return true;
   }
 

@@ -377,7 +377,7 @@ std::uint64_t front_bytes(std::span<const std::byte> file, std::uint64_t file_by
 /// The directory of a safetensors file, from the bytes in front of its tensors (or more) and its size.
 /// What it gives refers to `front`. Throws an error without a file's name; directory_too_large (see
 /// memory_budget) among others.
-template <class = when_used>
+template <class Json = nlohmann::json>
 [[nodiscard]] directory parse(std::span<const std::byte> front, std::uint64_t file_bytes) {
   const std::uint64_t data_offset = front_bytes(front, file_bytes);
   const std::string_view text(reinterpret_cast<const char*>(front.data()) + length_bytes,
@@ -395,7 +395,7 @@ template <class = when_used>
 
   directory parsed{.container = container::safetensors};
   parsed.metadata_text = text;
-  parsed.metadata = nlohmann::json::object();
+  parsed.metadata = Json::object();
   memory_budget budget(file_bytes);
   detail::header_reader(text, parsed, budget).read();
 

@@ -44,11 +44,11 @@ void append_metadata(std::string& text, const Json& metadata) {
 }
 
 /// Appends a tensor to a header that is being written, behind what it holds.
-template <class = when_used>
+template <class Json = nlohmann::json>
 void append_entry(std::string& text, const std::string& name, std::string_view dtype,
                   const shape& dimensions, std::uint64_t begin, std::uint64_t end) {
-  text += join_text({text.size() == 1 ? "" : ",", print_json(name, "tensor name"),
-                     ":{\"dtype\":", print_json(std::string(dtype), "dtype"), ",\"shape\":[",
+  text += join_text({text.size() == 1 ? "" : ",", print_json(Json(name), "tensor name"),
+                     ":{\"dtype\":", print_json(Json(dtype), "dtype"), ",\"shape\":[",
                      list_text(dimensions.dimensions(), ","), "],\"data_offsets\":[", begin, ",", end,
                      "]}"});
 }
