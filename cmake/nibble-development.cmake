@@ -25,3 +25,9 @@ if(NIBBLE_SANITIZE)
     -Wno-error -fsanitize=${NIBBLE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
   target_link_options(nibble_development INTERFACE -fsanitize=${NIBBLE_SANITIZE})
 endif()
+
+# Compiles a program's sources a few at a time: all of them include the whole library. Tests of single
+# headers stay on their own, each includes its header first and so shows that it stands alone.
+function(nibble_join_sources target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
+endfunction()

@@ -30,7 +30,7 @@ namespace fs = std::filesystem;
 namespace {
 
 /// Names in the fixtures' JSON, where q4 and q8 are what this library calls apr_q4 and apr_q8.
-std::string own_name(const std::string& dtype) {
+std::string fixture_encoding_name(const std::string& dtype) {
   return dtype == "q4" || dtype == "q8" ? "apr_" + dtype : dtype;
 }
 
@@ -99,7 +99,7 @@ TEST_CASE("every .apr fixture opens and lists what the reference wrote", "[fixtu
         const nibble::tensor_view* const view = in.find(name);
         REQUIRE(view != nullptr);
         CHECK(view->dtype_id() == tensor["dtype_id_on_disk"].get<std::uint32_t>());
-        CHECK(nibble::to_string(view->encoding()) == own_name(tensor["dtype"]));
+        CHECK(nibble::to_string(view->encoding()) == fixture_encoding_name(tensor["dtype"]));
         const std::vector<std::uint64_t> dimensions(view->shape().dimensions().begin(),
                                                     view->shape().dimensions().end());
         CHECK(dimensions == tensor["shape"].get<std::vector<std::uint64_t>>());

@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 namespace {
 
 /// "q4_K", as ggml spells it, is q4_k here.
-std::string own_name(std::string ggml_name) {
+std::string ggml_encoding_name(std::string ggml_name) {
   std::ranges::replace(ggml_name, 'K', 'k');
   return ggml_name;
 }
@@ -63,7 +63,7 @@ TEST_CASE("ggml's GGUF fixture opens and lists what ggml wrote", "[fixtures]") {
       const nibble::tensor_view* const view = in.find(name);
       REQUIRE(view != nullptr);
       CHECK(view->dtype_id() == tensor["ggml_type"].get<std::uint32_t>());
-      CHECK(nibble::to_string(view->encoding()) == own_name(tensor["type_name"]));
+      CHECK(nibble::to_string(view->encoding()) == ggml_encoding_name(tensor["type_name"]));
       CHECK(view->shape() == nibble::shape(tensor["shape"].get<std::vector<std::uint64_t>>()));
       CHECK(view->bytes().size() == tensor["bytes"]);
       const nibble::encoding_description& row = nibble::describe(view->encoding());

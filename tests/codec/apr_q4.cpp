@@ -28,17 +28,17 @@ using nibble_test::bytes_of;
 using nibble_test::independent_decoder;
 
 // scale -0.5; codes 2j and 2j + 1 share byte j; x = -0.5 (q - 8) by hand.
-constexpr const char* golden_block = "00b8 92705e3c1af8d6b492705e3c1af8d6b4";
-constexpr std::array<float, 32> golden_values = {3.0F,  -0.5F, 4.0F, 0.5F,  -3.0F, 1.5F,  -2.0F, 2.5F,
-                                                 -1.0F, 3.5F,  0.0F, -3.5F, 1.0F,  -2.5F, 2.0F,  -1.5F,
-                                                 3.0F,  -0.5F, 4.0F, 0.5F,  -3.0F, 1.5F,  -2.0F, 2.5F,
-                                                 -1.0F, 3.5F,  0.0F, -3.5F, 1.0F,  -2.5F, 2.0F,  -1.5F};
+constexpr const char* golden_apr_q4_block = "00b8 92705e3c1af8d6b492705e3c1af8d6b4";
+constexpr std::array<float, 32> golden_apr_q4_values = {
+    3.0F,  -0.5F, 4.0F,  0.5F, -3.0F, 1.5F,  -2.0F, 2.5F,  -1.0F, 3.5F,  0.0F,
+    -3.5F, 1.0F,  -2.5F, 2.0F, -1.5F, 3.0F,  -0.5F, 4.0F,  0.5F,  -3.0F, 1.5F,
+    -2.0F, 2.5F,  -1.0F, 3.5F, 0.0F,  -3.5F, 1.0F,  -2.5F, 2.0F,  -1.5F};
 
 TEST_CASE("an apr_q4 block written by hand unpacks to its values", "[apr_q4]") {
-  const auto stored = nibble_test::from_hex(golden_block);
+  const auto stored = nibble_test::from_hex(golden_apr_q4_block);
   std::array<float, 32> values{};
   apr_q4::unpack(nibble_test::block_from<apr_q4::block>(stored), values);
-  CHECK(values == golden_values);
+  CHECK(values == golden_apr_q4_values);
 }
 
 TEST_CASE("apr_q4 blocks of any scale unpack as FORMAT.md says, signed zeros included", "[apr_q4]") {

@@ -13,15 +13,15 @@ namespace {
 using nibble::mxfp4;
 
 // Exponent 129: 2^(129 - 127) = 4 times E2M1's 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives.
-constexpr const char* golden_block = "81 f0e1d2c3b4a5968778695a4b3c2d1e0f";
-constexpr std::array<float, 32> golden_values = {
+constexpr const char* golden_mxfp4_block = "81 f0e1d2c3b4a5968778695a4b3c2d1e0f";
+constexpr std::array<float, 32> golden_mxfp4_values = {
     0.0F,  2.0F,  4.0F,   6.0F,   8.0F,   12.0F,  16.0F,  24.0F,  0.0F,  -2.0F, -4.0F,
     -6.0F, -8.0F, -12.0F, -16.0F, -24.0F, -24.0F, -16.0F, -12.0F, -8.0F, -6.0F, -4.0F,
     -2.0F, 0.0F,  24.0F,  16.0F,  12.0F,  8.0F,   6.0F,   4.0F,   2.0F,  0.0F};
 
 TEST_CASE("a mxfp4 block written by hand unpacks to its values", "[mxfp4]") {
-  nibble_test::require_unpacks_to<mxfp4>(nibble_test::from_hex(golden_block),
-                                         [](std::size_t j) { return golden_values[j]; });
+  nibble_test::require_unpacks_to<mxfp4>(nibble_test::from_hex(golden_mxfp4_block),
+                                         [](std::size_t j) { return golden_mxfp4_values[j]; });
 }
 
 TEST_CASE("mxfp4 scales are powers of two down to f32's subnormals", "[mxfp4]") {

@@ -21,20 +21,20 @@ using nibble::pack_status;
 using nibble::q4;
 
 // scale 0.5, min -3; code j in the low nibble of byte j, code j + 16 in its high one.
-constexpr const char* golden_block = "0038 00c2 136ab1085fa6fd449be23980d72e75cc";
-constexpr std::array<float, 32> golden_values = {-1.5F, 2.0F,  -2.5F, 1.0F,  4.5F,  0.0F,  3.5F,  -1.0F,
-                                                 2.5F,  -2.0F, 1.5F,  -3.0F, 0.5F,  4.0F,  -0.5F, 3.0F,
-                                                 -2.5F, 0.0F,  2.5F,  -3.0F, -0.5F, 2.0F,  4.5F,  -1.0F,
-                                                 1.5F,  4.0F,  -1.5F, 1.0F,  3.5F,  -2.0F, 0.5F,  3.0F};
+constexpr const char* golden_q4_block = "0038 00c2 136ab1085fa6fd449be23980d72e75cc";
+constexpr std::array<float, 32> golden_q4_values = {
+    -1.5F, 2.0F,  -2.5F, 1.0F,  4.5F,  0.0F,  3.5F, -1.0F, 2.5F,  -2.0F, 1.5F,
+    -3.0F, 0.5F,  4.0F,  -0.5F, 3.0F,  -2.5F, 0.0F, 2.5F,  -3.0F, -0.5F, 2.0F,
+    4.5F,  -1.0F, 1.5F,  4.0F,  -1.5F, 1.0F,  3.5F, -2.0F, 0.5F,  3.0F};
 
 TEST_CASE("a q4 block written by hand unpacks to its values and packs to its bytes", "[q4]") {
-  const auto stored = nibble_test::from_hex(golden_block);
+  const auto stored = nibble_test::from_hex(golden_q4_block);
   std::array<float, 32> values{};
   q4::unpack(nibble_test::block_from<q4::block>(stored), values);
-  CHECK(values == golden_values);
+  CHECK(values == golden_q4_values);
 
   q4::block packed;
-  REQUIRE(q4::pack(golden_values, packed) == pack_status::packed);
+  REQUIRE(q4::pack(golden_q4_values, packed) == pack_status::packed);
   CHECK(nibble_test::to_hex(nibble_test::bytes_of(packed)) == nibble_test::to_hex(stored));
 }
 

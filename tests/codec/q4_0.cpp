@@ -13,15 +13,15 @@ namespace {
 using nibble::q4_0;
 
 // scale 0.5; code j in the low nibble of byte j, code j + 16 in its high one; x = 0.5 (q - 8).
-constexpr const char* golden_block = "0038 f0e1d2c3b4a5968778695a4b3c2d1e0f";
-constexpr std::array<float, 32> golden_values = {
+constexpr const char* golden_q4_0_block = "0038 f0e1d2c3b4a5968778695a4b3c2d1e0f";
+constexpr std::array<float, 32> golden_q4_0_values = {
     -4.0F, -3.5F, -3.0F, -2.5F, -2.0F, -1.5F, -1.0F, -0.5F, 0.0F,  0.5F, 1.0F,
     1.5F,  2.0F,  2.5F,  3.0F,  3.5F,  3.5F,  3.0F,  2.5F,  2.0F,  1.5F, 1.0F,
     0.5F,  0.0F,  -0.5F, -1.0F, -1.5F, -2.0F, -2.5F, -3.0F, -3.5F, -4.0F};
 
 TEST_CASE("a q4_0 block written by hand unpacks to its values", "[q4_0]") {
-  nibble_test::require_unpacks_to<q4_0>(nibble_test::from_hex(golden_block),
-                                        [](std::size_t j) { return golden_values[j]; });
+  nibble_test::require_unpacks_to<q4_0>(nibble_test::from_hex(golden_q4_0_block),
+                                        [](std::size_t j) { return golden_q4_0_values[j]; });
 }
 
 TEST_CASE("q4_0 blocks of any bytes unpack as ggml's formula says", "[q4_0]") {
@@ -39,7 +39,7 @@ TEST_CASE("the spare codes of a short q4_0 block are 0 whatever was there before
 }
 
 TEST_CASE("q4_0 packs values that it can hold to themselves", "[q4_0]") {
-  nibble_test::require_keeps_exact_values<q4_0>(nibble_test::from_hex(golden_block));
+  nibble_test::require_keeps_exact_values<q4_0>(nibble_test::from_hex(golden_q4_0_block));
 }
 
 TEST_CASE("q4_0 refuses what a float16 scale cannot hold", "[q4_0]") {

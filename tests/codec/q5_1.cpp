@@ -14,15 +14,15 @@ namespace {
 using nibble::q5_1;
 
 // scale 0.25, min 1; the fifth bits of codes 0..7 and 16..23 are set.
-constexpr const char* golden_block = "0034 003c ff00ff00 f0e1d2c3b4a5968778695a4b3c2d1e0f";
-constexpr std::array<float, 32> golden_values = {5.0F,  5.25F, 5.5F,  5.75F, 6.0F,  6.25F, 6.5F,  6.75F,
-                                                 3.0F,  3.25F, 3.5F,  3.75F, 4.0F,  4.25F, 4.5F,  4.75F,
-                                                 8.75F, 8.5F,  8.25F, 8.0F,  7.75F, 7.5F,  7.25F, 7.0F,
-                                                 2.75F, 2.5F,  2.25F, 2.0F,  1.75F, 1.5F,  1.25F, 1.0F};
+constexpr const char* golden_q5_1_block = "0034 003c ff00ff00 f0e1d2c3b4a5968778695a4b3c2d1e0f";
+constexpr std::array<float, 32> golden_q5_1_values = {
+    5.0F,  5.25F, 5.5F,  5.75F, 6.0F,  6.25F, 6.5F,  6.75F, 3.0F,  3.25F, 3.5F,
+    3.75F, 4.0F,  4.25F, 4.5F,  4.75F, 8.75F, 8.5F,  8.25F, 8.0F,  7.75F, 7.5F,
+    7.25F, 7.0F,  2.75F, 2.5F,  2.25F, 2.0F,  1.75F, 1.5F,  1.25F, 1.0F};
 
 TEST_CASE("a q5_1 block written by hand unpacks to its values", "[q5_1]") {
-  nibble_test::require_unpacks_to<q5_1>(nibble_test::from_hex(golden_block),
-                                        [](std::size_t j) { return golden_values[j]; });
+  nibble_test::require_unpacks_to<q5_1>(nibble_test::from_hex(golden_q5_1_block),
+                                        [](std::size_t j) { return golden_q5_1_values[j]; });
 }
 
 TEST_CASE("q5_1 blocks of any bytes unpack as ggml's formula says", "[q5_1]") {
@@ -39,7 +39,7 @@ TEST_CASE("the spare codes of a short q5_1 block are 0 whatever was there before
 }
 
 TEST_CASE("q5_1 packs values that it can hold to themselves", "[q5_1]") {
-  nibble_test::require_keeps_exact_values<q5_1>(nibble_test::from_hex(golden_block));
+  nibble_test::require_keeps_exact_values<q5_1>(nibble_test::from_hex(golden_q5_1_block));
 }
 
 TEST_CASE("q5_1 refuses what a float16 scale or min cannot hold", "[q5_1]") {

@@ -16,21 +16,21 @@ using nibble::pack_status;
 using nibble::q8;
 
 // scale 0.25, min -2, codes 0..255 in no order; x = 0.25 q - 2 by hand.
-constexpr const char* golden_block =
+constexpr const char* golden_q8_block =
     "0034 00c0 005ab40862bd106ac51873cd207bd52983de318be63994ee419cf64aa4ff52ac";
-constexpr std::array<float, 32> golden_values = {
+constexpr std::array<float, 32> golden_q8_values = {
     -2.0F,  20.5F, 43.0F,  0.0F,   22.5F, 45.25F, 2.0F,  24.5F,  47.25F, 4.0F,  26.75F,
     49.25F, 6.0F,  28.75F, 51.25F, 8.25F, 30.75F, 53.5F, 10.25F, 32.75F, 55.5F, 12.25F,
     35.0F,  57.5F, 14.25F, 37.0F,  59.5F, 16.5F,  39.0F, 61.75F, 18.5F,  41.0F};
 
 TEST_CASE("a q8 block written by hand unpacks to its values and packs to its bytes", "[q8]") {
-  const auto stored = nibble_test::from_hex(golden_block);
+  const auto stored = nibble_test::from_hex(golden_q8_block);
   std::array<float, 32> values{};
   q8::unpack(nibble_test::block_from<q8::block>(stored), values);
-  CHECK(values == golden_values);
+  CHECK(values == golden_q8_values);
 
   q8::block packed;
-  REQUIRE(q8::pack(golden_values, packed) == pack_status::packed);
+  REQUIRE(q8::pack(golden_q8_values, packed) == pack_status::packed);
   CHECK(nibble_test::to_hex(nibble_test::bytes_of(packed)) == nibble_test::to_hex(stored));
 }
 

@@ -13,16 +13,16 @@ namespace {
 using nibble::q8_0;
 
 // scale 0.25; codes -128, 127, 0, -1, 1, -2, 2, ... 14, -15.
-constexpr const char* golden_block =
+constexpr const char* golden_q8_0_block =
     "0034 807f00ff01fe02fd03fc04fb05fa06f907f808f709f60af50bf40cf30df20ef1";
-constexpr std::array<float, 32> golden_values = {
+constexpr std::array<float, 32> golden_q8_0_values = {
     -32.0F, 31.75F, 0.0F,  -0.25F, 0.25F,  -0.5F,  0.5F,  -0.75F, 0.75F,  -1.0F, 1.0F,
     -1.25F, 1.25F,  -1.5F, 1.5F,   -1.75F, 1.75F,  -2.0F, 2.0F,   -2.25F, 2.25F, -2.5F,
     2.5F,   -2.75F, 2.75F, -3.0F,  3.0F,   -3.25F, 3.25F, -3.5F,  3.5F,   -3.75F};
 
 TEST_CASE("a q8_0 block written by hand unpacks to its values", "[q8_0]") {
-  nibble_test::require_unpacks_to<q8_0>(nibble_test::from_hex(golden_block),
-                                        [](std::size_t j) { return golden_values[j]; });
+  nibble_test::require_unpacks_to<q8_0>(nibble_test::from_hex(golden_q8_0_block),
+                                        [](std::size_t j) { return golden_q8_0_values[j]; });
 }
 
 TEST_CASE("q8_0 blocks of any bytes unpack as ggml's formula says", "[q8_0]") {
@@ -41,7 +41,7 @@ TEST_CASE("the spare codes of a short q8_0 block are 0 whatever was there before
 
 TEST_CASE("q8_0 packs values that it can hold to themselves", "[q8_0]") {
   // -127 for -128, which ggml does not write either.
-  auto stored = nibble_test::from_hex(golden_block);
+  auto stored = nibble_test::from_hex(golden_q8_0_block);
   stored[2] = std::byte{0x81};
   nibble_test::require_keeps_exact_values<q8_0>(stored);
 }

@@ -27,6 +27,7 @@
 #include "tensor_file.hpp"
 
 using nibble_test::bytes_of;
+using nibble_test::entry_of;
 using nibble_test::numbers_of;
 using nibble_test::outcome;
 using nibble_test::read_file;
@@ -44,15 +45,6 @@ using nlohmann::json;
 namespace {
 
 json require_json(const words& arguments) { return json::parse(require_success(arguments)); }
-
-/// What `inspect --json` says of one tensor.
-json entry_of(const json& listing, const std::string& name) {
-  for (const json& tensor : listing.at("tensors")) {
-    if (tensor.at("name") == name) return tensor;
-  }
-  FAIL("no tensor " << name);
-  return {};
-}
 
 /// A tensor's bytes, from where `inspect --json` says that they are.
 std::vector<std::byte> bytes_at(const std::string& path, const json& entry) {

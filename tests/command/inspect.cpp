@@ -15,6 +15,7 @@
 #include "require.hpp"
 #include "tensor_file.hpp"
 
+using nibble_test::entry_of;
 using nibble_test::read_file;
 using nibble_test::require_success;
 using nibble_test::stored_tensor;
@@ -112,14 +113,6 @@ json require_schema(const std::string& path, const std::vector<std::string>& mor
   }
   for (const std::size_t left : tensors_left) REQUIRE(left == 0);
   return all;
-}
-
-json entry_of(const json& listing, const std::string& name) {
-  for (const json& tensor : listing.at("tensors")) {
-    if (tensor.at("name") == name) return tensor;
-  }
-  FAIL("no tensor " << name);
-  return {};
 }
 
 /// A tensor's bytes, from where a listing says that they are.

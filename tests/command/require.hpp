@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "../support/catch.hpp"
 #include "process.hpp"
 
@@ -39,6 +41,15 @@ inline std::string require_success(const words& arguments) {
   REQUIRE(result.exit_code == 0);
   REQUIRE(result.err.empty());
   return result.out;
+}
+
+/// What `inspect --json` says of one tensor.
+inline nlohmann::json entry_of(const nlohmann::json& listing, const std::string& name) {
+  for (const nlohmann::json& tensor : listing.at("tensors")) {
+    if (tensor.at("name") == name) return tensor;
+  }
+  FAIL("no tensor " << name);
+  return {};
 }
 
 }  // namespace nibble_test

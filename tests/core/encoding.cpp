@@ -179,7 +179,7 @@ TEST_CASE("stored bytes are those of the matrices that FORMAT.md and the fixture
 }
 
 TEST_CASE("stored bytes beyond 64 bits are nothing, and those within are exact", "[encoding]") {
-  __extension__ using wide = unsigned __int128;
+  __extension__ using exact_number = unsigned __int128;
   constexpr std::uint64_t power_63 = std::uint64_t{1} << 63U;
   std::size_t overflows = 0;
   for (const documented_encoding& expected : documented) {
@@ -187,11 +187,12 @@ TEST_CASE("stored bytes beyond 64 bits are nothing, and those within are exact",
     for (unsigned rows_exponent = 0; rows_exponent <= 63; ++rows_exponent) {
       const std::uint64_t rows = std::uint64_t{1} << rows_exponent;
       for (const std::uint64_t cols : {power_63 / rows, power_63 / rows / 2 + 1, std::uint64_t{1}}) {
-        if (cols == 0 || wide{rows} * cols > power_63) continue;
-        const wide unit = expected.block_elements;
-        const wide blocks = expected.run == runs::along_row ? wide{rows} * ((cols + unit - 1) / unit)
-                                                            : (wide{rows} * cols + unit - 1) / unit;
-        const wide exact = blocks * expected.block_bytes + expected.bytes_before_blocks;
+        if (cols == 0 || exact_number{rows} * cols > power_63) continue;
+        const exact_number unit = expected.block_elements;
+        const exact_number blocks = expected.run == runs::along_row
+                                        ? exact_number{rows} * ((cols + unit - 1) / unit)
+                                        : (exact_number{rows} * cols + unit - 1) / unit;
+        const exact_number exact = blocks * expected.block_bytes + expected.bytes_before_blocks;
         const bool fits = exact <= std::numeric_limits<std::uint64_t>::max();
         const auto found = stored_bytes(which, shape{rows, cols});
         if (found.has_value() != fits || (fits && *found != exact)) {

@@ -32,7 +32,7 @@ namespace id = nibble_test::gguf_id;
 
 namespace {
 
-outcome parse(const byte_list& file) {
+outcome outcome_of_parsing(const byte_list& file) {
   return nibble_test::outcome_of([&] { static_cast<void>(nibble::gguf::parse(file)); });
 }
 
@@ -283,13 +283,14 @@ TEST_CASE("a GGUF file that ends anywhere before its last tensor does is refused
   const std::size_t end = file.size() - 32 + 6;
   for (std::size_t size = 4; size < end; ++size) {
     const byte_list part(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(size));
-    const outcome result = parse(part);
+    const outcome result = outcome_of_parsing(part);
     if (result.code != "truncated")
       FAIL(fmt::format("{} bytes: {} {}", size, result.code, result.message));
   }
-  CHECK(parse({file.begin(), file.begin() + static_cast<std::ptrdiff_t>(end)}).code == "taken");
+  CHECK(outcome_of_parsing({file.begin(), file.begin() + static_cast<std::ptrdiff_t>(end)}).code ==
+        "taken");
   for (std::size_t size = 0; size < 4; ++size) {
-    CHECK(parse({file.begin(), file.begin() + static_cast<std::ptrdiff_t>(size)}).code ==
+    CHECK(outcome_of_parsing({file.begin(), file.begin() + static_cast<std::ptrdiff_t>(size)}).code ==
           "unknown_container");
   }
 }
@@ -298,7 +299,7 @@ TEST_CASE("a file of another magic is no GGUF file", "[gguf_parse]") {
   for (std::size_t at = 0; at < 4; ++at) {
     byte_list file = lone_tensor().bytes();
     file[at] ^= std::byte{0x20};
-    CHECK(parse(file).code == "unknown_container");
+    CHECK(outcome_of_parsing(file).code == "unknown_container");
     CHECK_FALSE(nibble::gguf::has_magic(file));
   }
 }
@@ -327,8 +328,8 @@ TEST_CASE("metadata of more than 64 MiB is refused before it is read", "[gguf_pa
     file.metadata[0].bytes.resize(8 + elements, std::byte{'x'});
     return file.bytes();
   };
-  CHECK(parse(file_with(limit - 8 - 1 - 4 - 8)).code == "taken");
-  const outcome result = parse(file_with(limit - 8 - 1 - 4 - 8 + 1));
+  CHECK(outcome_of_parsing(file_with(limit - 8 - 1 - 4 - 8)).code == "taken");
+  const outcome result = outcome_of_parsing(file_with(limit - 8 - 1 - 4 - 8 + 1));
   CHECK(result.code == "bad_metadata");
   CHECK(missing_parts(result.message, {"metadata 0", std::to_string(limit + 24)}).empty());
 }

@@ -30,7 +30,7 @@ byte_list joined(const nibble::replaced_metadata& made) {
 }
 
 /// The sample with its keys in the order in which they are written.
-gguf_file sorted_sample() {
+gguf_file sample_with_sorted_keys() {
   gguf_file file = nibble_test::sample_gguf_file();
   std::ranges::sort(file.metadata, {}, &nibble_test::gguf_value::key);
   return file;
@@ -40,7 +40,7 @@ gguf_file sorted_sample() {
 
 TEST_CASE("other metadata of GGUF move the tensors and change none", "[gguf_replace_metadata]") {
   for (const std::size_t alignment : {1U, 4U, 32U, 4096U}) {
-    gguf_file file = sorted_sample();
+    gguf_file file = sample_with_sorted_keys();
     file.version = alignment == 4 ? 2 : 3;
     if (alignment != 32) {
       file.alignment = alignment;

@@ -32,7 +32,7 @@ using nlohmann::json;
 namespace {
 
 /// The sample without the type that this library does not know, sorted as it is written.
-gguf_file sorted_sample() {
+gguf_file sample_as_written() {
   gguf_file file = nibble_test::sample_gguf_file();
   std::erase_if(file.tensors, [](const auto& tensor) { return tensor.name == "other"; });
   std::ranges::sort(file.tensors, {}, &nibble_test::gguf_tensor::name);
@@ -90,7 +90,7 @@ TEST_CASE("a GGUF file is written as the format says, byte for byte", "[gguf_ser
 
 TEST_CASE("what was parsed is written again as it stood, every value of it", "[gguf_serialise]") {
   for (const bool has_alignment : {false, true}) {
-    gguf_file sorted = sorted_sample();
+    gguf_file sorted = sample_as_written();
     if (has_alignment) {
       sorted.alignment = 128;
       sorted.metadata.push_back({"general.alignment", nibble_test::gguf_id::u32,
