@@ -75,8 +75,8 @@ namespace kernel {
 /// not just unpacked, later.
 template <Codec Codec, Activation Value>
 [[nodiscard]] constexpr std::size_t least_panel_rows() noexcept {
-  if constexpr (std::same_as<Value, float>) return PlainCodec<Codec> ? 40 : 13;
-  return std::same_as<Value, std::int8_t> ? 9 : 16;
+  if constexpr (std::same_as<Value, float>) return PlainCodec<Codec> ? 40 : 16;
+  return std::same_as<Value, std::int8_t> ? 13 : 16;
 }
 /// The most rows of f32 that any encoding has row products of.
 inline constexpr std::size_t most_float_rows = least_panel_rows<f32, float>() - 1;
@@ -153,10 +153,10 @@ template <class Architecture, Activation Value>
 
 /// The one place where the way to multiply is chosen, by mode, encoding and rows of activations:
 ///
-///   exact, up to 12 rows         row products: each block is taken apart once for all rows
+///   exact, up to 15 rows         row products: each block is taken apart once for all rows
 ///   exact, more                  panels of floats: decoding once for all rows costs less than a pass
-///                                for every 12 of them; of f32, f16 and bf16 from 40 rows on
-///   int16 (int8), up to 15 (8)   row products of codes
+///                                for every 15 of them; of f32, f16 and bf16 from 40 rows on
+///   int16 (int8), up to 15 (12)  row products of codes
 ///   int16 and int8, more         panels of codes, as is what was repacked for any number of rows
 ///
 /// Weights that are not in blocks of codes by rows, and whole and double numbers, have but panels of
