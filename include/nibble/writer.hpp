@@ -424,24 +424,23 @@ class writer {
 
   /// Packs and writes the tensors at `places` of the plan, which `serialiser` was made of, and all that
   /// stands around them.
-  template <class Architecture, class Serialiser, class Packer = tensor_packer, class Part = part,
-            class Planned = planned>
+  template <class Architecture, class Serialiser>
   void write_file(Serialiser& serialiser, std::span<const std::size_t> places, atomic_file& file,
                   progress_report& report, executor* on) const {
     const std::span<const std::size_t> order = serialiser.order();
-    const auto planned_at = [&](std::size_t place) -> const Planned& {
+    const auto planned_at = [&](std::size_t place) -> const planned& {
       return plan_[places[order[place]]];
     };
-    std::vector<std::optional<Packer>> packers(order.size());
-    std::vector<Part> parts;
+    std::vector<std::optional<tensor_packer>> packers(order.size());
+    std::vector<part> parts;
     for (std::size_t place = 0; place < order.size(); ++place) {
-      const Planned& entry = planned_at(place);
+      const planned& entry = planned_at(place);
       std::size_t chunks = 0;
       if (entry.is_stored()) {
         chunks = static_cast<std::size_t>(
             divide_round_up(entry.tensor.size_bytes, stored_part_bytes(entry.tensor.encoding)));
       } else {
-        const auto& tensor = entry.tensor;
+        const planned_tensor& tensor = entry.tensor;
         if (entry.rows) {
           packers[place].emplace(tensor.name, tensor.encoding, tensor.shape, entry.rows, entry.rule);
         } else {
@@ -459,7 +458,7 @@ class writer {
     std::vector<crc32_sum> sums(parts.size());
     run_tasks(on, parts.size(), [&](std::size_t i) {
       const auto [place, chunk] = parts[i];
-      const Planned& entry = planned_at(place);
+      const planned& entry = planned_at(place);
       std::vector<std::byte> packed;
       std::span<const std::byte> bytes;
       std::uint64_t offset = serialiser.offset_bytes(place);

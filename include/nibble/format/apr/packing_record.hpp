@@ -68,9 +68,9 @@ struct packing_record {
   }
 
   /// The record as JSON, of the same length whatever the checksums are.
-  template <class Json = nlohmann::json, class Encoding = encoding>
+  template <class Json = nlohmann::json>
   [[nodiscard]] Json to_json() const {
-    std::vector<Encoding> packing = tensor_encodings;
+    std::vector<encoding> packing = tensor_encodings;
     std::sort(packing.begin(), packing.end());
     packing.erase(std::unique(packing.begin(), packing.end()), packing.end());
     Json listed = Json::array();
