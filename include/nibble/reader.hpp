@@ -280,7 +280,7 @@ class reader {
   }
 
   /// Opens the files beside `given`, which is one of them.
-  template <class Reader = reader>
+  template <class = when_used>
   void open_numbered(reader given, const shard_names& names, const std::filesystem::path& folder,
                      file_access how) {
     const shard_position own = *given.shard();
@@ -290,7 +290,7 @@ class reader {
     for (std::uint64_t i = 0; i < own.count; ++i) {
       const shard_position at{i, own.count};
       const std::string path = (folder / names.name_of(at)).string();
-      Reader shard = i == own.index ? std::move(given) : open_shard(path, at, name_, how);
+      reader shard = i == own.index ? std::move(given) : open_shard(path, at, name_, how);
       if (shard.container() != (shards_.empty() ? shard : shards_.front()).container()) {
         refuse_shard(path, "container", std::string(to_string(shard.container())),
                      std::string(to_string(shards_.front().container())));
@@ -320,7 +320,7 @@ class reader {
   }
 
   /// Opens the files that an index names, and holds what they contain against it.
-  template <class Reader = reader>
+  template <class = when_used>
   void open_indexed(std::span<const std::byte> text, const std::filesystem::path& folder,
                     file_access how) {
     safetensors::shard_index index;
@@ -341,7 +341,7 @@ class reader {
                      join_text({"a file whose name says ", position_text(named->second)}),
                      join_text({"the ", at.count, " files of the index to be the whole set"}));
       }
-      Reader shard = open_shard(path, at, name_, how);
+      reader shard = open_shard(path, at, name_, how);
       if (shard.container() != container::safetensors) {
         refuse_shard(path, "container", std::string(to_string(shard.container())), "safetensors");
       }

@@ -10,13 +10,14 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_info.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 
 /// Throws truncated for a tensor past the end of the file, bad_layout for two that overlap; returns the
 /// end of the last one. Tensors start at `data_offset` or behind it, and end below 2^64. Empty ones may
 /// share an offset with others.
-template <class Offset = std::uint64_t>
+template <class = when_used>
 std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_offset,
                             std::uint64_t file_bytes) {
   std::uint64_t end = data_offset;
@@ -35,7 +36,7 @@ std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64
   }
   if (is_in_order) return end;
 
-  std::vector<std::pair<Offset, std::size_t>> by_offset;
+  std::vector<std::pair<std::uint64_t, std::size_t>> by_offset;
   by_offset.reserve(tensors.size());
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (tensors[i].size_bytes != 0) by_offset.emplace_back(tensors[i].file_offset_bytes, i);

@@ -109,12 +109,12 @@ template <class = when_used>
 
 /// Tensors of types that are not known have the bytes up to the next tensor, or to the end of the data.
 /// Throws truncated where there are none.
-template <class Offset = std::uint64_t>
+template <class = when_used>
 void size_unknown_types(std::vector<tensor_info>& tensors, std::uint64_t data_bytes) {
   const auto is_unknown = [](const tensor_info& tensor) {
     return !tensor.encoding && tensor.shape.elements() != 0;
   };
-  std::vector<Offset> starts;
+  std::vector<std::uint64_t> starts;
   starts.reserve(tensors.size());
   for (const tensor_info& tensor : tensors) {
     if (tensor.shape.elements() != 0) starts.push_back(tensor.file_offset_bytes);
