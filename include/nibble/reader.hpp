@@ -22,7 +22,6 @@
 #include <nibble/core/name_index.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/file/crc32.hpp>
 #include <nibble/file/input_file.hpp>
 #include <nibble/format/apr/packing_record.hpp>
@@ -57,13 +56,11 @@ class reader {
   /// A file that is mapped must not be truncated while it is open: touching what it has lost raises
   /// SIGBUS, which ends the program. Writing a new file over its name, as this library does, is no
   /// truncation. file_access::read is immune.
-  template <class = when_used>
   explicit reader(std::string path, file_access how = file_access::mapped)
       : name_(std::move(path)), file_(name_, how), bytes_(file_.bytes()) {
     open();
   }
   /// As above, so that a string literal is a path.
-  template <class = when_used>
   explicit reader(const char* path, file_access how = file_access::mapped)
       : reader(std::string(path), how) {}
 
@@ -80,7 +77,6 @@ class reader {
   /// files are one shard, or disagree with each other or with the index, or a name leads out of the
   /// directory), duplicate_name (a tensor in two shards), bad_metadata (the index is malformed).
   /// Every file is held to its own bound of memory; metadata of the first one is kept twice.
-  template <class = when_used>
   [[nodiscard]] static reader open_set(const std::string& path, file_access how = file_access::mapped) {
     reader set;
     set.name_ = path;
@@ -99,7 +95,6 @@ class reader {
 
   /// Opens a container in memory, which must outlive the reader; `name` stands for the path in
   /// messages.
-  template <class = when_used>
   explicit reader(std::span<const std::byte> bytes, std::string name = "memory")
       : name_(std::move(name)), bytes_(bytes) {
     open();
@@ -117,7 +112,6 @@ class reader {
   [[nodiscard]] std::span<const reader> shards() const noexcept { return shards_; }
   /// Where a single file is open that says, in its metadata or by its name, that it is one of several:
   /// which one.
-  template <class = when_used>
   [[nodiscard]] std::optional<shard_position> shard() const {
     if (!shards_.empty()) return std::nullopt;
     if (const auto record = shard_record::find(directory_.metadata)) return record->at;
@@ -139,17 +133,14 @@ class reader {
   [[nodiscard]] std::size_t size() const noexcept { return views_.size(); }
 
   /// The tensor of that name, or null.
-  template <class = when_used>
   [[nodiscard]] const tensor_view* find(std::string_view tensor) const noexcept {
     const auto place = names_.find(tensor, name_at());
     return place ? &views_[*place] : nullptr;
   }
-  template <class = when_used>
   [[nodiscard]] bool contains(std::string_view tensor) const noexcept {
     return find(tensor) != nullptr;
   }
   /// The tensor of that name. Throws no_such_tensor, which gives the names nearest to it.
-  template <class = when_used>
   [[nodiscard]] const tensor_view& operator[](std::string_view tensor) const {
     if (const tensor_view* const found = find(tensor)) return *found;
     std::string nearest;
@@ -227,7 +218,6 @@ class reader {
 
   reader() = default;
 
-  template <class = when_used>
   [[noreturn]] static void refuse_shard(const std::string& file, std::string_view field,
                                         std::string found, std::string expected) {
     throw error(error_code::bad_shard, {.file = file,
@@ -236,14 +226,12 @@ class reader {
                                         .expected = std::move(expected)});
   }
 
-  template <class = when_used>
   [[nodiscard]] static std::string position_text(const shard_position& at) {
     return join_text({"shard ", at.index + 1, " of ", at.count});
   }
 
   /// The names of the set that this file is part of; nothing where it is part of none. Throws bad_shard
   /// where its siblings cannot be told.
-  template <class = when_used>
   [[nodiscard]] std::optional<shard_names> names_of_set() const {
     const auto at = shard();
     if (!at) return std::nullopt;
@@ -264,7 +252,6 @@ class reader {
     return names;
   }
 
-  template <class = when_used>
   [[nodiscard]] static reader open_shard(const std::string& path, const shard_position& at,
                                          const std::string& set, file_access how) {
     try {
@@ -280,7 +267,6 @@ class reader {
   }
 
   /// Opens the files beside `given`, which is one of them.
-  template <class = when_used>
   void open_numbered(reader given, const shard_names& names, const std::filesystem::path& folder,
                      file_access how) {
     const shard_position own = *given.shard();
@@ -320,7 +306,6 @@ class reader {
   }
 
   /// Opens the files that an index names, and holds what they contain against it.
-  template <class = when_used>
   void open_indexed(std::span<const std::byte> text, const std::filesystem::path& folder,
                     file_access how) {
     safetensors::shard_index index;
@@ -375,7 +360,6 @@ class reader {
   }
 
   /// Programs count in it what they like (tied weights twice, files whole): a wrong one is no damage.
-  template <class = when_used>
   void note_total(std::optional<std::uint64_t> recorded, std::uint64_t tensor_bytes) {
     if (!recorded || *recorded == tensor_bytes) return;
     directory_.notes.push_back(
@@ -420,7 +404,6 @@ class reader {
     metadata.erase(apr::packing_record::key);
   }
 
-  template <class = when_used>
   void open() {
     try {
       if (apr::has_magic(bytes_)) {
@@ -466,7 +449,6 @@ class reader {
                  : name_index(views_.size(), name_at());
   }
 
-  template <class = when_used>
   [[nodiscard]] std::string first_bytes_text() const {
     if (bytes_.empty()) return "an empty file";
     std::string text;
@@ -476,7 +458,6 @@ class reader {
     return text;
   }
 
-  template <class = when_used>
   [[nodiscard]] static std::uint32_t checksum_in_parts(std::span<const std::byte> bytes, executor* on) {
     constexpr std::size_t part_bytes = std::size_t{1} << 22U;
     std::vector<crc32_sum> sums(bytes.size() / part_bytes + 1);
@@ -489,7 +470,6 @@ class reader {
     return whole.value();
   }
 
-  template <class = when_used>
   [[nodiscard]] static std::string checksum_text(std::uint32_t recorded, std::uint32_t actual) {
     return join_text(
         {"recorded CRC-32 ", hex_text(recorded, 8), ", the bytes have ", hex_text(actual, 8)});

@@ -19,7 +19,6 @@
 #include <nibble/core/tensor_info.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/file/byte_source.hpp>
 #include <nibble/file/crc32.hpp>
 #include <nibble/format/apr/parse.hpp>
@@ -60,7 +59,6 @@ class source_reader {
   /// the path in messages.
   ///
   /// Throws as opening a reader does, and whatever the source throws.
-  template <class = when_used>
   explicit source_reader(const byte_source& from, std::string name = "source")
       : from_(&from), name_(std::move(name)), file_bytes_(from.size_bytes()) {
     try {
@@ -81,17 +79,14 @@ class source_reader {
   [[nodiscard]] std::size_t size() const noexcept { return directory_.tensors.size(); }
 
   /// The tensor of that name, or null.
-  template <class = when_used>
   [[nodiscard]] const tensor_info* find(std::string_view tensor) const noexcept {
     const auto place = names_.find(tensor, name_at());
     return place ? &directory_.tensors[*place] : nullptr;
   }
-  template <class = when_used>
   [[nodiscard]] bool contains(std::string_view tensor) const noexcept {
     return find(tensor) != nullptr;
   }
   /// The tensor of that name. Throws no_such_tensor.
-  template <class = when_used>
   [[nodiscard]] const tensor_info& operator[](std::string_view tensor) const {
     if (const tensor_info* const found = find(tensor)) return *found;
     throw error(error_code::no_such_tensor, {.file = name_, .tensor = std::string(tensor)});
@@ -99,7 +94,6 @@ class source_reader {
 
   /// Reads a tensor whole. Throws no_such_tensor, damaged (its recorded checksum is not that of its
   /// bytes), and whatever the source throws.
-  template <class = when_used>
   [[nodiscard]] loaded_tensor load(std::string_view tensor) const {
     const tensor_info& info = (*this)[tensor];
     auto bytes = std::make_unique<std::byte[]>(static_cast<std::size_t>(info.size_bytes));
@@ -125,7 +119,6 @@ class source_reader {
   ///
   /// Throws no_such_tensor, out_of_range, unsupported_encoding (the dtype is not known, or the rows do
   /// not start and end where blocks do), and whatever the source throws.
-  template <class = when_used>
   [[nodiscard]] loaded_tensor load_rows(std::string_view tensor, std::uint64_t first,
                                         std::uint64_t count) const {
     const tensor_info& info = (*this)[tensor];
@@ -191,7 +184,6 @@ class source_reader {
     return bytes;
   }
 
-  template <class = when_used>
   void open() {
     const auto first = read(0, std::min<std::uint64_t>(file_bytes_, apr::header_bytes));
     if (apr::has_magic(first)) {

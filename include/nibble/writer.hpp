@@ -31,7 +31,6 @@
 #include <nibble/core/little_endian.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/file/atomic_file.hpp>
 #include <nibble/file/crc32.hpp>
 #include <nibble/format/apr/serialise.hpp>
@@ -69,7 +68,6 @@ struct write_options {
 /// gives the same bytes on every machine, whatever the order of add() and the executor.
 class writer {
  public:
-  template <class = when_used>
   writer() : metadata_(nlohmann::json::object()) {}
 
   /// The file's metadata, an object to be filled. "nibble" and "quantization" are written by the
@@ -84,7 +82,6 @@ class writer {
   ///
   /// Throws bad_name (empty, over 256 bytes, not UTF-8), duplicate_name, size_mismatch (values.size()
   /// is not shape.elements()), unsupported_encoding (no codec packs f32 into it).
-  template <class = when_used>
   void add(encoding which, std::string name, const shape& dimensions, std::span<const float> values,
            packing_rule rule = packing_rule::best) {
     if (values.size() != dimensions.elements()) {
@@ -96,7 +93,6 @@ class writer {
   }
   /// Plans a tensor to be packed from rows on demand, in memory for a few rows at a time. Throws as
   /// above.
-  template <class = when_used>
   void add(encoding which, std::string name, const shape& dimensions, row_source rows,
            packing_rule rule = packing_rule::best) {
     if (!rows) {
@@ -126,7 +122,6 @@ class writer {
   /// Plans a tensor whose bytes were packed elsewhere and are kept bit for bit; they must live until
   /// the last write(). Throws bad_name, duplicate_name, size_mismatch (bytes.size() is not what
   /// encoding and shape need).
-  template <class = when_used>
   void add_stored(encoding which, std::string name, const shape& dimensions,
                   std::span<const std::byte> bytes) {
     const auto needed = stored_bytes(which, dimensions);
@@ -161,7 +156,6 @@ class writer {
   ///
   /// GGUF does not say how many bytes such a tensor has: the view's, up to the next one, are a multiple
   /// of the alignment, and general.alignment has to be the old file's for ggml to find them.
-  template <class = when_used>
   void add_unlisted(container from, std::string name, const tensor_view& tensor) {
     if (tensor.has_encoding() || from == container::apr) {
       refuse(error_code::invalid_argument, name, "dtype",
@@ -239,7 +233,6 @@ class writer {
     [[nodiscard]] bool is_stored() const noexcept { return bytes || blocks; }
   };
 
-  template <class = when_used>
   [[noreturn]] static void refuse(error_code code, std::string_view tensor, std::string_view field,
                                   std::string found, std::string expected) {
     throw error(code, {.tensor = std::string(tensor),
@@ -248,7 +241,6 @@ class writer {
                        .expected = std::move(expected)});
   }
 
-  template <class = when_used>
   planned& enter(encoding which, std::string name, const shape& dimensions) {
     if (name.empty() || name.size() > apr::max_name_bytes) {
       refuse(error_code::bad_name, name, "name", join_text({name.size(), " bytes"}),
@@ -270,7 +262,6 @@ class writer {
     return plan_.back();
   }
 
-  template <class = when_used>
   planned& plan(encoding which, std::string name, const shape& dimensions, packing_rule rule) {
     if (!is_packable(which)) {
       refuse(error_code::unsupported_encoding, name, "encoding", std::string(to_string(which)),
@@ -289,7 +280,6 @@ class writer {
         : callback_(callback), total_bytes_(total_bytes) {}
 
     /// Throws cancelled.
-    template <class = when_used>
     void add(std::uint64_t bytes, std::string_view tensor) {
       if (!callback_) return;
       const std::lock_guard lock(guard_);
@@ -321,7 +311,6 @@ class writer {
 
   /// Places in the plan, shard by shard; at least one shard. A single one is in the plan's order,
   /// several follow the names, so that the order of add() changes no byte of theirs either.
-  template <class = when_used>
   [[nodiscard]] std::vector<std::vector<std::size_t>> split_plan(std::uint64_t shard_size_bytes) const {
     std::vector<std::size_t> places(plan_.size());
     std::iota(places.begin(), places.end(), std::size_t{0});
@@ -347,7 +336,6 @@ class writer {
     return shards;
   }
 
-  template <class = when_used>
   [[nodiscard]] std::vector<planned_tensor> planned_tensors(std::span<const std::size_t> places) const {
     std::vector<planned_tensor> tensors;
     tensors.reserve(places.size());
@@ -355,7 +343,6 @@ class writer {
     return tensors;
   }
 
-  template <class = when_used>
   [[nodiscard]] std::uint64_t planned_bytes() const noexcept {
     std::uint64_t sum = 0;
     for (const planned& entry : plan_) sum += entry.tensor.size_bytes;
@@ -372,14 +359,12 @@ class writer {
   }
 
   /// The names of a set's files, when it is written to `path`.
-  template <class = when_used>
   [[nodiscard]] static shard_names names_of_set(const std::filesystem::path& path) {
     return {path.stem().string() + "-", path.extension().string()};
   }
 
   /// A write in shards that was killed left one file for each of them, and this one may have another
   /// number, or none.
-  template <class = when_used>
   static void remove_leftovers(const std::filesystem::path& path) {
     const std::string whole = path.filename().string();
     const shard_names set = names_of_set(path);

@@ -13,7 +13,6 @@
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -45,18 +44,15 @@ struct apr_q4 {
   static_assert(sizeof(block) == 18 && alignof(block) == 2);
 
   /// The scale that a stored one counts as.
-  template <class = when_used>
   [[nodiscard]] static float16 stored_scale(const block& from) noexcept {
     const bool is_normal = (from.scale.bits & 0x7C00U) != 0 && is_finite(from.scale);
     return is_normal ? from.scale : float16{0};
   }
-  template <class = when_used>
   [[nodiscard]] static float scale(const block& from) noexcept {
     return to_float32(stored_scale(from));
   }
 
   /// The first values.size() (at most 32) elements of a block.
-  template <class = when_used>
   static void unpack(const block& from, std::span<float> values) noexcept {
     for (std::size_t j = 0; j < values.size(); ++j) {
       const std::uint8_t pair = from.codes[j / 2];
@@ -71,7 +67,6 @@ struct apr_q4 {
   /// from zero. best: the float16 scale, of either sign, with the least squared error among a ladder
   /// that sets the largest value 5.5 to 9 steps from zero; the reference's scale is on the ladder, so
   /// the error is never above the reference's.
-  template <class = when_used>
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
                                         packing_rule rule) noexcept {
     float largest = 0.0F;  // of either sign, the first of the largest magnitude
@@ -110,7 +105,6 @@ struct apr_q4 {
  private:
   using codes_t = std::array<std::uint8_t, block_elements>;
 
-  template <class = when_used>
   static void store(const codes_t& codes, std::size_t count, block& to) noexcept {
     codes_t kept{};
     std::copy_n(codes.begin(), count, kept.begin());
@@ -121,13 +115,11 @@ struct apr_q4 {
 
   /// The code in -8..7 nearest to value / scale, plus 8, by truncation. Every scale tried puts the
   /// block's largest value at most 9 steps from zero, so the integer holds the quotient.
-  template <class = when_used>
   [[nodiscard]] static std::int32_t nearest_code(float value, float scale) noexcept {
     const auto code = static_cast<std::int32_t>(value / scale + 8.5F);
     return std::min(std::max(code, 0), 15);
   }
 
-  template <class = when_used>
   static void nearest_codes(const std::array<float, block_elements>& values, float scale,
                             codes_t& codes) noexcept {
     for (std::size_t j = 0; j < block_elements; ++j) {
@@ -135,7 +127,6 @@ struct apr_q4 {
     }
   }
 
-  template <class = when_used>
   [[nodiscard]] static double squared_error(const std::array<float, block_elements>& values,
                                             float scale) noexcept {
     // scale * code is exact in f32, so fusing changes no bit.
@@ -149,7 +140,6 @@ struct apr_q4 {
     return sums.total();
   }
 
-  template <class = when_used>
   [[nodiscard]] static float16 best_scale(const std::array<float, block_elements>& values,
                                           float largest, float16 reference) noexcept {
     static constexpr std::array<float, 16> ladder = {-8.0F,  -7.75F, -7.5F, -7.25F, -7.0F, -6.5F,

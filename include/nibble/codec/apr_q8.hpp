@@ -13,7 +13,6 @@
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -37,7 +36,6 @@ struct apr_q8 {
   static_assert(sizeof(header) == 4);
 
   /// Element values from their codes.
-  template <class = when_used>
   static void unpack(float scale, std::span<const std::int8_t> codes,
                      std::span<float> values) noexcept {
     for (std::size_t j = 0; j < codes.size(); ++j) {
@@ -46,7 +44,6 @@ struct apr_q8 {
   }
 
   /// max|x| of finite values; 0 for none.
-  template <class = when_used>
   [[nodiscard]] static float largest_magnitude(std::span<const float> values) noexcept {
     std::array<float, 16> lanes{};
     std::size_t j = 0;
@@ -70,7 +67,6 @@ struct apr_q8 {
   /// 5/16 of it.
   static constexpr std::size_t candidate_count = 12;
   using candidates = std::array<float, candidate_count>;
-  template <class = when_used>
   [[nodiscard]] static candidates candidate_scales(float largest) noexcept {
     candidates scales;
     for (std::size_t i = 0; i < candidate_count; ++i) {
@@ -84,7 +80,6 @@ struct apr_q8 {
 
   /// Adds to errors[i] the squared error of `values` under scales[i].
   using squared_errors = std::array<double, candidate_count>;
-  template <class = when_used>
   static void add_squared_errors(std::span<const float> values, const candidates& scales,
                                  squared_errors& errors) noexcept {
     for (std::size_t i = 0; i < candidate_count; ++i) {
@@ -106,7 +101,6 @@ struct apr_q8 {
 
   /// Codes of finite values under `scale`: nearest, halves away from zero as the reference rounds them.
   /// `scale` may be 0 under the reference rule alone, where any value that is not 0 codes as +-127.
-  template <class = when_used>
   static void code(std::span<const float> values, float scale, packing_rule rule,
                    std::span<std::int8_t> codes) noexcept {
     for (std::size_t j = 0; j < values.size(); ++j) {
@@ -126,7 +120,6 @@ struct apr_q8 {
  private:
   /// By truncation. Every candidate scale puts the tensor's largest value at most 127 * 16/5 steps from
   /// zero, so the integer holds the quotient.
-  template <class = when_used>
   [[nodiscard]] static std::int32_t nearest_code(float value, float scale) noexcept {
     const auto code = static_cast<std::int32_t>(value / scale + 127.5F);
     return std::min(std::max(code, 0), 254) - 127;

@@ -24,7 +24,6 @@
 #include <nibble/codec/q8_0.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -57,8 +56,7 @@ void visit_codec(encoding which, std::string_view tensor, Visitor&& visitor) {
 }
 
 /// Throws unsupported_encoding, naming `tensor`, where `which` has no codec.
-template <class = when_used>
-void require_codec(encoding which, std::string_view tensor) {
+inline void require_codec(encoding which, std::string_view tensor) {
   visit_codec(which, tensor, [](auto) {});
 }
 
@@ -76,7 +74,6 @@ template <nibble::encoding Encoding>
 }  // namespace detail
 
 /// Whether f32 values can be packed into `which`.
-template <class = when_used>
 [[nodiscard]] constexpr bool is_packable(encoding which) noexcept {
   switch (which) {
 #define NIBBLE_IS_PACKABLE(name, ...) \
@@ -88,7 +85,6 @@ template <class = when_used>
 }
 
 /// Whether `which` has a codec, so that its tensors can be decoded.
-template <class = when_used>
 [[nodiscard]] constexpr bool is_decodable(encoding which) noexcept {
   switch (which) {
 #define NIBBLE_HAS_CODEC(name, ...) \

@@ -8,7 +8,6 @@
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/nibble_halves.hpp>
 #include <nibble/core/architecture.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -41,7 +40,6 @@ struct five_bit_codes {
   }
 
   /// Stores codes 0..31.
-  template <class = when_used>
   void store(std::span<const std::uint8_t, 32> codes) noexcept {
     highs.fill(0);
     for (std::size_t j = 0; j < codes.size(); ++j) {

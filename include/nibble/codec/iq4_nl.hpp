@@ -10,7 +10,6 @@
 #include <nibble/codec/nibble_halves.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -42,7 +41,6 @@ struct iq4_nl {
   [[nodiscard]] static float scale(const block& from) noexcept { return to_float32(from.scale); }
 
   /// The first values.size() (at most 32) elements of a block.
-  template <class = when_used>
   static void unpack(const block& from, std::span<float> values) noexcept {
     for (std::size_t j = 0; j < values.size(); ++j) {
       const std::size_t code = load_nibble_half(from.codes, j);

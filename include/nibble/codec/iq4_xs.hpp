@@ -11,7 +11,6 @@
 #include <nibble/codec/nibble_halves.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -48,7 +47,6 @@ struct iq4_xs {
 
   /// A part's scale is scale_unit * its number, which counts from -32; exact.
   [[nodiscard]] static float scale_unit(const block& from) noexcept { return to_float32(from.scale); }
-  template <class = when_used>
   [[nodiscard]] static part_numbers scale_numbers(const block& from) noexcept {
     part_numbers numbers{};
     for (std::size_t i = 0; i < block_elements / part_elements; ++i) {
@@ -60,7 +58,6 @@ struct iq4_xs {
   }
 
   /// The first values.size() (at most 256) elements of a block.
-  template <class = when_used>
   static void unpack(const block& from, std::span<float> values) noexcept {
     const part_numbers scales = scale_numbers(from);
     for (std::size_t j = 0; j < values.size(); ++j) {

@@ -6,7 +6,6 @@
 #include <span>
 
 #include <nibble/core/architecture.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -17,7 +16,6 @@ inline namespace NIBBLE_ARCHITECTURE {
 class lane_sums {
  public:
   /// Adds the squares of all values; only the last call may have a size that is no multiple of eight.
-  template <class = when_used>
   void add_squares(std::span<const float> values) noexcept {
     while (values.size() >= lanes_.size()) {
       for (std::size_t lane = 0; lane < lanes_.size(); ++lane) add(values[lane], lane);
@@ -28,7 +26,6 @@ class lane_sums {
 
   /// Adds values[j] * factors[j]; factors are as many as values and below 2^29 in magnitude. Sizes as
   /// for add_squares.
-  template <class = when_used>
   void add_products(std::span<const float> values, std::span<const std::int32_t> factors) noexcept {
     for (std::size_t j = 0; j < values.size(); ++j) {
       lanes_[j % lanes_.size()] += static_cast<double>(values[j]) * factors[j];

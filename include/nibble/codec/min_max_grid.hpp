@@ -9,16 +9,14 @@
 #include <nibble/codec/lane_sums.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// Whole blocks as they are, shorter ones repeated from their first value, so that every loop has 32
 /// turns and the lowest and highest stay what they were.
-template <class = when_used>
-[[nodiscard]] std::span<const float, 32> pad_block(std::span<const float> values,
-                                                   std::array<float, 32>& padded) noexcept {
+[[nodiscard]] inline std::span<const float, 32> pad_block(std::span<const float> values,
+                                                          std::array<float, 32>& padded) noexcept {
   if (values.size() == padded.size()) return values.first<32>();
   padded.fill(values[0]);
   std::copy(values.begin(), values.end(), padded.begin());
@@ -27,7 +25,6 @@ template <class = when_used>
 
 /// The lowest and the highest of 1..32 finite values.
 struct value_range {
-  template <class = when_used>
   explicit value_range(std::span<const float> values) noexcept {
     std::array<float, 32> padded;
     const auto all = pad_block(values, padded);
@@ -66,11 +63,9 @@ struct value_range {
 /// where the product is exact.
 struct min_max_grid {
   /// `values` are 1..32 finite numbers.
-  template <class = when_used>
   min_max_grid(std::span<const float> values, std::uint32_t largest_code) noexcept
       : min_max_grid(value_range(values), largest_code, 0.0F, 0.0F) {}
 
-  template <class = when_used>
   min_max_grid(const value_range& range, std::uint32_t largest_code, float margin_below,
                float margin_above) noexcept
       : largest(largest_code) {
@@ -95,7 +90,6 @@ struct min_max_grid {
 
   /// Codes of the values, nearest grid point each; leaves the rest of `codes` alone. Only after status
   /// says packed.
-  template <class = when_used>
   void code(std::span<const float> values, std::span<std::uint8_t, 32> codes) const noexcept {
     const float step = to_float32(scale);
     if (status != pack_status::packed || step == 0.0F) return;
@@ -112,7 +106,6 @@ struct min_max_grid {
 
   /// Sum over the values of the square of what coding changes, in one fixed order. Only after status
   /// says packed, and where scale is not 0.
-  template <class = when_used>
   [[nodiscard]] double squared_error(std::span<const float> values) const noexcept {
     const float step = to_float32(scale);
     const float origin = to_float32(min);

@@ -10,7 +10,6 @@
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/nibble_halves.hpp>
 #include <nibble/core/encoding.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -47,7 +46,6 @@ struct mxfp4 {
   }
 
   /// The first values.size() (at most 32) elements of a block.
-  template <class = when_used>
   static void unpack(const block& from, std::span<float> values) noexcept {
     for (std::size_t j = 0; j < values.size(); ++j) {
       const std::size_t code = load_nibble_half(from.codes, j);

@@ -11,14 +11,12 @@
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/architecture.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// Up to 32 values of a block or of a part of one; spare places hold the first value.
 struct offset_values {
-  template <class = when_used>
   explicit offset_values(std::span<const float> values) noexcept : count(values.size()) {
     all.fill(values[0]);
     std::copy(values.begin(), values.end(), all.begin());
@@ -40,7 +38,6 @@ struct offset_grid {
   std::int32_t largest_code;
 
   /// The codes nearest to finite values; 0 where scale is 0.
-  template <class = when_used>
   [[nodiscard]] codes_t codes_of(const offset_values& values) const noexcept {
     codes_t codes{};
     if (scale == 0.0F) return codes;
@@ -54,7 +51,6 @@ struct offset_grid {
   }
 
   /// Sum of the squares of what coding changes.
-  template <class = when_used>
   [[nodiscard]] double squared_error(const offset_values& values) const noexcept {
     const auto codes = codes_of(values);
     std::array<float, 32> differences;
@@ -114,9 +110,8 @@ struct packed_offset_grid {
 /// The float16 scale and min with the least squared error for 1..32 finite values among: lowest and
 /// highest value at the ends, both rounded to nearest, as ggml chooses them; the same without a value
 /// outside; grids whose ends lie half a step inside; and what fits the codes which result.
-template <class = when_used>
-[[nodiscard]] packed_offset_grid best_offset_grid(std::span<const float> values,
-                                                  std::int32_t largest_code) noexcept {
+[[nodiscard]] inline packed_offset_grid best_offset_grid(std::span<const float> values,
+                                                         std::int32_t largest_code) noexcept {
   const offset_values all(values);
   const value_range range(values);
   const auto top = static_cast<std::uint32_t>(largest_code);

@@ -14,7 +14,6 @@
 #include <nibble/codec/offset_grid.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -38,7 +37,6 @@ struct offset_parts {
   /// and fits to what was chosen before; under each, every part takes the whole numbers around its own
   /// with the least squared error. The plain choice, every part from lowest to highest value and the
   /// largest being 63, is among what is tried, so the error is never above that one's.
-  template <class = when_used>
   offset_parts(std::span<const float> values, std::int32_t largest_code) noexcept
       : largest_(largest_code) {
     for (std::size_t at = 0; at < values.size(); at += 32) {
@@ -107,7 +105,6 @@ struct offset_parts {
 
   /// Of the float16 that divide `wanted` into 63, 62, ... 48 units, the one that comes closest to it:
   /// mins far from zero err by what their rounding to float16 does.
-  template <class = when_used>
   [[nodiscard]] static float16 closest_unit(float wanted) noexcept {
     float16 closest = unit_of(wanted / 63.0F);
     double least = HUGE_VAL;
@@ -135,7 +132,6 @@ struct offset_parts {
   }
 
   /// The grid from the lowest value, or 0, to the highest.
-  template <class = when_used>
   [[nodiscard]] offset_grid whole_range(const offset_values& values) const noexcept {
     const value_range range(values.all);
     const float lowest = range.lowest < 0.0F ? range.lowest : 0.0F;
@@ -144,7 +140,6 @@ struct offset_parts {
   }
 
   /// The grid that fits best, if scale and min could be any; min is at most 0.
-  template <class = when_used>
   [[nodiscard]] offset_grid best_grid(const offset_values& values,
                                       const offset_grid& whole) const noexcept {
     offset_grid best{shorten(whole.scale), shorten(whole.min), largest_};
@@ -183,7 +178,6 @@ struct offset_parts {
   }
 
   /// Chooses every part's numbers, by what all of them together err under scale and min.
-  template <class = when_used>
   double choose_numbers() noexcept {
     double total = 0.0;
     const auto nearest = [](float wanted, float unit) {
@@ -223,7 +217,6 @@ struct offset_parts {
     float16 min;
   };
   /// Scale and min of all, fitted to the numbers and codes that were chosen.
-  template <class = when_used>
   [[nodiscard]] units fitted_units() const noexcept {
     units fit{scale, min};
     // Least squares of x = scale * a - min * b, with whole numbers a = s q and b = m.

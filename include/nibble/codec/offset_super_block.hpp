@@ -9,7 +9,6 @@
 #include <nibble/codec/offset_parts.hpp>
 #include <nibble/codec/six_bit_pairs.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -46,7 +45,6 @@ struct offset_super_block {
       const std::uint8_t pair = bytes[j / 64 * 32 + j % 32];
       return j % 64 < 32 ? pair & 15 : pair >> 4;
     }
-    template <class = when_used>
     void store(std::span<const std::uint8_t, block_elements> codes) noexcept {
       for (std::size_t j = 0; j < block_elements; j += 64) {
         for (std::size_t k = 0; k < 32; ++k) {

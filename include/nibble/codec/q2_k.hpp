@@ -9,7 +9,6 @@
 #include <nibble/codec/codec.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -47,7 +46,6 @@ struct q2_k {
   /// A part's scale is scale_unit * its scale number, its min min_unit * its min number; both exact.
   [[nodiscard]] static float scale_unit(const block& from) noexcept { return to_float32(from.scale); }
   [[nodiscard]] static float min_unit(const block& from) noexcept { return -to_float32(from.min); }
-  template <class = when_used>
   [[nodiscard]] static part_numbers scale_numbers(const block& from) noexcept {
     part_numbers numbers;
     for (std::size_t i = 0; i < numbers.size(); ++i) {
@@ -55,7 +53,6 @@ struct q2_k {
     }
     return numbers;
   }
-  template <class = when_used>
   [[nodiscard]] static part_numbers min_numbers(const block& from) noexcept {
     part_numbers numbers;
     for (std::size_t i = 0; i < numbers.size(); ++i) {
@@ -65,7 +62,6 @@ struct q2_k {
   }
 
   /// The first values.size() (at most 256) elements of a block.
-  template <class = when_used>
   static void unpack(const block& from, std::span<float> values) noexcept {
     const part_numbers scales = scale_numbers(from);
     const part_numbers mins = min_numbers(from);

@@ -9,7 +9,6 @@
 #include <nibble/codec/codec.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -56,7 +55,6 @@ struct q3_k {
 
   /// A part's scale is scale_unit * its number, which counts from -32; exact.
   [[nodiscard]] static float scale_unit(const block& from) noexcept { return to_float32(from.scale); }
-  template <class = when_used>
   [[nodiscard]] static part_numbers scale_numbers(const block& from) noexcept {
     part_numbers numbers;
     for (std::size_t i = 0; i < numbers.size(); ++i) {
@@ -68,7 +66,6 @@ struct q3_k {
   }
 
   /// The first values.size() (at most 256) elements of a block.
-  template <class = when_used>
   static void unpack(const block& from, std::span<float> values) noexcept {
     const part_numbers scales = scale_numbers(from);
     for (std::size_t j = 0; j < values.size(); ++j) {

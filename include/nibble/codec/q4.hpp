@@ -12,7 +12,6 @@
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -46,7 +45,6 @@ struct q4 {
   [[nodiscard]] static float min(const block& from) noexcept { return to_float32(from.min); }
 
   /// The first values.size() (at most 32) elements of a block.
-  template <class = when_used>
   static void unpack(const block& from, std::span<float> values) noexcept {
     for (std::size_t j = 0; j < values.size(); ++j) {
       const int code = load_nibble_half(from.codes, j);
@@ -58,7 +56,6 @@ struct q4 {
   ///
   /// Of the grid from lowest to highest value and of those whose ends lie half a step inside, at either
   /// end or at both, the one with the least squared error: a finer step for the same greatest error.
-  template <class = when_used>
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
     const value_range range(values);
     min_max_grid grid(range, largest_code, 0.0F, 0.0F);

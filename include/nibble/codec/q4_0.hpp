@@ -12,7 +12,6 @@
 #include <nibble/codec/signed_grid.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -38,7 +37,6 @@ struct q4_0 {
   [[nodiscard]] static float scale(const block& from) noexcept { return to_float32(from.scale); }
 
   /// The first values.size() (at most 32) elements of a block.
-  template <class = when_used>
   static void unpack(const block& from, std::span<float> values) noexcept {
     for (std::size_t j = 0; j < values.size(); ++j) {
       values[j] = scale(from) * static_cast<float>(load_nibble_half(from.codes, j) - 8);
@@ -50,7 +48,6 @@ struct q4_0 {
   /// The float16 scale, of either sign, with the least squared error among those that put the largest
   /// value at one of several places of the grid, and those that fit the codes which result. ggml's own
   /// choice, 8 steps below zero, is the first of them, so the error is never above ggml's.
-  template <class = when_used>
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
     static constexpr std::array places = {-8.0F, -7.75F, -7.5F, -7.25F, -7.0F, -8.25F,
                                           -8.5F, -9.0F,  7.0F,  7.25F,  7.5F,  6.5F};

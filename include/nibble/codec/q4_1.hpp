@@ -10,7 +10,6 @@
 #include <nibble/codec/q4.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -22,7 +21,6 @@ struct q4_1 : q4 {
 
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See best_offset_grid for how scale and min are chosen; the error is never above ggml's.
-  template <class = when_used>
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
     const auto [status, grid, codes] = best_offset_grid(values, 15);
     if (status != pack_status::packed) return status;

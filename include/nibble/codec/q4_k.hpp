@@ -11,7 +11,6 @@
 #include <nibble/codec/six_bit_pairs.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -40,14 +39,12 @@ struct q4_k : offset_super_block {
   }
 
   /// The first values.size() (at most 256) elements of a block.
-  template <class = when_used>
   static void unpack(const block& from, std::span<float> values) noexcept {
     unpack_codes(from, values, [&](std::size_t j) { return from.codes[j]; });
   }
 
   /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See offset_parts for how scales and mins are chosen.
-  template <class = when_used>
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
     const offset_parts packed(values, 15);
     if (packed.status != pack_status::packed) return packed.status;

@@ -12,7 +12,6 @@
 #include <nibble/codec/signed_grid.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -45,7 +44,6 @@ struct q5_0 {
   [[nodiscard]] static float scale(const block& from) noexcept { return to_float32(from.scale); }
 
   /// The first values.size() (at most 32) elements of a block.
-  template <class = when_used>
   static void unpack(const block& from, std::span<float> values) noexcept {
     for (std::size_t j = 0; j < values.size(); ++j) {
       values[j] = scale(from) * static_cast<float>(from.codes[j] - 16);
@@ -57,7 +55,6 @@ struct q5_0 {
   /// The float16 scale, of either sign, with the least squared error among those that put the largest
   /// value at one of several places of the grid, and those that fit the codes which result. ggml's own
   /// choice, 16 steps below zero, is the first of them, so the error is never above ggml's.
-  template <class = when_used>
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
     static constexpr std::array places = {-16.0F, -15.75F, -15.5F, -15.25F, -15.0F, -14.5F,
                                           -16.5F, -17.0F,  15.0F,  15.5F,   14.5F};

@@ -11,7 +11,6 @@
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -46,7 +45,6 @@ struct q5_1 {
   [[nodiscard]] static float min(const block& from) noexcept { return to_float32(from.min); }
 
   /// The first values.size() (at most 32) elements of a block.
-  template <class = when_used>
   static void unpack(const block& from, std::span<float> values) noexcept {
     for (std::size_t j = 0; j < values.size(); ++j) {
       values[j] = scale(from) * static_cast<float>(from.codes[j]) + min(from);
@@ -55,7 +53,6 @@ struct q5_1 {
 
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See best_offset_grid for how scale and min are chosen; the error is never above ggml's.
-  template <class = when_used>
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
     const auto [status, grid, codes] = best_offset_grid(values, 31);
     if (status != pack_status::packed) return status;

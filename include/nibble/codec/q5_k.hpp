@@ -13,7 +13,6 @@
 #include <nibble/codec/six_bit_pairs.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -51,7 +50,6 @@ struct q5_k : offset_super_block {
   }
 
   /// The first values.size() (at most 256) elements of a block.
-  template <class = when_used>
   static void unpack(const block& from, std::span<float> values) noexcept {
     unpack_codes(from, values, [&](std::size_t j) {
       const int high = from.highs[j % 32] >> (j / 32) & 1;
@@ -61,7 +59,6 @@ struct q5_k : offset_super_block {
 
   /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See offset_parts for how scales and mins are chosen.
-  template <class = when_used>
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
     const offset_parts packed(values, 31);
     if (packed.status != pack_status::packed) return packed.status;

@@ -16,7 +16,6 @@
 #include <nibble/codec/signed_grid.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -65,7 +64,6 @@ struct q6_k {
   [[nodiscard]] static part_numbers scale_numbers(const block& from) noexcept { return from.parts; }
 
   /// The first values.size() (at most 256) elements of a block.
-  template <class = when_used>
   static void unpack(const block& from, std::span<float> values) noexcept {
     for (std::size_t j = 0; j < values.size(); ++j) {
       const std::uint8_t pair = from.lows[j / 128 * 64 + j % 64];
@@ -81,7 +79,6 @@ struct q6_k {
   /// First each part gets the scale that fits it best on its own; then the scale of all is laid so that
   /// the largest of them takes -128, and each part takes the whole number around its own with the least
   /// squared error.
-  template <class = when_used>
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
     std::array<float, block_elements> padded{};
     std::copy(values.begin(), values.end(), padded.begin());
@@ -176,14 +173,12 @@ struct q6_k {
   static constexpr std::size_t parts = block_elements / part_elements;
 
   /// The whole number of units nearest to a scale.
-  template <class = when_used>
   [[nodiscard]] static int nearest_number(float scale, float unit) noexcept {
     if (unit == 0.0F) return 0;
     return static_cast<int>(std::min(std::max(std::round(scale / unit), -128.0F), 127.0F));
   }
 
   /// Stores the code of element j where there is 0.
-  template <class = when_used>
   static void store(std::size_t j, int code, block& to) noexcept {
     std::uint8_t& low = to.lows[j / 128 * 64 + j % 64];
     std::uint8_t& high = to.highs[j / 128 * 32 + j % 32];

@@ -12,7 +12,6 @@
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -45,7 +44,6 @@ struct q8 {
   [[nodiscard]] static float min(const block& from) noexcept { return to_float32(from.min); }
 
   /// The first values.size() (at most 32) elements of a block.
-  template <class = when_used>
   static void unpack(const block& from, std::span<float> values) noexcept {
     for (std::size_t j = 0; j < values.size(); ++j) {
       values[j] = scale(from) * static_cast<float>(from.codes[j]) + min(from);
@@ -53,7 +51,6 @@ struct q8 {
   }
 
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
-  template <class = when_used>
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
     const min_max_grid grid(values, largest_code);
     to.scale = grid.scale;

@@ -11,7 +11,6 @@
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/architecture.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -70,8 +69,7 @@ struct signed_grid {
 };
 
 /// The value of the largest magnitude, the first of several.
-template <class = when_used>
-[[nodiscard]] float farthest_from_zero(std::span<const float> values) noexcept {
+[[nodiscard]] inline float farthest_from_zero(std::span<const float> values) noexcept {
   float farthest = 0.0F;
   for (const float value : values) {
     if (std::fabs(value) > std::fabs(farthest)) farthest = value;
@@ -115,10 +113,9 @@ struct packed_signed_grid {
 
 /// As above for 1..32 finite values and scales that float16 holds; scale_overflow where it does not
 /// hold the first place's.
-template <class = when_used>
-[[nodiscard]] packed_signed_grid pack_signed_grid(std::span<const float> values, std::int32_t lowest,
-                                                  std::int32_t highest,
-                                                  std::span<const float> places) noexcept {
+[[nodiscard]] inline packed_signed_grid pack_signed_grid(std::span<const float> values,
+                                                         std::int32_t lowest, std::int32_t highest,
+                                                         std::span<const float> places) noexcept {
   std::array<float, 32> padded{};
   std::copy(values.begin(), values.end(), padded.begin());
   const std::span<const float, 32> all(padded);

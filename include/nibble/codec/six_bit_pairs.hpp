@@ -7,7 +7,6 @@
 
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/core/architecture.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
@@ -21,14 +20,12 @@ struct six_bit_pairs {
   std::array<std::uint8_t, 12> bytes;
 
   /// The eight scales; the numbers behind them are 0.
-  template <class = when_used>
   [[nodiscard]] part_numbers scales() const noexcept {
     const std::uint32_t first = word(0) & 0x3F3F3F3FU;
     const std::uint32_t second = (word(2) & 0x0F0F0F0FU) | ((word(0) >> 2U) & 0x30303030U);
     return numbers(first, second);
   }
   /// The eight mins; the numbers behind them are 0.
-  template <class = when_used>
   [[nodiscard]] part_numbers mins() const noexcept {
     const std::uint32_t first = word(1) & 0x3F3F3F3FU;
     const std::uint32_t second = ((word(2) >> 4U) & 0x0F0F0F0FU) | ((word(1) >> 2U) & 0x30303030U);
@@ -36,7 +33,6 @@ struct six_bit_pairs {
   }
 
   /// Stores eight numbers 0..63 each.
-  template <class = when_used>
   void store(const part_numbers& scales, const part_numbers& mins) noexcept {
     for (std::size_t j = 0; j < 4; ++j) {
       const int high_scale = scales[j + 4];
@@ -54,7 +50,6 @@ struct six_bit_pairs {
     std::memcpy(&four, bytes.data() + 4 * index, sizeof(four));
     return four;
   }
-  template <class = when_used>
   [[nodiscard]] static part_numbers numbers(std::uint32_t first, std::uint32_t second) noexcept {
     part_numbers all{};
     std::memcpy(all.data(), &first, sizeof(first));

@@ -10,7 +10,6 @@
 #include <nibble/core/bfloat16.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/float16.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
@@ -92,8 +91,7 @@ void picked_narrow(const float* from, std::size_t count, Half* to) {
   }
 }
 
-template <class = when_used>
-void require_equal_sizes(std::size_t from, std::size_t to) {
+inline void require_equal_sizes(std::size_t from, std::size_t to) {
   if (from != to) {
     throw error(error_code::invalid_argument, {.field = "elements to convert to",
                                                .found = std::to_string(to),

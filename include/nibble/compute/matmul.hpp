@@ -25,7 +25,6 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
@@ -85,8 +84,7 @@ inline constexpr std::size_t most_float_rows = least_panel_rows<f32, float>() - 
 inline constexpr std::uint64_t least_task_products = 1U << 18U;
 
 /// Weight rows a task: enough work to be worth handing over, and whole panels.
-template <class = when_used>
-[[nodiscard]] std::uint64_t rows_per_task(std::uint64_t cols, std::size_t x_rows) noexcept {
+[[nodiscard]] inline std::uint64_t rows_per_task(std::uint64_t cols, std::size_t x_rows) noexcept {
   constexpr std::uint64_t unit = 32;
   const std::uint64_t a_row = std::max<std::uint64_t>(1, cols * x_rows);
   return std::max<std::uint64_t>(1, least_task_products / a_row / unit) * unit;
@@ -316,9 +314,8 @@ void multiply_proved(std::span<const proved_product> products, const matmul_opti
 
 /// Rows of a matrix of `elements` with `cols` columns, its rows stride apart and the last one as long
 /// as the others or not; nothing where it is no such matrix.
-template <class = when_used>
-[[nodiscard]] std::optional<std::size_t> rows_in(std::size_t elements, std::uint64_t cols,
-                                                 std::size_t stride) noexcept {
+[[nodiscard]] inline std::optional<std::size_t> rows_in(std::size_t elements, std::uint64_t cols,
+                                                        std::size_t stride) noexcept {
   if (stride < cols) return std::nullopt;
   if (elements == 0) return 0;
   if (stride == 0) return std::nullopt;
@@ -328,9 +325,8 @@ template <class = when_used>
 }
 
 /// Throws invalid_argument unless x, y and bias agree with the weight.
-template <class = when_used>
-[[nodiscard]] proved_product prove_product(const matmul_product& of, std::span<const float> x,
-                                           const matmul_options& options) {
+[[nodiscard]] inline proved_product prove_product(const matmul_product& of, std::span<const float> x,
+                                                  const matmul_options& options) {
   const std::uint64_t inputs = of.w.cols();
   const std::uint64_t outputs = of.w.rows();
   const auto refuse = [&](std::string_view field, std::string found, std::string expected) {
@@ -381,7 +377,6 @@ template <class = when_used>
 
 /// Bytes that options.scratch must have for `x_rows` rows of `cols` activations: at most
 /// max_matmul_scratch_bytes, or what one row takes where that is more.
-template <class = when_used>
 [[nodiscard]] constexpr std::size_t matmul_scratch_bytes(std::uint64_t cols, std::size_t x_rows,
                                                          matmul_mode mode) noexcept {
   const auto count = static_cast<std::size_t>(cols);

@@ -21,7 +21,6 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/shape.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 
 #if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
     (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
@@ -45,14 +44,12 @@ inline namespace NIBBLE_ARCHITECTURE {
 class tensor_packer {
  public:
   /// Values in memory, borrowed for as long as the packer is used; values.size() == shape.elements().
-  template <class = when_used>
   tensor_packer(std::string name, encoding which, const shape& dimensions,
                 std::span<const float> values, packing_rule rule)
       : tensor_packer(std::move(name), which, dimensions, rule) {
     values_ = values;
   }
   /// Values on demand.
-  template <class = when_used>
   tensor_packer(std::string name, encoding which, const shape& dimensions, row_source source,
                 packing_rule rule)
       : tensor_packer(std::move(name), which, dimensions, rule) {
@@ -72,20 +69,17 @@ class tensor_packer {
   }
 
   /// As above, telling nobody.
-  template <class = when_used>
   void prepare(executor* on) {
     prepare(on, [] {});
   }
 
   /// First byte of a chunk, counted from the tensor's first.
-  template <class = when_used>
   [[nodiscard]] std::uint64_t chunk_offset_bytes(std::size_t chunk) const noexcept {
     const encoding_description& row = describe(encoding_);
     if (chunk == 0) return 0;
     const std::uint64_t first_row = chunk * rows_per_chunk_;
     return *stored_bytes(row, first_row, dimensions_.cols());
   }
-  template <class = when_used>
   [[nodiscard]] std::size_t chunk_size_bytes(std::size_t chunk) const noexcept {
     const std::uint64_t end = chunk + 1 == chunk_count_ ? *stored_bytes(encoding_, dimensions_)
                                                         : chunk_offset_bytes(chunk + 1);
@@ -94,7 +88,6 @@ class tensor_packer {
 
   /// Packs a chunk into `to`, chunk_size_bytes(chunk) long. May run for several chunks at once. Throws
   /// not_representable (naming element index and value), and whatever the row source throws.
-  template <class = when_used>
   void pack(std::size_t chunk, std::span<std::byte> to) const {
     visit_codec(encoding_, name_, [&]<Codec Codec>(Codec) { pack_as<Codec>(chunk, to); });
   }
@@ -103,7 +96,6 @@ class tensor_packer {
   /// 256 KiB of f32: large enough to hide a task's overhead, small enough for the second-level cache.
   static constexpr std::uint64_t chunk_elements = 1U << 16U;
 
-  template <class = when_used>
   tensor_packer(std::string name, encoding which, const shape& dimensions, packing_rule rule)
       : name_(std::move(name)), encoding_(which), dimensions_(dimensions), rule_(rule) {
     if (dimensions.elements() == 0) return;
@@ -118,7 +110,6 @@ class tensor_packer {
   };
 
   /// Elements [first, end), fetched into `buffer` by whole rows unless they are in memory.
-  template <class = when_used>
   piece fetch(std::uint64_t first, std::uint64_t end, std::vector<float>& buffer) const {
     const auto count = static_cast<std::size_t>(end - first);
     if (!source_) return {first, values_.subspan(static_cast<std::size_t>(first), count)};
@@ -132,14 +123,12 @@ class tensor_packer {
   }
 
   /// The elements of a chunk's rows.
-  template <class = when_used>
   std::pair<std::uint64_t, std::uint64_t> elements_of(std::size_t chunk) const noexcept {
     const std::uint64_t first_row = chunk * rows_per_chunk_;
     const std::uint64_t end_row = std::min(first_row + rows_per_chunk_, dimensions_.rows());
     return {first_row * dimensions_.cols(), end_row * dimensions_.cols()};
   }
 
-  template <class = when_used>
   [[noreturn]] void refuse(std::uint64_t element, std::string found, std::string expected) const {
     throw error(error_code::not_representable, {.tensor = name_,
                                                 .field = join_text({"element ", element}),
@@ -147,7 +136,6 @@ class tensor_packer {
                                                 .expected = std::move(expected)});
   }
 
-  template <class = when_used>
   [[noreturn]] void refuse_encoding() const {
     throw error(error_code::unsupported_encoding,
                 {.tensor = name_,
@@ -156,7 +144,6 @@ class tensor_packer {
                  .expected = "f32, f16, bf16 or a quantized encoding to pack f32 into"});
   }
 
-  template <class = when_used>
   void require_finite(const piece& part) const {
     bool all_finite = true;
     for (const float value : part.values) all_finite &= is_finite(value);
@@ -180,7 +167,6 @@ class tensor_packer {
     std::memcpy(to, &block, sizeof(block));
   }
 
-  template <class = when_used>
   [[noreturn]] void refuse_overflow(const piece& part, pack_status status) const {
     const bool is_min = status == pack_status::min_overflow;
     const auto farthest =

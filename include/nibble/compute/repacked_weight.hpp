@@ -19,7 +19,6 @@
 #include <nibble/compute/weight_blocks.hpp>
 #include <nibble/core/checked.hpp>
 #include <nibble/core/tensor_view.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
@@ -50,7 +49,6 @@ struct repacked_panels {
 /// A weight with a second copy of its codes, in memory, for products in one mode: as repack() makes it.
 class repacked_weight {
  public:
-  template <class = when_used>
   repacked_weight(const tensor_view& weight, matmul_mode mode, repacked_panels panels)
       : weight_(weight), mode_(mode), panels_(std::move(panels)) {}
 
@@ -90,8 +88,8 @@ template <Codec Codec, Activation Value>
 }
 
 /// The blocks of the panel that starts at a multiple of lanes.
-template <class = when_used>
-[[nodiscard]] panel_blocks blocks_of(const repacked_panels& of, std::uint64_t first_row) noexcept {
+[[nodiscard]] inline panel_blocks blocks_of(const repacked_panels& of,
+                                            std::uint64_t first_row) noexcept {
   const std::size_t block_bytes = of.block_bytes();
   const std::byte* const codes =
       of.start + static_cast<std::size_t>(first_row) / of.lanes * of.blocks * block_bytes;

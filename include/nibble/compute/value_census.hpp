@@ -12,7 +12,6 @@
 #include <nibble/compute/dispatch.hpp>
 #include <nibble/core/float16.hpp>
 #include <nibble/core/tensor_view.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
@@ -49,8 +48,7 @@ template <Codec Codec>
 }
 
 /// As they are stored: a double beyond f32 is no infinity, though it decodes to one.
-template <class = when_used>
-void count_doubles(std::span<const std::byte> bytes, value_census& census) noexcept {
+inline void count_doubles(std::span<const std::byte> bytes, value_census& census) noexcept {
   for (; !bytes.empty(); bytes = bytes.subspan(sizeof(double))) {
     constexpr std::uint64_t infinity = 0x7FF0000000000000U;
     std::uint64_t bits = 0;

@@ -9,7 +9,6 @@
 
 #include <nibble/core/checked.hpp>
 #include <nibble/core/shape.hpp>
-#include <nibble/core/when_used.hpp>
 
 /// The one table: every encoding there is, what its bytes are and what files call it. Size arithmetic,
 /// writer, reader, kernels, tools and tests take these figures from here.
@@ -145,7 +144,6 @@ inline constexpr auto encodings = [] {
 }
 
 /// The encoding of that name, or nothing.
-template <class = when_used>
 [[nodiscard]] constexpr std::optional<encoding> encoding_from_name(std::string_view name) noexcept {
   for (const encoding_description& row : encodings) {
     if (row.name == name) return row.encoding;
@@ -156,7 +154,6 @@ template <class = when_used>
 /// Bytes that `row_count` rows of `cols` elements take as row blocks; for encodings whose blocks run
 /// along the tensor, bytes of row_count * cols elements with the header. No elements, no bytes.
 /// Nothing where 64 bits do not hold the figure.
-template <class = when_used>
 [[nodiscard]] constexpr std::optional<std::uint64_t> stored_bytes(const encoding_description& row,
                                                                   std::uint64_t row_count,
                                                                   std::uint64_t cols) noexcept {
@@ -173,9 +170,8 @@ template <class = when_used>
 }
 
 /// Bytes that a tensor of `dimensions` takes as `which`, or nothing where 64 bits do not hold them.
-template <class = when_used>
-[[nodiscard]] std::optional<std::uint64_t> stored_bytes(encoding which,
-                                                        const shape& dimensions) noexcept {
+[[nodiscard]] inline std::optional<std::uint64_t> stored_bytes(encoding which,
+                                                               const shape& dimensions) noexcept {
   return stored_bytes(describe(which), dimensions.rows(), dimensions.cols());
 }
 
@@ -190,7 +186,6 @@ struct byte_range {
 /// number 64 bits hold. Nothing where they have none of their own: where blocks run along the tensor
 /// and a block holds elements of these rows and of others, or where what stands before all blocks is
 /// needed too.
-template <class = when_used>
 [[nodiscard]] constexpr std::optional<byte_range> bytes_of_rows(const encoding_description& row,
                                                                 std::uint64_t row_count,
                                                                 std::uint64_t cols, std::uint64_t first,
@@ -210,15 +205,13 @@ template <class = when_used>
 }
 
 /// A figure that stored_bytes gave, for a message.
-template <class = when_used>
-[[nodiscard]] std::string bytes_text(std::optional<std::uint64_t> bytes) {
+[[nodiscard]] inline std::string bytes_text(std::optional<std::uint64_t> bytes) {
   return bytes ? std::to_string(*bytes) : "over 2^64";
 }
 
 /// 4 * elements / stored bytes: how many times smaller than f32. Nothing for an empty tensor.
-template <class = when_used>
-[[nodiscard]] std::optional<double> packing_ratio(const shape& dimensions,
-                                                  std::uint64_t bytes) noexcept {
+[[nodiscard]] inline std::optional<double> packing_ratio(const shape& dimensions,
+                                                         std::uint64_t bytes) noexcept {
   if (dimensions.elements() == 0 || bytes == 0) return std::nullopt;
   return 4.0 * static_cast<double>(dimensions.elements()) / static_cast<double>(bytes);
 }

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 
@@ -91,7 +90,6 @@ struct error_detail {
 /// was found and what was expected, with control characters escaped.
 class error : public std::runtime_error {
  public:
-  template <class = when_used>
   error(error_code code, error_detail detail)
       : std::runtime_error(message(code, detail)), code_(code), detail_(std::move(detail)) {}
 
@@ -99,7 +97,6 @@ class error : public std::runtime_error {
   [[nodiscard]] const error_detail& detail() const noexcept { return detail_; }
 
   /// The same error, naming the tensor it arose in unless it names one already.
-  template <class = when_used>
   [[nodiscard]] error in_tensor(std::string_view name) const {
     error_detail named = detail_;
     if (named.tensor.empty()) named.tensor = name;
@@ -107,7 +104,6 @@ class error : public std::runtime_error {
   }
 
   /// The same error, naming the file it arose in unless it names one already.
-  template <class = when_used>
   [[nodiscard]] error in_file(std::string_view path) const {
     error_detail named = detail_;
     if (named.file.empty()) named.file = path;
@@ -119,13 +115,11 @@ class error : public std::runtime_error {
   static constexpr std::size_t max_part_bytes = 400;
   static constexpr std::size_t max_path_bytes = 4096;
 
-  template <class = when_used>
   static std::string shortened(std::string_view text, std::size_t max_bytes = max_part_bytes) {
     if (text.size() <= max_bytes) return escape_text(text);
     return escape_text(text.substr(0, max_bytes)) + "...";
   }
 
-  template <class = when_used>
   static std::string message(error_code code, const error_detail& detail) {
     std::string line;
     if (!detail.file.empty()) line += shortened(detail.file, max_path_bytes) + ": ";

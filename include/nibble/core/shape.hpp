@@ -12,7 +12,6 @@
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 
@@ -27,12 +26,10 @@ class shape {
   constexpr shape() noexcept = default;
 
   /// Throws bad_shape for more than eight dimensions or a product over 2^63.
-  template <class = when_used>
   shape(std::initializer_list<std::uint64_t> dimensions)
       : shape(std::span<const std::uint64_t>(dimensions.begin(), dimensions.size())) {}
 
   /// As above.
-  template <class = when_used>
   explicit shape(std::span<const std::uint64_t> dimensions) {
     if (dimensions.size() > max_rank) {
       throw error(error_code::bad_shape, {.field = "shape",
@@ -62,14 +59,12 @@ class shape {
     return rank_ == 0 ? 1 : dimensions_[rank_ - 1U];
   }
   /// The product of all dimensions but the last, at most 2^63 (which only rows without columns reach).
-  template <class = when_used>
   [[nodiscard]] std::uint64_t rows() const noexcept {
     if (rank_ < 2) return 1;
     return product_of(dimensions().first(rank_ - 1U)).value_or(max_elements);
   }
 
   /// "576x576"; a scalar is "scalar".
-  template <class = when_used>
   [[nodiscard]] std::string to_string() const {
     return rank_ == 0 ? "scalar" : list_text(dimensions(), "x");
   }
@@ -79,7 +74,6 @@ class shape {
   }
 
  private:
-  template <class = when_used>
   static std::optional<std::uint64_t> product_of(std::span<const std::uint64_t> dimensions) noexcept {
     for (const std::uint64_t dimension : dimensions) {
       if (dimension == 0) return 0;

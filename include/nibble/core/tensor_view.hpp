@@ -13,7 +13,6 @@
 #include <nibble/core/shape.hpp>
 #include <nibble/core/tensor_info.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 
@@ -23,12 +22,10 @@ namespace nibble {
 class tensor_view {
  public:
   /// An empty f32 vector.
-  template <class = when_used>
   tensor_view() noexcept : encoding_(nibble::encoding::f32), shape_({0}) {}
 
   /// Bytes that the host packed or received. Throws size_mismatch where their number is not what
   /// `which` and `dimensions` need.
-  template <class = when_used>
   tensor_view(std::string_view name, nibble::encoding which, const nibble::shape& dimensions,
               std::span<const std::byte> bytes)
       : name_(name), encoding_(which), shape_(dimensions), bytes_(bytes) {
@@ -44,7 +41,6 @@ class tensor_view {
   }
 
   /// An entry of a directory that open() has proved; `info` must outlive the view.
-  template <class = when_used>
   tensor_view(const tensor_info& info, std::span<const std::byte> bytes) noexcept
       : name_(info.name),
         dtype_(info.dtype),
@@ -58,7 +54,6 @@ class tensor_view {
   /// False where the file's dtype is not known here: listed, but not to be decoded.
   [[nodiscard]] bool has_encoding() const noexcept { return encoding_.has_value(); }
   /// Throws unsupported_encoding, naming the dtype, where has_encoding() is false.
-  template <class = when_used>
   [[nodiscard]] nibble::encoding encoding() const {
     if (!encoding_) {
       throw error(error_code::unsupported_encoding, {.tensor = std::string(name_),
@@ -71,7 +66,6 @@ class tensor_view {
   /// The id in the file; nothing in containers whose dtypes are names, and for host bytes.
   [[nodiscard]] std::optional<std::uint32_t> dtype_id() const noexcept { return dtype_id_; }
   /// The encoding's name, or what the file calls a dtype that is not known: "id 77", "F8_E4M3".
-  template <class = when_used>
   [[nodiscard]] std::string dtype_text() const {
     if (encoding_) return std::string(to_string(*encoding_));
     return dtype_id_ ? join_text({"id ", *dtype_id_}) : std::string(dtype_);
@@ -88,7 +82,6 @@ class tensor_view {
   /// whose one scale stands before all codes, and where blocks run along the tensor (apr_q4, elements
   /// narrower than a byte) and the rows do not start and end where blocks do. dequantize_rows() decodes
   /// those.
-  template <class = when_used>
   [[nodiscard]] tensor_view rows(std::uint64_t first, std::uint64_t count) const {
     if (first > rows() || count > rows() - first) {
       throw error(error_code::out_of_range, {.tensor = std::string(name_),
@@ -113,7 +106,6 @@ class tensor_view {
     return part;
   }
   /// 4 * elements / bytes, or nothing for an empty tensor.
-  template <class = when_used>
   [[nodiscard]] std::optional<double> packing_ratio() const noexcept {
     return nibble::packing_ratio(shape_, bytes_.size());
   }

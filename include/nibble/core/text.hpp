@@ -11,8 +11,6 @@
 #include <string_view>
 #include <type_traits>
 
-#include <nibble/core/when_used.hpp>
-
 namespace nibble {
 
 /// A part of a message: text as it is, a whole number in decimal. Borrows what it is made from.
@@ -40,17 +38,15 @@ class text_part {
 
 /// The parts one behind the other. Messages are built by this and not by a formatting library, which
 /// would be most of what a host compiles where it includes a kernel.
-template <class = when_used>
-[[nodiscard]] std::string join_text(std::initializer_list<text_part> parts) {
+[[nodiscard]] inline std::string join_text(std::initializer_list<text_part> parts) {
   std::string out;
   for (const text_part& part : parts) part.append_to(out);
   return out;
 }
 
 /// The numbers in decimal, with `separator` between them.
-template <class = when_used>
-[[nodiscard]] std::string list_text(std::span<const std::uint64_t> numbers,
-                                    std::string_view separator) {
+[[nodiscard]] inline std::string list_text(std::span<const std::uint64_t> numbers,
+                                           std::string_view separator) {
   std::string out;
   for (const std::uint64_t number : numbers) {
     if (!out.empty()) out += separator;
@@ -60,8 +56,7 @@ template <class = when_used>
 }
 
 /// `number` in lower-case hexadecimal, with zeros before it up to `digits`.
-template <class = when_used>
-[[nodiscard]] std::string hex_text(std::uint64_t number, std::size_t digits) {
+[[nodiscard]] inline std::string hex_text(std::uint64_t number, std::size_t digits) {
   std::string out;
   for (; number != 0 || out.size() < digits; number >>= 4U) {
     out.insert(out.begin(), "0123456789abcdef"[number & 15U]);
@@ -70,15 +65,13 @@ template <class = when_used>
 }
 
 /// `number` rounded to `decimals` places.
-template <class = when_used>
-[[nodiscard]] std::string fixed_text(double number, int decimals) {
+[[nodiscard]] inline std::string fixed_text(double number, int decimals) {
   char out[400];
   return {out, std::to_chars(out, out + sizeof(out), number, std::chars_format::fixed, decimals).ptr};
 }
 
 /// The fewest digits that give `number` back, with an exponent below 1e-4 and from 1e16 on.
-template <class = when_used>
-[[nodiscard]] std::string shortest_text(float number) {
+[[nodiscard]] inline std::string shortest_text(float number) {
   char out[32];
   const std::string_view whole(
       out, static_cast<std::size_t>(
@@ -104,7 +97,6 @@ template <class = when_used>
 
 /// Length in bytes of the UTF-8 sequence that starts `text`, or 0 where none does: overlong forms,
 /// surrogates and code points above U+10FFFF are no UTF-8 (RFC 3629).
-template <class = when_used>
 [[nodiscard]] constexpr std::size_t utf8_sequence_bytes(std::string_view text) noexcept {
   if (text.empty()) return 0;
   const auto byte_at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
@@ -133,7 +125,6 @@ template <class = when_used>
 }
 
 /// Position of the first byte of `text` that is not UTF-8, or npos.
-template <class = when_used>
 [[nodiscard]] constexpr std::size_t find_invalid_utf8(std::string_view text) noexcept {
   std::size_t at = 0;
   while (at < text.size()) {
@@ -161,8 +152,7 @@ template <class = when_used>
 /// `text` fit for a line of a terminal or a log: control characters (C0, DEL, C1), the line and
 /// paragraph separators, the bidirectional controls and bytes that are not UTF-8 become \xNN,
 /// byte by byte.
-template <class = when_used>
-[[nodiscard]] std::string escape_text(std::string_view text) {
+[[nodiscard]] inline std::string escape_text(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {

@@ -21,7 +21,6 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/file/file_descriptor.hpp>
 
 namespace nibble {
@@ -39,7 +38,6 @@ class atomic_file {
 
   /// Creates the partial file with room for size_bytes. Throws write_failed (with the system's reason:
   /// a disk without room is found here where the file system can tell), already_being_written.
-  template <class = when_used>
   atomic_file(const std::string& path, std::uint64_t size_bytes)
       : path_(path), target_(resolve(path)), partial_(target_.string() + partial_suffix) {
     acquire();
@@ -80,7 +78,6 @@ class atomic_file {
   }
 
   /// Writes bytes at an offset; any thread, any order. Throws write_failed.
-  template <class = when_used>
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
       const ssize_t count =
@@ -94,7 +91,6 @@ class atomic_file {
 
   /// Makes the file durable and visible under its name. Throws write_failed; unless it was the
   /// directory's sync that failed, the old file is then untouched.
-  template <class = when_used>
   void commit() {
     sync();
     publish();
@@ -105,7 +101,6 @@ class atomic_file {
   /// new one comes last: whoever finds the first file finds the others, all old or all new. A kill or a
   /// failure in between leaves a set without its first file; one before leaves the old files untouched.
   /// Throws write_failed.
-  template <class = when_used>
   static void commit_set(std::span<atomic_file* const> files) {
     for (atomic_file* const file : files) file->sync();
     if (files.size() > 1) files.front()->withdraw_target();
@@ -115,13 +110,11 @@ class atomic_file {
   }
 
  private:
-  template <class = when_used>
   void sync() {
     if (mode_ && ::fchmod(file_.get(), *mode_) != 0) fail("fchmod", errno);
     if (::fsync(file_.get()) != 0) fail("fsync", errno);
   }
 
-  template <class = when_used>
   void publish() {
     // Without locks another writer may have taken this file for a leftover and put its own there.
     if (!is_named(file_)) {
@@ -135,7 +128,6 @@ class atomic_file {
     sync_directory();
   }
 
-  template <class = when_used>
   void withdraw_target() {
     if (::unlink(target_.c_str()) != 0) {
       if (errno == ENOENT) return;
@@ -144,7 +136,6 @@ class atomic_file {
     sync_directory();
   }
 
-  template <class = when_used>
   void sync_directory() const {
     const std::filesystem::path parent = target_.parent_path();
     const file_descriptor directory(
@@ -154,12 +145,10 @@ class atomic_file {
     if (::fsync(directory.get()) != 0 && errno != EINVAL) fail("fsync of the directory", errno);
   }
 
-  template <class = when_used>
   [[noreturn]] void fail(std::string_view call, int reason) const {
     throw_system_error(error_code::write_failed, path_, call, reason);
   }
 
-  template <class = when_used>
   static std::filesystem::path resolve(const std::string& path) {
     std::error_code ignored;
     std::error_code failure;
@@ -184,7 +173,6 @@ class atomic_file {
 
   /// Creates the partial file and locks it. One that is there already belongs to a live writer, who
   /// holds its lock, or was left behind, and then goes.
-  template <class = when_used>
   void acquire() {
     while (true) {
       file_descriptor created(::open(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
@@ -209,7 +197,6 @@ class atomic_file {
   }
 
   /// Closed, with the reason in errno, where it cannot be opened.
-  template <class = when_used>
   static file_descriptor open_leftover(const std::string& partial) {
     // NFS locks exclusively only what is open for writing; another user's leftover may only be
     // readable.
@@ -221,7 +208,6 @@ class atomic_file {
     return leftover;
   }
 
-  template <class = when_used>
   static void remove_if_left(const std::string& partial) {
     struct stat status {};
     if (::lstat(partial.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return;
@@ -230,7 +216,6 @@ class atomic_file {
     if (try_lock(leftover) == 0 && is_name_of(partial, leftover)) ::unlink(partial.c_str());
   }
 
-  template <class = when_used>
   void remove_leftover() {
     const file_descriptor leftover = open_leftover(partial_);
     const int reason = errno;
@@ -245,7 +230,6 @@ class atomic_file {
   }
 
   /// Throws already_being_written. A file system without locks has none to be held.
-  template <class = when_used>
   void lock(const file_descriptor& file) const {
     const int reason = try_lock(file);
     if (reason == 0 || reason == ENOSYS || reason == EOPNOTSUPP || reason == ENOLCK) return;
@@ -275,7 +259,6 @@ class atomic_file {
            named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
   }
 
-  template <class = when_used>
   void prepare(std::uint64_t size_bytes) {
     if (size_bytes > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) {
       fail("file size", EFBIG);

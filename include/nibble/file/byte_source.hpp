@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include <nibble/core/error.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/file/file_descriptor.hpp>
 
 namespace nibble {
@@ -39,7 +38,6 @@ class byte_source {
 class file_source final : public byte_source {
  public:
   /// Throws file_not_found, read_failed.
-  template <class = when_used>
   explicit file_source(std::string path)
       : path_(std::move(path)), file_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
     if (!file_.is_open()) {

@@ -6,8 +6,6 @@
 
 #include <zlib.h>
 
-#include <nibble/core/when_used.hpp>
-
 namespace nibble {
 
 /// CRC-32 (IEEE 802.3, zlib's) of a run of bytes, which knows its length so that runs can be joined.
@@ -22,7 +20,6 @@ class crc32_sum {
         size_bytes_(bytes.size()) {}
 
   /// Of `count` zero bytes.
-  template <class = when_used>
   [[nodiscard]] static crc32_sum of_zeros(std::uint64_t count) {
     static constexpr std::byte zeros[64]{};
     crc32_sum sum;

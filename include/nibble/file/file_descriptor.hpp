@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <nibble/core/error.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 
@@ -36,9 +35,8 @@ class file_descriptor {
 };
 
 /// Throws `code` for the system call that has just failed with `number`, naming file and call.
-template <class = when_used>
-[[noreturn]] void throw_system_error(error_code code, std::string_view file, std::string_view call,
-                                     int number) {
+[[noreturn]] inline void throw_system_error(error_code code, std::string_view file,
+                                            std::string_view call, int number) {
   throw error(code, {.file = std::string(file),
                      .field = std::string(call),
                      .found = std::system_category().message(number)});

@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include <nibble/core/error.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/file/file_descriptor.hpp>
 
 namespace nibble {
@@ -33,7 +32,6 @@ class input_file {
   input_file() = default;
 
   /// Throws file_not_found, read_failed (with the system's reason).
-  template <class = when_used>
   input_file(const std::string& path, file_access how) {
     // Without blocking, so that a pipe without a writer is told apart from a file, and not waited for.
     const file_descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
@@ -86,7 +84,6 @@ class input_file {
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
  private:
-  template <class = when_used>
   void read_all(const file_descriptor& file, const std::string& path) {
     std::span<std::byte> rest(copy_);
     while (!rest.empty()) {

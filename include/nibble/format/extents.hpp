@@ -10,16 +10,14 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_info.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 
 /// Throws truncated for a tensor past the end of the file, bad_layout for two that overlap; returns the
 /// end of the last one. Tensors start at `data_offset` or behind it, and end below 2^64. Empty ones may
 /// share an offset with others.
-template <class = when_used>
-std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_offset,
-                            std::uint64_t file_bytes) {
+inline std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_offset,
+                                   std::uint64_t file_bytes) {
   std::uint64_t end = data_offset;
   bool is_in_order = true;
   for (const tensor_info& tensor : tensors) {

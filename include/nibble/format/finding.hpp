@@ -6,7 +6,6 @@
 #include <vector>
 
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 
@@ -31,14 +30,12 @@ class note_series {
 
   explicit note_series(std::vector<finding>& to) : to_(to) {}
 
-  template <class = when_used>
   void add(finding one) {
     if (++count_ <= max_listed) {
       last_field_ = one.field;
       to_.push_back(std::move(one));
     }
   }
-  template <class = when_used>
   void finish() && {
     if (count_ <= max_listed) return;
     to_.push_back({.field = std::move(last_field_),

@@ -9,7 +9,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/json_stream.hpp>
 #include <nibble/format/memory_budget.hpp>
 
@@ -31,13 +30,11 @@ template <class Json = nlohmann::json>
 /// reading and destroying it take for a while.
 class json_footprint {
  public:
-  template <class = when_used>
   void add_string(std::size_t size) {
     bytes_ += sizeof(std::string) + memory_budget::string_bytes(size);
     longest_string_bytes_ = std::max<std::uint64_t>(longest_string_bytes_, size);
   }
   /// A comma, at this depth.
-  template <class = when_used>
   void add_value(std::size_t depth) {
     bytes_ += sizeof(nlohmann::json);
     ++members_[depth];
@@ -51,12 +48,10 @@ class json_footprint {
     members_[depth] = 1;
     within_[depth] = 0;
   }
-  template <class = when_used>
   void leave(std::size_t depth) {
     within_[depth - 1] = std::max(within_[depth - 1], members_[depth] + within_[depth]);
   }
   /// With `depth` levels still open, as in a text that is cut.
-  template <class = when_used>
   [[nodiscard]] std::uint64_t bytes(std::size_t depth) {
     for (; depth != 0; --depth) leave(depth);
     return bytes_ + 2 * longest_string_bytes_ + json_bytes_while_destroyed * within_[0];

@@ -12,7 +12,6 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 
@@ -29,14 +28,12 @@ class json_stream {
   json_stream(std::string_view text, std::string_view field) : text_(text), field_(field) {}
 
   /// The first byte of the next token, or 0 at the end of the text.
-  template <class = when_used>
   [[nodiscard]] char peek() noexcept {
     while (at_ < text_.size() && is_white_space(text_[at_])) ++at_;
     return at_ < text_.size() ? text_[at_] : '\0';
   }
 
   /// Takes the next token where it is this mark.
-  template <class = when_used>
   [[nodiscard]] bool take(char mark) noexcept {
     if (peek() != mark || at_ == text_.size()) return false;
     ++at_;
@@ -44,13 +41,11 @@ class json_stream {
   }
 
   /// Takes a mark that must come next.
-  template <class = when_used>
   void require(char mark) {
     if (!take(mark)) refuse(join_text({"'", std::string_view(&mark, 1), "'"}));
   }
 
   /// Throws unless nothing but white space is left.
-  template <class = when_used>
   void require_end() {
     static_cast<void>(peek());
     if (at_ != text_.size()) refuse("the end of the text");
@@ -58,7 +53,6 @@ class json_stream {
 
   /// Takes a string. What it holds stays valid while the text does, or where the string has escapes,
   /// while `unescaped` is left alone.
-  template <class = when_used>
   [[nodiscard]] std::string_view take_string(std::string& unescaped) {
     require('"');
     const std::size_t start = at_;
@@ -79,7 +73,6 @@ class json_stream {
   }
 
   /// Takes a number, as it is written.
-  template <class = when_used>
   [[nodiscard]] std::string_view take_number() {
     static_cast<void>(peek());
     const std::size_t start = at_;
@@ -106,7 +99,6 @@ class json_stream {
   }
 
   /// Takes null, true or false, whichever comes next, and says which: "null", "true", "false".
-  template <class = when_used>
   [[nodiscard]] std::string_view take_literal() {
     static_cast<void>(peek());
     for (const std::string_view literal : {"null", "true", "false"}) {
@@ -118,7 +110,6 @@ class json_stream {
   }
 
   /// Takes a value of any kind, at most max_json_depth deep with `depth` levels open around it.
-  template <class = when_used>
   void skip_value(std::size_t depth = 0) {
     std::string ignored;
     const auto enter = [&](char mark) {
@@ -154,7 +145,6 @@ class json_stream {
   }
 
   /// What the next token is, for a message: "a string", "an object", "null", a number as it is written.
-  template <class = when_used>
   [[nodiscard]] std::string describe_next() {
     switch (peek()) {
       case '\0': return at_ == text_.size() ? "the end of the text" : "a zero byte";
@@ -172,7 +162,6 @@ class json_stream {
   }
 
   /// Throws bad_metadata, saying what comes next and what should.
-  template <class = when_used>
   [[noreturn]] void refuse(std::string_view wanted) const {
     const std::string next = at_ == text_.size() ? std::string("the end of the text")
                                                  : join_text({"'", text_.substr(at_, 1), "'"});
@@ -196,7 +185,6 @@ class json_stream {
   }
 
   /// Goes on to the next quotation mark, backslash or control character.
-  template <class = when_used>
   void skip_plain() noexcept {
     while (at_ < text_.size()) {
       const char byte = text_[at_];
@@ -206,7 +194,6 @@ class json_stream {
   }
 
   /// The four hexadecimal digits that come next.
-  template <class = when_used>
   [[nodiscard]] std::uint32_t take_code_unit() {
     std::uint32_t unit = 0;
     const char* const start = text_.data() + at_;
@@ -217,7 +204,6 @@ class json_stream {
     return unit;
   }
 
-  template <class = when_used>
   void take_escape(std::string& to) {
     if (at_ == text_.size()) refuse("an escape");
     static constexpr std::string_view marks = "\"\\/bfnrt";
@@ -241,7 +227,6 @@ class json_stream {
     append_utf8(point, to);
   }
 
-  template <class = when_used>
   static void append_utf8(std::uint32_t point, std::string& to) {
     const auto add = [&](std::uint32_t byte) {
       to += static_cast<char>(static_cast<unsigned char>(byte));

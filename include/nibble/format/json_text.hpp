@@ -16,7 +16,6 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/json_footprint.hpp>
 #include <nibble/format/json_stream.hpp>
 #include <nibble/format/memory_budget.hpp>
@@ -24,7 +23,6 @@
 namespace nibble {
 
 /// `text` without a byte order mark, surrounding white space and trailing zero padding.
-template <class = when_used>
 [[nodiscard]] constexpr std::string_view trim_json(std::string_view text) noexcept {
   constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
   constexpr std::string_view white_space = " \t\r\n";
@@ -41,8 +39,8 @@ template <class = when_used>
 
 /// Throws bad_metadata unless `text` is UTF-8 and its brackets nest at most max_json_depth deep;
 /// directory_too_large where the tree of what it holds would take more than is left of `budget`.
-template <class = when_used>
-void require_parsable_json(std::string_view text, std::string_view field, memory_budget& budget) {
+inline void require_parsable_json(std::string_view text, std::string_view field,
+                                  memory_budget& budget) {
   const auto refuse = [&](std::string found, std::string expected) {
     throw error(
         error_code::bad_metadata,
@@ -111,7 +109,6 @@ namespace detail {
 /// metadata is, are copied once.
 class json_tree_reader {
  public:
-  template <class = when_used>
   json_tree_reader(std::string_view text, std::string_view field) : from_(text, field) {}
 
   /// The value that is all of the text.

@@ -9,7 +9,6 @@
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble {
 
@@ -29,7 +28,6 @@ class memory_budget {
   /// Without end.
   memory_budget() = default;
   /// Of a file of `file_bytes`.
-  template <class = when_used>
   explicit memory_budget(std::uint64_t file_bytes) noexcept {
     const auto scaled = checked_multiply(file_bytes, bytes_per_file_byte);
     const auto sum = scaled ? checked_add(*scaled, base_bytes) : std::nullopt;
@@ -37,12 +35,10 @@ class memory_budget {
   }
 
   /// Throws directory_too_large, naming the field, where less than `bytes` are left.
-  template <class = when_used>
   void take(std::uint64_t bytes, std::string_view field) {
     if (bytes > limit_bytes_ - taken_bytes_) refuse(bytes, field);
     taken_bytes_ += bytes;
   }
-  template <class = when_used>
   void take(std::uint64_t count, std::uint64_t bytes, std::string_view field) {
     take(checked_multiply(count, bytes).value_or(std::numeric_limits<std::uint64_t>::max()), field);
   }
@@ -55,7 +51,6 @@ class memory_budget {
   static constexpr std::uint64_t map_entry_bytes = 4 * sizeof(void*);
 
  private:
-  template <class = when_used>
   [[noreturn]] void refuse(std::uint64_t bytes, std::string_view field) const {
     throw error(error_code::directory_too_large,
                 {.field = std::string(field),
@@ -72,7 +67,6 @@ class memory_budget {
 struct reused_string {
   std::string text{};
 
-  template <class = when_used>
   void cover(memory_budget& budget, std::string_view field) {
     // While it grows, the old bytes stand beside the new ones.
     const std::uint64_t needed = 2 * std::uint64_t{text.capacity()};

@@ -7,7 +7,6 @@
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/shape.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/directory.hpp>
 
 namespace nibble {
@@ -29,7 +28,6 @@ struct planned_tensor {
   std::optional<unlisted_dtype> unlisted{};
 
   /// What messages call its dtype.
-  template <class = when_used>
   [[nodiscard]] std::string dtype_text() const {
     if (!unlisted) return std::string(to_string(encoding));
     return unlisted->name.empty() ? join_text({"id ", unlisted->id}) : unlisted->name;

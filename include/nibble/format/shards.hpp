@@ -12,7 +12,6 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/directory.hpp>
 
 namespace nibble {
@@ -30,18 +29,13 @@ struct shard_names {
   std::string after;   ///< ".apr"
 
   /// As metadata.sharding.pattern spells it: "NAME-{:05d}-of-{:05d}.apr".
-  template <class = when_used>
-  [[nodiscard]] std::string pattern() const {
-    return before + "{:05d}-of-{:05d}" + after;
-  }
+  [[nodiscard]] std::string pattern() const { return before + "{:05d}-of-{:05d}" + after; }
 
-  template <class = when_used>
   [[nodiscard]] std::string name_of(const shard_position& at) const {
     return join_text({before, digits(at.index + 1), "-of-", digits(at.count), after});
   }
 
   /// From metadata.sharding.pattern; nothing where it is spelt otherwise, or is no plain file name.
-  template <class = when_used>
   [[nodiscard]] static std::optional<shard_names> from_pattern(std::string_view pattern) {
     for (const std::string_view numbers : {"{:05d}-of-{:05d}", "{:05}-of-{:05}"}) {
       const std::size_t at = pattern.find(numbers);
@@ -54,7 +48,6 @@ struct shard_names {
   }
 
   /// From the name of one of the files, with the place that it says; nothing where the name says none.
-  template <class = when_used>
   [[nodiscard]] static std::optional<std::pair<shard_names, shard_position>> from_file_name(
       std::string_view name) {
     constexpr std::string_view between = "-of-";
@@ -74,7 +67,6 @@ struct shard_names {
   }
 
   /// Whether a name from a file stays in the directory that it is looked up in.
-  template <class = when_used>
   [[nodiscard]] static bool is_plain_name(std::string_view name) noexcept {
     constexpr std::string_view leading_away("/\\\0", 3);
     return !name.empty() && name != "." && name != ".." &&
@@ -87,14 +79,12 @@ struct shard_names {
   [[nodiscard]] static constexpr bool is_digit(char byte) noexcept {
     return byte >= '0' && byte <= '9';
   }
-  template <class = when_used>
   [[nodiscard]] static std::string digits(std::uint64_t number) {
     std::string text = std::to_string(number);
     if (text.size() < min_digits) text.insert(0, min_digits - text.size(), '0');
     return text;
   }
   /// Five digits, or more without a zero before them.
-  template <class = when_used>
   [[nodiscard]] static std::optional<std::uint64_t> parse_number(std::string_view text) {
     constexpr std::size_t max_digits = 9;
     if (text.size() < min_digits || text.size() > max_digits) return std::nullopt;

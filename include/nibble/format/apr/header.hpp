@@ -10,7 +10,6 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/little_endian.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/file/crc32.hpp>
 
 namespace nibble::apr {
@@ -57,7 +56,6 @@ struct header {
   bool reserved_are_zero = true;
 
   /// CRC-32 of all bytes of a header but the checksum's own.
-  template <class = when_used>
   [[nodiscard]] static std::uint32_t checksum(std::span<const std::byte> bytes) {
     crc32_sum sum(bytes.first(40));
     sum += crc32_sum(bytes.subspan(44, 20));
@@ -66,7 +64,6 @@ struct header {
 
   /// Reads and checks the first 64 bytes of `file`. Throws unknown_container, truncated,
   /// unsupported_version, header_checksum, unsupported_feature.
-  template <class = when_used>
   [[nodiscard]] static header parse(std::span<const std::byte> file) {
     if (file.size() < magic.size() || std::memcmp(file.data(), magic.data(), magic.size()) != 0) {
       throw error(error_code::unknown_container,
@@ -104,7 +101,6 @@ struct header {
   }
 
   /// Writes the 64 bytes, checksum included.
-  template <class = when_used>
   void store(std::span<std::byte> to) const {
     const auto bytes = to.first(header_bytes);
     std::memset(bytes.data(), 0, bytes.size());
@@ -121,7 +117,6 @@ struct header {
   }
 
  private:
-  template <class = when_used>
   void refuse_unreadable_flags() const {
     const auto refuse_if = [&](std::uint16_t bit, std::string_view what) {
       if ((flags & bit) == 0) return;

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include <nibble/core/checked.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/apr/header.hpp>
 
 namespace nibble::apr {
@@ -25,9 +24,9 @@ struct layout {
 /// The one function that turns sizes into places: sections in the order header, metadata, index, data,
 /// tensors one behind the other in the order of `tensor_bytes`, each start a multiple of 64. The writer
 /// places by it, and the reader holds files against it. Nothing where 64 bits do not hold an offset.
-template <class = when_used>
-[[nodiscard]] std::optional<layout> lay_out(std::uint64_t metadata_bytes, std::uint64_t index_bytes,
-                                            std::span<const std::uint64_t> tensor_bytes) {
+[[nodiscard]] inline std::optional<layout> lay_out(std::uint64_t metadata_bytes,
+                                                   std::uint64_t index_bytes,
+                                                   std::span<const std::uint64_t> tensor_bytes) {
   layout place;
   const auto after = [](std::uint64_t start, std::uint64_t bytes) -> std::optional<std::uint64_t> {
     const auto end = checked_add(start, bytes);

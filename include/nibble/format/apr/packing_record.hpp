@@ -14,7 +14,6 @@
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble::apr {
 
@@ -98,7 +97,6 @@ struct packing_record {
     return field->is_structured() ? join_text({"a JSON ", field->type_name()}) : field->dump();
   }
 
-  template <class = when_used>
   [[noreturn]] static void refuse(std::string_view field, std::string found, std::string expected) {
     throw error(error_code::bad_record, {.field = join_text({"metadata.", key, ".", field}),
                                          .found = std::move(found),
@@ -164,7 +162,6 @@ struct packing_record {
     return text;
   }
 
-  template <class = when_used>
   [[nodiscard]] static std::uint32_t hex_number(std::string_view digits, std::string_view field) {
     std::uint32_t number = 0;
     for (const char digit : digits) {

@@ -18,7 +18,6 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/little_endian.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/apr/header.hpp>
 #include <nibble/format/apr/layout.hpp>
 #include <nibble/format/apr/packing_record.hpp>
@@ -31,16 +30,14 @@
 namespace nibble::apr {
 
 /// Whether a file starts as .apr files do.
-template <class = when_used>
-[[nodiscard]] bool has_magic(std::span<const std::byte> file) noexcept {
+[[nodiscard]] inline bool has_magic(std::span<const std::byte> file) noexcept {
   return file.size() >= magic.size() && std::memcmp(file.data(), magic.data(), magic.size()) == 0;
 }
 
 namespace detail {
 
 /// Throws bad_layout unless the sections stand in order, truncated unless they lie inside the file.
-template <class = when_used>
-void check_sections(const header& head, std::uint64_t file_bytes) {
+inline void check_sections(const header& head, std::uint64_t file_bytes) {
   const auto metadata_end = checked_add(head.metadata_offset, head.metadata_bytes);
   const auto refuse = [](std::string_view field, std::uint64_t found, std::string expected) {
     throw error(
@@ -90,7 +87,6 @@ class index_cursor {
       : index_(index), data_offset_(data_offset), empty_name_(empty) {}
 
   /// How many of `count` entries stand whole in the index, by their lengths alone.
-  template <class = when_used>
   [[nodiscard]] std::size_t count_whole_entries(std::size_t count) const noexcept {
     std::size_t at = 0;
     for (std::size_t entry = 0; entry < count; ++entry) {
@@ -107,7 +103,6 @@ class index_cursor {
   }
 
   /// Reads an entry into `info`, all but the encoding, and returns its dtype id.
-  template <class = when_used>
   std::uint8_t next(tensor_info& info) {
     const auto name_bytes = take<std::uint16_t>("name length");
     const std::uint16_t least_name_bytes = empty_name_ == empty_name::refused ? 1 : 0;
@@ -164,7 +159,6 @@ class index_cursor {
   }
 
   /// Throws bad_index unless nothing but padding is left.
-  template <class = when_used>
   void finish() const {
     const bool is_zero = std::ranges::all_of(index_, [](std::byte b) { return b == std::byte{0}; });
     if (is_zero && index_.size() < alignment_bytes) return;
@@ -175,7 +169,6 @@ class index_cursor {
   }
 
  private:
-  template <class = when_used>
   [[nodiscard]] std::span<const std::byte> take_bytes(std::size_t count, std::string_view field) {
     if (index_.size() < count) {
       throw error(error_code::bad_index,
@@ -201,9 +194,8 @@ class index_cursor {
 
 /// The footer behind the padded data, or nothing where the file ends there. Throws truncated,
 /// bad_layout.
-template <class = when_used>
-std::optional<std::uint32_t> find_footer(std::span<const std::byte> last_bytes,
-                                         std::uint64_t file_bytes, std::uint64_t data_end) {
+inline std::optional<std::uint32_t> find_footer(std::span<const std::byte> last_bytes,
+                                                std::uint64_t file_bytes, std::uint64_t data_end) {
   const auto padded_end = checked_round_up(data_end, alignment_bytes);
   if (!padded_end || *padded_end > file_bytes) {
     throw error(error_code::truncated,
@@ -226,8 +218,7 @@ std::optional<std::uint32_t> find_footer(std::span<const std::byte> last_bytes,
                                        .expected = join_text({footer_bytes, " or none"})});
 }
 
-template <class = when_used>
-void note_header(const header& head, std::vector<finding>& notes) {
+inline void note_header(const header& head, std::vector<finding>& notes) {
   const auto note = [&](std::string_view field, std::string text) {
     notes.push_back({.field = std::string(field), .text = std::move(text)});
   };
@@ -244,9 +235,8 @@ void note_header(const header& head, std::vector<finding>& notes) {
   }
 }
 
-template <class = when_used>
-void note_placement(const header& head, const directory& parsed, std::uint64_t index_bytes,
-                    std::vector<finding>& notes) {
+inline void note_placement(const header& head, const directory& parsed, std::uint64_t index_bytes,
+                           std::vector<finding>& notes) {
   std::vector<std::uint64_t> sizes;
   sizes.reserve(parsed.tensors.size());
   for (const tensor_info& tensor : parsed.tensors) sizes.push_back(tensor.size_bytes);
@@ -283,8 +273,8 @@ void note_placement(const header& head, const directory& parsed, std::uint64_t i
 /// Bytes in front of the tensors, from the first header_bytes of a file of `file_bytes`. Throws as
 /// parse does for the header and the order of sections, bad_index for an index larger than its entries
 /// can be.
-template <class = when_used>
-[[nodiscard]] std::uint64_t front_bytes(std::span<const std::byte> first, std::uint64_t file_bytes) {
+[[nodiscard]] inline std::uint64_t front_bytes(std::span<const std::byte> first,
+                                               std::uint64_t file_bytes) {
   const header head = header::parse(first);
   detail::check_sections(head, file_bytes);
   constexpr std::uint64_t max_entry_bytes =
@@ -361,8 +351,7 @@ template <class Json = nlohmann::json>
 }
 
 /// As above, of a file whose bytes are all there.
-template <class = when_used>
-[[nodiscard]] directory parse(std::span<const std::byte> file) {
+[[nodiscard]] inline directory parse(std::span<const std::byte> file) {
   return parse(file, file.size(), file.last(std::min(file.size(), footer_bytes)));
 }
 

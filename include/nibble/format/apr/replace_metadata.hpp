@@ -13,7 +13,6 @@
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/apr/header.hpp>
 #include <nibble/format/apr/parse.hpp>
 #include <nibble/format/json_text.hpp>
@@ -26,9 +25,8 @@ namespace nibble::apr {
 /// and tensors need no change; flags that say what the metadata hold follow them. Throws bad_metadata
 /// (what JSON cannot say, over 64 MiB), what parse() throws of the old file, and what it would of the
 /// new one.
-template <class = when_used>
-[[nodiscard]] replaced_metadata replace_metadata(std::span<const std::byte> file,
-                                                 const nlohmann::json& metadata) {
+[[nodiscard]] inline replaced_metadata replace_metadata(std::span<const std::byte> file,
+                                                        const nlohmann::json& metadata) {
   const directory old = parse(file);
   require_object(metadata, "metadata");
   const std::string text = print_json(metadata, "metadata");

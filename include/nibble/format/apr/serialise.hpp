@@ -18,7 +18,6 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/little_endian.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/apr/header.hpp>
 #include <nibble/format/apr/layout.hpp>
 #include <nibble/format/apr/packing_record.hpp>
@@ -35,7 +34,6 @@ class serialiser {
  public:
   /// Throws unsupported_encoding for what .apr has no dtype id for, bad_metadata (what JSON cannot say,
   /// or over 64 MiB), bad_layout (over 2^64 bytes).
-  template <class = when_used>
   serialiser(std::vector<planned_tensor> tensors, nlohmann::json metadata)
       : tensors_(std::move(tensors)), metadata_(std::move(metadata)), order_(tensors_.size()) {
     for (const planned_tensor& tensor : tensors_) {
@@ -89,14 +87,12 @@ class serialiser {
   static constexpr bool has_footer = true;
 
   /// What a reader finds in a file of `file_bytes` with that front and footer. Throws as parse().
-  template <class = when_used>
   [[nodiscard]] static directory read_back(std::span<const std::byte> front, std::uint64_t file_bytes,
                                            std::span<const std::byte> footer) {
     return parse(front, file_bytes, footer);
   }
 
   /// Every byte before the first tensor; crc32[place] belongs to order()[place].
-  template <class = when_used>
   [[nodiscard]] std::vector<std::byte> front(std::span<const std::uint32_t> crc32) {
     record_.tensor_crc32.assign(crc32.begin(), crc32.end());
     const std::string text = metadata_text();
@@ -120,12 +116,10 @@ class serialiser {
   }
 
  private:
-  template <class = when_used>
   [[nodiscard]] static std::size_t entry_bytes(const planned_tensor& tensor) noexcept {
     return 2 + tensor.name.size() + 1 + 1 + 8 * tensor.shape.rank() + 8 + 8;
   }
 
-  template <class = when_used>
   static void store_entry(const planned_tensor& tensor, std::uint64_t offset,
                           std::span<std::byte> to) noexcept {
     std::size_t at = 0;

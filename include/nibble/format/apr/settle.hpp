@@ -10,12 +10,10 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/shape.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble::apr {
 
 /// Whether tensors of an encoding may carry a dtype id.
-template <class = when_used>
 [[nodiscard]] constexpr bool may_bear(const encoding_description& row, std::uint8_t id) noexcept {
   return row.apr_dtype_id == id || row.apr_legacy_dtype_id == id;
 }
@@ -24,9 +22,8 @@ template <class = when_used>
 /// q8 exist only where they are recorded. ggml's rows are whole blocks; of its super-blocks, a single
 /// row may end in a partial one, where padding row by row and running on come to the same bytes. Empty
 /// tensors have no rows to be whole.
-template <class = when_used>
-[[nodiscard]] bool is_candidate(const encoding_description& row, std::uint8_t id,
-                                const shape& dimensions) noexcept {
+[[nodiscard]] inline bool is_candidate(const encoding_description& row, std::uint8_t id,
+                                       const shape& dimensions) noexcept {
   if (!may_bear(row, id) || row.family == encoding_family::nibble) return false;
   if (dimensions.elements() == 0) return true;
   const bool rows_are_whole = dimensions.cols() % row.block_elements == 0;
@@ -38,10 +35,9 @@ template <class = when_used>
 /// The encoding of a tensor in a file without a packing record: the one candidate of its id that takes
 /// exactly `size_bytes`. An empty tensor is the first candidate. Nothing for ids that the table lacks.
 /// Throws size_mismatch, naming what each candidate would need.
-template <class = when_used>
-[[nodiscard]] std::optional<encoding> settle_unrecorded(std::string_view tensor, std::uint8_t id,
-                                                        const shape& dimensions,
-                                                        std::uint64_t size_bytes) {
+[[nodiscard]] inline std::optional<encoding> settle_unrecorded(std::string_view tensor, std::uint8_t id,
+                                                               const shape& dimensions,
+                                                               std::uint64_t size_bytes) {
   bool id_is_known = false;
   std::string needed;
   std::string recorded_only;
@@ -72,9 +68,9 @@ template <class = when_used>
 
 /// The encoding of a tensor whose file records it. Throws bad_record where the id is not the
 /// encoding's, size_mismatch where the bytes are not what it needs.
-template <class = when_used>
-[[nodiscard]] encoding settle_recorded(std::string_view tensor, encoding recorded, std::uint8_t id,
-                                       const shape& dimensions, std::uint64_t size_bytes) {
+[[nodiscard]] inline encoding settle_recorded(std::string_view tensor, encoding recorded,
+                                              std::uint8_t id, const shape& dimensions,
+                                              std::uint64_t size_bytes) {
   const encoding_description& row = describe(recorded);
   if (!may_bear(row, id)) {
     throw error(error_code::bad_record,

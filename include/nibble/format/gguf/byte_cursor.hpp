@@ -11,18 +11,15 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/little_endian.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble::gguf {
 
 /// Reads what stands one behind the other in a file, each bound checked before anything is read.
 class byte_cursor {
  public:
-  template <class = when_used>
   byte_cursor(std::span<const std::byte> file, std::size_t position)
       : byte_cursor(file, position, file.size()) {}
   /// Of a file of `file_bytes`, `front` is what is at hand.
-  template <class = when_used>
   byte_cursor(std::span<const std::byte> front, std::size_t position, std::uint64_t file_bytes)
       : file_(front),
         position_(position),
@@ -31,13 +28,11 @@ class byte_cursor {
         limit_end_(file_bytes_) {}
 
   /// What is read from here on, for messages: "header", "metadata 3", "tensor 5".
-  template <class = when_used>
   void enter(std::string_view section, std::optional<std::uint64_t> number = {}) noexcept {
     section_ = section;
     number_ = number;
   }
   /// From here on at most `bytes` may be read, whatever the file holds.
-  template <class = when_used>
   void limit(std::uint64_t bytes) noexcept {
     const std::size_t left = file_.size() - position_;
     end_ = position_ + (bytes < left ? static_cast<std::size_t>(bytes) : left);
@@ -50,19 +45,16 @@ class byte_cursor {
 
   [[nodiscard]] std::size_t position() const noexcept { return position_; }
   /// "metadata 3, key".
-  template <class = when_used>
   [[nodiscard]] std::string place(std::string_view field) const {
     return join_text({section_, number_ ? " " + std::to_string(*number_) : "", ", ", field});
   }
 
   /// Throws truncated where the file does not hold `count` times `bytes` more, bad_metadata where only
   /// the limit is in the way.
-  template <class = when_used>
   void require(std::uint64_t count, std::uint64_t bytes, std::string_view field) const {
     if (count > (limit_end_ - position_) / bytes) refuse(count, bytes, field);
   }
 
-  template <class = when_used>
   [[nodiscard]] std::span<const std::byte> take_bytes(std::uint64_t count, std::string_view field) {
     if (count > end_ - position_) refuse(count, 1, field);
     const auto taken = file_.subspan(position_, static_cast<std::size_t>(count));
@@ -74,14 +66,12 @@ class byte_cursor {
     return load_number<Number>(take_bytes(sizeof(Number), field), 0);
   }
   /// A length and that many bytes.
-  template <class = when_used>
   [[nodiscard]] std::string_view take_string(std::string_view field) {
     const auto bytes = take_bytes(take<std::uint64_t>(field), field);
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
   }
 
  private:
-  template <class = when_used>
   [[noreturn]] void refuse(std::uint64_t count, std::uint64_t bytes, std::string_view field) const {
     const auto fits_before = [&](std::uint64_t end) { return count <= (end - position_) / bytes; };
     const bool is_limited = fits_before(file_bytes_) && !fits_before(limit_end_);

@@ -9,7 +9,6 @@
 
 #include <nibble/codec/apr_q4.hpp>
 #include <nibble/core/encoding.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble::gguf {
 
@@ -32,8 +31,8 @@ static_assert(describe(encoding::apr_q4).block_elements == describe(encoding::q4
 /// Turns whole blocks of `which` into blocks of its ggml twin, of the same number of bytes. q4 and
 /// ggml's own are copied. Of apr_q4, codes of neighbours, which share a byte, come to stand 16 apart,
 /// and a scale that counts as 0 is stored as 0: the values stay what they were, to the sign of zero.
-template <class = when_used>
-void to_ggml_twin(encoding which, std::span<const std::byte> from, std::span<std::byte> to) noexcept {
+inline void to_ggml_twin(encoding which, std::span<const std::byte> from,
+                         std::span<std::byte> to) noexcept {
   if (which != encoding::apr_q4) {
     std::copy_n(from.begin(), to.size(), to.begin());
     return;

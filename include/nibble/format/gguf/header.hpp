@@ -10,7 +10,6 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/little_endian.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble::gguf {
 
@@ -31,8 +30,7 @@ inline constexpr std::size_t max_name_bytes = 64;
 inline constexpr std::size_t max_rank = 4;
 
 /// Whether a file starts as GGUF files do.
-template <class = when_used>
-[[nodiscard]] bool has_magic(std::span<const std::byte> file) noexcept {
+[[nodiscard]] inline bool has_magic(std::span<const std::byte> file) noexcept {
   return file.size() >= magic.size() && std::memcmp(file.data(), magic.data(), magic.size()) == 0;
 }
 
@@ -61,7 +59,6 @@ struct header {
 
   /// Reads and checks the first 24 bytes of `file`. Throws unknown_container, truncated,
   /// unsupported_feature (a big-endian file), unsupported_version.
-  template <class = when_used>
   [[nodiscard]] static header parse(std::span<const std::byte> file) {
     if (!has_magic(file)) {
       throw error(error_code::unknown_container,
@@ -91,7 +88,6 @@ struct header {
   }
 
   /// Writes the 24 bytes.
-  template <class = when_used>
   void store(std::span<std::byte> to) const noexcept {
     std::memcpy(to.data(), magic.data(), magic.size());
     store_number(to, 4, version);

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include <nibble/core/checked.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble::gguf {
 
@@ -21,10 +20,9 @@ struct layout {
 /// behind header, metadata and tensor list, tensors one behind the other, each on a multiple of it and
 /// padded to the next. The writer places by it, and the reader holds files against it. Nothing where 64
 /// bits do not hold an offset.
-template <class = when_used>
-[[nodiscard]] std::optional<layout> lay_out(std::uint64_t front_bytes,
-                                            std::span<const std::uint64_t> tensor_bytes,
-                                            std::uint64_t alignment_bytes) {
+[[nodiscard]] inline std::optional<layout> lay_out(std::uint64_t front_bytes,
+                                                   std::span<const std::uint64_t> tensor_bytes,
+                                                   std::uint64_t alignment_bytes) {
   layout place;
   const auto data_offset = checked_round_up(front_bytes, alignment_bytes);
   if (!data_offset) return std::nullopt;

@@ -20,7 +20,6 @@
 #include <nibble/core/shape.hpp>
 #include <nibble/core/tensor_info.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/extents.hpp>
 #include <nibble/format/gguf/byte_cursor.hpp>
@@ -41,8 +40,7 @@ inline constexpr std::uint64_t min_tensor_bytes = 8 + 1 + 4 + 4 + 8;
 
 /// An entry of the tensor list. Its offset is the one in the file, from the start of the data; its size
 /// stays 0 where the type is not known.
-template <class = when_used>
-[[nodiscard]] tensor_info read_tensor(byte_cursor& from) {
+[[nodiscard]] inline tensor_info read_tensor(byte_cursor& from) {
   tensor_info tensor;
   const auto name_bytes = from.take<std::uint64_t>("name length");
   if (name_bytes == 0 || name_bytes > max_name_bytes) {
@@ -93,9 +91,8 @@ template <class = when_used>
 }
 
 /// The index of the tensors' names, from their hashes. Throws duplicate_name.
-template <class = when_used>
-[[nodiscard]] name_index index_names(const std::vector<tensor_info>& tensors,
-                                     std::span<const std::size_t> hashes) {
+[[nodiscard]] inline name_index index_names(const std::vector<tensor_info>& tensors,
+                                            std::span<const std::size_t> hashes) {
   const auto name_at = [&](std::size_t i) -> const std::string& { return tensors[i].name; };
   name_index names(hashes, name_at);
   if (const auto repeated = names.first_repeated(name_at)) {
@@ -109,8 +106,7 @@ template <class = when_used>
 
 /// Tensors of types that are not known have the bytes up to the next tensor, or to the end of the data.
 /// Throws truncated where there are none.
-template <class = when_used>
-void size_unknown_types(std::vector<tensor_info>& tensors, std::uint64_t data_bytes) {
+inline void size_unknown_types(std::vector<tensor_info>& tensors, std::uint64_t data_bytes) {
   const auto is_unknown = [](const tensor_info& tensor) {
     return !tensor.encoding && tensor.shape.elements() != 0;
   };
@@ -138,9 +134,8 @@ void size_unknown_types(std::vector<tensor_info>& tensors, std::uint64_t data_by
 /// Turns offsets from the start of the data into places in the file; returns whether these are the
 /// places of `expected`. Throws bad_layout for an offset that is not aligned, truncated for one beyond
 /// 2^64.
-template <class = when_used>
-[[nodiscard]] bool place(std::vector<tensor_info>& tensors, std::uint64_t data_offset,
-                         std::uint64_t alignment_bytes, const std::optional<layout>& expected) {
+[[nodiscard]] inline bool place(std::vector<tensor_info>& tensors, std::uint64_t data_offset,
+                                std::uint64_t alignment_bytes, const std::optional<layout>& expected) {
   bool is_as_laid_out = expected.has_value();
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     tensor_info& tensor = tensors[i];
@@ -258,8 +253,7 @@ template <class Json = nlohmann::json>
 }
 
 /// As above, of a file whose bytes are all at hand.
-template <class = when_used>
-[[nodiscard]] directory parse(std::span<const std::byte> file) {
+[[nodiscard]] inline directory parse(std::span<const std::byte> file) {
   return parse(file, file.size());
 }
 

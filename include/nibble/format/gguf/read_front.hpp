@@ -8,7 +8,6 @@
 #include <vector>
 
 #include <nibble/core/little_endian.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/file/byte_source.hpp>
 #include <nibble/format/gguf/header.hpp>
 #include <nibble/format/gguf/parse.hpp>
@@ -29,14 +28,12 @@ class front_scanner {
       : from_(from), file_bytes_(file_bytes), end_(file_bytes) {}
 
   /// The bytes up to the end of the tensor list and some more; where something is amiss, up to there.
-  template <class = when_used>
   [[nodiscard]] std::vector<std::byte> read() && {
     static_cast<void>(scan());
     return std::move(front_);
   }
 
  private:
-  template <class = when_used>
   [[nodiscard]] bool scan() {
     if (file_bytes_ < header::bytes) {
       front_.resize(static_cast<std::size_t>(file_bytes_));
@@ -68,7 +65,6 @@ class front_scanner {
   [[nodiscard]] std::uint64_t left() const noexcept { return end_ - std::min(end_, position_); }
 
   /// Goes past `bytes`, behind which at least `behind` more belong to the front, and has them read.
-  template <class = when_used>
   [[nodiscard]] bool skip(std::uint64_t bytes, std::uint64_t behind) {
     if (bytes > left()) return false;
     position_ += bytes;
@@ -88,13 +84,11 @@ class front_scanner {
     number = load_number<Number>(front_, at);
     return true;
   }
-  template <class = when_used>
   [[nodiscard]] bool skip_string(std::uint64_t behind) {
     std::uint64_t length = 0;
     return take(length, behind) && skip(length, behind);
   }
 
-  template <class = when_used>
   [[nodiscard]] bool skip_value(std::uint32_t type, std::size_t depth, std::uint64_t behind) {
     if (type >= value_types.size() || depth > max_array_depth) return false;
     const auto kind = static_cast<value_type>(type);
@@ -128,8 +122,8 @@ class front_scanner {
 /// What parse() needs of a file: the bytes up to the end of its tensor list and at most
 /// max_read_ahead_bytes behind them, each read once. Of a malformed file those up to the flaw, of which
 /// parse() throws. Throws what the source throws.
-template <class = when_used>
-[[nodiscard]] std::vector<std::byte> read_front(const byte_source& from, std::uint64_t file_bytes) {
+[[nodiscard]] inline std::vector<std::byte> read_front(const byte_source& from,
+                                                       std::uint64_t file_bytes) {
   return detail::front_scanner(from, file_bytes).read();
 }
 

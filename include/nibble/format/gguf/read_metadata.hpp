@@ -15,7 +15,6 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/gguf/byte_cursor.hpp>
 #include <nibble/format/gguf/header.hpp>
 #include <nibble/format/gguf/value_kind.hpp>
@@ -30,7 +29,6 @@ namespace detail {
 /// Reads values as JSON within a budget, and keeps what the JSON of the last one does not say.
 class value_reader {
  public:
-  template <class = when_used>
   value_reader(byte_cursor& from, memory_budget& budget) : from_(from), budget_(budget) {}
 
   /// The value, its type's id first; `kind` becomes what it is.
@@ -44,7 +42,6 @@ class value_reader {
   [[nodiscard]] const std::string& leaves() const noexcept { return leaves_.text; }
 
  private:
-  template <class = when_used>
   [[nodiscard]] value_type take_type(std::string_view field) {
     const auto id = from_.take<std::uint32_t>(field);
     if (id < value_types.size()) return static_cast<value_type>(id);
@@ -97,17 +94,13 @@ class value_reader {
     return replace_invalid_utf8(text);
   }
 
-  template <class = when_used>
   void keep_leaf(std::string_view bytes) {
     take_memory(2 * bytes.size());
     value_record::append_leaf(leaves_.text, leaf_++, bytes);
     leaves_.cover(budget_, "metadata");
   }
 
-  template <class = when_used>
-  void take_memory(std::uint64_t bytes) {
-    budget_.take(bytes, "metadata");
-  }
+  void take_memory(std::uint64_t bytes) { budget_.take(bytes, "metadata"); }
 
   template <class Json = nlohmann::json>
   [[nodiscard]] Json read_as(value_type type, value_kind& kind, std::size_t depth) {
@@ -158,7 +151,6 @@ class value_reader {
   }
 
   /// Elements of an array, and of those around it, stand in one list while they are destroyed.
-  template <class = when_used>
   void enter_elements(std::uint64_t count) {
     open_elements_ += count;
     if (open_elements_ <= listed_elements_) return;
@@ -192,7 +184,6 @@ class value_reader {
   }
 
   /// For a copy of what `kind` holds.
-  template <class = when_used>
   void take_kind_memory(const value_kind& kind) {
     take_memory(kind.elements.size() * sizeof(value_kind));
     for (const value_kind& element : kind.elements) take_kind_memory(element);
@@ -271,8 +262,7 @@ template <class Json = nlohmann::json>
 }
 
 /// As above, without a budget.
-template <class = when_used>
-[[nodiscard]] metadata_section read_metadata(byte_cursor& from, std::uint64_t count) {
+[[nodiscard]] inline metadata_section read_metadata(byte_cursor& from, std::uint64_t count) {
   memory_budget endless;
   return read_metadata(from, count, endless);
 }

@@ -13,7 +13,6 @@
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/gguf/byte_cursor.hpp>
 #include <nibble/format/gguf/header.hpp>
 #include <nibble/format/gguf/parse.hpp>
@@ -28,9 +27,8 @@ namespace nibble::gguf {
 /// list of tensors and the data need no change, whatever the tensors' types. Throws bad_metadata (also
 /// for another general.alignment, which would move the tensors), bad_record, what parse() throws of the
 /// old file, and what it would of the new one.
-template <class = when_used>
-[[nodiscard]] replaced_metadata replace_metadata(std::span<const std::byte> file,
-                                                 const nlohmann::json& metadata) {
+[[nodiscard]] inline replaced_metadata replace_metadata(std::span<const std::byte> file,
+                                                        const nlohmann::json& metadata) {
   static_cast<void>(parse(file));
   require_object(metadata, "metadata");
   header head = header::parse(file);

@@ -15,7 +15,6 @@
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/gguf/header.hpp>
 #include <nibble/format/gguf/layout.hpp>
 #include <nibble/format/gguf/parse.hpp>
@@ -34,7 +33,6 @@ class serialiser {
   /// Throws, naming the tensor, unsupported_encoding (no ggml type), bad_name (64 bytes and more, which
   /// ggml has no room for), bad_shape (more than four dimensions, rows of partial blocks); bad_metadata
   /// and bad_record as append_metadata() and alignment_of() do; bad_layout (over 2^63 bytes).
-  template <class = when_used>
   serialiser(std::vector<planned_tensor> tensors, const nlohmann::json& metadata)
       : order_(tensors.size()) {
     require_object(metadata, "metadata");
@@ -79,7 +77,6 @@ class serialiser {
   static constexpr bool has_footer = false;
 
   /// What a reader finds in a file of `file_bytes` with that front. Throws as parse().
-  template <class = when_used>
   [[nodiscard]] static directory read_back(std::span<const std::byte> front, std::uint64_t file_bytes,
                                            std::span<const std::byte>) {
     return parse(front, file_bytes);
@@ -89,7 +86,6 @@ class serialiser {
   [[nodiscard]] std::vector<std::byte> front(std::span<const std::uint32_t>) const { return front_; }
 
  private:
-  template <class = when_used>
   static void require_representable(const planned_tensor& tensor) {
     const auto refuse = [&](error_code code, std::string_view field, std::string found,
                             std::string expected) {
@@ -117,12 +113,10 @@ class serialiser {
     if (!is_kept) require_whole_blocks(tensor.name, tensor.encoding, tensor.shape);
   }
 
-  template <class = when_used>
   [[nodiscard]] static std::size_t entry_bytes(const planned_tensor& tensor) noexcept {
     return 8 + tensor.name.size() + 4 + 8 * tensor.shape.rank() + 4 + 8;
   }
 
-  template <class = when_used>
   void append_entry(const planned_tensor& tensor, std::uint64_t offset) {
     append_string(front_, tensor.name);
     append_number(front_, static_cast<std::uint32_t>(tensor.shape.rank()));

@@ -12,12 +12,10 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/shape.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 
 namespace nibble::gguf {
 
 /// The encoding of a ggml type, or nothing where the table has none.
-template <class = when_used>
 [[nodiscard]] constexpr std::optional<encoding> encoding_of(std::uint32_t ggml_type) noexcept {
   constexpr auto by_type = [] {
     std::array<std::optional<encoding>, 256> all{};
@@ -31,8 +29,7 @@ template <class = when_used>
 
 /// Throws bad_shape for a dimension that a signed number of 64 bits does not hold: in files they are
 /// signed.
-template <class = when_used>
-void require_signed(std::string_view tensor, std::uint64_t dimension) {
+inline void require_signed(std::string_view tensor, std::uint64_t dimension) {
   if (dimension <= std::uint64_t{std::numeric_limits<std::int64_t>::max()}) return;
   throw error(error_code::bad_shape, {.tensor = std::string(tensor),
                                       .field = "dimension",
@@ -41,8 +38,7 @@ void require_signed(std::string_view tensor, std::uint64_t dimension) {
 }
 
 /// Throws bad_shape where rows of `dimensions` are not whole blocks, which GGUF has no place for.
-template <class = when_used>
-void require_whole_blocks(std::string_view tensor, encoding which, const shape& dimensions) {
+inline void require_whole_blocks(std::string_view tensor, encoding which, const shape& dimensions) {
   const std::uint32_t block_elements = describe(which).block_elements;
   if (dimensions.cols() % block_elements == 0) return;
   throw error(

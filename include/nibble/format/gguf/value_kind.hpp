@@ -12,8 +12,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include <nibble/core/when_used.hpp>
-
 namespace nibble::gguf {
 
 /// The types of metadata values, by the ids that files hold.
@@ -111,7 +109,6 @@ class number_range {
     fits_f64_ = fits_f64_ && magnitude <= exact_in_f64;
   }
 
-  template <class = when_used>
   [[nodiscard]] std::optional<value_type> type() const noexcept {
     if (has_floats_) return floating_type();
     if (lowest_ >= 0) {
@@ -124,7 +121,6 @@ class number_range {
   }
 
   /// As above, of floating point whether or not a number has a point.
-  template <class = when_used>
   [[nodiscard]] std::optional<value_type> floating_type() const noexcept {
     if (!fits_f64_) return std::nullopt;
     return fits_f32_ ? value_type::f32 : value_type::f64;

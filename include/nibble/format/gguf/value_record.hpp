@@ -15,7 +15,6 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/gguf/value_kind.hpp>
 #include <nibble/format/json_footprint.hpp>
 #include <nibble/format/memory_budget.hpp>
@@ -23,8 +22,7 @@
 namespace nibble::gguf {
 
 /// `text` with every byte that is not UTF-8 replaced by U+FFFD.
-template <class = when_used>
-[[nodiscard]] std::string replace_invalid_utf8(std::string_view text) {
+[[nodiscard]] inline std::string replace_invalid_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
@@ -116,7 +114,6 @@ class value_record {
     bytes[name] = std::move(leaves);
   }
   /// Appends what add_bytes() is given; leaves come in increasing order.
-  template <class = when_used>
   static void append_leaf(std::string& to, std::uint64_t leaf, std::string_view bytes) {
     to += join_text({to.empty() ? "" : " ", leaf, ":"});
     constexpr std::string_view digits = "0123456789abcdef";
@@ -161,7 +158,6 @@ class value_record {
   }
 
  private:
-  template <class = when_used>
   [[noreturn]] static void refuse(std::string_view field, std::string found, std::string expected) {
     throw error(error_code::bad_record,
                 {.field = join_text({"metadata.", key, field.empty() ? "" : ".", field}),
@@ -203,7 +199,6 @@ class value_record {
            "the name of a type, or a list of kinds for an array");
   }
 
-  template <class = when_used>
   [[nodiscard]] static std::optional<std::string> bytes_from_hex(std::string_view digits) {
     if (digits.size() % 2 != 0) return std::nullopt;
     std::string bytes;

@@ -15,7 +15,6 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/gguf/header.hpp>
 #include <nibble/format/gguf/value_kind.hpp>
 #include <nibble/format/gguf/value_record.hpp>
@@ -34,8 +33,7 @@ void append_bytes(std::vector<std::byte>& to, const Text& text) {
   const auto bytes = std::as_bytes(std::span(text));
   to.insert(to.end(), bytes.begin(), bytes.end());
 }
-template <class = when_used>
-void append_string(std::vector<std::byte>& to, std::string_view text) {
+inline void append_string(std::vector<std::byte>& to, std::string_view text) {
   append_number(to, std::uint64_t{text.size()});
   append_bytes(to, text);
 }

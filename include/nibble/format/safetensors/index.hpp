@@ -17,7 +17,6 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/name_index.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/json_stream.hpp>
 #include <nibble/format/memory_budget.hpp>
 #include <nibble/format/safetensors/parse.hpp>
@@ -36,8 +35,7 @@ struct shard_index {
 
 /// Whether a file is JSON rather than a container: its first byte opens an object, and it does not
 /// start as safetensors files do, whose length may happen to have that byte.
-template <class = when_used>
-[[nodiscard]] bool is_index(std::span<const std::byte> file) noexcept {
+[[nodiscard]] inline bool is_index(std::span<const std::byte> file) noexcept {
   for (const std::byte byte : file) {
     const char text = std::to_integer<char>(byte);
     if (text == ' ' || text == '\n' || text == '\r' || text == '\t') continue;
@@ -50,8 +48,7 @@ template <class = when_used>
 /// passed over. Throws bad_metadata (no JSON, or no such fields), duplicate_name (a tensor that is
 /// mapped twice), bad_shard (a file name that leads out of the directory), directory_too_large
 /// (see memory_budget), without a file's name.
-template <class = when_used>
-[[nodiscard]] shard_index parse_index(std::span<const std::byte> file) {
+[[nodiscard]] inline shard_index parse_index(std::span<const std::byte> file) {
   const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
   if (const std::size_t at = find_invalid_utf8(text); at != std::string_view::npos) {
     throw error(error_code::bad_metadata,

@@ -20,7 +20,6 @@
 #include <nibble/core/name_index.hpp>
 #include <nibble/core/shape.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/json_footprint.hpp>
 #include <nibble/format/json_stream.hpp>
@@ -36,8 +35,7 @@ inline constexpr std::uint64_t max_header_bytes = 100'000'000;
 inline constexpr std::string_view metadata_key = "__metadata__";
 
 /// Whether a file starts as safetensors files do: a plausible length, then an opening brace.
-template <class = when_used>
-[[nodiscard]] bool has_magic(std::span<const std::byte> file) noexcept {
+[[nodiscard]] inline bool has_magic(std::span<const std::byte> file) noexcept {
   if (file.size() < length_bytes + 1) return false;
   std::uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, file.data(), sizeof(header_bytes));
@@ -54,7 +52,6 @@ namespace detail {
 /// of doubled metadata keys the last; and refuses doubled names, as the format's description does.
 class header_reader {
  public:
-  template <class = when_used>
   header_reader(std::string_view text, directory& to, memory_budget& budget)
       : stream_(text, "header"), to_(to), budget_(budget) {
     constexpr std::string_view told_by = "\"data_offsets\"";
@@ -67,7 +64,6 @@ class header_reader {
     to_.tensors.reserve(entries);
   }
 
-  template <class = when_used>
   void read() {
     stream_.require('{');
     read_members([&](std::string_view name) {
@@ -82,7 +78,6 @@ class header_reader {
   }
 
  private:
-  template <class = when_used>
   [[noreturn]] void refuse(std::string_view field, std::string found, std::string expected) const {
     throw error(error_code::bad_index, {.tensor = tensor_name_.text,
                                         .field = std::string(field),
@@ -90,7 +85,6 @@ class header_reader {
                                         .expected = std::move(expected)});
   }
   /// Goes past a mark that opens a value, or refuses what is there instead.
-  template <class = when_used>
   void enter(char mark, std::string_view field, std::string_view expected) {
     if (stream_.take(mark)) return;
     std::string found = stream_.describe_next();
@@ -111,7 +105,6 @@ class header_reader {
     stream_.require('}');
   }
 
-  template <class = when_used>
   void read_metadata() {
     name_entry(metadata_key);
     if (has_metadata_) {
@@ -139,7 +132,6 @@ class header_reader {
     });
   }
 
-  template <class = when_used>
   [[nodiscard]] std::string_view read_string(std::string_view field) {
     if (stream_.peek() != '"') enter('"', field, "a string");
     const std::string_view text = stream_.take_string(unescaped_.text);
@@ -147,7 +139,6 @@ class header_reader {
     return text;
   }
 
-  template <class = when_used>
   void read_tensor(std::string_view name) {
     if (to_.tensors.size() == to_.tensors.capacity()) {
       // A list that was not foreseen, of entries with escapes in their fields' names: it doubles.
@@ -197,7 +188,6 @@ class header_reader {
 
   /// Reads an array into numbers_, its length into count_; numbers beyond what a shape holds are not
   /// kept.
-  template <class = when_used>
   void read_numbers(std::string_view field, std::string_view expected) {
     numbers_.clear();
     count_ = 0;
@@ -225,7 +215,6 @@ class header_reader {
     stream_.require(']');
   }
 
-  template <class = when_used>
   void read_shape(tensor_info& tensor) const {
     if (count_ > shape::max_rank) {
       throw error(error_code::bad_shape, {.tensor = tensor.name,
@@ -253,7 +242,6 @@ class header_reader {
     }
   }
 
-  template <class = when_used>
   void require_names_once() const {
     const auto name_at = [&](std::size_t i) -> const std::string& { return to_.tensors[i].name; };
     const name_index names(to_.tensors.size(), name_at);
@@ -265,7 +253,6 @@ class header_reader {
     }
   }
 
-  template <class = when_used>
   void name_entry(std::string_view name) {
     tensor_name_.text = name;
     tensor_name_.cover(budget_, "header");
@@ -284,8 +271,7 @@ class header_reader {
 
 /// Settles the encoding from the dtype's name and holds the size against it, in bits where elements are
 /// narrower than a byte. Dtypes that the table lacks stay without one.
-template <class = when_used>
-void settle(tensor_info& tensor) {
+inline void settle(tensor_info& tensor) {
   for (const encoding_description& row : encodings) {
     if (!row.safetensors_dtype.empty() && row.safetensors_dtype == tensor.dtype) {
       tensor.encoding = row.encoding;
@@ -308,8 +294,7 @@ void settle(tensor_info& tensor) {
 }
 
 /// Throws unless the tensors cover the data without holes or overlaps, up to its very end.
-template <class = when_used>
-void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_bytes) {
+inline void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_bytes) {
   std::uint64_t end = 0;
   const auto check = [&](const tensor_info& tensor) {
     if (tensor.file_offset_bytes != end) {
@@ -351,8 +336,7 @@ void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_b
 
 /// Bytes of length and header together, from the first length_bytes of a file of `file_bytes`. Throws
 /// truncated, bad_metadata (over the format's limit).
-template <class = when_used>
-std::uint64_t front_bytes(std::span<const std::byte> file, std::uint64_t file_bytes) {
+inline std::uint64_t front_bytes(std::span<const std::byte> file, std::uint64_t file_bytes) {
   if (file_bytes < length_bytes) {
     throw error(error_code::truncated, {.field = "header length",
                                         .found = join_text({"a file of ", file_bytes, " bytes"}),
@@ -408,8 +392,7 @@ template <class Json = nlohmann::json>
 }
 
 /// As above, of a file whose bytes are all there.
-template <class = when_used>
-[[nodiscard]] directory parse(std::span<const std::byte> file) {
+[[nodiscard]] inline directory parse(std::span<const std::byte> file) {
   return parse(file, file.size());
 }
 

@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/tensor_info.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/json_text.hpp>
 #include <nibble/format/replaced_metadata.hpp>
@@ -21,9 +20,8 @@ namespace nibble::safetensors {
 /// aligned, with the tensors in the order of the old one. Values become strings as the serialiser says.
 /// Throws bad_metadata (what JSON cannot say, a header over the format's limit), what parse() throws of
 /// the old file, and what it would of the new one.
-template <class = when_used>
-[[nodiscard]] replaced_metadata replace_metadata(std::span<const std::byte> file,
-                                                 const nlohmann::json& metadata) {
+[[nodiscard]] inline replaced_metadata replace_metadata(std::span<const std::byte> file,
+                                                        const nlohmann::json& metadata) {
   const directory old = parse(file);
   require_object(metadata, "metadata");
   const std::uint64_t data_offset = front_bytes(file, file.size());

@@ -19,7 +19,6 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/shape.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/core/when_used.hpp>
 #include <nibble/format/json_text.hpp>
 #include <nibble/format/planned_tensor.hpp>
 #include <nibble/format/safetensors/parse.hpp>
@@ -55,8 +54,7 @@ void append_entry(std::string& text, const std::string& name, std::string_view d
 
 /// Length and header, padded so that the data behind them are aligned. Throws bad_metadata for a header
 /// over the format's limit.
-template <class = when_used>
-[[nodiscard]] std::vector<std::byte> front_of(const std::string& text) {
+[[nodiscard]] inline std::vector<std::byte> front_of(const std::string& text) {
   const std::uint64_t padded =
       divide_round_up(length_bytes + text.size(), alignment_bytes) * alignment_bytes;
   const std::uint64_t header_bytes = padded - length_bytes;
@@ -147,7 +145,6 @@ class serialiser {
   static constexpr bool has_footer = false;
 
   /// What a reader finds in a file of `file_bytes` with that front. Throws as parse().
-  template <class = when_used>
   [[nodiscard]] static directory read_back(std::span<const std::byte> front, std::uint64_t file_bytes,
                                            std::span<const std::byte>) {
     return parse(front, file_bytes);
