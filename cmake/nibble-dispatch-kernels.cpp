@@ -4,8 +4,8 @@
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/compute/kernel_table.hpp>
 #include <nibble/compute/matmul.hpp>
-#include <nibble/compute/repacked_weight.hpp>
 #include <nibble/compute/value_census.hpp>
+#include <nibble/kernel/repacked_weight.hpp>
 
 #define NIBBLE_TABLE_NAME_OF(name) nibble_kernels_##name
 #define NIBBLE_TABLE_NAME(name) NIBBLE_TABLE_NAME_OF(name)

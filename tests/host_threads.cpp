@@ -6,9 +6,9 @@
 
 #include <nibble/nibble.hpp>
 
-#include <compute/shuffled_executor.hpp>
 #include <support/catch.hpp>
 #include <support/files.hpp>
+#include <support/shuffled_executor.hpp>
 
 namespace {
 

@@ -16,11 +16,11 @@
 #include <fmt/format.h>
 
 #include <codec/independent_decoder.hpp>
-#include <compute/guarded_memory.hpp>
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
 #include <support/files.hpp>
 #include <support/gguf_bytes.hpp>
+#include <support/guarded_memory.hpp>
 #include <support/random_values.hpp>
 
 using nibble::matmul_mode;

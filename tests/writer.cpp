@@ -29,13 +29,13 @@
 
 #include <nibble/reader.hpp>
 
-#include <compute/stored_tensors.hpp>
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
 #include <support/errors.hpp>
 #include <support/files.hpp>
 #include <support/gguf_bytes.hpp>
 #include <support/random_values.hpp>
+#include <support/stored_tensors.hpp>
 
 using nibble::encoding;
 using nibble::reader;

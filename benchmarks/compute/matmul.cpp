@@ -7,7 +7,7 @@
 #include <benchmark/benchmark.h>
 
 #include <nibble/compute/matmul.hpp>
-#include <nibble/compute/repacked_weight.hpp>
+#include <nibble/kernel/repacked_weight.hpp>
 
 #include "../../examples/nibble/matmul_modes.hpp"
 #include "../../examples/nibble/reference_product.hpp"

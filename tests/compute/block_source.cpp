@@ -12,11 +12,11 @@
 #include <nibble/core/encoding.hpp>
 #include <nibble/writer.hpp>
 
-#include <compute/shuffled_executor.hpp>
-#include <compute/stored_tensors.hpp>
 #include <support/catch.hpp>
 #include <support/files.hpp>
 #include <support/random_values.hpp>
+#include <support/shuffled_executor.hpp>
+#include <support/stored_tensors.hpp>
 
 namespace {
 

@@ -12,11 +12,11 @@
 
 #include <fmt/format.h>
 
-#include <compute/guarded_memory.hpp>
 #include <core/independent_halves.hpp>
 #include <simd/emulated_widths.hpp>
 #include <support/catch.hpp>
 #include <support/errors.hpp>
+#include <support/guarded_memory.hpp>
 #include <support/random_values.hpp>
 
 namespace {

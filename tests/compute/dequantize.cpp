@@ -12,13 +12,13 @@
 #include <fmt/format.h>
 
 #include <codec/independent_decoder.hpp>
-#include <compute/compiled_kernels.hpp>
-#include <compute/guarded_memory.hpp>
-#include <compute/shuffled_executor.hpp>
-#include <compute/stored_tensors.hpp>
 #include <simd/emulated_widths.hpp>
 #include <support/catch.hpp>
+#include <support/compiled_kernels.hpp>
 #include <support/errors.hpp>
+#include <support/guarded_memory.hpp>
+#include <support/shuffled_executor.hpp>
+#include <support/stored_tensors.hpp>
 
 namespace {
 

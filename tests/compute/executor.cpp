@@ -8,8 +8,8 @@
 #include <thread>
 #include <vector>
 
-#include <compute/shuffled_executor.hpp>
 #include <support/catch.hpp>
+#include <support/shuffled_executor.hpp>
 
 namespace {
 

@@ -13,8 +13,8 @@
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/tensor_view.hpp>
 
-#include <compute/compiled_kernels.hpp>
 #include <support/catch.hpp>
+#include <support/compiled_kernels.hpp>
 
 namespace nibble_test {
 

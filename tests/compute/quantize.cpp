@@ -21,11 +21,11 @@
 #include <codec/block_distributions.hpp>
 #include <codec/hex_bytes.hpp>
 #include <codec/independent_decoder.hpp>
-#include <compute/guarded_memory.hpp>
-#include <compute/shuffled_executor.hpp>
-#include <compute/stored_tensors.hpp>
 #include <support/catch.hpp>
 #include <support/errors.hpp>
+#include <support/guarded_memory.hpp>
+#include <support/shuffled_executor.hpp>
+#include <support/stored_tensors.hpp>
 
 namespace {
 

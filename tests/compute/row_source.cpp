@@ -14,11 +14,11 @@
 
 #include <nibble/compute/quantize.hpp>
 
-#include <compute/shuffled_executor.hpp>
-#include <compute/stored_tensors.hpp>
 #include <support/catch.hpp>
 #include <support/errors.hpp>
 #include <support/random_values.hpp>
+#include <support/shuffled_executor.hpp>
+#include <support/stored_tensors.hpp>
 
 namespace {
 

@@ -10,10 +10,10 @@
 
 #include <codec/hex_bytes.hpp>
 #include <codec/independent_decoder.hpp>
-#include <compute/compiled_kernels.hpp>
-#include <compute/stored_tensors.hpp>
 #include <support/catch.hpp>
+#include <support/compiled_kernels.hpp>
 #include <support/errors.hpp>
+#include <support/stored_tensors.hpp>
 
 namespace {
 

@@ -22,10 +22,10 @@
 #endif
 
 #include <codec/independent_decoder.hpp>
-#include <compute/shuffled_executor.hpp>
-#include <compute/stored_tensors.hpp>
 #include <support/catch.hpp>
 #include <support/errors.hpp>
+#include <support/shuffled_executor.hpp>
+#include <support/stored_tensors.hpp>
 
 namespace {
 

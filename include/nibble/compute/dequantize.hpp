@@ -10,13 +10,13 @@
 #include <utility>
 
 #include <nibble/codec/codecs.hpp>
-#include <nibble/compute/code_groups.hpp>
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/dispatch.hpp>
 #include <nibble/compute/executor.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/kernel/code_groups.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {

@@ -7,12 +7,12 @@
 #include <string_view>
 
 #include <nibble/compute/executor.hpp>
-#include <nibble/compute/matmul_mode.hpp>
 #include <nibble/core/bfloat16.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/float16.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/kernel/matmul_mode.hpp>
 #include <nibble/simd/cpu_features.hpp>
 
 namespace nibble {

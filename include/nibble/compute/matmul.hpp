@@ -11,20 +11,20 @@
 #include <vector>
 
 #include <nibble/codec/codecs.hpp>
-#include <nibble/compute/activations.hpp>
-#include <nibble/compute/code_panel.hpp>
-#include <nibble/compute/code_panel_products.hpp>
 #include <nibble/compute/dispatch.hpp>
 #include <nibble/compute/executor.hpp>
-#include <nibble/compute/float_panel_products.hpp>
-#include <nibble/compute/matmul_mode.hpp>
-#include <nibble/compute/product_output.hpp>
-#include <nibble/compute/repacked_weight.hpp>
-#include <nibble/compute/row_products.hpp>
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/kernel/activations.hpp>
+#include <nibble/kernel/code_panel.hpp>
+#include <nibble/kernel/code_panel_products.hpp>
+#include <nibble/kernel/float_panel_products.hpp>
+#include <nibble/kernel/matmul_mode.hpp>
+#include <nibble/kernel/product_output.hpp>
+#include <nibble/kernel/repacked_weight.hpp>
+#include <nibble/kernel/small_batch_products.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {

@@ -1,4 +1,4 @@
-#include <nibble/compute/weight_blocks.hpp>
+#include <nibble/kernel/weight_blocks.hpp>
 
 #include <array>
 #include <cmath>
@@ -9,10 +9,10 @@
 #include <nibble/core/tensor_view.hpp>
 
 #include <codec/independent_decoder.hpp>
-#include <compute/stored_tensors.hpp>
 #include <simd/every_architecture.hpp>
 #include <simd/products_against_portable.hpp>
 #include <support/catch.hpp>
+#include <support/stored_tensors.hpp>
 
 namespace {
 

@@ -10,13 +10,13 @@
 #include <type_traits>
 
 #include <nibble/codec/codecs.hpp>
-#include <nibble/compute/activations.hpp>
-#include <nibble/compute/code_groups.hpp>
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/dequantize.hpp>
-#include <nibble/compute/matmul_mode.hpp>
 #include <nibble/core/checked.hpp>
 #include <nibble/core/tensor_view.hpp>
+#include <nibble/kernel/activations.hpp>
+#include <nibble/kernel/code_groups.hpp>
+#include <nibble/kernel/matmul_mode.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {

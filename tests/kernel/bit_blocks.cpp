@@ -1,4 +1,4 @@
-#include <nibble/compute/bit_blocks.hpp>
+#include <nibble/kernel/bit_blocks.hpp>
 
 #include <algorithm>
 #include <array>
@@ -11,9 +11,9 @@
 #include <nibble/core/tensor_view.hpp>
 
 #include <codec/independent_decoder.hpp>
-#include <compute/stored_tensors.hpp>
 #include <simd/products_against_portable.hpp>
 #include <support/catch.hpp>
+#include <support/stored_tensors.hpp>
 
 namespace {
 

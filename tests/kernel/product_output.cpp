@@ -1,4 +1,4 @@
-#include <nibble/compute/product_output.hpp>
+#include <nibble/kernel/product_output.hpp>
 
 #include <array>
 #include <cstddef>

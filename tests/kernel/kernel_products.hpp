@@ -13,16 +13,16 @@
 #include <fmt/format.h>
 
 #include <nibble/codec/codecs.hpp>
-#include <nibble/compute/activations.hpp>
-#include <nibble/compute/product_output.hpp>
-#include <nibble/compute/weight_blocks.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/tensor_view.hpp>
+#include <nibble/kernel/activations.hpp>
+#include <nibble/kernel/product_output.hpp>
+#include <nibble/kernel/weight_blocks.hpp>
 
-#include <compute/decoded_weight.hpp>
-#include <compute/stored_tensors.hpp>
 #include <support/catch.hpp>
+#include <support/decoded_weight.hpp>
 #include <support/random_values.hpp>
+#include <support/stored_tensors.hpp>
 
 namespace nibble_test {
 

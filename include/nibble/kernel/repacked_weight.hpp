@@ -9,16 +9,16 @@
 #include <utility>
 
 #include <nibble/codec/codecs.hpp>
-#include <nibble/compute/activations.hpp>
-#include <nibble/compute/code_panel.hpp>
-#include <nibble/compute/code_panel_products.hpp>
 #include <nibble/compute/dispatch.hpp>
 #include <nibble/compute/executor.hpp>
-#include <nibble/compute/matmul_mode.hpp>
-#include <nibble/compute/product_output.hpp>
-#include <nibble/compute/weight_blocks.hpp>
 #include <nibble/core/checked.hpp>
 #include <nibble/core/tensor_view.hpp>
+#include <nibble/kernel/activations.hpp>
+#include <nibble/kernel/code_panel.hpp>
+#include <nibble/kernel/code_panel_products.hpp>
+#include <nibble/kernel/matmul_mode.hpp>
+#include <nibble/kernel/product_output.hpp>
+#include <nibble/kernel/weight_blocks.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {

@@ -1,13 +1,13 @@
-#include <nibble/compute/row_products.hpp>
+#include <nibble/kernel/small_batch_products.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 
-#include <compute/compiled_kernels.hpp>
-#include <compute/kernel_products.hpp>
+#include <kernel/kernel_products.hpp>
 #include <simd/every_architecture.hpp>
 #include <support/catch.hpp>
+#include <support/compiled_kernels.hpp>
 
 namespace {
 

@@ -5,10 +5,10 @@
 #include <span>
 
 #include <nibble/compute/dequantize.hpp>
-#include <nibble/compute/float_panel_products.hpp>
 #include <nibble/compute/matmul.hpp>
-#include <nibble/compute/repacked_weight.hpp>
 #include <nibble/compute/value_census.hpp>
+#include <nibble/kernel/float_panel_products.hpp>
+#include <nibble/kernel/repacked_weight.hpp>
 
 /// What the public functions hand to one architecture's kernels, for every encoding: compiled once, in
 /// best_kernels.cpp and portable_kernels.cpp, as it takes minutes in every file that uses it.

@@ -1,4 +1,4 @@
-#include <nibble/compute/code_groups.hpp>
+#include <nibble/kernel/code_groups.hpp>
 
 #include <array>
 #include <cstddef>

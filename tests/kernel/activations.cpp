@@ -1,4 +1,4 @@
-#include <nibble/compute/activations.hpp>
+#include <nibble/kernel/activations.hpp>
 
 #include <algorithm>
 #include <array>

@@ -8,11 +8,11 @@
 #include <type_traits>
 
 #include <nibble/codec/codecs.hpp>
-#include <nibble/compute/activations.hpp>
-#include <nibble/compute/code_groups.hpp>
 #include <nibble/compute/dequantize.hpp>
-#include <nibble/compute/weight_blocks.hpp>
 #include <nibble/core/tensor_view.hpp>
+#include <nibble/kernel/activations.hpp>
+#include <nibble/kernel/code_groups.hpp>
+#include <nibble/kernel/weight_blocks.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {

@@ -11,10 +11,10 @@
 #include <type_traits>
 
 #include <nibble/codec/codecs.hpp>
-#include <nibble/compute/activations.hpp>
-#include <nibble/compute/bit_blocks.hpp>
-#include <nibble/compute/weight_blocks.hpp>
 #include <nibble/core/tensor_view.hpp>
+#include <nibble/kernel/activations.hpp>
+#include <nibble/kernel/bit_blocks.hpp>
+#include <nibble/kernel/weight_blocks.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {

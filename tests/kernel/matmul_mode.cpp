@@ -1,4 +1,4 @@
-#include <nibble/compute/matmul_mode.hpp>
+#include <nibble/kernel/matmul_mode.hpp>
 
 #include <algorithm>
 #include <array>
@@ -11,9 +11,9 @@
 #include <nibble/compute/matmul.hpp>
 #include <nibble/simd/simd.hpp>
 
-#include <compute/compiled_kernels.hpp>
-#include <compute/stored_tensors.hpp>
 #include <support/catch.hpp>
+#include <support/compiled_kernels.hpp>
+#include <support/stored_tensors.hpp>
 
 namespace {
 

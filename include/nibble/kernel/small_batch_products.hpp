@@ -9,11 +9,11 @@
 #include <utility>
 
 #include <nibble/codec/codecs.hpp>
-#include <nibble/compute/activations.hpp>
-#include <nibble/compute/bit_blocks.hpp>
-#include <nibble/compute/product_output.hpp>
-#include <nibble/compute/weight_blocks.hpp>
 #include <nibble/core/tensor_view.hpp>
+#include <nibble/kernel/activations.hpp>
+#include <nibble/kernel/bit_blocks.hpp>
+#include <nibble/kernel/product_output.hpp>
+#include <nibble/kernel/weight_blocks.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {

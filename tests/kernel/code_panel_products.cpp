@@ -1,12 +1,12 @@
-#include <nibble/compute/code_panel_products.hpp>
+#include <nibble/kernel/code_panel_products.hpp>
 
 #include <cstddef>
 #include <cstdint>
 
-#include <compute/compiled_kernels.hpp>
-#include <compute/kernel_products.hpp>
+#include <kernel/kernel_products.hpp>
 #include <simd/every_architecture.hpp>
 #include <support/catch.hpp>
+#include <support/compiled_kernels.hpp>
 
 namespace {
 

@@ -8,12 +8,12 @@
 #include <utility>
 
 #include <nibble/codec/codecs.hpp>
-#include <nibble/compute/activations.hpp>
-#include <nibble/compute/code_panel.hpp>
 #include <nibble/compute/dequantize.hpp>
-#include <nibble/compute/product_output.hpp>
-#include <nibble/compute/weight_blocks.hpp>
 #include <nibble/core/tensor_view.hpp>
+#include <nibble/kernel/activations.hpp>
+#include <nibble/kernel/code_panel.hpp>
+#include <nibble/kernel/product_output.hpp>
+#include <nibble/kernel/weight_blocks.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {

@@ -1,4 +1,4 @@
-#include <nibble/compute/float_panel_products.hpp>
+#include <nibble/kernel/float_panel_products.hpp>
 
 #include <algorithm>
 #include <array>
@@ -7,12 +7,12 @@
 #include <vector>
 
 #include <codec/independent_decoder.hpp>
-#include <compute/compiled_kernels.hpp>
-#include <compute/guarded_memory.hpp>
-#include <compute/kernel_products.hpp>
-#include <compute/stored_tensors.hpp>
+#include <kernel/kernel_products.hpp>
 #include <simd/every_architecture.hpp>
 #include <support/catch.hpp>
+#include <support/compiled_kernels.hpp>
+#include <support/guarded_memory.hpp>
+#include <support/stored_tensors.hpp>
 
 namespace {
 

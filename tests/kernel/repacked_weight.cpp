@@ -1,4 +1,4 @@
-#include <nibble/compute/repacked_weight.hpp>
+#include <nibble/kernel/repacked_weight.hpp>
 
 #include <array>
 #include <cmath>
@@ -12,13 +12,13 @@
 
 #include <nibble/compute/matmul.hpp>
 
-#include <compute/compiled_kernels.hpp>
-#include <compute/product_problem.hpp>
-#include <compute/shuffled_executor.hpp>
-#include <compute/stored_tensors.hpp>
 #include <simd/every_architecture.hpp>
 #include <support/catch.hpp>
+#include <support/compiled_kernels.hpp>
 #include <support/errors.hpp>
+#include <support/product_problem.hpp>
+#include <support/shuffled_executor.hpp>
+#include <support/stored_tensors.hpp>
 
 namespace {
 

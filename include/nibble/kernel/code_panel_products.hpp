@@ -9,10 +9,10 @@
 #include <type_traits>
 #include <utility>
 
-#include <nibble/compute/activations.hpp>
-#include <nibble/compute/code_panel.hpp>
-#include <nibble/compute/product_output.hpp>
 #include <nibble/core/tensor_view.hpp>
+#include <nibble/kernel/activations.hpp>
+#include <nibble/kernel/code_panel.hpp>
+#include <nibble/kernel/product_output.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {

@@ -6,12 +6,12 @@
 #include <cstdint>
 #include <vector>
 
-#include <nibble/compute/matmul_mode.hpp>
 #include <nibble/core/encoding.hpp>
+#include <nibble/kernel/matmul_mode.hpp>
 
-#include <compute/decoded_weight.hpp>
-#include <compute/stored_tensors.hpp>
+#include <support/decoded_weight.hpp>
 #include <support/random_values.hpp>
+#include <support/stored_tensors.hpp>
 
 namespace nibble_test {
 
