@@ -28,16 +28,20 @@ enum class container : std::uint8_t { apr, gguf, safetensors };
 }
 
 /// All that a container says before its tensors' bytes, proved against the file: every tensor lies
-/// inside it, overlaps no other and has exactly the bytes that its encoding and shape need.
-struct directory {
+/// inside it, overlaps no other and has exactly the bytes that its encoding and shape need. Json is a
+/// specialization of nlohmann::basic_json, a parameter so that what is done with it is compiled where
+/// it is used.
+template <class Json>
+struct basic_directory {
   nibble::container container{};
   std::string_view metadata_text{};             ///< the file's own JSON, where it has any: its bytes
-  nlohmann::json metadata{};                    ///< an object
+  Json metadata{};                              ///< an object
   std::vector<tensor_info> tensors{};           ///< in the order of the file's own list
   name_index names{};                           ///< of tensors, where parsing needed it
   std::optional<std::uint32_t> footer_crc32{};  ///< over every byte before it, where the file has one
   std::vector<finding> notes{};
 };
+using directory = basic_directory<nlohmann::json>;
 
 /// How many keys the metadata of a GGUF or safetensors file may have; models have a few dozen. (An .apr
 /// file's may nest, and is held to its size alone.)

@@ -294,12 +294,12 @@ inline void note_placement(const header& head, const directory& parsed, std::uin
 /// error that names section, tensor and field, without a file's name; directory_too_large (see
 /// memory_budget) among others.
 template <class Json = nlohmann::json>
-[[nodiscard]] directory parse(std::span<const std::byte> front, std::uint64_t file_bytes,
-                              std::span<const std::byte> last_bytes) {
+[[nodiscard]] basic_directory<Json> parse(std::span<const std::byte> front, std::uint64_t file_bytes,
+                                          std::span<const std::byte> last_bytes) {
   const header head = header::parse(front);
   detail::check_sections(head, file_bytes);
 
-  directory parsed{.container = container::apr};
+  basic_directory<Json> parsed{.container = container::apr};
   detail::note_header(head, parsed.notes);
 
   const auto raw = front.subspan(static_cast<std::size_t>(head.metadata_offset), head.metadata_bytes);
@@ -351,8 +351,9 @@ template <class Json = nlohmann::json>
 }
 
 /// As above, of a file whose bytes are all there.
-[[nodiscard]] inline directory parse(std::span<const std::byte> file) {
-  return parse(file, file.size(), file.last(std::min(file.size(), footer_bytes)));
+template <class Json = nlohmann::json>
+[[nodiscard]] basic_directory<Json> parse(std::span<const std::byte> file) {
+  return parse<Json>(file, file.size(), file.last(std::min(file.size(), footer_bytes)));
 }
 
 }  // namespace nibble::apr

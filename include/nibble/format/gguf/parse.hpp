@@ -168,7 +168,7 @@ inline void size_unknown_types(std::vector<tensor_info>& tensors, std::uint64_t 
 /// next one. Throws an error that names section, tensor and field, without a file's name;
 /// directory_too_large (see memory_budget) among others.
 template <class Json = nlohmann::json>
-[[nodiscard]] directory parse(std::span<const std::byte> front, std::uint64_t file_bytes) {
+[[nodiscard]] basic_directory<Json> parse(std::span<const std::byte> front, std::uint64_t file_bytes) {
   const header head = header::parse(front);
   byte_cursor cursor(front, header::bytes, file_bytes);
   cursor.enter("header");
@@ -182,7 +182,7 @@ template <class Json = nlohmann::json>
                  .expected = join_text({"at most ", max_metadata_keys})});
   }
 
-  directory parsed{.container = container::gguf};
+  basic_directory<Json> parsed{.container = container::gguf};
   memory_budget budget(file_bytes);
   metadata_section metadata = read_metadata(cursor, head.metadata_count, budget);
   parsed.metadata = Json(std::move(metadata.values));
@@ -253,8 +253,9 @@ template <class Json = nlohmann::json>
 }
 
 /// As above, of a file whose bytes are all at hand.
-[[nodiscard]] inline directory parse(std::span<const std::byte> file) {
-  return parse(file, file.size());
+template <class Json = nlohmann::json>
+[[nodiscard]] basic_directory<Json> parse(std::span<const std::byte> file) {
+  return parse<Json>(file, file.size());
 }
 
 }  // namespace nibble::gguf

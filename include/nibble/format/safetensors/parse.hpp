@@ -362,7 +362,7 @@ inline std::uint64_t front_bytes(std::span<const std::byte> file, std::uint64_t 
 /// What it gives refers to `front`. Throws an error without a file's name; directory_too_large (see
 /// memory_budget) among others.
 template <class Json = nlohmann::json>
-[[nodiscard]] directory parse(std::span<const std::byte> front, std::uint64_t file_bytes) {
+[[nodiscard]] basic_directory<Json> parse(std::span<const std::byte> front, std::uint64_t file_bytes) {
   const std::uint64_t data_offset = front_bytes(front, file_bytes);
   const std::string_view text(reinterpret_cast<const char*>(front.data()) + length_bytes,
                               static_cast<std::size_t>(data_offset - length_bytes));
@@ -377,7 +377,7 @@ template <class Json = nlohmann::json>
                  .expected = "UTF-8"});
   }
 
-  directory parsed{.container = container::safetensors};
+  basic_directory<Json> parsed{.container = container::safetensors};
   parsed.metadata_text = text;
   parsed.metadata = Json::object();
   memory_budget budget(file_bytes);
@@ -392,8 +392,9 @@ template <class Json = nlohmann::json>
 }
 
 /// As above, of a file whose bytes are all there.
-[[nodiscard]] inline directory parse(std::span<const std::byte> file) {
-  return parse(file, file.size());
+template <class Json = nlohmann::json>
+[[nodiscard]] basic_directory<Json> parse(std::span<const std::byte> file) {
+  return parse<Json>(file, file.size());
 }
 
 }  // namespace nibble::safetensors
