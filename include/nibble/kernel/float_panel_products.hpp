@@ -8,10 +8,10 @@
 #include <utility>
 
 #include <nibble/codec/codecs.hpp>
-#include <nibble/compute/dequantize.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/kernel/activations.hpp>
 #include <nibble/kernel/code_panel.hpp>
+#include <nibble/kernel/decode.hpp>
 #include <nibble/kernel/product_output.hpp>
 #include <nibble/kernel/weight_blocks.hpp>
 #include <nibble/simd/simd.hpp>

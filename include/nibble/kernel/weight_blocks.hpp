@@ -10,12 +10,11 @@
 #include <type_traits>
 
 #include <nibble/codec/codecs.hpp>
-#include <nibble/compute/convert.hpp>
-#include <nibble/compute/dequantize.hpp>
 #include <nibble/core/checked.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/kernel/activations.hpp>
 #include <nibble/kernel/code_groups.hpp>
+#include <nibble/kernel/decode.hpp>
 #include <nibble/kernel/matmul_mode.hpp>
 #include <nibble/simd/simd.hpp>
 
