@@ -6,7 +6,7 @@
 
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/compute/matmul.hpp>
-#include <nibble/compute/value_census.hpp>
+#include <nibble/compute/value_counts.hpp>
 #include <nibble/kernel/float_panel_products.hpp>
 #include <nibble/kernel/repacked_weight.hpp>
 
@@ -17,7 +17,7 @@
       std::span<const nibble::proved_product>, const nibble::matmul_options&, std::span<std::byte>);  \
   linkage template nibble::repacked_weight nibble::kernel::make_repacked<architecture>(               \
       const nibble::tensor_view&, nibble::matmul_mode, nibble::executor*);                            \
-  linkage template nibble::value_census nibble::kernel::count_values<architecture>(                   \
+  linkage template nibble::value_counts nibble::kernel::count_values<architecture>(                   \
       const nibble::tensor_view&);                                                                    \
   linkage template nibble::kernel::run_decoder nibble::kernel::decoder_of<architecture>(              \
       const nibble::tensor_view&);                                                                    \

@@ -15,7 +15,7 @@
 namespace nibble {
 
 /// What a tensor's values are, counted over all of them.
-struct value_census {
+struct value_counts {
   std::uint64_t elements = 0;
   std::uint64_t nan = 0;
   std::uint64_t infinite = 0;
@@ -46,7 +46,7 @@ template <Codec Codec>
 }
 
 /// As they are stored: a double beyond f32 is no infinity, though it decodes to one.
-inline void count_doubles(std::span<const std::byte> bytes, value_census& census) noexcept {
+inline void count_doubles(std::span<const std::byte> bytes, value_counts& census) noexcept {
   for (; !bytes.empty(); bytes = bytes.subspan(sizeof(double))) {
     constexpr std::uint64_t infinity = 0x7FF0000000000000U;
     std::uint64_t bits = 0;
@@ -58,10 +58,10 @@ inline void count_doubles(std::span<const std::byte> bytes, value_census& census
   }
 }
 
-/// take_census, by one architecture's kernels.
+/// count_values, by one architecture's kernels.
 template <class Architecture>
-[[nodiscard]] value_census count_values(const tensor_view& of) {
-  value_census census{.elements = of.elements()};
+[[nodiscard]] value_counts count_values(const tensor_view& of) {
+  value_counts census{.elements = of.elements()};
   visit_codec(of.encoding(), of.name(), [&]<Codec Codec>(Codec) {
     census.non_finite_scales = count_non_finite_scales<Codec>(of.bytes());
   });

@@ -10,10 +10,10 @@ inline namespace NIBBLE_ARCHITECTURE {
 
 /// Decodes and counts the whole tensor, in 64 KiB at a time. Throws unsupported_encoding.
 template <class Architecture = default_architecture>
-[[nodiscard]] value_census take_census(const tensor_view& of) {
+[[nodiscard]] value_counts count_values(const tensor_view& of) {
   if constexpr (PickedAtRunTime<Architecture>) {
     require_codec(of.encoding(), of.name());
-    return Architecture::kernels().take_census(of);
+    return Architecture::kernels().count_values(of);
   } else {
     return kernel::count_values<Architecture>(of);
   }
