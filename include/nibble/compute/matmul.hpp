@@ -133,7 +133,7 @@ template <Codec Codec>
 
 /// How a product is taken: of activations prepared as that, in tiles of so many rows.
 struct treatment {
-  preparation values = preparation::none;
+  activation_format values = activation_format::f32_blocks;
   activation_layout layout{};
   std::size_t tile_rows = 0;
   bool has_panels = false;  ///< of codes or floats
@@ -162,19 +162,19 @@ template <class Architecture, Activation Value>
 template <class Architecture, Codec Codec>
 [[nodiscard]] treatment choose_treatment(const proved_product& of, matmul_mode mode) noexcept {
   const treatment panels_of_floats{
-      preparation::interleaved_floats, {}, float_tile_rows<Architecture>, true};
+      activation_format::f32_interleaved, {}, float_tile_rows<Architecture>, true};
   if (!rows_are_blocks<Codec>(of.w)) return panels_of_floats;
   const auto choose = [&]<Activation Value>(Value) -> treatment {
     using tag = simd::block_architecture<Architecture>;
     if (of.x_rows >= least_panel_rows<Codec, Value>() || uses_repacked<Architecture, Value>(of, mode)) {
-      return {preparation_of<Value>(), {order_of<Codec>(), 1}, code_tile_rows, true};
+      return {block_format_of<Value>(), {order_of<Codec>(), 1}, code_tile_rows, true};
     }
-    return {preparation_of<Value>(), row_products_layout<tag, Codec, Value>(), max_row_products<Value>,
+    return {block_format_of<Value>(), row_products_layout<tag, Codec, Value>(), max_row_products<Value>,
             false};
   };
-  switch (coded_as<Architecture, Codec>(of.w, mode)) {
-    case preparation::bytes: return choose(std::int8_t{});
-    case preparation::words: return choose(std::int16_t{});
+  switch (activation_format_for<Architecture, Codec>(of.w, mode)) {
+    case activation_format::int8_codes: return choose(std::int8_t{});
+    case activation_format::int16_codes: return choose(std::int16_t{});
     default: break;
   }
   const bool is_small = of.x_rows < least_panel_rows<Codec, float>();
@@ -296,13 +296,13 @@ void multiply_proved(std::span<const proved_product> products, const matmul_opti
     };
     if (std::ranges::any_of(products.first(i), is_treated_alike)) continue;
     switch (treated.values) {
-      case preparation::interleaved_floats:
+      case activation_format::f32_interleaved:
         multiply_interleaved<Architecture>(products.subspan(i), treated, options, scratch);
         break;
-      case preparation::floats:
+      case activation_format::f32_blocks:
         multiply_treated<Architecture, float>(products.subspan(i), treated, options, scratch);
         break;
-      case preparation::words:
+      case activation_format::int16_codes:
         multiply_treated<Architecture, std::int16_t>(products.subspan(i), treated, options, scratch);
         break;
       default:

@@ -24,11 +24,11 @@ concept Activation =
     std::same_as<T, float> || std::same_as<T, std::int16_t> || std::same_as<T, std::int8_t>;
 
 /// What a product asks the activations to be prepared as: of f32, blocks or columns of tiles.
-enum class preparation : std::uint8_t { none, floats, interleaved_floats, words, bytes };
+enum class activation_format : std::uint8_t { none, floats, interleaved_floats, words, bytes };
 template <Activation Value>
-[[nodiscard]] constexpr preparation preparation_of() noexcept {
-  if constexpr (std::same_as<Value, float>) return preparation::floats;
-  return std::same_as<Value, std::int8_t> ? preparation::bytes : preparation::words;
+[[nodiscard]] constexpr activation_format block_format_of() noexcept {
+  if constexpr (std::same_as<Value, float>) return activation_format::f32_blocks;
+  return std::same_as<Value, std::int8_t> ? activation_format::int8_codes : activation_format::int16_codes;
 }
 
 /// How the activations of a block are ordered: as kernels take the block's codes apart.

@@ -199,9 +199,9 @@ template <class Architecture>
                            stored_codes_of<Codec, Value>(), weight, on);
       }
     };
-    switch (coded_as<Architecture, Codec>(weight, mode)) {
-      case preparation::bytes: make(std::int8_t{}); break;
-      case preparation::words: make(std::int16_t{}); break;
+    switch (activation_format_for<Architecture, Codec>(weight, mode)) {
+      case activation_format::int8_codes: make(std::int8_t{}); break;
+      case activation_format::int16_codes: make(std::int16_t{}); break;
       default: break;
     }
   });

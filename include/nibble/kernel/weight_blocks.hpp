@@ -142,14 +142,14 @@ template <Codec Codec>
 
 /// As what a mode codes the activations, for a weight whose rows_are_blocks; none where as f32.
 template <class Architecture, Codec Codec>
-[[nodiscard]] preparation coded_as(const tensor_view& weight, matmul_mode mode) noexcept {
+[[nodiscard]] activation_format activation_format_for(const tensor_view& weight, matmul_mode mode) noexcept {
   if constexpr (has_code_products<Architecture, Codec, std::int8_t>()) {
-    if (mode == matmul_mode::int8 && takes_bytes<Codec>(weight)) return preparation::bytes;
+    if (mode == matmul_mode::int8 && takes_bytes<Codec>(weight)) return activation_format::int8_codes;
   }
   if constexpr (has_code_products<Architecture, Codec, std::int16_t>()) {
-    if (mode != matmul_mode::exact) return preparation::words;
+    if (mode != matmul_mode::exact) return activation_format::int16_codes;
   }
-  return preparation::none;
+  return activation_format::f32_blocks;
 }
 
 /// What the codes of some blocks stand for. Made once a task and filled pass by pass; vectors may be
