@@ -126,7 +126,7 @@ struct interleaved_size {
 
 /// Encodings whose products are taken from the blocks in place, or from the numbers.
 template <Codec Codec>
-[[nodiscard]] constexpr bool has_row_products() noexcept {
+[[nodiscard]] constexpr bool has_small_batch_products() noexcept {
   if constexpr (PlainCodec<Codec>) return Codec::can_pack;
   return true;
 }
@@ -169,7 +169,7 @@ template <class Architecture, Codec Codec>
     if (of.x_rows >= least_panel_rows<Codec, Value>() || uses_repacked<Architecture, Value>(of, mode)) {
       return {block_format_of<Value>(), {order_of<Codec>(), 1}, code_tile_rows, true};
     }
-    return {block_format_of<Value>(), row_products_layout<tag, Codec, Value>(), max_row_products<Value>,
+    return {block_format_of<Value>(), small_batch_layout<tag, Codec, Value>(), max_small_batch_rows<Value>,
             false};
   };
   switch (activation_format_for<Architecture, Codec>(of.w, mode)) {
@@ -178,7 +178,7 @@ template <class Architecture, Codec Codec>
     default: break;
   }
   const bool is_small = of.x_rows < least_panel_rows<Codec, float>();
-  return is_small && has_row_products<Codec>() ? choose(float{}) : panels_of_floats;
+  return is_small && has_small_batch_products<Codec>() ? choose(float{}) : panels_of_floats;
 }
 
 template <class Architecture>
@@ -189,9 +189,9 @@ template <class Architecture>
   return chosen;
 }
 
-/// multiply_rows of an encoding; what is built on it is compiled once, and not for each.
+/// multiply_small_batch of an encoding; what is built on it is compiled once, and not for each.
 template <Activation Value>
-using multiply_rows_function = void (*)(const tensor_view&, std::uint64_t, std::size_t,
+using small_batch_function = void (*)(const tensor_view&, std::uint64_t, std::size_t,
                                         const activation_tile<Value>&, std::size_t,
                                         const product_output&) noexcept;
 
@@ -201,14 +201,14 @@ template <class Architecture, Activation Value>
 void multiply_prepared(const proved_product& of, const matmul_options& options,
                        const treatment& treated, std::size_t m, const prepared_activations<Value>& x) {
   using panel_architecture = simd::integer_architecture<Architecture>;
-  multiply_rows_function<Value> multiply = nullptr;
+  small_batch_function<Value> multiply = nullptr;
   panel_source<panel_architecture, Value> source{};
   visit_codec(of.w.encoding(), of.w.name(), [&]<Codec Codec>(Codec) {
     if constexpr (has_code_products<Architecture, Codec, Value>()) {
-      multiply = &multiply_rows<simd::block_architecture<Architecture>, Codec, Value>;
+      multiply = &multiply_small_batch<simd::block_architecture<Architecture>, Codec, Value>;
       source = panel_source_of<panel_architecture, Codec, Value>();
-    } else if constexpr (std::same_as<Value, float> && has_row_products<Codec>()) {
-      multiply = &multiply_rows<Architecture, Codec, Value>;
+    } else if constexpr (std::same_as<Value, float> && has_small_batch_products<Codec>()) {
+      multiply = &multiply_small_batch<Architecture, Codec, Value>;
     }
   });
   for_weight_rows(options.on, of, [&](std::uint64_t first, std::size_t count) {

@@ -27,7 +27,7 @@ namespace kernel {
 /// sums (12 of floats, else 8), some in memory cost less than a second pass over the weight, up to
 /// here; of words, that take up more registers themselves, they do not.
 template <Activation Value>
-inline constexpr std::size_t max_row_products = std::same_as<Value, float>         ? 15
+inline constexpr std::size_t max_small_batch_rows = std::same_as<Value, float>         ? 15
                                                 : std::same_as<Value, std::int8_t> ? 12
                                                                                    : 8;
 
@@ -163,7 +163,7 @@ inline constexpr bool takes_groups =
 
 /// How row products want the activations to lie.
 template <class Architecture, Codec Codec, Activation Value>
-[[nodiscard]] constexpr activation_layout row_products_layout() noexcept {
+[[nodiscard]] constexpr activation_layout small_batch_layout() noexcept {
   activation_layout layout{order_of<Codec>(), 1};
   if constexpr (!PlainCodec<Codec>) {
     if (takes_groups<Architecture, packing_of<Codec, Value>(), Value>) {
@@ -415,15 +415,15 @@ template <Activation Value>
 using multiply_part_function = void (*)(const row_part&, const activation_tile<Value>&, std::size_t,
                                         float*) noexcept;
 
-/// multiply_part for `rows` rows of activations, 1 to max_row_products.
+/// multiply_part for `rows` rows of activations, 1 to max_small_batch_rows.
 template <class Architecture, class Layout, Activation Value>
 [[nodiscard]] multiply_part_function<Value> choose_multiply_part(std::size_t rows) noexcept {
   return [rows]<std::size_t... I>(std::index_sequence<I...>) {
-    constexpr std::array<multiply_part_function<Value>, max_row_products<Value>> functions = {
+    constexpr std::array<multiply_part_function<Value>, max_small_batch_rows<Value>> functions = {
         &multiply_part<Architecture, Layout, Value, I + 1>...};
     return functions[rows - 1];
   }
-  (std::make_index_sequence<max_row_products<Value>>{});
+  (std::make_index_sequence<max_small_batch_rows<Value>>{});
 }
 
 /// Whether products read scales and offsets where they lie, before each block's codes, as they are.
@@ -460,10 +460,10 @@ template <class Architecture, Codec Codec, Activation Value>
   }
 }
 
-/// Products of a tile of x_rows activations, at most max_row_products, with rows first_row .. first_row
+/// Products of a tile of x_rows activations, at most max_small_batch_rows, with rows first_row .. first_row
 /// + row_count of a weight whose rows_are_blocks.
 template <class Architecture, Codec Codec, Activation Value>
-void multiply_rows(const tensor_view& weight, std::uint64_t first_row, std::size_t row_count,
+void multiply_small_batch(const tensor_view& weight, std::uint64_t first_row, std::size_t row_count,
                    const activation_tile<Value>& x, std::size_t x_rows,
                    const product_output& y) noexcept {
   using layout = decltype(part_layout_of<Architecture, Codec, Value>());
@@ -487,7 +487,7 @@ void multiply_rows(const tensor_view& weight, std::uint64_t first_row, std::size
         }
       }
       const std::size_t whole = row.whole_blocks(first, count);
-      std::array<float, max_row_products<Value>> sums;
+      std::array<float, max_small_batch_rows<Value>> sums;
       multiply({row.codes_of(first), whole, scales.scales.data(), scales.offsets.data(), next_bytes}, x,
                first, sums.data());
       y.put(first_row + n, sums.data(), x_rows, first == 0);
