@@ -205,7 +205,7 @@ void require_panel_operations() {
   using words_vector = simd::vector<std::int16_t, Architecture>;
   const int most_code = simd::multiplies_any_byte<Architecture> ? 255 : 15;
   for (std::uint32_t seed = 0; seed < 100; ++seed) {
-    simd::square<Architecture> square;
+    simd::lane_tile<Architecture> square;
     std::mt19937 generator(seed);
     for (integers& row : square) {
       std::array<std::int32_t, width> numbers;

@@ -59,7 +59,7 @@ void store_codes(const square_of_rows<simd::block_architecture<Architecture>>& r
   constexpr std::size_t square_rows = simd::lanes<tag>;
   constexpr std::size_t parts = std::tuple_size_v<block>;
   for (std::size_t b = 0; b < count; ++b) {
-    std::array<simd::square<tag>, parts> squares;
+    std::array<simd::lane_tile<tag>, parts> squares;
     NIBBLE_UNROLL
     for (std::size_t n = 0; n < square_rows; ++n) {
       const block codes = load_codes<tag, Packing, Value>(rows.codes[n] + b * rows.stride_bytes);

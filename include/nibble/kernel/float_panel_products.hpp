@@ -235,7 +235,7 @@ void fill_from_rows(const run_decoder& decoder, const tensor_view& weight, std::
     std::fill_n(decoded[n].begin() + static_cast<std::ptrdiff_t>(count), padded - count, 0.0F);
   }
   for (std::size_t k = 0; k < padded; k += width) {
-    simd::square<Architecture> square;
+    simd::lane_tile<Architecture> square;
     NIBBLE_UNROLL
     for (std::size_t n = 0; n < width; ++n) {
       square[n] = std::bit_cast<integers>(simd::load<Architecture>(decoded[n].data() + k));

@@ -106,14 +106,14 @@ template <class Architecture>
 }
 
 template <class Architecture>
-void transpose(square<Architecture>& rows, Architecture, xsimd::avx2) noexcept {
-  square<Architecture> pairs;
+void transpose(lane_tile<Architecture>& rows, Architecture, xsimd::avx2) noexcept {
+  lane_tile<Architecture> pairs;
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 8; i += 2) {
     pairs[i] = _mm256_unpacklo_epi32(rows[i], rows[i + 1]);
     pairs[i + 1] = _mm256_unpackhi_epi32(rows[i], rows[i + 1]);
   }
-  square<Architecture> quads;
+  lane_tile<Architecture> quads;
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 8; i += 4) {
     quads[i] = _mm256_unpacklo_epi64(pairs[i], pairs[i + 2]);

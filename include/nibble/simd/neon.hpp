@@ -96,7 +96,7 @@ template <class Architecture>
 }
 
 template <class Architecture>
-void transpose(square<Architecture>& rows, Architecture, xsimd::neon64) noexcept {
+void transpose(lane_tile<Architecture>& rows, Architecture, xsimd::neon64) noexcept {
   const int64x2_t even_upper = vreinterpretq_s64_s32(vtrn1q_s32(rows[0], rows[1]));
   const int64x2_t odd_upper = vreinterpretq_s64_s32(vtrn2q_s32(rows[0], rows[1]));
   const int64x2_t even_lower = vreinterpretq_s64_s32(vtrn1q_s32(rows[2], rows[3]));

@@ -188,7 +188,7 @@ template <class Architecture>
 
 /// Lane i of vector j becomes lane j of vector i.
 template <class Architecture>
-void transpose(square<Architecture>& rows, Architecture, any_architecture) noexcept {
+void transpose(lane_tile<Architecture>& rows, Architecture, any_architecture) noexcept {
   constexpr std::size_t width = lanes<Architecture>;
   std::array<std::array<std::int32_t, width>, width> from;
   for (std::size_t i = 0; i < width; ++i) rows[i].store_unaligned(from[i].data());

@@ -120,7 +120,7 @@ template <class Architecture>
 }
 
 template <class Architecture>
-void transpose(square<Architecture>& rows, Architecture, xsimd::sse2) noexcept {
+void transpose(lane_tile<Architecture>& rows, Architecture, xsimd::sse2) noexcept {
   const __m128i upper_low = _mm_unpacklo_epi32(rows[0], rows[1]);
   const __m128i upper_high = _mm_unpackhi_epi32(rows[0], rows[1]);
   const __m128i lower_low = _mm_unpacklo_epi32(rows[2], rows[3]);

@@ -265,7 +265,7 @@ inline constexpr bool has_group_products = std::is_base_of_v<xsimd::avx2, Archit
 
 /// As many rows of 32 bits a lane as there are lanes.
 template <class Architecture>
-using square = std::array<vector<std::int32_t, Architecture>, lanes<Architecture>>;
+using lane_tile = std::array<vector<std::int32_t, Architecture>, lanes<Architecture>>;
 
 /// Converts an architecture tag with less ease than a tag's own bases, so that an overload for an
 /// instruction set wins over the portable one wherever it applies.
