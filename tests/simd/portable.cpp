@@ -292,7 +292,7 @@ TEST_CASE("activations are coded to the nearest code, ties to even", "[portable]
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i) * 0.5F - 8.0F;
   std::array<std::int8_t, 32> codes;
   const auto sum =
-      simd::code_block(values.data(), 1.0F, codes.data(), tag, simd::any_architecture(tag));
+      simd::quantize_block(values.data(), 1.0F, codes.data(), tag, simd::any_architecture(tag));
   std::int32_t expected_sum = 0;
   for (std::size_t i = 0; i < values.size(); ++i) {
     const auto nearest = static_cast<std::int32_t>(std::nearbyint(values[i]));

@@ -174,9 +174,9 @@ void require_block_operations() {
       std::array<Code, 32> codes;
       std::array<Code, 32> expected;
       const float steps = static_cast<float>(std::numeric_limits<Code>::max()) / largest;
-      const auto sum = simd::code_block(values.data() + 1, steps, codes.data(), own, own);
-      const auto expected_sum = simd::code_block(values.data() + 1, steps, expected.data(), own, twin);
-      if (codes != expected || sum != expected_sum) FAIL("code_block " << seed);
+      const auto sum = simd::quantize_block(values.data() + 1, steps, codes.data(), own, own);
+      const auto expected_sum = simd::quantize_block(values.data() + 1, steps, expected.data(), own, twin);
+      if (codes != expected || sum != expected_sum) FAIL("quantize_block " << seed);
     };
     code(std::int8_t{});
     code(std::int16_t{});

@@ -131,7 +131,7 @@ void code_activations(const float* values, Value* codes, float& step, float& sum
   const float steps = largest_code / largest;
   if (largest_bits < infinity_bits && std::bit_cast<std::int32_t>(steps) < infinity_bits) {
     step = largest / largest_code;
-    sum = step * static_cast<float>(simd::code_block(values, steps, codes, block_tag{}, block_tag{}));
+    sum = step * static_cast<float>(simd::quantize_block(values, steps, codes, block_tag{}, block_tag{}));
     return;
   }
   std::fill_n(codes, simd::block_codes, Value{0});

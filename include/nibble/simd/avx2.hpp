@@ -167,7 +167,7 @@ template <class Architecture>
 }
 
 template <class Architecture>
-std::int32_t code_block(const float* values, float steps, std::int16_t* codes, Architecture,
+std::int32_t quantize_block(const float* values, float steps, std::int16_t* codes, Architecture,
                         xsimd::avx2) noexcept {
   const auto rounded = round_block<Architecture>(values, steps);
   NIBBLE_UNROLL
@@ -180,7 +180,7 @@ std::int32_t code_block(const float* values, float steps, std::int16_t* codes, A
 }
 
 template <class Architecture>
-std::int32_t code_block(const float* values, float steps, std::int8_t* codes, Architecture,
+std::int32_t quantize_block(const float* values, float steps, std::int8_t* codes, Architecture,
                         xsimd::avx2) noexcept {
   const auto rounded = round_block<Architecture>(values, steps);
   const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(rounded.codes[0], rounded.codes[1]),

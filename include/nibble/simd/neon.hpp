@@ -137,7 +137,7 @@ inline rounded_block round_block(const float* values, float steps) noexcept {
 }
 
 template <class Architecture>
-std::int32_t code_block(const float* values, float steps, std::int16_t* codes, Architecture,
+std::int32_t quantize_block(const float* values, float steps, std::int16_t* codes, Architecture,
                         xsimd::neon64) noexcept {
   const rounded_block rounded = round_block(values, steps);
   NIBBLE_UNROLL
@@ -146,7 +146,7 @@ std::int32_t code_block(const float* values, float steps, std::int16_t* codes, A
 }
 
 template <class Architecture>
-std::int32_t code_block(const float* values, float steps, std::int8_t* codes, Architecture,
+std::int32_t quantize_block(const float* values, float steps, std::int8_t* codes, Architecture,
                         xsimd::neon64) noexcept {
   const rounded_block rounded = round_block(values, steps);
   NIBBLE_UNROLL

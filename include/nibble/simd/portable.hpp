@@ -214,7 +214,7 @@ template <class Architecture>
 /// codes[i] = values[i] * steps rounded to nearest even, for 32 of them; every product lies within
 /// Code. Returns the sum of the codes.
 template <class Code, class Architecture>
-std::int32_t code_block(const float* values, float steps, Code* codes, Architecture,
+std::int32_t quantize_block(const float* values, float steps, Code* codes, Architecture,
                         any_architecture) noexcept {
   std::int32_t sum = 0;
   for (std::size_t i = 0; i < block_codes; ++i) {
