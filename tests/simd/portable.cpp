@@ -233,10 +233,10 @@ void check_groups() {
   for (std::uint32_t seed = 0; seed < 50; ++seed) {
     const auto bytes = nibble_test::random_bytes(20 * blocks, seed);
     const auto words = numbers_of(simd::load_words_apart<20>(bytes.data(), tag, any));
-    const auto group = simd::load_nibble_group<20>(bytes.data() + 4, tag, any);
+    const auto group = simd::load_lane_blocks<20>(bytes.data() + 4, tag, any);
     const auto x = numbers_with_ends<std::int8_t>(32 * blocks, -127, 127, seed);
     const auto sums =
-        numbers_of(simd::group_products<Architecture>(group, x.data(), 32 * joined, tag, any));
+        numbers_of(simd::lane_block_products<Architecture>(group, x.data(), 32 * joined, tag, any));
     for (std::size_t b = 0; b < blocks; ++b) {
       int sum = 0;
       std::uint32_t word = 0;

@@ -87,15 +87,15 @@ void require_group_operations() {
     auto bytes = random_bytes(seed % 64 + StrideBytes * (blocks - 1) + 16, seed);
     if (seed == 0) std::fill(bytes.begin(), bytes.end(), std::byte{0xFF});
     const std::byte* const from = bytes.data() + seed % 64;
-    const auto group = simd::load_nibble_group<StrideBytes>(from, own, own);
-    const auto expected = simd::load_nibble_group<StrideBytes>(from, own, twin);
-    if (numbers_of(group) != numbers_of(expected)) FAIL("load_nibble_group at " << seed);
+    const auto group = simd::load_lane_blocks<StrideBytes>(from, own, own);
+    const auto expected = simd::load_lane_blocks<StrideBytes>(from, own, twin);
+    if (numbers_of(group) != numbers_of(expected)) FAIL("load_lane_blocks at " << seed);
     const std::size_t stride = unit_elements + seed % 3 * 32;
     const auto x =
         numbers_with_ends<std::int8_t>(stride * blocks, seed == 0 ? 127 : -127, 127, seed + 1);
-    if (numbers_of(simd::group_products<Architecture>(group, x.data(), stride, own, own)) !=
-        numbers_of(simd::group_products<Architecture>(group, x.data(), stride, own, twin)))
-      FAIL("group_products " << seed);
+    if (numbers_of(simd::lane_block_products<Architecture>(group, x.data(), stride, own, own)) !=
+        numbers_of(simd::lane_block_products<Architecture>(group, x.data(), stride, own, twin)))
+      FAIL("lane_block_products " << seed);
   }
 }
 

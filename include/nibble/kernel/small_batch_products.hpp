@@ -159,7 +159,7 @@ template <Activation Value>
 /// Whether products of nibbles with bytes are taken of as many blocks at a time as there are lanes.
 template <class Architecture, code_packing Packing, Activation Value>
 inline constexpr bool takes_groups =
-    std::same_as<Value, std::int8_t>&& is_nibbles(Packing) && simd::has_group_products<Architecture>;
+    std::same_as<Value, std::int8_t>&& is_nibbles(Packing) && simd::has_lane_block_products<Architecture>;
 
 /// How row products want the activations to lie.
 template <class Architecture, Codec Codec, Activation Value>
@@ -233,7 +233,7 @@ NIBBLE_IN_PLACE inline void add_group(const std::byte* codes,
                                       offset_sums<Architecture, Rows>& offset_totals) noexcept {
   constexpr std::size_t unit_elements = simd::joined_blocks<Architecture> * simd::block_codes;
   const auto group =
-      simd::load_nibble_group<Layout::stride_bytes>(codes, Architecture{}, Architecture{});
+      simd::load_lane_blocks<Layout::stride_bytes>(codes, Architecture{}, Architecture{});
   NIBBLE_UNROLL
   for (std::size_t m = 0; m < Rows; ++m) {
     const auto sums = simd::load<Architecture>(x.sums + m * x.row_blocks);
@@ -241,7 +241,7 @@ NIBBLE_IN_PLACE inline void add_group(const std::byte* codes,
   }
   NIBBLE_UNROLL
   for (std::size_t m = 0; m < Rows; ++m) {
-    const auto products = simd::group_products<Architecture>(
+    const auto products = simd::lane_block_products<Architecture>(
         group, x.values + m * unit_elements, Rows * unit_elements, Architecture{}, Architecture{});
     const auto steps = scales.first * simd::load<Architecture>(x.steps + m * x.row_blocks);
     totals[m] = fma(to_float(products), steps, totals[m]);

@@ -295,10 +295,10 @@ requires(!multiplies_any_byte<Architecture>)
 }
 
 template <std::size_t StrideBytes, class Architecture>
-NIBBLE_IN_PLACE [[nodiscard]] inline nibble_group<Architecture> load_nibble_group(
+NIBBLE_IN_PLACE [[nodiscard]] inline lane_blocks<Architecture> load_lane_blocks(
     const std::byte* from, Architecture, xsimd::avx2) noexcept {
   const __m256i low_nibbles = _mm256_set1_epi8(15);
-  nibble_group<Architecture> group;
+  lane_blocks<Architecture> group;
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 4; ++i) {
     const std::byte* const pair = from + 2 * i * StrideBytes;
@@ -311,8 +311,8 @@ NIBBLE_IN_PLACE [[nodiscard]] inline nibble_group<Architecture> load_nibble_grou
 }
 
 template <class Architecture>
-NIBBLE_IN_PLACE [[nodiscard]] inline vector<std::int32_t, Architecture> group_products(
-    const nibble_group<Architecture>& group, const std::int8_t* activations,
+NIBBLE_IN_PLACE [[nodiscard]] inline vector<std::int32_t, Architecture> lane_block_products(
+    const lane_blocks<Architecture>& group, const std::int8_t* activations,
     std::size_t stride_elements, Architecture, xsimd::avx2) noexcept {
   // Sixteen products of at most 15 * 127 fit 16 bits, so lanes can be narrowed and joined twice.
   const __m256i ones = _mm256_set1_epi16(1);

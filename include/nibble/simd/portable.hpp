@@ -358,11 +358,11 @@ template <class Architecture>
 /// Codes 0..15 of as many blocks as there are lanes, the nibbles of their 16 bytes that lie StrideBytes
 /// apart: for every joined_blocks of them the low nibbles of each, then the high ones.
 template <std::size_t StrideBytes, class Architecture>
-[[nodiscard]] nibble_group<Architecture> load_nibble_group(const std::byte* from, Architecture,
+[[nodiscard]] lane_blocks<Architecture> load_lane_blocks(const std::byte* from, Architecture,
                                                            any_architecture) noexcept {
   using part = vector<std::uint8_t, Architecture>;
   constexpr std::size_t joined = joined_blocks<Architecture>;
-  nibble_group<Architecture> group;
+  lane_blocks<Architecture> group;
   for (std::size_t i = 0; i < group.size(); ++i) {
     std::array<std::uint8_t, part::size> codes;
     for (std::size_t j = 0; j < codes.size(); ++j) {
@@ -376,9 +376,9 @@ template <std::size_t StrideBytes, class Architecture>
 }
 
 /// Lane i: the sum of the products of block i's codes with its activations, which lie as
-/// load_nibble_group orders codes, those for each joined_blocks stride_elements apart.
+/// load_lane_blocks orders codes, those for each joined_blocks stride_elements apart.
 template <class Architecture>
-[[nodiscard]] vector<std::int32_t, Architecture> group_products(const nibble_group<Architecture>& group,
+[[nodiscard]] vector<std::int32_t, Architecture> lane_block_products(const lane_blocks<Architecture>& group,
                                                                 const std::int8_t* activations,
                                                                 std::size_t stride_elements,
                                                                 Architecture,
