@@ -70,7 +70,7 @@ TEMPLATE_TEST_CASE("a run is decoded from any element on for any length", "[deco
         for (std::size_t count = 0; count <= 70; ++count) {
           std::array<float, 72> values;
           values.fill(sentinel);
-          nibble::kernel::decode_run<TestType, Codec>(bytes.data(), first, count, values.data() + 1);
+          nibble::kernel::decode_range<TestType, Codec>(bytes.data(), first, count, values.data() + 1);
           const auto found = std::span(values).subspan(1, count);
           const bool right =
               nibble_test::first_difference(found, std::span(expected).subspan(first, count)) == -1 &&

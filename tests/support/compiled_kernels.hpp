@@ -19,7 +19,7 @@
       const nibble::tensor_view&, nibble::matmul_mode, nibble::executor*);                            \
   linkage template nibble::value_counts nibble::kernel::count_values<architecture>(                   \
       const nibble::tensor_view&);                                                                    \
-  linkage template nibble::kernel::run_decoder nibble::kernel::decoder_of<architecture>(              \
+  linkage template nibble::kernel::range_decoder nibble::kernel::decoder_of<architecture>(              \
       const nibble::tensor_view&);                                                                    \
   linkage template nibble::kernel::float_panel_source<architecture>                                   \
   nibble::kernel::float_panel_source_of<architecture>(const nibble::tensor_view&);                    \

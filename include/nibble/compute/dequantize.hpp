@@ -29,7 +29,7 @@ void decode_rows_on(executor* on, const tensor_view& from, std::uint64_t first_r
   constexpr std::uint64_t task_elements = 1U << 16U;
   const std::uint64_t task_rows = std::max<std::uint64_t>(1, task_elements / from.cols());
   const std::uint64_t tasks = divide_round_up(row_count, task_rows);
-  const run_decoder decoder = decoder_of<Architecture>(from);
+  const range_decoder decoder = decoder_of<Architecture>(from);
   const bool past_caches = std::same_as<To, float> && simd::has_stores_past_caches<Architecture> &&
                            row_count * from.cols() >= least_elements_past_caches;
   run_tasks(on, static_cast<std::size_t>(tasks), [&](std::size_t task) {

@@ -162,7 +162,7 @@ void decode_blocks(const std::byte* from, std::size_t count, float* to) noexcept
 /// Decodes elements first .. first + count of one run (a row, or the tensor, as the encoding's blocks
 /// run) that starts at `run`.
 template <class Architecture, PlainCodec Codec>
-void decode_run(const std::byte* run, std::uint64_t first, std::size_t count, float* to) noexcept {
+void decode_range(const std::byte* run, std::uint64_t first, std::size_t count, float* to) noexcept {
   using stored = typename Codec::stored_type;
   const std::byte* const from = run + first * sizeof(stored);
   if constexpr (HalfFloat<stored>) {
@@ -178,7 +178,7 @@ void decode_run(const std::byte* run, std::uint64_t first, std::size_t count, fl
 
 /// As above.
 template <class Architecture, TensorScaleCodec Codec>
-void decode_run(const std::byte* run, std::uint64_t first, std::size_t count, float* to) noexcept {
+void decode_range(const std::byte* run, std::uint64_t first, std::size_t count, float* to) noexcept {
   static_assert(Codec::packing == code_packing::signed_bytes);
   constexpr std::size_t width = simd::lanes<Architecture>;
   if (count == 0) return;
@@ -198,7 +198,7 @@ void decode_run(const std::byte* run, std::uint64_t first, std::size_t count, fl
 
 /// As above.
 template <class Architecture, BlockCodec Codec>
-void decode_run(const std::byte* run, std::uint64_t first, std::size_t count, float* to) noexcept {
+void decode_range(const std::byte* run, std::uint64_t first, std::size_t count, float* to) noexcept {
   constexpr std::size_t block_elements = Codec::block_elements;
   const std::byte* block = run + first / block_elements * sizeof(typename Codec::block);
   const auto decode_part = [&](std::size_t skipped, std::size_t part) {
@@ -219,7 +219,7 @@ void decode_run(const std::byte* run, std::uint64_t first, std::size_t count, fl
   if (count != 0) decode_part(0, count);
 }
 
-/// Where decode_run starts for a row, and at which element.
+/// Where decode_range starts for a row, and at which element.
 struct row_position {
   const std::byte* run;
   std::uint64_t first;
@@ -231,18 +231,18 @@ struct row_position {
   return {from.bytes().data() + row * row_bytes, 0};
 }
 
-/// decode_run of any encoding: what is built on it is compiled once, and not for each.
-struct run_decoder {
+/// decode_range of any encoding: what is built on it is compiled once, and not for each.
+struct range_decoder {
   const encoding_description& of;
-  void (*decode_run)(const std::byte* run, std::uint64_t first, std::size_t count, float* to) noexcept;
+  void (*decode_range)(const std::byte* run, std::uint64_t first, std::size_t count, float* to) noexcept;
 };
 
 /// The decoder of a tensor's encoding. Throws unsupported_encoding.
 template <class Architecture>
-[[nodiscard]] run_decoder decoder_of(const tensor_view& from) {
-  run_decoder decoder{describe(from.encoding()), nullptr};
+[[nodiscard]] range_decoder decoder_of(const tensor_view& from) {
+  range_decoder decoder{describe(from.encoding()), nullptr};
   visit_codec(from.encoding(), from.name(),
-              [&]<Codec Codec>(Codec) { decoder.decode_run = &decode_run<Architecture, Codec>; });
+              [&]<Codec Codec>(Codec) { decoder.decode_range = &decode_range<Architecture, Codec>; });
   return decoder;
 }
 
@@ -263,17 +263,17 @@ void copy_past_caches(const float* from, std::size_t count, float* to) noexcept 
   std::copy_n(from + done, count - done, to + done);
 }
 
-/// As decode_run, into any Float, past the caches or not: what is narrowed, or copied past them, goes
+/// As decode_range, into any Float, past the caches or not: what is narrowed, or copied past them, goes
 /// through a panel that stays in the first-level cache.
 template <class Architecture, Float To>
-void decode_run_to(const run_decoder& decoder, const row_position& from, std::size_t count,
+void decode_range_to(const range_decoder& decoder, const row_position& from, std::size_t count,
                    bool past_caches, To* to) noexcept {
   constexpr std::size_t panel_elements = std::same_as<To, float> ? 4096 : 1024;
   const auto each_panel = [&](const auto& use) {
     alignas(64) std::array<float, panel_elements> panel;
     for (std::size_t done = 0; done < count; done += panel_elements) {
       const std::size_t part = std::min(count - done, panel_elements);
-      decoder.decode_run(from.run, from.first + done, part, panel.data());
+      decoder.decode_range(from.run, from.first + done, part, panel.data());
       use(panel.data(), part, to + done);
     }
   };
@@ -282,21 +282,21 @@ void decode_run_to(const run_decoder& decoder, const row_position& from, std::si
   } else if (past_caches) {
     each_panel(copy_past_caches<Architecture>);
   } else {
-    decoder.decode_run(from.run, from.first, count, to);
+    decoder.decode_range(from.run, from.first, count, to);
   }
 }
 
 /// Decodes whole rows that the caller has proved to lie in the tensor.
 template <class Architecture, Float To>
-void decode_rows(const run_decoder& decoder, const tensor_view& from, std::uint64_t first_row,
+void decode_rows(const range_decoder& decoder, const tensor_view& from, std::uint64_t first_row,
                  std::uint64_t row_count, bool past_caches, To* to) noexcept {
   const auto cols = static_cast<std::size_t>(from.cols());
   if (decoder.of.blocks_run_along == block_run::tensor) {
-    decode_run_to<Architecture>(decoder, position_of_row(decoder.of, from, first_row),
+    decode_range_to<Architecture>(decoder, position_of_row(decoder.of, from, first_row),
                                 static_cast<std::size_t>(row_count) * cols, past_caches, to);
   } else {
     for (std::uint64_t i = 0; i < row_count; ++i) {
-      decode_run_to<Architecture>(decoder, position_of_row(decoder.of, from, first_row + i), cols,
+      decode_range_to<Architecture>(decoder, position_of_row(decoder.of, from, first_row + i), cols,
                                   past_caches, to + i * cols);
     }
   }

@@ -143,7 +143,7 @@ template <class Architecture>
 /// not for each.
 template <class Architecture>
 struct float_panel_source {
-  run_decoder decoder;
+  range_decoder decoder;
   /// Of encodings whose codes come apart as bytes; else its functions are null.
   panel_source<Architecture, std::int8_t> codes{};
   activation_order order{};  ///< of the codes
@@ -216,7 +216,7 @@ void fill_from_codes(const float_panel_source<Architecture>& source, const tenso
 
 /// The same from decoded rows.
 template <class Architecture>
-void fill_from_rows(const run_decoder& decoder, const tensor_view& weight, std::uint64_t first_row,
+void fill_from_rows(const range_decoder& decoder, const tensor_view& weight, std::uint64_t first_row,
                     std::size_t rows, std::size_t first, std::size_t count, float* panel,
                     std::size_t stride_elements) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;
@@ -231,7 +231,7 @@ void fill_from_rows(const run_decoder& decoder, const tensor_view& weight, std::
     }
     const auto [run, start] = position_of_row(decoder.of, weight, first_row + n);
     prefetch_columns(decoder.of, run, start + first + count, count);
-    decoder.decode_run(run, start + first, count, decoded[n].data());
+    decoder.decode_range(run, start + first, count, decoded[n].data());
     std::fill_n(decoded[n].begin() + static_cast<std::ptrdiff_t>(count), padded - count, 0.0F);
   }
   for (std::size_t k = 0; k < padded; k += width) {

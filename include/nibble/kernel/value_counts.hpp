@@ -70,14 +70,14 @@ template <class Architecture>
     count_doubles(of.bytes(), census);
     return census;
   }
-  const run_decoder decoder = decoder_of<Architecture>(of);
+  const range_decoder decoder = decoder_of<Architecture>(of);
   constexpr std::uint64_t panel_elements = 1U << 14U;
   std::vector<float> panel(
       static_cast<std::size_t>(std::min<std::uint64_t>(panel_elements, of.elements())));
   const auto count = [&](row_position at, std::uint64_t length) {
     while (length != 0) {
       const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(length, panel.size()));
-      decoder.decode_run(at.run, at.first, part, panel.data());
+      decoder.decode_range(at.run, at.first, part, panel.data());
       for (const float value : std::span(panel).first(part)) {
         census.nan += is_nan(value) ? 1U : 0U;
         census.infinite += !is_finite(value) && !is_nan(value) ? 1U : 0U;
