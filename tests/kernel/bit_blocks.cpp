@@ -32,7 +32,7 @@ void require_values(std::size_t cols) {
   const tensor_view w("w", Codec::encoding, {rows, cols}, bytes);
   const nibble_test::independent_decoder expected(nibble::to_string(Codec::encoding), bytes, cols);
   const std::size_t blocks = (cols + 31) / 32;
-  constexpr float shift = kernel::shift_of<Codec, Value>();
+  constexpr float shift = kernel::code_bias<Codec, Value>();
   kernel::block_scales scales;
   alignas(64) std::array<std::byte, row_type::memory_bytes> memory;
   for (std::size_t r = 0; r < rows; ++r) {

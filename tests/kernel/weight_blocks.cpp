@@ -30,7 +30,7 @@ void require_values(std::size_t cols) {
   const nibble_test::independent_decoder expected(nibble::to_string(Codec::encoding), bytes, cols);
   REQUIRE(kernel::rows_are_blocks<Codec>(w));
   const std::size_t blocks = (cols + 31) / 32;
-  constexpr float shift = kernel::shift_of<Codec, Value>();
+  constexpr float shift = kernel::code_bias<Codec, Value>();
   kernel::block_scales scales;
   std::array<std::byte, kernel::row_blocks<Codec>::memory_bytes + 1> memory;
   for (std::size_t r = 0; r < rows; ++r) {

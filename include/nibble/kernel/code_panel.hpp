@@ -113,7 +113,7 @@ void load_panel_rows(const tensor_view& weight, std::uint64_t first_row, std::si
                      code_panel<Architecture, Value>& to) noexcept {
   using tag = simd::block_architecture<Architecture>;
   using row_type = typename row_view<Codec, Value, code_panel_blocks>::type;
-  constexpr float shift = shift_of<Codec, Value>();
+  constexpr float shift = code_bias<Codec, Value>();
   constexpr std::size_t width = simd::lanes<Architecture>;
   constexpr std::size_t square_rows = simd::lanes<tag>;
   constexpr bool has_heads = BlockCodec<Codec> && !BitCodec<Codec>;
@@ -195,7 +195,7 @@ template <class Architecture, Codec Codec, Activation Value>
   constexpr code_packing own = packing_of<Codec, Value>();
   constexpr code_packing packing = is_nibbles(own) ? code_packing::nibble_halves : own;
   return {&load_panel_rows<Architecture, Codec, Value>, &store_codes<Architecture, packing, Value>,
-          row_type::stride_bytes, row_type::has_offsets(shift_of<Codec, Value>())};
+          row_type::stride_bytes, row_type::has_offsets(code_bias<Codec, Value>())};
 }
 
 /// Takes `count` blocks of `rows` weight rows apart, at most one for each lane, into a panel. A lane

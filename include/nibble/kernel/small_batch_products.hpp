@@ -482,7 +482,7 @@ void multiply_small_batch(const tensor_view& weight, std::uint64_t first_row, st
       row_type row(weight, first_row + n, memory.data());
       if constexpr (!PlainCodec<Codec> && !layout::has_scales_in_blocks) {
         if (!TensorScaleCodec<Codec> || n == 0) {
-          row.template load_scales<Architecture>(weight, first, count, shift_of<Codec, Value>(),
+          row.template load_scales<Architecture>(weight, first, count, code_bias<Codec, Value>(),
                                                  scales);
         }
       }

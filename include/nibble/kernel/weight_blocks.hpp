@@ -327,7 +327,7 @@ template <class Architecture, code_packing Packing, Activation Value>
 
 /// What load_codes adds to a codec's codes.
 template <Codec Codec, Activation Value>
-[[nodiscard]] constexpr float shift_of() noexcept {
+[[nodiscard]] constexpr float code_bias() noexcept {
   if constexpr (!PlainCodec<Codec> && std::same_as<Value, std::int8_t>) {
     if constexpr (BitCodec<Codec>) {
       return has_code_values<Codec> ? 128.0F : static_cast<float>(Codec::code_zero);
