@@ -168,7 +168,7 @@ void load_panel_rows(const tensor_view& weight, std::uint64_t first_row, std::si
       }
     }
     for (std::size_t b = 0; b < count; ++b) {
-      store_scales_of_heads<tag, Codec>(
+      store_scales_from_headers<tag, Codec>(
           simd::vector<std::int32_t, tag>::load_unaligned(heads.data() + b * square_rows), shift,
           to.scales.data() + b * width + lane, to.offsets.data() + b * width + lane);
     }

@@ -21,7 +21,7 @@ namespace kernel {
 /// Scales of blocks, as they count, and their mins where they have any, from the first four bytes of
 /// each.
 template <class Architecture, BlockCodec Codec>
-[[nodiscard]] simd::vector_pair<Architecture> scales_of_heads(
+[[nodiscard]] simd::vector_pair<Architecture> scales_from_headers(
     const simd::vector<std::int32_t, Architecture>& heads) noexcept {
   static_assert(offsetof(typename Codec::block, codes) == (Codec::has_min ? 2 : 1) * sizeof(float16));
   auto scales = simd::widen_float16_pairs(heads, Architecture{}, Architecture{});
@@ -136,7 +136,7 @@ void decode_blocks(const std::byte* from, std::size_t count, float* to) noexcept
     while (count >= width) {
       const std::size_t part = std::min(count / width * width, scales.size());
       for (std::size_t b = 0; b < part; b += width) {
-        const auto both = scales_of_heads<Architecture, Codec>(simd::load_words_apart<block_bytes>(
+        const auto both = scales_from_headers<Architecture, Codec>(simd::load_words_apart<block_bytes>(
             from + b * block_bytes, Architecture{}, Architecture{}));
         both.first.store_unaligned(scales.data() + b);
         if constexpr (Codec::has_min) both.second.store_unaligned(mins.data() + b);

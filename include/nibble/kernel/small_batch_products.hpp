@@ -82,7 +82,7 @@ template <class Architecture, class Layout>
   if constexpr (Layout::has_scales_in_blocks) {
     constexpr std::size_t stride_bytes = Layout::stride_bytes;
     const std::byte* const heads = part.codes + first * stride_bytes - 2 * sizeof(float16);
-    return simd::widen_float16_pairs(load_last_heads<Architecture, stride_bytes>(heads, count),
+    return simd::widen_float16_pairs(load_partial_headers<Architecture, stride_bytes>(heads, count),
                                      Architecture{}, Architecture{});
   } else {
     std::array<float, simd::lanes<Architecture>> scales{};

@@ -161,7 +161,7 @@ struct block_scales {
 
 /// The first four bytes of each of `count` blocks, fewer than lanes, and zeros in lanes left over.
 template <class Architecture, std::size_t StrideBytes>
-[[nodiscard]] simd::vector<std::int32_t, Architecture> load_last_heads(const std::byte* first,
+[[nodiscard]] simd::vector<std::int32_t, Architecture> load_partial_headers(const std::byte* first,
                                                                        std::size_t count) noexcept {
   std::array<std::int32_t, simd::lanes<Architecture>> heads{};
   for (std::size_t i = 0; i < count; ++i) {
@@ -173,10 +173,10 @@ template <class Architecture, std::size_t StrideBytes>
 /// Scales and offsets of blocks whose first four bytes these are, where codes are larger than the
 /// codec's by `shift`.
 template <class Architecture, BlockCodec Codec>
-void store_scales_of_heads(const simd::vector<std::int32_t, Architecture>& heads, float shift,
+void store_scales_from_headers(const simd::vector<std::int32_t, Architecture>& heads, float shift,
                            float* scales, float* offsets) noexcept {
   using floats = simd::vector<float, Architecture>;
-  const auto both = scales_of_heads<Architecture, Codec>(heads);
+  const auto both = scales_from_headers<Architecture, Codec>(heads);
   both.first.store_unaligned(scales);
   floats offset(0.0F);
   if constexpr (Codec::has_min) offset = both.second;
@@ -258,9 +258,9 @@ class row_blocks {
       for (std::size_t b = 0; b < padded; b += width) {
         const auto heads = b + width <= there ? simd::load_words_apart<layout::stride_bytes>(
                                                     block, Architecture{}, Architecture{})
-                                              : load_last_heads<Architecture, layout::stride_bytes>(
+                                              : load_partial_headers<Architecture, layout::stride_bytes>(
                                                     block, there - std::min(b, there));
-        store_scales_of_heads<Architecture, Codec>(heads, shift, scales + b, offsets + b);
+        store_scales_from_headers<Architecture, Codec>(heads, shift, scales + b, offsets + b);
         block += width * layout::stride_bytes;
       }
       std::fill(scales + count, scales + padded, 0.0F);
