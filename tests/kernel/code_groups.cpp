@@ -30,11 +30,11 @@ void require_values() {
     std::array<std::byte, Codec::block_elements + 2> stored{};
     std::array<std::byte, Codec::block_elements + 2> counted{};
     const std::byte* const from = bytes.data() + at;
-    kernel::take_codes_apart<Architecture, Codec, kernel::code_form::stored>(from, stored.data() + 1);
-    kernel::take_codes_apart<Architecture, Codec, kernel::code_form::counted>(from, counted.data() + 1);
-    std::array<float, kernel::most_block_parts> scales;
-    std::array<float, kernel::most_block_parts> mins;
-    kernel::load_scales_of_parts<Architecture, Codec>(from, scales.data(), mins.data());
+    kernel::unpack_codes<Architecture, Codec, kernel::code_form::stored>(from, stored.data() + 1);
+    kernel::unpack_codes<Architecture, Codec, kernel::code_form::counted>(from, counted.data() + 1);
+    std::array<float, kernel::max_sub_blocks> scales;
+    std::array<float, kernel::max_sub_blocks> mins;
+    kernel::load_sub_block_scales<Architecture, Codec>(from, scales.data(), mins.data());
     for (std::size_t j = 0; j < expected.size(); ++j) {
       const int number = std::to_integer<std::int8_t>(counted[j + 1]);
       const int code = std::to_integer<std::uint8_t>(stored[j + 1]);

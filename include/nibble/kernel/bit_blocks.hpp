@@ -61,10 +61,10 @@ class bit_row_blocks {
         constexpr code_form form = packing_of<Codec, Value>() == code_packing::unsigned_bytes
                                        ? code_form::stored
                                        : code_form::counted;
-        take_codes_apart<Architecture, Codec, form>(block, into);
-        std::array<float, most_block_parts> scales;
-        std::array<float, most_block_parts> mins;
-        load_scales_of_parts<Architecture, Codec>(block, scales.data(), mins.data());
+        unpack_codes<Architecture, Codec, form>(block, into);
+        std::array<float, max_sub_blocks> scales;
+        std::array<float, max_sub_blocks> mins;
+        load_sub_block_scales<Architecture, Codec>(block, scales.data(), mins.data());
         for (std::size_t i = 0; i < groups; ++i) {
           to.scales[at + i] = scales[i];
           // Without a shift, no product with it: a scale may be infinite.

@@ -43,7 +43,7 @@ template <BitCodec Codec>
   }
 }
 template <BitCodec Codec>
-inline constexpr std::size_t block_parts = Codec::block_elements / part_elements<Codec>();
+inline constexpr std::size_t sub_blocks = Codec::block_elements / part_elements<Codec>();
 
 /// Some bits of each of 32 codes.
 template <class Architecture>
@@ -62,7 +62,7 @@ template <class Architecture>
 
 /// 32 codes of a block, the group-th ones, a byte each. Architecture is a block_architecture.
 template <class Architecture, BitCodec Codec, code_form Form, std::size_t Group>
-[[nodiscard]] simd::block_bytes<Architecture> load_group(const std::byte* block) noexcept {
+[[nodiscard]] simd::block_bytes<Architecture> load_codes32(const std::byte* block) noexcept {
   using part = simd::vector<std::uint8_t, Architecture>;
   constexpr code_bits low = Codec::low_bits(Group);
   auto codes = load_bits<Architecture>(block, low);
@@ -85,11 +85,11 @@ template <class Architecture, BitCodec Codec, code_form Form, std::size_t Group>
 
 /// All codes of a block, a byte each.
 template <class Architecture, BitCodec Codec, code_form Form>
-void take_codes_apart(const std::byte* block, std::byte* codes) noexcept {
+void unpack_codes(const std::byte* block, std::byte* codes) noexcept {
   using tag = simd::block_architecture<Architecture>;
   static_assert(Codec::block_elements % simd::block_codes == 0);
   [&]<std::size_t... Group>(std::index_sequence<Group...>) {
-    (simd::store_block<tag>(load_group<tag, Codec, Form, Group>(block),
+    (simd::store_block<tag>(load_codes32<tag, Codec, Form, Group>(block),
                             codes + Group * simd::block_codes),
      ...);
   }
@@ -121,7 +121,7 @@ template <BitCodec Codec>
 /// Scales and mins of a block's parts, whole vectors of them: behind the parts' own there may be
 /// others, without meaning.
 template <class Architecture, BitCodec Codec>
-void load_scales_of_parts(const std::byte* block, float* scales, float* mins) noexcept {
+void load_sub_block_scales(const std::byte* block, float* scales, float* mins) noexcept {
   using floats = simd::vector<float, Architecture>;
   constexpr std::size_t width = simd::lanes<Architecture>;
   constexpr code_range codes = codes_of_block<Codec>();
@@ -130,12 +130,12 @@ void load_scales_of_parts(const std::byte* block, float* scales, float* mins) no
   auto* const to = reinterpret_cast<std::byte*>(&head);
   std::memcpy(to, block, codes.first);
   std::memcpy(to + codes.last, block + codes.last, sizeof(head) - codes.last);
-  if constexpr (block_parts<Codec> == 1) {
+  if constexpr (sub_blocks<Codec> == 1) {
     scales[0] = Codec::scale(head);
     if constexpr (Codec::has_min) mins[0] = Codec::min(head);
   } else {
     const auto widen_numbers = [](float unit, const part_numbers& numbers, float* into) {
-      for (std::size_t i = 0; i < block_parts<Codec>; i += width) {
+      for (std::size_t i = 0; i < sub_blocks<Codec>; i += width) {
         const auto* const from = reinterpret_cast<const std::byte*>(numbers.data() + i);
         const auto wide = to_float(simd::load_signed_bytes(from, Architecture{}, Architecture{}));
         (floats(unit) * wide).store_unaligned(into + i);
@@ -148,8 +148,8 @@ void load_scales_of_parts(const std::byte* block, float* scales, float* mins) no
   }
 }
 
-/// Floats that load_scales_of_parts writes for a block, at most.
-inline constexpr std::size_t most_block_parts = std::tuple_size_v<part_numbers>;
+/// Floats that load_sub_block_scales writes for a block, at most.
+inline constexpr std::size_t max_sub_blocks = std::tuple_size_v<part_numbers>;
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE

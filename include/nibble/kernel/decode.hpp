@@ -104,11 +104,11 @@ void decode_block(const std::byte* from, float* to) noexcept {
   constexpr std::size_t part = part_elements<Codec>();
   static_assert(part % width == 0);
   alignas(64) std::array<std::byte, Codec::block_elements> codes;
-  alignas(64) std::array<float, most_block_parts> scales;
-  alignas(64) std::array<float, most_block_parts> mins;
-  take_codes_apart<Architecture, Codec, code_form::counted>(from, codes.data());
-  load_scales_of_parts<Architecture, Codec>(from, scales.data(), mins.data());
-  for (std::size_t i = 0; i < block_parts<Codec>; ++i) {
+  alignas(64) std::array<float, max_sub_blocks> scales;
+  alignas(64) std::array<float, max_sub_blocks> mins;
+  unpack_codes<Architecture, Codec, code_form::counted>(from, codes.data());
+  load_sub_block_scales<Architecture, Codec>(from, scales.data(), mins.data());
+  for (std::size_t i = 0; i < sub_blocks<Codec>; ++i) {
     const floats scale(scales[i]);
     NIBBLE_UNROLL
     for (std::size_t j = i * part; j < (i + 1) * part; j += width) {
