@@ -66,7 +66,7 @@ struct activation_tile {
 template <Activation Value>
 struct prepared_activations {
   std::size_t rows;
-  std::size_t most_tile_rows;
+  std::size_t max_tile_rows;
   std::size_t row_blocks;  ///< of each row, a multiple of padding_blocks
   Value* values;           ///< of each tile in turn
   float* steps;            ///< [rows][row_blocks]
@@ -74,7 +74,7 @@ struct prepared_activations {
 
   /// Rows of the tile that starts at row m.
   [[nodiscard]] std::size_t tile_rows(std::size_t m) const noexcept {
-    return tile_rows_at(m, rows, most_tile_rows);
+    return tile_rows_at(m, rows, max_tile_rows);
   }
   [[nodiscard]] activation_tile<Value> tile(std::size_t m) const noexcept {
     return {values + m * row_blocks * simd::block_codes, steps + m * row_blocks, sums + m * row_blocks,
@@ -97,11 +97,11 @@ template <Activation Value>
 /// Rows of `cols` activations in `memory`, aligned to 64 bytes and rows * prepared_row_bytes long.
 template <Activation Value>
 [[nodiscard]] prepared_activations<Value> place_activations(std::byte* memory, std::size_t rows,
-                                                            std::size_t most_tile_rows,
+                                                            std::size_t max_tile_rows,
                                                             std::size_t cols) noexcept {
   const std::size_t blocks = rows * padded_blocks(cols);
   auto* const numbers = reinterpret_cast<float*>(memory);
-  return {rows,    most_tile_rows,  padded_blocks(cols), reinterpret_cast<Value*>(numbers + 2 * blocks),
+  return {rows,    max_tile_rows,  padded_blocks(cols), reinterpret_cast<Value*>(numbers + 2 * blocks),
           numbers, numbers + blocks};
 }
 

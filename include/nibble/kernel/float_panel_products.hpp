@@ -42,18 +42,18 @@ inline constexpr std::size_t float_tile_groups = 2;
 /// Some columns of some rows of activations, tile by tile; in a tile column by column.
 struct interleaved_activations {
   std::size_t rows;
-  std::size_t most_tile_rows;
+  std::size_t max_tile_rows;
   std::size_t first_col;
   std::size_t cols;
   float* values;  ///< of each tile in turn: [cols][tile rows]
 
   /// Rows of the tile that starts at row m.
   [[nodiscard]] std::size_t tile_rows(std::size_t m) const noexcept {
-    return tile_rows_at(m, rows, most_tile_rows);
+    return tile_rows_at(m, rows, max_tile_rows);
   }
   /// The number of tiles.
   [[nodiscard]] std::size_t tiles() const noexcept {
-    return (rows + most_tile_rows - 1) / most_tile_rows;
+    return (rows + max_tile_rows - 1) / max_tile_rows;
   }
 };
 

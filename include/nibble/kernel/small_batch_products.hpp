@@ -36,7 +36,7 @@ inline constexpr std::size_t max_small_batch_rows = std::same_as<Value, float>  
 [[nodiscard]] constexpr std::size_t pass_blocks(std::size_t rows, std::size_t value_bytes) noexcept {
   constexpr std::size_t pass_bytes = 16384;
   const std::size_t blocks = pass_bytes / (rows * value_bytes * simd::block_codes);
-  return std::clamp(blocks / padding_blocks * padding_blocks, padding_blocks, max_pass_blocks);
+  return std::clamp(blocks / padding_blocks * padding_blocks, padding_blocks, pass_capacity_blocks);
 }
 
 /// Part of a weight's row.
@@ -438,9 +438,9 @@ template <Codec Codec>
 
 /// The most blocks of a pass: a decoded pass and its activations share the first-level cache.
 template <Codec Codec, Activation Value>
-inline constexpr std::size_t most_pass_blocks = decodes_before<Codec, Value>() ? 64 : max_pass_blocks;
+inline constexpr std::size_t pass_limit_blocks = decodes_before<Codec, Value>() ? 64 : pass_capacity_blocks;
 template <Codec Codec, Activation Value>
-using pass_row = typename row_view<Codec, Value, most_pass_blocks<Codec, Value>>::type;
+using pass_row = typename row_view<Codec, Value, pass_limit_blocks<Codec, Value>>::type;
 
 template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] constexpr auto part_layout_of() noexcept {
@@ -471,7 +471,7 @@ void multiply_small_batch(const tensor_view& weight, std::uint64_t first_row, st
   const auto multiply = choose_multiply_part<Architecture, layout, Value>(x_rows);
   const auto cols = static_cast<std::size_t>(weight.cols());
   const std::size_t blocks = (cols + simd::block_codes - 1) / simd::block_codes;
-  const std::size_t pass = std::min(most_pass_blocks<Codec, Value>, pass_blocks(x_rows, sizeof(Value)));
+  const std::size_t pass = std::min(pass_limit_blocks<Codec, Value>, pass_blocks(x_rows, sizeof(Value)));
   // Memory answers while two rows are multiplied; what was taken apart before is at hand.
   const std::size_t next_bytes = BitCodec<Codec> ? 0 : 2 * blocks * layout::stride_bytes;
   block_scales scales;

@@ -26,7 +26,7 @@ namespace kernel {
 // an offset. A value is scale * code + offset.
 
 /// The blocks of a row that one pass takes, at most.
-inline constexpr std::size_t max_pass_blocks = 128;
+inline constexpr std::size_t pass_capacity_blocks = 128;
 
 /// The bytes of one block's codes or numbers, and where the first lie in what is stored for a block.
 template <Codec Codec>
@@ -155,8 +155,8 @@ template <class Architecture, Codec Codec>
 /// What the codes of some blocks stand for. Made once a task and filled pass by pass; vectors may be
 /// read from any block on.
 struct block_scales {
-  std::array<float, max_pass_blocks + padding_blocks> scales{};
-  std::array<float, max_pass_blocks + padding_blocks> offsets{};
+  std::array<float, pass_capacity_blocks + padding_blocks> scales{};
+  std::array<float, pass_capacity_blocks + padding_blocks> offsets{};
 };
 
 /// The first four bytes of each of `count` blocks, fewer than lanes, and zeros in lanes left over.
