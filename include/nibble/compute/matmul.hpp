@@ -202,11 +202,11 @@ void multiply_prepared(const proved_product& of, const matmul_options& options,
                        const treatment& treated, std::size_t m, const prepared_activations<Value>& x) {
   using panel_architecture = simd::integer_architecture<Architecture>;
   small_batch_function<Value> multiply = nullptr;
-  panel_source<panel_architecture, Value> source{};
+  code_panel_source<panel_architecture, Value> source{};
   visit_codec(of.w.encoding(), of.w.name(), [&]<Codec Codec>(Codec) {
     if constexpr (has_code_products<Architecture, Codec, Value>()) {
       multiply = &multiply_small_batch<simd::block_architecture<Architecture>, Codec, Value>;
-      source = panel_source_of<panel_architecture, Codec, Value>();
+      source = code_panel_source_of<panel_architecture, Codec, Value>();
     } else if constexpr (std::same_as<Value, float> && has_small_batch_products<Codec>()) {
       multiply = &multiply_small_batch<Architecture, Codec, Value>;
     }

@@ -178,7 +178,7 @@ void load_panel_rows(const tensor_view& weight, std::uint64_t first_row, std::si
 /// What panels are filled with, of any encoding: what is built on it is compiled once, and not for
 /// each.
 template <class Architecture, Activation Value>
-struct panel_source {
+struct code_panel_source {
   using square_type = square_of_rows<simd::block_architecture<Architecture>>;
   using panel_type = code_panel<Architecture, Value>;
 
@@ -189,7 +189,7 @@ struct panel_source {
   bool has_offsets;          ///< whether values are not just scale * code
 };
 template <class Architecture, Codec Codec, Activation Value>
-[[nodiscard]] constexpr panel_source<Architecture, Value> panel_source_of() noexcept {
+[[nodiscard]] constexpr code_panel_source<Architecture, Value> code_panel_source_of() noexcept {
   using row_type = typename row_view<Codec, Value, code_panel_blocks>::type;
   // Nibbles come apart alike wherever they lie: the activations' order makes the difference.
   constexpr code_packing own = packing_of<Codec, Value>();
@@ -201,7 +201,7 @@ template <class Architecture, Codec Codec, Activation Value>
 /// Takes `count` blocks of `rows` weight rows apart, at most one for each lane, into a panel. A lane
 /// without a row has scales and offsets of zero.
 template <class Architecture, Activation Value>
-void fill_code_panel(const panel_source<Architecture, Value>& source, const tensor_view& weight,
+void fill_code_panel(const code_panel_source<Architecture, Value>& source, const tensor_view& weight,
                      std::uint64_t first_row, std::size_t rows, std::size_t first, std::size_t count,
                      code_panel<Architecture, Value>& to) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;

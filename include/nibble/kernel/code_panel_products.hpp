@@ -204,7 +204,7 @@ void multiply_panel_blocks(const panel_blocks& panel, std::size_t first, std::si
 /// Products of coded activations with rows first_row .. first_row + row_count of a weight whose
 /// rows_are_blocks.
 template <class Architecture, Activation Value>
-void multiply_code_panels(const panel_source<Architecture, Value>& source, const tensor_view& weight,
+void multiply_code_panels(const code_panel_source<Architecture, Value>& source, const tensor_view& weight,
                           std::uint64_t first_row, std::size_t row_count,
                           const prepared_activations<Value>& x, const product_output& y) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;

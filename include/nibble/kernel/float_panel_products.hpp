@@ -145,7 +145,7 @@ template <class Architecture>
 struct float_panel_source {
   range_decoder decoder;
   /// Of encodings whose codes come apart as bytes; else its functions are null.
-  panel_source<Architecture, std::int8_t> codes{};
+  code_panel_source<Architecture, std::int8_t> codes{};
   activation_order order{};  ///< of the codes
   bool is_signed = false;    ///< values are scale * (code - 128), the scale an f32
 
@@ -159,7 +159,7 @@ template <class Architecture>
   visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
     if constexpr (has_block_scales<Codec>() && !WideScaleCodec<Codec>) {
       if (!rows_are_blocks<Codec>(weight)) return;
-      source.codes = panel_source_of<Architecture, Codec, std::int8_t>();
+      source.codes = code_panel_source_of<Architecture, Codec, std::int8_t>();
       source.order = order_of<Codec>();
       source.is_signed = TensorScaleCodec<Codec>;
     }

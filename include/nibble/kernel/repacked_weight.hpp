@@ -130,7 +130,7 @@ void store_panel_block(const code_panel<Architecture, Value>& from, std::size_t 
 
 /// Repacks a weight whose rows_are_blocks, for products with Value.
 template <class Architecture, Activation Value>
-[[nodiscard]] repacked_panels make_panels(const panel_source<Architecture, Value>& source,
+[[nodiscard]] repacked_panels make_panels(const code_panel_source<Architecture, Value>& source,
                                           const stored_codes& codes, const tensor_view& weight,
                                           executor* on) {
   using panel_type = code_panel<Architecture, Value>;
@@ -195,7 +195,7 @@ template <class Architecture>
     if (!rows_are_blocks<Codec>(weight)) return;
     const auto make = [&]<Activation Value>(Value) {
       if constexpr (has_code_products<Architecture, Codec, Value>()) {
-        made = make_panels(panel_source_of<panel_architecture, Codec, Value>(),
+        made = make_panels(code_panel_source_of<panel_architecture, Codec, Value>(),
                            stored_codes_of<Codec, Value>(), weight, on);
       }
     };
