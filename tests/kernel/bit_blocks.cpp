@@ -99,9 +99,9 @@ TEST_CASE("what is taken apart for products makes the weight's values", "[bit_bl
 
 TEST_CASE("weights with a scale for every 16 are decoded before and have no products of codes",
           "[bit_blocks]") {
-  static_assert(kernel::decodes_before<nibble::q6_k, float>());
-  static_assert(!kernel::decodes_before<nibble::q4_k, float>());
-  static_assert(!kernel::decodes_before<nibble::q4_0, float>());
+  static_assert(kernel::decodes_to_f32_first<nibble::q6_k, float>());
+  static_assert(!kernel::decodes_to_f32_first<nibble::q4_k, float>());
+  static_assert(!kernel::decodes_to_f32_first<nibble::q4_0, float>());
   static_assert(!kernel::has_block_scales<nibble::q6_k>() && kernel::has_block_scales<nibble::q4_k>());
   static_assert(kernel::largest_byte_code<nibble::q4_k>() == 15);
   static_assert(kernel::largest_byte_code<nibble::q5_1>() == 31);

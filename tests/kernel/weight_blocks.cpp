@@ -32,9 +32,9 @@ void require_values(std::size_t cols) {
   const std::size_t blocks = (cols + 31) / 32;
   constexpr float shift = kernel::code_bias<Codec, Value>();
   kernel::block_scales scales;
-  std::array<std::byte, kernel::row_blocks<Codec>::memory_bytes + 1> memory;
+  std::array<std::byte, kernel::stored_row<Codec>::memory_bytes + 1> memory;
   for (std::size_t r = 0; r < rows; ++r) {
-    const kernel::row_blocks<Codec> row(w, r, memory.data());
+    const kernel::stored_row<Codec> row(w, r, memory.data());
     row.template load_scales<Architecture>(w, 0, blocks, shift, scales);
     for (std::size_t b = 0; b < blocks; ++b) {
       const auto codes = nibble_test::numbers_of(
@@ -43,7 +43,7 @@ void require_values(std::size_t cols) {
         const bool is_natural = kernel::order_of<Codec>() == kernel::activation_order::natural;
         const std::size_t place = is_natural ? i : i / 2 + i % 2 * 16;
         double value = static_cast<double>(scales.scales[b]) * codes[place];
-        if (kernel::row_blocks<Codec>::has_offsets(shift))
+        if (kernel::stored_row<Codec>::has_offsets(shift))
           value += static_cast<double>(scales.offsets[b]);
         const double wanted = static_cast<double>(expected(r, b * 32 + i));
         const double parts = expected.parts(r, b * 32 + i) +

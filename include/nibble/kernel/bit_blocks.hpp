@@ -19,13 +19,13 @@ namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
-/// One row of a weight whose codes lie in several places, seen as row_blocks shows others: 32 codes a
+/// One row of a weight whose codes lie in several places, seen as stored_row shows others: 32 codes a
 /// block, taken apart into memory that stays in the first-level cache, MostBlocks at a time.
 /// Where products decode_before, its blocks are 32 floats.
 template <BitCodec Codec, Activation Value, std::size_t MostBlocks>
-class bit_row_blocks {
+class unpacked_row {
  public:
-  static constexpr bool is_decoded = decodes_before<Codec, Value>();
+  static constexpr bool is_decoded = decodes_to_f32_first<Codec, Value>();
   static constexpr std::size_t stride_bytes =
       is_decoded ? simd::block_codes * sizeof(float) : simd::block_codes;
 
@@ -35,7 +35,7 @@ class bit_row_blocks {
 
   /// `memory`, aligned to 4 bytes, stays the caller's, and is not another row's as long as this one is
   /// used.
-  bit_row_blocks(const tensor_view& weight, std::uint64_t row, std::byte* memory) noexcept
+  unpacked_row(const tensor_view& weight, std::uint64_t row, std::byte* memory) noexcept
       : start_(position_of_row(describe(Codec::encoding), weight, row).run), taken_apart_(memory) {}
 
   /// Where `block` of those that were last loaded lies.
@@ -47,7 +47,7 @@ class bit_row_blocks {
   }
 
   /// Takes `count` blocks from `first` on apart, at most MostBlocks and from a stored block's start on,
-  /// and loads their scales and offsets as row_blocks does.
+  /// and loads their scales and offsets as stored_row does.
   template <class Architecture>
   void load_scales(const tensor_view& weight, std::size_t first, std::size_t count, float shift,
                    block_scales& to) noexcept {
@@ -107,11 +107,11 @@ class bit_row_blocks {
 /// A row of any weight as products with Value see it.
 template <Codec Codec, Activation Value, std::size_t MostBlocks>
 struct row_view {
-  using type = row_blocks<Codec>;
+  using type = stored_row<Codec>;
 };
 template <BitCodec Codec, Activation Value, std::size_t MostBlocks>
 struct row_view<Codec, Value, MostBlocks> {
-  using type = bit_row_blocks<Codec, Value, MostBlocks>;
+  using type = unpacked_row<Codec, Value, MostBlocks>;
 };
 
 }  // namespace kernel

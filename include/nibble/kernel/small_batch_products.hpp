@@ -438,7 +438,7 @@ template <Codec Codec>
 
 /// The most blocks of a pass: a decoded pass and its activations share the first-level cache.
 template <Codec Codec, Activation Value>
-inline constexpr std::size_t pass_limit_blocks = decodes_before<Codec, Value>() ? 64 : pass_capacity_blocks;
+inline constexpr std::size_t pass_limit_blocks = decodes_to_f32_first<Codec, Value>() ? 64 : pass_capacity_blocks;
 template <Codec Codec, Activation Value>
 using pass_row = typename row_view<Codec, Value, pass_limit_blocks<Codec, Value>>::type;
 
@@ -448,7 +448,7 @@ template <class Architecture, Codec Codec, Activation Value>
   if constexpr (PlainCodec<Codec>) {
     using loader = number_loader<Architecture, typename Codec::stored_type>;
     return part_layout<loader, code_packing::signed_bytes, stride_bytes, false>{};
-  } else if constexpr (decodes_before<Codec, Value>()) {
+  } else if constexpr (decodes_to_f32_first<Codec, Value>()) {
     return part_layout<number_loader<Architecture, float>, code_packing::signed_bytes, stride_bytes,
                        false>{};
   } else {

@@ -84,7 +84,7 @@ template <Codec Codec>
 
 /// Whether products with Value are taken from a row that was decoded before.
 template <Codec Codec, Activation Value>
-[[nodiscard]] constexpr bool decodes_before() noexcept {
+[[nodiscard]] constexpr bool decodes_to_f32_first() noexcept {
   return BitCodec<Codec> && std::same_as<Value, float> && !has_block_scales<Codec>();
 }
 
@@ -187,7 +187,7 @@ void store_scales_from_headers(const simd::vector<std::int32_t, Architecture>& h
 
 /// One row of a weight, seen as blocks.
 template <Codec Codec>
-class row_blocks {
+class stored_row {
  public:
   using layout = block_layout<Codec>;
   static constexpr std::size_t stride_bytes = layout::stride_bytes;
@@ -195,7 +195,7 @@ class row_blocks {
   static constexpr std::size_t memory_bytes = BlockCodec<Codec> ? 0 : layout::codes_bytes;
 
   /// `memory` stays the caller's, and is not another row's as long as this one is used.
-  row_blocks(const tensor_view& weight, std::uint64_t row, std::byte* memory) noexcept : tail_(memory) {
+  stored_row(const tensor_view& weight, std::uint64_t row, std::byte* memory) noexcept : tail_(memory) {
     const auto [run, first] = position_of_row(describe(Codec::encoding), weight, row);
     const std::byte* start = run;
     if constexpr (TensorScaleCodec<Codec>) {
