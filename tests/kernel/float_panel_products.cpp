@@ -27,7 +27,7 @@ using nibble_test::placed;
 template <class Architecture, class Codec>
 void check(std::size_t m, std::size_t k, std::size_t part_cols) {
   nibble_test::require_kernel_products<Architecture, Codec, float>(
-      m, k, {kernel::order_of<Codec>(), 1}, m,
+      m, k, {kernel::activation_order_of<Codec>(), 1}, m,
       [=](const tensor_view& w, std::uint64_t first, std::size_t count, const std::vector<float>& x,
           const auto&, const kernel::product_output& y) {
         const auto source = kernel::float_panel_source_of<Architecture>(w);

@@ -40,7 +40,7 @@ void require_values(std::size_t cols) {
       const auto codes = nibble_test::numbers_of(
           kernel::load_codes<block_tag, Codec::packing, Value>(row.codes_of(b)));
       for (std::size_t i = 0; i < 32 && b * 32 + i < cols; ++i) {
-        const bool is_natural = kernel::order_of<Codec>() == kernel::activation_order::natural;
+        const bool is_natural = kernel::activation_order_of<Codec>() == kernel::activation_order::natural;
         const std::size_t place = is_natural ? i : i / 2 + i % 2 * 16;
         double value = static_cast<double>(scales.scales[b]) * codes[place];
         if (kernel::stored_row<Codec>::has_offsets(shift))

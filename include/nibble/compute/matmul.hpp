@@ -167,7 +167,7 @@ template <class Architecture, Codec Codec>
   const auto choose = [&]<Activation Value>(Value) -> treatment {
     using tag = simd::block_architecture<Architecture>;
     if (of.x_rows >= least_panel_rows<Codec, Value>() || uses_repacked<Architecture, Value>(of, mode)) {
-      return {block_format_of<Value>(), {order_of<Codec>(), 1}, code_tile_rows, true};
+      return {block_format_of<Value>(), {activation_order_of<Codec>(), 1}, code_tile_rows, true};
     }
     return {block_format_of<Value>(), small_batch_layout<tag, Codec, Value>(), max_small_batch_rows<Value>,
             false};

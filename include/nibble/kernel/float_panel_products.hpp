@@ -160,7 +160,7 @@ template <class Architecture>
     if constexpr (has_block_scales<Codec>() && !WideScaleCodec<Codec>) {
       if (!rows_are_blocks<Codec>(weight)) return;
       source.codes = code_panel_source_of<Architecture, Codec, std::int8_t>();
-      source.order = order_of<Codec>();
+      source.order = activation_order_of<Codec>();
       source.is_signed = TensorScaleCodec<Codec>;
     }
   });

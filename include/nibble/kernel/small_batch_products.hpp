@@ -164,7 +164,7 @@ inline constexpr bool takes_groups =
 /// How row products want the activations to lie.
 template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] constexpr activation_layout small_batch_layout() noexcept {
-  activation_layout layout{order_of<Codec>(), 1};
+  activation_layout layout{activation_order_of<Codec>(), 1};
   if constexpr (!PlainCodec<Codec>) {
     if (takes_groups<Architecture, packing_of<Codec, Value>(), Value>) {
       layout.joined_blocks = simd::joined_blocks<Architecture>;

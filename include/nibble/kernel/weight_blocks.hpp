@@ -63,7 +63,7 @@ template <Codec Codec>
 
 /// The order in which a block's codes come apart.
 template <Codec Codec>
-[[nodiscard]] constexpr activation_order order_of() noexcept {
+[[nodiscard]] constexpr activation_order activation_order_of() noexcept {
   if constexpr (!PlainCodec<Codec> && !BitCodec<Codec>) {
     if (Codec::packing == code_packing::nibble_neighbors) return activation_order::even_then_odd;
   }
