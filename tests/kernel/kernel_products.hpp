@@ -17,7 +17,7 @@
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/kernel/activations.hpp>
 #include <nibble/kernel/product_output.hpp>
-#include <nibble/kernel/weight_blocks.hpp>
+#include <nibble/kernel/stored_row.hpp>
 
 #include <support/catch.hpp>
 #include <support/decoded_weight.hpp>

@@ -10,7 +10,7 @@
 #include <nibble/codec/codecs.hpp>
 #include <nibble/core/checked.hpp>
 #include <nibble/core/tensor_view.hpp>
-#include <nibble/kernel/code_groups.hpp>
+#include <nibble/kernel/unpack_codes.hpp>
 #include <nibble/kernel/half_floats.hpp>
 #include <nibble/simd/simd.hpp>
 

@@ -13,7 +13,7 @@
 #include <nibble/kernel/code_panel.hpp>
 #include <nibble/kernel/decode.hpp>
 #include <nibble/kernel/product_output.hpp>
-#include <nibble/kernel/weight_blocks.hpp>
+#include <nibble/kernel/stored_row.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {

@@ -18,7 +18,7 @@
 #include <nibble/kernel/code_panel_products.hpp>
 #include <nibble/kernel/matmul_mode.hpp>
 #include <nibble/kernel/product_output.hpp>
-#include <nibble/kernel/weight_blocks.hpp>
+#include <nibble/kernel/stored_row.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {

@@ -11,9 +11,9 @@
 #include <nibble/codec/codecs.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/kernel/activations.hpp>
-#include <nibble/kernel/bit_blocks.hpp>
+#include <nibble/kernel/unpacked_row.hpp>
 #include <nibble/kernel/product_output.hpp>
-#include <nibble/kernel/weight_blocks.hpp>
+#include <nibble/kernel/stored_row.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {

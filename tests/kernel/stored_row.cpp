@@ -1,4 +1,4 @@
-#include <nibble/kernel/weight_blocks.hpp>
+#include <nibble/kernel/stored_row.hpp>
 
 #include <array>
 #include <cmath>

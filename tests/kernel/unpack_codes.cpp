@@ -1,4 +1,4 @@
-#include <nibble/kernel/code_groups.hpp>
+#include <nibble/kernel/unpack_codes.hpp>
 
 #include <array>
 #include <cstddef>

@@ -13,7 +13,7 @@
 #include <nibble/core/checked.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/kernel/activations.hpp>
-#include <nibble/kernel/code_groups.hpp>
+#include <nibble/kernel/unpack_codes.hpp>
 #include <nibble/kernel/decode.hpp>
 #include <nibble/kernel/matmul_mode.hpp>
 #include <nibble/simd/simd.hpp>

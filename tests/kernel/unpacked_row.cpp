@@ -1,4 +1,4 @@
-#include <nibble/kernel/bit_blocks.hpp>
+#include <nibble/kernel/unpacked_row.hpp>
 
 #include <algorithm>
 #include <array>

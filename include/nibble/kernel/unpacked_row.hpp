@@ -10,9 +10,9 @@
 #include <nibble/codec/codecs.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/kernel/activations.hpp>
-#include <nibble/kernel/code_groups.hpp>
+#include <nibble/kernel/unpack_codes.hpp>
 #include <nibble/kernel/decode.hpp>
-#include <nibble/kernel/weight_blocks.hpp>
+#include <nibble/kernel/stored_row.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
