@@ -20,7 +20,7 @@ void check(std::size_t m, std::size_t k) {
       [=](const auto& w, std::uint64_t first, std::size_t count, const auto&, const auto& prepared,
           const auto& y) {
         kernel::multiply_code_panels<Architecture>(
-            kernel::code_panel_source_of<Architecture, Codec, Value>(), w, first, count, prepared, y);
+            kernel::code_panel_source_of<Architecture, Codec, Value>(), w, {first, count}, prepared, y);
       });
 }
 

@@ -25,8 +25,7 @@ void check(std::size_t m, std::size_t k) {
           for (std::size_t row = 0; row < m; row += x.tile_rows(row)) {
             kernel::product_output part = y;
             part.y += row * y.stride_elements;
-            kernel::multiply_small_batch<Architecture, Codec>(w, first, count, x.tile(row), x.tile_rows(row),
-                                                       part);
+            kernel::multiply_small_batch<Architecture, Codec>(w, {first, count}, x.tile(row), part);
           }
         });
   }
@@ -53,7 +52,8 @@ void check_all() {
   check_codecs<Architecture, std::int8_t, q4_0, q4_k>({1, 256, 545, 4127});
 }
 
-TEST_CASE("row products of every number of rows lie within their bound", "[row_products]") {
+TEST_CASE("small-batch products of every number of rows lie within their bound",
+          "[small_batch_products]") {
   nibble_test::for_every_architecture(
       []<class Architecture>(Architecture) { check_all<simd::block_architecture<Architecture>>(); });
   SUCCEED("every number of rows");

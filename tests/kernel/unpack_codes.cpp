@@ -22,7 +22,7 @@ namespace simd = nibble::simd;
 template <class Architecture, class Codec>
 void require_values() {
   using block = typename Codec::block;
-  constexpr std::size_t part = kernel::part_elements<Codec>();
+  constexpr std::size_t part = kernel::sub_block_elements<Codec>();
   const auto bytes = nibble_test::random_bytes(300 * sizeof(block), 9);
   for (std::size_t at = 0; at < bytes.size(); at += sizeof(block)) {
     std::array<float, Codec::block_elements> expected{};
@@ -68,12 +68,12 @@ void check_codecs() {
   CHECK(codecs == 10);
 }
 
-TEST_CASE("codes in several places are taken apart to what the scalar codec reads", "[code_groups]") {
+TEST_CASE("codes in several places are unpacked to what the scalar codec reads", "[unpack_codes]") {
   SECTION("best architecture") { check_codecs<simd::best_architecture>(); }
   SECTION("portable") { check_codecs<simd::portable>(); }
 }
 
-TEST_CASE("a block's header is what its codes leave", "[code_groups]") {
+TEST_CASE("a block's header is what its codes leave", "[unpack_codes]") {
   const auto is_range = [](const kernel::code_range& range, std::size_t first, std::size_t last) {
     return range.first == first && range.last == last;
   };

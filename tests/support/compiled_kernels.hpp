@@ -19,7 +19,7 @@
       const nibble::tensor_view&, nibble::matmul_mode, nibble::executor*);                            \
   linkage template nibble::value_counts nibble::kernel::count_values<architecture>(                   \
       const nibble::tensor_view&);                                                                    \
-  linkage template nibble::kernel::range_decoder nibble::kernel::decoder_of<architecture>(              \
+  linkage template nibble::kernel::range_decoder nibble::kernel::decoder_of<architecture>(            \
       const nibble::tensor_view&);                                                                    \
   linkage template nibble::kernel::float_panel_source<architecture>                                   \
   nibble::kernel::float_panel_source_of<architecture>(const nibble::tensor_view&);                    \
@@ -30,13 +30,12 @@
   linkage template void nibble::kernel::decode_rows_on<architecture>(                                 \
       nibble::executor*, const nibble::tensor_view&, std::uint64_t, std::uint64_t, nibble::bfloat16*);
 
-/// Row products of those encodings that are held against their bound one by one.
-#define NIBBLE_TEST_SMALL_BATCH(linkage, architecture, codec, value)                      \
+/// Small-batch products of those encodings that are held against their bound one by one.
+#define NIBBLE_TEST_SMALL_BATCH(linkage, architecture, codec, value)                              \
   linkage template void nibble::kernel::multiply_small_batch<architecture, nibble::codec, value>( \
-      const nibble::tensor_view&, std::uint64_t, std::size_t,                              \
-      const nibble::kernel::activation_tile<value>&, std::size_t,                          \
-      const nibble::kernel::product_output&) noexcept;
-#define NIBBLE_TEST_ALL_SMALL_BATCHES(linkage, architecture)             \
+      const nibble::tensor_view&, nibble::kernel::row_range,                                      \
+      const nibble::kernel::activation_tile<value>&, const nibble::kernel::product_output&) noexcept;
+#define NIBBLE_TEST_ALL_SMALL_BATCHES(linkage, architecture)           \
   NIBBLE_TEST_SMALL_BATCH(linkage, architecture, q4, float)            \
   NIBBLE_TEST_SMALL_BATCH(linkage, architecture, apr_q4, float)        \
   NIBBLE_TEST_SMALL_BATCH(linkage, architecture, q8, float)            \

@@ -191,9 +191,8 @@ template <class Architecture>
 
 /// multiply_small_batch of an encoding; what is built on it is compiled once, and not for each.
 template <Activation Value>
-using small_batch_function = void (*)(const tensor_view&, std::uint64_t, std::size_t,
-                                        const activation_tile<Value>&, std::size_t,
-                                        const product_output&) noexcept;
+using small_batch_function = void (*)(const tensor_view&, row_range, const activation_tile<Value>&,
+                                      const product_output&) noexcept;
 
 /// The product of prepared activations, which are rows m .. m + x.rows of them all, with a weight whose
 /// treatment they are.
@@ -219,13 +218,13 @@ void multiply_prepared(const proved_product& of, const matmul_options& options,
         return;
       }
       if (treated.has_panels) {
-        multiply_code_panels<panel_architecture>(source, of.w, first, count, x, y);
+        multiply_code_panels<panel_architecture>(source, of.w, {first, count}, x, y);
         return;
       }
     }
     for (std::size_t row = 0; row < x.rows;) {
       const std::size_t rows = x.tile_rows(row);
-      multiply(of.w, first, count, x.tile(row), rows, y);
+      multiply(of.w, {first, count}, x.tile(row), y);
       y.y += rows * y.stride_elements;
       row += rows;
     }
@@ -276,7 +275,7 @@ void multiply_interleaved(std::span<const proved_product> products, const treatm
         const auto source = float_panel_source_of<Architecture>(of.w);
         const product_output y{of.y + m * of.y_stride_elements, of.y_stride_elements, of.bias};
         for_weight_rows(options.on, of, [&](std::uint64_t first_row, std::size_t count) {
-          multiply_float_panels<Architecture>(source, of.w, first_row, count, x, y);
+          multiply_float_panels<Architecture>(source, of.w, {first_row, count}, x, y);
         });
       }
     }

@@ -1,83 +1,52 @@
 #pragma once
 
+// Decodes rows of any weight to f32, f16 or bf16. Loop nest:
+//
+//   for each row, or once for a tensor whose blocks run along it all
+//     for each panel of 16 KiB (16-bit floats: 4 KiB) that is narrowed or written past the caches;
+//     one panel for all where f32 values are written as usual
+//       for each 64 blocks: widen their scales, as many at once as there are lanes
+//         for each block, unrolled to the end: unpack codes, scale them, store values
+//
+// A block's codes and scale stay in registers. The scales of 64 blocks and the panel stay in the
+// first-level cache. Measured: from 2^23 elements on, f32 values are faster written past the caches.
+
 #include <algorithm>
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <utility>
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/core/checked.hpp>
 #include <nibble/core/tensor_view.hpp>
-#include <nibble/kernel/unpack_codes.hpp>
+#include <nibble/kernel/block_headers.hpp>
 #include <nibble/kernel/half_floats.hpp>
+#include <nibble/kernel/load_codes.hpp>
+#include <nibble/kernel/unpack_codes.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
-/// Scales of blocks, as they count, and their mins where they have any, from the first four bytes of
-/// each.
-template <class Architecture, BlockCodec Codec>
-[[nodiscard]] simd::vector_pair<Architecture> scales_from_headers(
-    const simd::vector<std::int32_t, Architecture>& heads) noexcept {
-  static_assert(offsetof(typename Codec::block, codes) == (Codec::has_min ? 2 : 1) * sizeof(float16));
-  auto scales = simd::widen_float16_pairs(heads, Architecture{}, Architecture{});
-  if constexpr (NormalScaleCodec<Codec>) {
-    scales.first = simd::normal_float16_or_zero(scales.first, Architecture{}, Architecture{});
-  }
-  return scales;
-}
-
-/// Decodes a block's codes. Reads and writes all of them, at any alignment, and nothing else. Equal bit
-/// for bit to Codec::unpack: codes are small integers, scale * code is exact in f32, and so scale *
-/// code + min rounds once whether fused or not.
+/// Decodes a block's codes. Reads all of them and writes all values, at any alignment, and nothing
+/// else. Equal bit for bit to Codec::unpack: codes are small integers, scale * code is exact in f32,
+/// and so scale * code + min rounds once, whether fused or not.
 template <class Architecture, BlockCodec Codec>
 void decode_codes(const std::byte* codes, const simd::vector<float, Architecture>& scale,
                   const simd::vector<float, Architecture>& min, float* to) noexcept {
   using integers = simd::vector<std::int32_t, Architecture>;
-  constexpr std::size_t width = simd::lanes<Architecture>;
-
-  const auto store_values = [&](integers code, std::size_t at) {
-    if constexpr (Codec::code_zero != 0) code = code - integers(Codec::code_zero);
-    if constexpr (Codec::has_min) {
-      fma(to_float(code), scale, min).store_unaligned(to + at);
-    } else {
-      (to_float(code) * scale).store_unaligned(to + at);
-    }
-  };
-
-  if constexpr (Codec::packing == code_packing::unsigned_bytes) {
-    static_assert(Codec::block_elements % width == 0);
-    NIBBLE_UNROLL
-    for (std::size_t j = 0; j < Codec::block_elements; j += width) {
-      store_values(simd::load_unsigned_bytes(codes + j, Architecture{}, Architecture{}), j);
-    }
-  } else if constexpr (Codec::packing == code_packing::signed_bytes) {
-    static_assert(Codec::block_elements % width == 0);
-    NIBBLE_UNROLL
-    for (std::size_t j = 0; j < Codec::block_elements; j += width) {
-      store_values(simd::load_signed_bytes(codes + j, Architecture{}, Architecture{}), j);
-    }
-  } else {
-    constexpr std::size_t half = Codec::block_elements / 2;
-    static_assert(half % width == 0);
-    NIBBLE_UNROLL
-    for (std::size_t j = 0; j < half; j += width) {
-      const integers pairs = simd::load_unsigned_bytes(codes + j, Architecture{}, Architecture{});
-      const integers low = pairs & integers(15);
-      const integers high = pairs >> 4;
-      if constexpr (Codec::packing == code_packing::nibble_halves) {
-        store_values(low, j);
-        store_values(high, j + half);
-      } else {
-        store_values(simd::interleave_low(low, high, Architecture{}, Architecture{}), 2 * j);
-        store_values(simd::interleave_high(low, high, Architecture{}, Architecture{}), 2 * j + width);
-      }
-    }
-  }
+  for_each_code_vector<Architecture, Codec::packing, Codec::block_elements>(
+      codes, [&](integers code, std::size_t place) {
+        if constexpr (Codec::code_zero != 0) code = code - integers(Codec::code_zero);
+        if constexpr (Codec::has_min) {
+          fma(to_float(code), scale, min).store_unaligned(to + place);
+        } else {
+          (to_float(code) * scale).store_unaligned(to + place);
+        }
+      });
 }
 
 /// Decodes one whole block. Reads exactly sizeof(Codec::block) bytes at any alignment and writes
@@ -86,23 +55,23 @@ template <class Architecture, BlockCodec Codec>
 void decode_block(const std::byte* from, float* to) noexcept {
   using floats = simd::vector<float, Architecture>;
   constexpr std::size_t codes_at = offsetof(typename Codec::block, codes);
-  typename Codec::block head;
-  std::memcpy(&head, from, codes_at);
-  const floats scale(simd::widen_float16(Codec::stored_scale(head), Architecture{}, Architecture{}));
+  typename Codec::block header;
+  std::memcpy(&header, from, codes_at);
+  const floats scale(simd::widen_float16(Codec::stored_scale(header), Architecture{}, Architecture{}));
   floats min(0.0F);
   if constexpr (Codec::has_min) {
-    min = floats(simd::widen_float16(Codec::stored_min(head), Architecture{}, Architecture{}));
+    min = floats(simd::widen_float16(Codec::stored_min(header), Architecture{}, Architecture{}));
   }
   decode_codes<Architecture, Codec>(from + codes_at, scale, min, to);
 }
 
-/// The same for codes in several places. scale * code is exact here too: at most 24 bits.
+/// The same for a block whose codes are unpacked first. scale * code is exact here too: it has at most
+/// 24 bits.
 template <class Architecture, BitCodec Codec>
 void decode_block(const std::byte* from, float* to) noexcept {
   using floats = simd::vector<float, Architecture>;
-  constexpr std::size_t width = simd::lanes<Architecture>;
-  constexpr std::size_t part = part_elements<Codec>();
-  static_assert(part % width == 0);
+  using integers = simd::vector<std::int32_t, Architecture>;
+  constexpr std::size_t elements = sub_block_elements<Codec>();
   alignas(64) std::array<std::byte, Codec::block_elements> codes;
   alignas(64) std::array<float, max_sub_blocks> scales;
   alignas(64) std::array<float, max_sub_blocks> mins;
@@ -110,21 +79,20 @@ void decode_block(const std::byte* from, float* to) noexcept {
   load_sub_block_scales<Architecture, Codec>(from, scales.data(), mins.data());
   for (std::size_t i = 0; i < sub_blocks<Codec>; ++i) {
     const floats scale(scales[i]);
-    NIBBLE_UNROLL
-    for (std::size_t j = i * part; j < (i + 1) * part; j += width) {
-      const auto code =
-          to_float(simd::load_signed_bytes(codes.data() + j, Architecture{}, Architecture{}));
-      if constexpr (Codec::has_min) {
-        fma(code, scale, floats(mins[i])).store_unaligned(to + j);
-      } else {
-        (code * scale).store_unaligned(to + j);
-      }
-    }
+    float* const values = to + i * elements;
+    for_each_code_vector<Architecture, code_packing::signed_bytes, elements>(
+        codes.data() + i * elements, [&](const integers& code, std::size_t place) {
+          if constexpr (Codec::has_min) {
+            fma(to_float(code), scale, floats(mins[i])).store_unaligned(values + place);
+          } else {
+            (to_float(code) * scale).store_unaligned(values + place);
+          }
+        });
   }
 }
 
-/// Decodes `count` blocks, one after the other. The scales of as many as there are lanes are widened at
-/// once, and those of many before any is used: from memory, a scale is in all lanes by being loaded.
+/// Decodes `count` blocks, one after the other. Scales are widened as many at once as there are lanes,
+/// and stored before any is used: a scale that is loaded from memory is in all lanes at once.
 template <class Architecture, BlockCodec Codec>
 void decode_blocks(const std::byte* from, std::size_t count, float* to) noexcept {
   constexpr std::size_t block_bytes = sizeof(typename Codec::block);
@@ -134,14 +102,14 @@ void decode_blocks(const std::byte* from, std::size_t count, float* to) noexcept
     alignas(64) std::array<float, 64> scales;
     alignas(64) std::array<float, 64> mins;
     while (count >= width) {
-      const std::size_t part = std::min(count / width * width, scales.size());
-      for (std::size_t b = 0; b < part; b += width) {
-        const auto both = scales_from_headers<Architecture, Codec>(simd::load_words_apart<block_bytes>(
-            from + b * block_bytes, Architecture{}, Architecture{}));
+      const std::size_t blocks = std::min(count / width * width, scales.size());
+      for (std::size_t b = 0; b < blocks; b += width) {
+        const auto both = scales_from_headers<Architecture, Codec>(
+            load_headers<Architecture, block_bytes>(from + b * block_bytes));
         both.first.store_unaligned(scales.data() + b);
         if constexpr (Codec::has_min) both.second.store_unaligned(mins.data() + b);
       }
-      for (std::size_t b = 0; b < part; ++b) {
+      for (std::size_t b = 0; b < blocks; ++b) {
         floats min(0.0F);
         if constexpr (Codec::has_min) min = floats(mins[b]);
         decode_codes<Architecture, Codec>(from + offsetof(typename Codec::block, codes),
@@ -149,7 +117,7 @@ void decode_blocks(const std::byte* from, std::size_t count, float* to) noexcept
         from += block_bytes;
         to += Codec::block_elements;
       }
-      count -= part;
+      count -= blocks;
     }
   }
   for (; count != 0; --count) {
@@ -159,12 +127,12 @@ void decode_blocks(const std::byte* from, std::size_t count, float* to) noexcept
   }
 }
 
-/// Decodes elements first .. first + count of one run (a row, or the tensor, as the encoding's blocks
-/// run) that starts at `run`.
+/// Decodes elements first .. first + count of a sequence of elements that is coded as one: a row or the
+/// whole tensor, as the encoding's blocks run. The sequence is stored from `start` on.
 template <class Architecture, PlainCodec Codec>
-void decode_range(const std::byte* run, std::uint64_t first, std::size_t count, float* to) noexcept {
+void decode_range(const std::byte* start, std::uint64_t first, std::size_t count, float* to) noexcept {
   using stored = typename Codec::stored_type;
-  const std::byte* const from = run + first * sizeof(stored);
+  const std::byte* const from = start + first * sizeof(stored);
   if constexpr (HalfFloat<stored>) {
     widen<Architecture, stored>(from, count, to);
   } else {
@@ -178,13 +146,13 @@ void decode_range(const std::byte* run, std::uint64_t first, std::size_t count, 
 
 /// As above.
 template <class Architecture, TensorScaleCodec Codec>
-void decode_range(const std::byte* run, std::uint64_t first, std::size_t count, float* to) noexcept {
+void decode_range(const std::byte* start, std::uint64_t first, std::size_t count, float* to) noexcept {
   static_assert(Codec::packing == code_packing::signed_bytes);
   constexpr std::size_t width = simd::lanes<Architecture>;
   if (count == 0) return;
   typename Codec::header header;
-  std::memcpy(&header, run, sizeof(header));
-  const std::byte* const codes = run + sizeof(header) + first;
+  std::memcpy(&header, start, sizeof(header));
+  const std::byte* const codes = start + sizeof(header) + first;
   const simd::vector<float, Architecture> scale(header.scale);
   std::size_t i = 0;
   for (; i + width <= count; i += width) {
@@ -198,56 +166,64 @@ void decode_range(const std::byte* run, std::uint64_t first, std::size_t count, 
 
 /// As above.
 template <class Architecture, BlockCodec Codec>
-void decode_range(const std::byte* run, std::uint64_t first, std::size_t count, float* to) noexcept {
+void decode_range(const std::byte* start, std::uint64_t first, std::size_t count, float* to) noexcept {
   constexpr std::size_t block_elements = Codec::block_elements;
-  const std::byte* block = run + first / block_elements * sizeof(typename Codec::block);
-  const auto decode_part = [&](std::size_t skipped, std::size_t part) {
+  const std::byte* block = start + first / block_elements * sizeof(typename Codec::block);
+  const auto decode_partial_block = [&](std::size_t skipped, std::size_t elements) {
     std::array<float, block_elements> whole;
     decode_block<Architecture, Codec>(block, whole.data());
-    std::copy_n(whole.data() + skipped, part, to);
+    std::copy_n(whole.data() + skipped, elements, to);
     block += sizeof(typename Codec::block);
-    to += part;
-    count -= part;
+    to += elements;
+    count -= elements;
   };
   const auto skipped = static_cast<std::size_t>(first % block_elements);
-  if (skipped != 0 && count != 0) decode_part(skipped, std::min(count, block_elements - skipped));
-  const std::size_t whole = count / block_elements;
-  decode_blocks<Architecture, Codec>(block, whole, to);
-  block += whole * sizeof(typename Codec::block);
-  to += whole * block_elements;
-  count -= whole * block_elements;
-  if (count != 0) decode_part(0, count);
+  if (skipped != 0 && count != 0) {
+    decode_partial_block(skipped, std::min(count, block_elements - skipped));
+  }
+  const std::size_t whole_blocks = count / block_elements;
+  decode_blocks<Architecture, Codec>(block, whole_blocks, to);
+  block += whole_blocks * sizeof(typename Codec::block);
+  to += whole_blocks * block_elements;
+  count -= whole_blocks * block_elements;
+  if (count != 0) decode_partial_block(0, count);
 }
 
-/// Where decode_range starts for a row, and at which element.
+/// Where a row is: the start of the sequence that decode_range takes, and the row's first element in
+/// it.
 struct row_position {
-  const std::byte* run;
-  std::uint64_t first;
+  const std::byte* start;
+  std::uint64_t first_element;
 };
-[[nodiscard]] inline row_position position_of_row(const encoding_description& of,
-                                                  const tensor_view& from, std::uint64_t row) noexcept {
-  if (of.blocks_run_along == block_run::tensor) return {from.bytes().data(), row * from.cols()};
-  const std::uint64_t row_bytes = divide_round_up(from.cols(), of.block_elements) * of.block_bytes;
-  return {from.bytes().data() + row * row_bytes, 0};
+[[nodiscard]] inline row_position position_of_row(const encoding_description& description,
+                                                  const tensor_view& tensor,
+                                                  std::uint64_t row) noexcept {
+  const std::byte* const bytes = tensor.bytes().data();
+  if (description.blocks_run_along == block_run::tensor) return {bytes, row * tensor.cols()};
+  const std::uint64_t row_blocks = divide_round_up(tensor.cols(), description.block_elements);
+  return {bytes + row * row_blocks * description.block_bytes, 0};
 }
 
-/// decode_range of any encoding: what is built on it is compiled once, and not for each.
+/// decode_range of any encoding. A function pointer hides the codec, so that its callers are compiled
+/// once for an architecture.
 struct range_decoder {
-  const encoding_description& of;
-  void (*decode_range)(const std::byte* run, std::uint64_t first, std::size_t count, float* to) noexcept;
+  const encoding_description& description;
+  void (*decode_range)(const std::byte* start, std::uint64_t first, std::size_t count,
+                       float* to) noexcept;
 };
 
 /// The decoder of a tensor's encoding. Throws unsupported_encoding.
 template <class Architecture>
-[[nodiscard]] range_decoder decoder_of(const tensor_view& from) {
-  range_decoder decoder{describe(from.encoding()), nullptr};
-  visit_codec(from.encoding(), from.name(),
+[[nodiscard]] range_decoder decoder_of(const tensor_view& tensor) {
+  range_decoder decoder{describe(tensor.encoding()), nullptr};
+  visit_codec(tensor.encoding(), tensor.name(),
               [&]<Codec Codec>(Codec) { decoder.decode_range = &decode_range<Architecture, Codec>; });
   return decoder;
 }
 
-/// Values decoded to f32 from which on these are written past the caches: of fewer, enough stays in a
-/// cache to be worth what it pushes out. Narrower ones take longer to make than to write. Measured.
+/// From so many f32 values on, decoded values are written past the caches. Of fewer values, enough
+/// stays in a cache to be worth what it pushes out. 16-bit floats take longer to make than to write.
+/// Measured.
 inline constexpr std::uint64_t least_elements_past_caches = std::uint64_t{8} << 20U;
 
 /// Copies values past the caches: whole lines, the others as usual.
@@ -263,41 +239,41 @@ void copy_past_caches(const float* from, std::size_t count, float* to) noexcept 
   std::copy_n(from + done, count - done, to + done);
 }
 
-/// As decode_range, into any Float, past the caches or not: what is narrowed, or copied past them, goes
-/// through a panel that stays in the first-level cache.
+/// As decode_range, into any Float, past the caches or not. What is narrowed, or copied past the
+/// caches, goes through a panel that stays in the first-level cache.
 template <class Architecture, Float To>
 void decode_range_to(const range_decoder& decoder, const row_position& from, std::size_t count,
-                   bool past_caches, To* to) noexcept {
+                     bool past_caches, To* to) noexcept {
   constexpr std::size_t panel_elements = std::same_as<To, float> ? 4096 : 1024;
-  const auto each_panel = [&](const auto& use) {
+  const auto for_each_panel = [&](const auto& use) {
     alignas(64) std::array<float, panel_elements> panel;
     for (std::size_t done = 0; done < count; done += panel_elements) {
-      const std::size_t part = std::min(count - done, panel_elements);
-      decoder.decode_range(from.run, from.first + done, part, panel.data());
-      use(panel.data(), part, to + done);
+      const std::size_t elements = std::min(count - done, panel_elements);
+      decoder.decode_range(from.start, from.first_element + done, elements, panel.data());
+      use(panel.data(), elements, to + done);
     }
   };
   if constexpr (!std::same_as<To, float>) {
-    each_panel(narrow<Architecture, To>);
+    for_each_panel(narrow<Architecture, To>);
   } else if (past_caches) {
-    each_panel(copy_past_caches<Architecture>);
+    for_each_panel(copy_past_caches<Architecture>);
   } else {
-    decoder.decode_range(from.run, from.first, count, to);
+    decoder.decode_range(from.start, from.first_element, count, to);
   }
 }
 
-/// Decodes whole rows that the caller has proved to lie in the tensor.
+/// Decodes whole rows. The caller has checked that they are the tensor's.
 template <class Architecture, Float To>
 void decode_rows(const range_decoder& decoder, const tensor_view& from, std::uint64_t first_row,
                  std::uint64_t row_count, bool past_caches, To* to) noexcept {
   const auto cols = static_cast<std::size_t>(from.cols());
-  if (decoder.of.blocks_run_along == block_run::tensor) {
-    decode_range_to<Architecture>(decoder, position_of_row(decoder.of, from, first_row),
-                                static_cast<std::size_t>(row_count) * cols, past_caches, to);
+  if (decoder.description.blocks_run_along == block_run::tensor) {
+    decode_range_to<Architecture>(decoder, position_of_row(decoder.description, from, first_row),
+                                  static_cast<std::size_t>(row_count) * cols, past_caches, to);
   } else {
     for (std::uint64_t i = 0; i < row_count; ++i) {
-      decode_range_to<Architecture>(decoder, position_of_row(decoder.of, from, first_row + i), cols,
-                                  past_caches, to + i * cols);
+      decode_range_to<Architecture>(decoder, position_of_row(decoder.description, from, first_row + i),
+                                    cols, past_caches, to + i * cols);
     }
   }
   if (past_caches) simd::order_stores_past_caches(Architecture{});

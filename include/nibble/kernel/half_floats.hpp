@@ -1,5 +1,8 @@
 #pragma once
 
+// Converts between f32 and the 16-bit floats. Loop nest: one vector at a time, then the elements that
+// do not fill one. A vector stays in registers; nothing is read twice.
+
 #include <concepts>
 #include <cstddef>
 #include <cstring>
@@ -27,11 +30,11 @@ void widen(const std::byte* from, std::size_t count, float* to) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;
   std::size_t i = 0;
   for (; i + width <= count; i += width) {
-    const std::byte* const group = from + i * sizeof(Half);
+    const std::byte* const vector_bytes = from + i * sizeof(Half);
     if constexpr (std::same_as<Half, float16>) {
-      simd::load_float16(group, Architecture{}, Architecture{}).store_unaligned(to + i);
+      simd::load_float16(vector_bytes, Architecture{}, Architecture{}).store_unaligned(to + i);
     } else {
-      simd::load_bfloat16(group, Architecture{}, Architecture{}).store_unaligned(to + i);
+      simd::load_bfloat16(vector_bytes, Architecture{}, Architecture{}).store_unaligned(to + i);
     }
   }
   for (; i < count; ++i) {
@@ -49,11 +52,11 @@ void narrow(const float* from, std::size_t count, Half* to) noexcept {
   std::size_t i = 0;
   for (; i + width <= count; i += width) {
     const auto values = simd::load<Architecture>(from + i);
-    auto* const group = reinterpret_cast<std::byte*>(to + i);
+    auto* const vector_bytes = reinterpret_cast<std::byte*>(to + i);
     if constexpr (is_float16) {
-      simd::store_float16(values, group, Architecture{}, Architecture{});
+      simd::store_float16(values, vector_bytes, Architecture{}, Architecture{});
     } else {
-      simd::store_bfloat16(values, group, Architecture{}, Architecture{});
+      simd::store_bfloat16(values, vector_bytes, Architecture{}, Architecture{});
     }
   }
   for (; i < count; ++i) {

@@ -18,7 +18,7 @@
 #include <nibble/kernel/code_panel_products.hpp>
 #include <nibble/kernel/matmul_mode.hpp>
 #include <nibble/kernel/product_output.hpp>
-#include <nibble/kernel/stored_row.hpp>
+#include <nibble/kernel/product_traits.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
@@ -157,7 +157,7 @@ template <class Architecture, Activation Value>
         static_cast<std::size_t>(std::min<std::uint64_t>(width, weight.rows() - first_row));
     for (std::size_t first = 0; first < made.blocks; first += code_panel_blocks) {
       const std::size_t count = std::min(code_panel_blocks, made.blocks - first);
-      fill_code_panel(source, weight, first_row, lanes, first, count, panel);
+      fill_code_panel(source, {weight, {first_row, lanes}, {first, count}}, panel);
       for (std::size_t b = 0; b < count; ++b) {
         store_panel_block(panel, b, made,
                           made.start + n * panel_bytes + (first + b) * made.block_bytes());
@@ -179,9 +179,9 @@ void multiply_repacked(const repacked_panels& panels, std::uint64_t first_row, s
   for (std::size_t n = 0; n < row_count; n += width) {
     const panel_blocks panel = blocks_of(panels, first_row + n);
     for (std::size_t first = 0; first < panels.blocks; first += pass) {
-      multiply_panel_blocks<Architecture>(panel.from(first), first,
-                                          std::min(pass, panels.blocks - first), first_row + n,
-                                          std::min(width, row_count - n), x, y);
+      multiply_panel_blocks<Architecture>(
+          panel.from(first), {first, std::min(pass, panels.blocks - first)},
+          {first_row + n, std::min(width, row_count - n)}, x, y);
     }
   }
 }

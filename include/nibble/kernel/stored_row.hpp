@@ -1,34 +1,42 @@
 #pragma once
 
+// One row of a weight, whose blocks products read where they are stored. Loop nest of load_scales: one
+// vector of blocks at a time, their headers are gathered, widened and written, up to a multiple of 16
+// blocks. Scales and offsets of a pass are 1.1 KiB and stay in the first-level cache. Codes are not
+// touched here.
+
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/core/checked.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/kernel/activations.hpp>
-#include <nibble/kernel/unpack_codes.hpp>
+#include <nibble/kernel/block_headers.hpp>
 #include <nibble/kernel/decode.hpp>
-#include <nibble/kernel/matmul_mode.hpp>
+#include <nibble/kernel/product_traits.hpp>
+#include <nibble/kernel/weight_slice.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
-// How products see a weight: rows of blocks of 32 codes, or of 32 numbers, each block with a scale and
-// an offset. A value is scale * code + offset.
-
-/// The blocks of a row that one pass takes, at most.
+/// The blocks of a row that one pass takes, at most: the room that block_scales has.
 inline constexpr std::size_t pass_capacity_blocks = 128;
 
-/// The bytes of one block's codes or numbers, and where the first lie in what is stored for a block.
+/// Scales and offsets of the blocks of one pass: value = scale * code + offset. Made once a task and
+/// filled pass by pass. A vector may be read from any block on.
+struct block_scales {
+  std::array<float, pass_capacity_blocks + padding_blocks> scales{};
+  std::array<float, pass_capacity_blocks + padding_blocks> offsets{};
+};
+
+/// Where the 32 codes of a block, or its 32 floats, are: codes_at bytes behind the block's start,
+/// codes_bytes long, and stride_bytes before the next block's.
 template <Codec Codec>
 struct block_layout;
 template <BlockCodec Codec>
@@ -51,197 +59,66 @@ struct block_layout<Codec> {
   static constexpr std::size_t stride_bytes = codes_bytes;
 };
 
-/// Whether a weight's rows start at blocks' starts, so that products can take its blocks apart.
-template <Codec Codec>
-[[nodiscard]] bool rows_are_blocks(const tensor_view& weight) noexcept {
-  if constexpr (BlockCodec<Codec> && describe(Codec::encoding).blocks_run_along == block_run::tensor) {
-    return weight.cols() % Codec::block_elements == 0;
-  } else {
-    return true;
-  }
-}
-
-/// The order in which a block's codes come apart.
-template <Codec Codec>
-[[nodiscard]] constexpr activation_order activation_order_of() noexcept {
-  if constexpr (!PlainCodec<Codec> && !BitCodec<Codec>) {
-    if (Codec::packing == code_packing::nibble_neighbors) return activation_order::even_then_odd;
-  }
-  return activation_order::natural;
-}
-
-/// Whether a block's codes come two to a byte, and so are 0..15.
-[[nodiscard]] constexpr bool is_nibbles(code_packing packing) noexcept {
-  return packing == code_packing::nibble_halves || packing == code_packing::nibble_neighbors;
-}
-
-/// Whether all 32 codes of a block, as products see one, have the same scale.
-template <Codec Codec>
-[[nodiscard]] constexpr bool has_block_scales() noexcept {
-  if constexpr (BitCodec<Codec>) return part_elements<Codec>() >= simd::block_codes;
-  return !PlainCodec<Codec>;
-}
-
-/// Whether products with Value are taken from a row that was decoded before.
-template <Codec Codec, Activation Value>
-[[nodiscard]] constexpr bool decodes_to_f32_first() noexcept {
-  return BitCodec<Codec> && std::same_as<Value, float> && !has_block_scales<Codec>();
-}
-
-/// How the codes that products with Value see lie. Those in several places are taken apart before: to
-/// bytes as they are stored for products of bytes, which are of unsigned codes, else to the signed
-/// numbers that they stand for, so that no offset is needed for the zero that they count from.
-template <Codec Codec, Activation Value>
-[[nodiscard]] constexpr code_packing packing_of() noexcept {
-  if constexpr (BitCodec<Codec>) {
-    return std::same_as<Value, std::int8_t> ? code_packing::unsigned_bytes : code_packing::signed_bytes;
-  } else {
-    return Codec::packing;
-  }
-}
-
-/// The largest code, less the lowest, that products of bytes see.
-template <Codec Codec>
-[[nodiscard]] constexpr int largest_byte_code() noexcept {
-  if constexpr (!BitCodec<Codec>) {
-    return is_nibbles(Codec::packing) ? 15 : 255;
-  } else if constexpr (has_code_values<Codec>) {
-    return 255;
-  } else {
-    std::uint32_t bits = Codec::low_bits(0).count;
-    if constexpr (has_high_bits<Codec>) bits += Codec::high_bits(0).count;
-    return (1 << bits) - 1;
-  }
-}
-
-/// Whether products of an encoding's codes with coded activations are there. Those of bytes take codes
-/// for larger by up to 128 than they are, and take that off again, which scales near f32's end forbid.
-template <class Architecture, Codec Codec, Activation Value>
-[[nodiscard]] constexpr bool has_code_products() noexcept {
-  if constexpr (!has_block_scales<Codec>() || std::same_as<Value, float>) {
-    return false;
-  } else if constexpr (WideScaleCodec<Codec>) {
-    return std::same_as<Value, std::int16_t>;
-  } else {
-    return std::same_as<Value, std::int16_t> || largest_byte_code<Codec>() <= 15 ||
-           simd::multiplies_any_byte<simd::integer_architecture<Architecture>>;
-  }
-}
-
-/// Whether a weight's scale, where it is an f32, is one for products of bytes.
-template <Codec Codec>
-[[nodiscard]] bool takes_bytes(const tensor_view& weight) noexcept {
-  if constexpr (TensorScaleCodec<Codec>) {
-    typename Codec::header header{};
-    if (!weight.bytes().empty()) std::memcpy(&header, weight.bytes().data(), sizeof(header));
-    return std::fabs(header.scale) < 0x1p64F;
-  } else {
-    return true;
-  }
-}
-
-/// As what a mode codes the activations, for a weight whose rows_are_blocks; none where as f32.
-template <class Architecture, Codec Codec>
-[[nodiscard]] activation_format activation_format_for(const tensor_view& weight, matmul_mode mode) noexcept {
-  if constexpr (has_code_products<Architecture, Codec, std::int8_t>()) {
-    if (mode == matmul_mode::int8 && takes_bytes<Codec>(weight)) return activation_format::int8_codes;
-  }
-  if constexpr (has_code_products<Architecture, Codec, std::int16_t>()) {
-    if (mode != matmul_mode::exact) return activation_format::int16_codes;
-  }
-  return activation_format::f32_blocks;
-}
-
-/// What the codes of some blocks stand for. Made once a task and filled pass by pass; vectors may be
-/// read from any block on.
-struct block_scales {
-  std::array<float, pass_capacity_blocks + padding_blocks> scales{};
-  std::array<float, pass_capacity_blocks + padding_blocks> offsets{};
-};
-
-/// The first four bytes of each of `count` blocks, fewer than lanes, and zeros in lanes left over.
-template <class Architecture, std::size_t StrideBytes>
-[[nodiscard]] simd::vector<std::int32_t, Architecture> load_partial_headers(const std::byte* first,
-                                                                       std::size_t count) noexcept {
-  std::array<std::int32_t, simd::lanes<Architecture>> heads{};
-  for (std::size_t i = 0; i < count; ++i) {
-    std::memcpy(&heads[i], first + i * StrideBytes, sizeof(heads[i]));
-  }
-  return simd::vector<std::int32_t, Architecture>::load_unaligned(heads.data());
-}
-
-/// Scales and offsets of blocks whose first four bytes these are, where codes are larger than the
-/// codec's by `shift`.
-template <class Architecture, BlockCodec Codec>
-void store_scales_from_headers(const simd::vector<std::int32_t, Architecture>& heads, float shift,
-                           float* scales, float* offsets) noexcept {
-  using floats = simd::vector<float, Architecture>;
-  const auto both = scales_from_headers<Architecture, Codec>(heads);
-  both.first.store_unaligned(scales);
-  floats offset(0.0F);
-  if constexpr (Codec::has_min) offset = both.second;
-  shift += static_cast<float>(Codec::code_zero);
-  if (shift != 0.0F) offset = fma(both.first, floats(-shift), offset);
-  offset.store_unaligned(offsets);
-}
-
-/// One row of a weight, seen as blocks.
+/// One row of a weight, seen as blocks of 32 codes or 32 floats.
 template <Codec Codec>
 class stored_row {
  public:
   using layout = block_layout<Codec>;
   static constexpr std::size_t stride_bytes = layout::stride_bytes;
-  /// Of the memory that a row works in.
+  /// Bytes of the memory that a row works in.
   static constexpr std::size_t memory_bytes = BlockCodec<Codec> ? 0 : layout::codes_bytes;
 
-  /// `memory` stays the caller's, and is not another row's as long as this one is used.
-  stored_row(const tensor_view& weight, std::uint64_t row, std::byte* memory) noexcept : tail_(memory) {
-    const auto [run, first] = position_of_row(describe(Codec::encoding), weight, row);
-    const std::byte* start = run;
-    if constexpr (TensorScaleCodec<Codec>) {
-      start += sizeof(typename Codec::header) + first;
-    } else if constexpr (PlainCodec<Codec>) {
-      start += first * sizeof(typename Codec::stored_type);
-    } else {
-      start += first / simd::block_codes * layout::stride_bytes;
-    }
+  /// `memory` stays the caller's. No other row may use it as long as this one is used.
+  stored_row(const tensor_view& weight, std::uint64_t row, std::byte* memory) noexcept
+      : partial_block_(memory) {
+    const auto [start, first_element] = position_of_row(describe(Codec::encoding), weight, row);
     first_block_ = start;
+    if constexpr (TensorScaleCodec<Codec>) {
+      first_block_ += sizeof(typename Codec::header) + first_element;
+    } else if constexpr (PlainCodec<Codec>) {
+      first_block_ += first_element * sizeof(typename Codec::stored_type);
+    } else {
+      first_block_ += first_element / simd::block_codes * layout::stride_bytes;
+    }
     if constexpr (!BlockCodec<Codec>) {
-      // The last, partial block is copied, so that whole blocks can be read.
+      // The last block may be partial. It is copied, so that whole blocks can be read.
       const auto cols = static_cast<std::size_t>(weight.cols());
       whole_blocks_ = cols / simd::block_codes;
       const std::size_t rest = cols % simd::block_codes;
       if (rest != 0) {
         const std::size_t rest_bytes = rest * (layout::codes_bytes / simd::block_codes);
-        std::memcpy(tail_, start + whole_blocks_ * layout::stride_bytes, rest_bytes);
-        std::fill(tail_ + rest_bytes, tail_ + memory_bytes, std::byte{0});
+        std::memcpy(partial_block_, first_block_ + whole_blocks_ * layout::stride_bytes, rest_bytes);
+        std::fill(partial_block_ + rest_bytes, partial_block_ + memory_bytes, std::byte{0});
       }
     }
   }
 
+  /// The codes of a block.
   [[nodiscard]] const std::byte* codes_of(std::size_t block) const noexcept {
     if constexpr (!BlockCodec<Codec>) {
-      if (block == whole_blocks_) return tail_;
+      if (block == whole_blocks_) return partial_block_;
     }
     return first_block_ + block * layout::stride_bytes + layout::codes_at;
   }
 
-  /// Of `count` blocks from `first` on, those that lie one behind the other in the file.
-  [[nodiscard]] std::size_t whole_blocks(std::size_t first, std::size_t count) const noexcept {
+  /// Of these blocks, how many from the first on are stored one behind the other. Encodings whose
+  /// blocks are stored whole have no other blocks.
+  [[nodiscard]] std::size_t contiguous_blocks(const block_range& blocks) const noexcept {
     if constexpr (BlockCodec<Codec>) {
-      return count;
+      return blocks.count;
     } else {
-      return std::min(count, whole_blocks_ - std::min(whole_blocks_, first));
+      return std::min(blocks.count, whole_blocks_ - std::min(whole_blocks_, blocks.first));
     }
   }
 
-  /// Scales and offsets of `count` blocks, zeros up to the next multiple of padding_blocks. The codes
-  /// that products see are larger than the codec's by `shift`.
+  /// Writes scales and offsets of these blocks, and zeros up to the next multiple of padding_blocks.
+  /// The codes that products see are larger than the codec's by code_bias.
   template <class Architecture>
-  void load_scales(const tensor_view& weight, std::size_t first, std::size_t count, float shift,
+  void load_scales(const tensor_view& weight, const block_range& blocks, float code_bias,
                    block_scales& to) const noexcept {
     constexpr std::size_t width = simd::lanes<Architecture>;
-    const std::size_t padded = (count + padding_blocks - 1) / padding_blocks * padding_blocks;
+    const std::size_t count = blocks.count;
+    const std::size_t padded = pad_blocks(count);
     float* const scales = to.scales.data();
     float* const offsets = to.offsets.data();
     if constexpr (TensorScaleCodec<Codec>) {
@@ -249,18 +126,20 @@ class stored_row {
       std::memcpy(&header, weight.bytes().data(), sizeof(header));
       for (std::size_t b = 0; b < padded; ++b) {
         scales[b] = b < count ? header.scale : 0.0F;
-        // Without a shift, no product with it: a scale may be infinite.
-        offsets[b] = shift == 0.0F ? 0.0F : -shift * scales[b];
+        // A scale may be infinite. Without a bias there is no product with it, which would be NaN.
+        offsets[b] = code_bias == 0.0F ? 0.0F : -code_bias * scales[b];
       }
     } else if constexpr (BlockCodec<Codec>) {
-      const std::byte* block = first_block_ + first * layout::stride_bytes;
-      const std::size_t there = divide_round_up(weight.cols(), Codec::block_elements) - first;
+      const std::byte* block = first_block_ + blocks.first * layout::stride_bytes;
+      const std::size_t stored =
+          static_cast<std::size_t>(divide_round_up(weight.cols(), Codec::block_elements)) -
+          blocks.first;
       for (std::size_t b = 0; b < padded; b += width) {
-        const auto heads = b + width <= there ? simd::load_words_apart<layout::stride_bytes>(
-                                                    block, Architecture{}, Architecture{})
-                                              : load_partial_headers<Architecture, layout::stride_bytes>(
-                                                    block, there - std::min(b, there));
-        store_scales_from_headers<Architecture, Codec>(heads, shift, scales + b, offsets + b);
+        const auto headers = b + width <= stored
+                                 ? load_headers<Architecture, layout::stride_bytes>(block)
+                                 : load_partial_headers<Architecture, layout::stride_bytes>(
+                                       block, stored - std::min(b, stored));
+        store_scales_from_headers<Architecture, Codec>(headers, code_bias, scales + b, offsets + b);
         block += width * layout::stride_bytes;
       }
       std::fill(scales + count, scales + padded, 0.0F);
@@ -268,75 +147,19 @@ class stored_row {
     }
   }
 
-  /// Whether values are not just scale * code, for the codes that products see.
-  [[nodiscard]] static constexpr bool has_offsets(float shift) noexcept {
+  /// Whether values are more than scale * code, for the codes that products see.
+  [[nodiscard]] static constexpr bool has_offsets(float code_bias) noexcept {
     if constexpr (BlockCodec<Codec>) {
-      if (Codec::code_zero != 0) return true;
+      if (Codec::code_zero != 0 || Codec::has_min) return true;
     }
-    return has_min() || shift != 0.0F;
+    return code_bias != 0.0F;
   }
 
  private:
-  [[nodiscard]] static constexpr bool has_min() noexcept {
-    if constexpr (BlockCodec<Codec>) return Codec::has_min;
-    return false;
-  }
-
   const std::byte* first_block_;
   std::size_t whole_blocks_ = 0;
-  std::byte* tail_;
+  std::byte* partial_block_;
 };
-
-/// A block's codes as bytes; signed codes come out larger by 128.
-template <class Architecture, code_packing Packing>
-[[nodiscard]] simd::block_bytes<Architecture> load_byte_codes(const std::byte* codes) noexcept {
-  if constexpr (is_nibbles(Packing)) {
-    return simd::load_nibble_bytes(codes, Architecture{}, Architecture{});
-  } else {
-    using part = simd::vector<std::uint8_t, Architecture>;
-    simd::block_bytes<Architecture> block;
-    for (std::size_t i = 0; i < block.size(); ++i) {
-      block[i] = simd::load_bytes<std::uint8_t, Architecture>(codes + i * part::size);
-      if constexpr (Packing == code_packing::signed_bytes) block[i] = block[i] ^ part(128);
-    }
-    return block;
-  }
-}
-
-/// A block's codes as 16-bit words.
-template <class Architecture, code_packing Packing>
-[[nodiscard]] simd::block_words<Architecture> load_word_codes(const std::byte* codes) noexcept {
-  if constexpr (is_nibbles(Packing)) {
-    return simd::load_nibble_words(codes, Architecture{}, Architecture{});
-  } else if constexpr (Packing == code_packing::signed_bytes) {
-    return simd::load_signed_words(codes, Architecture{}, Architecture{});
-  } else {
-    return simd::load_unsigned_words(codes, Architecture{}, Architecture{});
-  }
-}
-
-/// A block's codes for products with activations of type Value.
-template <class Architecture, code_packing Packing, Activation Value>
-[[nodiscard]] auto load_codes(const std::byte* codes) noexcept {
-  if constexpr (std::same_as<Value, std::int8_t>) {
-    return load_byte_codes<Architecture, Packing>(codes);
-  } else {
-    return load_word_codes<Architecture, Packing>(codes);
-  }
-}
-
-/// What load_codes adds to a codec's codes.
-template <Codec Codec, Activation Value>
-[[nodiscard]] constexpr float code_bias() noexcept {
-  if constexpr (!PlainCodec<Codec> && std::same_as<Value, std::int8_t>) {
-    if constexpr (BitCodec<Codec>) {
-      return has_code_values<Codec> ? 128.0F : static_cast<float>(Codec::code_zero);
-    } else if (Codec::packing == code_packing::signed_bytes) {
-      return 128.0F;
-    }
-  }
-  return 0.0F;
-}
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE

@@ -1,5 +1,12 @@
 #pragma once
 
+// Counts a tensor's values by kind. Loop nest:
+//
+//   for each row, or once for a tensor whose blocks run along it all
+//     for each panel of 16,384 values (64 KiB): decode it, then count its values
+//
+// Scales are counted in a pass of their own, as they are stored.
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -26,6 +33,7 @@ struct value_counts {
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
+/// Stored scales and mins of a tensor that are NaN or infinite.
 template <Codec Codec>
 [[nodiscard]] std::uint64_t count_non_finite_scales(std::span<const std::byte> bytes) noexcept {
   std::uint64_t count = 0;
@@ -45,56 +53,62 @@ template <Codec Codec>
   return count;
 }
 
-/// As they are stored: a double beyond f32 is no infinity, though it decodes to one.
-inline void count_doubles(std::span<const std::byte> bytes, value_counts& census) noexcept {
+/// Adds the values of f64 elements to counts, as they are stored: a double that is too large for f32 is
+/// finite, though it decodes to an infinity.
+inline void count_doubles(std::span<const std::byte> bytes, value_counts& counts) noexcept {
   for (; !bytes.empty(); bytes = bytes.subspan(sizeof(double))) {
     constexpr std::uint64_t infinity = 0x7FF0000000000000U;
     std::uint64_t bits = 0;
     std::memcpy(&bits, bytes.data(), sizeof(bits));
     const std::uint64_t magnitude = bits & ~(std::uint64_t{1} << 63U);
-    census.nan += magnitude > infinity ? 1U : 0U;
-    census.infinite += magnitude == infinity ? 1U : 0U;
-    census.zero += magnitude == 0 ? 1U : 0U;
+    counts.nan += magnitude > infinity ? 1U : 0U;
+    counts.infinite += magnitude == infinity ? 1U : 0U;
+    counts.zero += magnitude == 0 ? 1U : 0U;
   }
 }
 
-/// count_values, by one architecture's kernels.
-template <class Architecture>
-[[nodiscard]] value_counts count_values(const tensor_view& of) {
-  value_counts census{.elements = of.elements()};
-  visit_codec(of.encoding(), of.name(), [&]<Codec Codec>(Codec) {
-    census.non_finite_scales = count_non_finite_scales<Codec>(of.bytes());
-  });
-  if (of.elements() == 0) return census;
-  if (of.encoding() == encoding::f64) {
-    count_doubles(of.bytes(), census);
-    return census;
+/// Adds the values of some floats to counts.
+inline void count_floats(std::span<const float> values, value_counts& counts) noexcept {
+  for (const float value : values) {
+    counts.nan += is_nan(value) ? 1U : 0U;
+    counts.infinite += !is_finite(value) && !is_nan(value) ? 1U : 0U;
+    counts.zero += value == 0.0F ? 1U : 0U;
   }
-  const range_decoder decoder = decoder_of<Architecture>(of);
+}
+
+/// The public count_values, by one architecture's kernels.
+template <class Architecture>
+[[nodiscard]] value_counts count_values(const tensor_view& tensor) {
+  value_counts counts{.elements = tensor.elements()};
+  visit_codec(tensor.encoding(), tensor.name(), [&]<Codec Codec>(Codec) {
+    counts.non_finite_scales = count_non_finite_scales<Codec>(tensor.bytes());
+  });
+  if (tensor.elements() == 0) return counts;
+  if (tensor.encoding() == encoding::f64) {
+    count_doubles(tensor.bytes(), counts);
+    return counts;
+  }
+  const range_decoder decoder = decoder_of<Architecture>(tensor);
   constexpr std::uint64_t panel_elements = 1U << 14U;
   std::vector<float> panel(
-      static_cast<std::size_t>(std::min<std::uint64_t>(panel_elements, of.elements())));
-  const auto count = [&](row_position at, std::uint64_t length) {
-    while (length != 0) {
-      const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(length, panel.size()));
-      decoder.decode_range(at.run, at.first, part, panel.data());
-      for (const float value : std::span(panel).first(part)) {
-        census.nan += is_nan(value) ? 1U : 0U;
-        census.infinite += !is_finite(value) && !is_nan(value) ? 1U : 0U;
-        census.zero += value == 0.0F ? 1U : 0U;
-      }
-      at.first += part;
-      length -= part;
+      static_cast<std::size_t>(std::min<std::uint64_t>(panel_elements, tensor.elements())));
+  const auto count_sequence = [&](row_position at, std::uint64_t elements) {
+    while (elements != 0) {
+      const auto decoded = static_cast<std::size_t>(std::min<std::uint64_t>(elements, panel.size()));
+      decoder.decode_range(at.start, at.first_element, decoded, panel.data());
+      count_floats(std::span(panel).first(decoded), counts);
+      at.first_element += decoded;
+      elements -= decoded;
     }
   };
-  if (decoder.of.blocks_run_along == block_run::tensor) {
-    count(position_of_row(decoder.of, of, 0), of.elements());
+  if (decoder.description.blocks_run_along == block_run::tensor) {
+    count_sequence(position_of_row(decoder.description, tensor, 0), tensor.elements());
   } else {
-    for (std::uint64_t row = 0; row < of.rows(); ++row) {
-      count(position_of_row(decoder.of, of, row), of.cols());
+    for (std::uint64_t row = 0; row < tensor.rows(); ++row) {
+      count_sequence(position_of_row(decoder.description, tensor, row), tensor.cols());
     }
   }
-  return census;
+  return counts;
 }
 
 }  // namespace kernel
