@@ -22,7 +22,7 @@ struct code_bits {
   std::uint32_t shift = 0;  ///< for bytes alone
 };
 
-/// What the scales and mins of a block's parts are multiplied by, as small integers.
-using part_numbers = std::array<std::int8_t, 16>;
+/// The numbers of a super-block's sub-blocks, by which the scale or the min of all is multiplied.
+using sub_block_numbers = std::array<std::int8_t, 16>;
 
 }  // namespace nibble
