@@ -104,7 +104,7 @@ class offset_sub_blocks {
   };
   static constexpr float nothing = 0.0F;
 
-  struct judged_choice {
+  struct scored_choice {
     choice chosen;
     double error = 0.0;  ///< sum of squares over all values
   };
@@ -224,15 +224,15 @@ class offset_sub_blocks {
     return kept;
   }
 
-  [[nodiscard]] judged_choice choose_numbers(float16 scale, float16 min) const noexcept {
-    judged_choice judged{{.scale = scale, .min = min}};
+  [[nodiscard]] scored_choice choose_numbers(float16 scale, float16 min) const noexcept {
+    scored_choice scored{{.scale = scale, .min = min}};
     for (std::size_t i = 0; i < used_; ++i) {
       const least_error<numbers> kept = choose_numbers(i, scale, min);
-      judged.chosen.scales[i] = static_cast<std::int8_t>(kept.best().s);
-      judged.chosen.mins[i] = static_cast<std::int8_t>(kept.best().m);
-      judged.error += kept.error();
+      scored.chosen.scales[i] = static_cast<std::int8_t>(kept.best().s);
+      scored.chosen.mins[i] = static_cast<std::int8_t>(kept.best().m);
+      scored.error += kept.error();
     }
-    return judged;
+    return scored;
   }
 
   struct units {

@@ -86,7 +86,7 @@ class signed_sub_blocks {
     float16 scale{};
     sub_block_numbers numbers{};
   };
-  struct judged_choice {
+  struct scored_choice {
     choice chosen;
     double error = 0.0;  ///< sum of squares over all values
   };
@@ -122,14 +122,14 @@ class signed_sub_blocks {
     return kept;
   }
 
-  [[nodiscard]] judged_choice choose_numbers(float16 scale) const noexcept {
-    judged_choice judged{{.scale = scale}};
+  [[nodiscard]] scored_choice choose_numbers(float16 scale) const noexcept {
+    scored_choice scored{{.scale = scale}};
     for (std::size_t i = 0; i < sub_block_count; ++i) {
       const least_error<std::int8_t> kept = choose_number(i, scale);
-      judged.chosen.numbers[i] = kept.best();
-      judged.error += kept.error();
+      scored.chosen.numbers[i] = kept.best();
+      scored.error += kept.error();
     }
-    return judged;
+    return scored;
   }
 
   /// The scale with the least squared error for the numbers of a choice and the codes under them.
