@@ -16,8 +16,8 @@ namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// 256 elements in 136 bytes, 4.25 bits per weight, in eight sub-blocks of 32 elements:
-/// x = scale * (s[i] - 32) * code_values[q], q in 0..15, s in 0..63 for part i = j / 32. ggml's IQ4_XS,
-/// with the code values of IQ4_NL. No packing from f32, for IQ4_NL's reason.
+/// x = scale * (s[i] - 32) * code_values[q], q in 0..15, s in 0..63 for sub-block i = j / 32. ggml's
+/// IQ4_XS, with the code values of IQ4_NL. No packing from f32, for IQ4_NL's reason.
 ///
 ///   byte  0     2                            4                                              8
 ///         | scale | s[i] / 16, i = 0..7: 2 bits each | s[2i] % 16 + 16 (s[2i + 1] % 16), i < 4 |
@@ -45,7 +45,7 @@ struct iq4_xs {
             .count = 4};
   }
 
-  /// A part's scale is scale_unit * its number, which counts from -32; exact.
+  /// A sub-block's scale is scale_unit * its number, which counts from -32; exact.
   [[nodiscard]] static float scale_unit(const block& from) noexcept { return to_float32(from.scale); }
   [[nodiscard]] static sub_block_numbers scale_numbers(const block& from) noexcept {
     sub_block_numbers numbers{};
