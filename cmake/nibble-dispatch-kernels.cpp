@@ -5,7 +5,7 @@
 #include <nibble/compute/kernel_table.hpp>
 #include <nibble/compute/multiply.hpp>
 #include <nibble/compute/repack.hpp>
-#include <nibble/compute/value_census.hpp>
+#include <nibble/compute/value_counts.hpp>
 
 #define NIBBLE_TABLE_NAME_OF(name) nibble_kernels_##name
 #define NIBBLE_TABLE_NAME(name) NIBBLE_TABLE_NAME_OF(name)
@@ -31,7 +31,7 @@ extern "C" {
     .widen_bf16 = nibble::kernel::widen<architecture, nibble::bfloat16>,
     .narrow_f16 = nibble::kernel::narrow<architecture, nibble::float16>,
     .narrow_bf16 = nibble::kernel::narrow<architecture, nibble::bfloat16>,
-    .take_census = nibble::kernel::count_values<architecture>,
+    .count_values = nibble::kernel::count_values<architecture>,
     .repack = nibble::kernel::make_repacked<architecture>,
     .matmul = nibble::kernel::multiply_checked<architecture>,
 };

@@ -17,7 +17,7 @@
 #include <nlohmann/json.hpp>
 
 #include <nibble/compute/executor.hpp>
-#include <nibble/compute/value_census.hpp>
+#include <nibble/compute/value_counts.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/name_index.hpp>
 #include <nibble/core/tensor_view.hpp>
@@ -496,7 +496,7 @@ class reader {
           join_text({tensor.dtype_text(), " cannot be decoded here, its values were not looked at"}));
       return findings;
     }
-    const value_census census = take_census(tensor);
+    const value_counts census = count_values(tensor);
     if (census.non_finite_scales != 0) {
       add(finding::kind::problem, "scales",
           join_text({census.non_finite_scales, " scales or mins are not finite"}));

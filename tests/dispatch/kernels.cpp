@@ -129,8 +129,8 @@ TEST_CASE("every kernel decodes to the portable code's bits", "[dispatch]") {
         require_same_decode<nibble::float16>(view, on);
         require_same_decode<nibble::bfloat16>(view, on);
       }
-      const nibble::value_census expected = nibble::take_census<portable>(view);
-      const nibble::value_census found = nibble::take_census(view);
+      const nibble::value_counts expected = nibble::count_values<portable>(view);
+      const nibble::value_counts found = nibble::count_values(view);
       CHECK(found.elements == expected.elements);
       CHECK(found.zero == expected.zero);
       CHECK(found.nan + found.infinite == 0);
@@ -263,7 +263,7 @@ TEST_CASE("errors are caught as what they are", "[dispatch]") {
         error_code::unsupported_encoding);
   CHECK(nibble_test::code_of([&] { nibble::matmul(undecodable, x, y); }) ==
         error_code::unsupported_encoding);
-  CHECK(nibble_test::code_of([&] { static_cast<void>(nibble::take_census(undecodable)); }) ==
+  CHECK(nibble_test::code_of([&] { static_cast<void>(nibble::count_values(undecodable)); }) ==
         error_code::unsupported_encoding);
   CHECK(nibble_test::code_of([&] {
           static_cast<void>(nibble::repack(undecodable, nibble::matmul_mode::int8));

@@ -52,7 +52,7 @@ void require_codes_within_half_a_step(const std::vector<float>& x, const activat
   REQUIRE(of.row.row_blocks % kernel::padding_blocks == 0);
   REQUIRE(of.row.row_blocks * 32 >= x.size());
   for (std::size_t b = 0; b < of.row.row_blocks; ++b) {
-    const auto step = static_cast<double>(of.row.steps[b]);
+    const auto step = static_cast<double>(of.row.scales[b]);
     const auto most = static_cast<double>(std::numeric_limits<Value>::max());
     // x * (1 / step) is rounded twice to f32, and so off by most * 2^-23 where it is largest.
     const double half = 0.5 + most * 0x1p-22;
@@ -120,33 +120,15 @@ TEST_CASE("blocks that cannot be coded say so in their step", "[activations]") {
     auto x = nibble_test::gaussian(96, 2, 1.0F);
     x[40] = bad;
     const prepared_row<simd::best_architecture, std::int8_t> of(x);
-    CHECK(std::isnan(of.row.steps[1]));
+    CHECK(std::isnan(of.row.scales[1]));
     CHECK(std::isnan(of.row.sums[1]));
-    CHECK(std::isfinite(of.row.steps[0]));
-    CHECK(std::isfinite(of.row.steps[2]));
+    CHECK(std::isfinite(of.row.scales[0]));
+    CHECK(std::isfinite(of.row.scales[2]));
   }
   // Too small for their step to have a reciprocal: zeros.
   const prepared_row<simd::best_architecture, std::int16_t> of(std::vector<float>(32, 1e-38F));
-  CHECK(of.row.steps[0] == 0.0F);
+  CHECK(of.row.scales[0] == 0.0F);
   CHECK(std::all_of(of.row.values, of.row.values + 32, [](std::int16_t code) { return code == 0; }));
-}
-
-TEST_CASE("tiles share rows evenly and leave none out", "[activations]") {
-  for (const std::size_t most : {1U, 4U, 6U, 12U}) {
-    for (std::size_t rows = 1; rows <= 40; ++rows) {
-      std::size_t done = 0;
-      std::size_t least = most;
-      std::size_t largest = 0;
-      while (done < rows) {
-        const std::size_t tile = kernel::tile_rows_at(done, rows, most);
-        least = std::min(least, tile);
-        largest = std::max(largest, tile);
-        done += tile;
-      }
-      if (done != rows || largest > most || largest - least > 1) FAIL(rows << " rows by " << most);
-    }
-  }
-  SUCCEED("every number of rows");
 }
 
 TEST_CASE("rows of activations lie by tiles, each as if it were alone", "[activations]") {
@@ -175,7 +157,7 @@ TEST_CASE("rows of activations lie by tiles, each as if it were alone", "[activa
           }
           for (std::size_t b = 0; b < all.row_blocks; ++b) {
             const std::size_t at = (m - tile) * found.row_blocks + b;
-            if (found.steps[at] != alone.row.steps[b] || found.sums[at] != alone.row.sums[b]) {
+            if (found.scales[at] != alone.row.scales[b] || found.sums[at] != alone.row.sums[b]) {
               FAIL("row " << m << " block " << b);
             }
           }

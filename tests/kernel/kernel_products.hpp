@@ -17,7 +17,7 @@
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/kernel/activations.hpp>
 #include <nibble/kernel/product_output.hpp>
-#include <nibble/kernel/weight_blocks.hpp>
+#include <nibble/kernel/stored_row.hpp>
 
 #include <support/catch.hpp>
 #include <support/decoded_weight.hpp>
@@ -102,7 +102,7 @@ inline void require_expected(const kernel_problem& of, nibble::encoding which, s
 template <class Architecture, class Codec, class Value, class Multiply>
 void require_kernel_products(std::size_t m, std::size_t k,
                              const nibble::kernel::activation_layout& layout,
-                             std::size_t most_tile_rows, const Multiply& multiply) {
+                             std::size_t max_tile_rows, const Multiply& multiply) {
   namespace kernel = nibble::kernel;
   constexpr std::size_t n = kernel_outputs;
   const kernel_problem& of = kernel_problem_of(Codec::encoding, m, k);
@@ -111,7 +111,7 @@ void require_kernel_products(std::size_t m, std::size_t k,
   std::vector<std::byte> memory(m * kernel::prepared_row_bytes<Value>(k) + 64);
   auto* start = memory.data();
   while (reinterpret_cast<std::uintptr_t>(start) % 64 != 0) ++start;
-  const auto prepared = kernel::place_activations<Value>(start, m, most_tile_rows, k);
+  const auto prepared = kernel::place_activations<Value>(start, m, max_tile_rows, k);
   for (std::size_t i = 0; i < m; ++i) {
     kernel::prepare_row<Architecture>(of.x.data() + i * k, k, layout, i, prepared);
   }
