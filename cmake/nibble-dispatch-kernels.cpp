@@ -3,9 +3,9 @@
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/compute/kernel_table.hpp>
-#include <nibble/compute/matmul.hpp>
+#include <nibble/compute/multiply.hpp>
+#include <nibble/compute/repack.hpp>
 #include <nibble/compute/value_counts.hpp>
-#include <nibble/kernel/repacked_weight.hpp>
 
 #define NIBBLE_TABLE_NAME_OF(name) nibble_kernels_##name
 #define NIBBLE_TABLE_NAME(name) NIBBLE_TABLE_NAME_OF(name)
@@ -33,6 +33,6 @@ extern "C" {
     .narrow_bf16 = nibble::kernel::narrow<architecture, nibble::bfloat16>,
     .count_values = nibble::kernel::count_values<architecture>,
     .repack = nibble::kernel::make_repacked<architecture>,
-    .matmul = nibble::kernel::multiply_proved<architecture>,
+    .matmul = nibble::kernel::multiply_checked<architecture>,
 };
 }

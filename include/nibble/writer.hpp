@@ -426,20 +426,20 @@ class writer {
             divide_round_up(entry.tensor.size_bytes, stored_part_bytes(entry.tensor.encoding)));
       } else {
         const planned_tensor& tensor = entry.tensor;
+        const quantize_options how{.rule = entry.rule, .executor = on};
+        const auto chunk_was_read = [&] { report.add(0, tensor.name); };
         if (entry.rows) {
-          packers[place].emplace(tensor.name, tensor.encoding, tensor.shape, entry.rows, entry.rule);
+          packers[place].emplace(tensor.name, tensor.encoding, tensor.shape, entry.rows, how,
+                                 chunk_was_read);
         } else {
-          packers[place].emplace(tensor.name, tensor.encoding, tensor.shape, entry.values, entry.rule);
+          packers[place].emplace(tensor.name, tensor.encoding, tensor.shape, entry.values, how,
+                                 chunk_was_read);
         }
         chunks = packers[place]->chunk_count();
       }
       for (std::size_t chunk = 0; chunk < chunks; ++chunk) parts.push_back({place, chunk});
     }
 
-    for (std::size_t place = 0; place < order.size(); ++place) {
-      const std::string& tensor = planned_at(place).tensor.name;
-      if (packers[place]) packers[place]->prepare(on, [&] { report.add(0, tensor); });
-    }
     std::vector<crc32_sum> sums(parts.size());
     run_tasks(on, parts.size(), [&](std::size_t i) {
       const auto [place, chunk] = parts[i];

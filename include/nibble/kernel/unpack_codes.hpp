@@ -45,8 +45,8 @@ inline constexpr bool has_high_bits = requires {
 /// Elements of a sub-block, which is what one scale counts for.
 template <BitCodec Codec>
 [[nodiscard]] constexpr std::size_t sub_block_elements() noexcept {
-  if constexpr (requires { Codec::part_elements; }) {
-    return Codec::part_elements;
+  if constexpr (requires { Codec::sub_block_elements; }) {
+    return Codec::sub_block_elements;
   } else {
     return Codec::block_elements;
   }
@@ -129,7 +129,7 @@ template <BitCodec Codec>
 }
 
 /// Floats that load_sub_block_scales writes for a block, at most.
-inline constexpr std::size_t max_sub_blocks = std::tuple_size_v<part_numbers>;
+inline constexpr std::size_t max_sub_blocks = std::tuple_size_v<sub_block_numbers>;
 
 /// Writes scales and mins of a block's sub-blocks, by whole vectors: floats behind the last sub-block's
 /// have no meaning. mins are left alone where the encoding has none.
@@ -147,7 +147,7 @@ void load_sub_block_scales(const std::byte* block, float* scales, float* mins) n
     scales[0] = Codec::scale(header);
     if constexpr (Codec::has_min) mins[0] = Codec::min(header);
   } else {
-    const auto widen_numbers = [](float unit, const part_numbers& numbers, float* scaled) {
+    const auto widen_numbers = [](float unit, const sub_block_numbers& numbers, float* scaled) {
       for (std::size_t i = 0; i < sub_blocks<Codec>; i += width) {
         const auto* const from = reinterpret_cast<const std::byte*>(numbers.data() + i);
         const auto wide = to_float(simd::load_signed_bytes(from, Architecture{}, Architecture{}));
