@@ -478,7 +478,11 @@ void multiply_values_by_f32(const row_segment& segment, const activation_tile<fl
   }
 }
 
-/// Whichever of the four suits.
+/// The products of a segment, by one of the four functions above:
+///   nibbles times bytes, where the instruction set has it    multiply_lane_blocks
+///   other codes times quantized activations                  multiply_quantized_blocks
+///   codes times f32, up to 3 rows                            multiply_codes_by_f32
+///   codes times f32, from 4 rows on; float weights           multiply_values_by_f32
 template <class Architecture, class Layout, Activation Value, std::size_t Rows>
 void multiply_segment(const row_segment& segment, const activation_tile<Value>& x, std::size_t first,
                       float* sums) noexcept {
