@@ -38,7 +38,8 @@ namespace nibble {
 ///
 /// Views and their names live as long as the reader does, and stay valid when it is moved. All
 /// member functions that are const may be called from several threads at once.
-class reader {
+template <class Json>
+class basic_reader {
  public:
   /// Opens a file; what kind it is shows in its first bytes, not in its name. Everything that can be
   /// told without reading the tensors is checked here, and every error names the file.
@@ -56,13 +57,13 @@ class reader {
   /// A file that is mapped must not be truncated while it is open: touching what it has lost raises
   /// SIGBUS, which ends the program. Writing a new file over its name, as this library does, is no
   /// truncation. file_access::read is immune.
-  explicit reader(std::string path, file_access how = file_access::mapped)
+  explicit basic_reader(std::string path, file_access how = file_access::mapped)
       : name_(std::move(path)), file_(name_, how), bytes_(file_.bytes()) {
     open();
   }
   /// As above, so that a string literal is a path.
-  explicit reader(const char* path, file_access how = file_access::mapped)
-      : reader(std::string(path), how) {}
+  explicit basic_reader(const char* path, file_access how = file_access::mapped)
+      : basic_reader(std::string(path), how) {}
 
   /// Opens a set of files that hold one model between them, given its index (Hugging Face's
   /// model.safetensors.index.json) or any of its files, named NAME-00001-of-00003.EXTENSION: .apr files
@@ -77,14 +78,15 @@ class reader {
   /// files are one shard, or disagree with each other or with the index, or a name leads out of the
   /// directory), duplicate_name (a tensor in two shards), bad_metadata (the index is malformed).
   /// Every file is held to its own bound of memory; metadata of the first one is kept twice.
-  [[nodiscard]] static reader open_set(const std::string& path, file_access how = file_access::mapped) {
-    reader set;
+  [[nodiscard]] static basic_reader open_set(const std::string& path,
+                                             file_access how = file_access::mapped) {
+    basic_reader set;
     set.name_ = path;
     const std::filesystem::path folder = std::filesystem::path(path).parent_path();
     if (const input_file file(path, how); safetensors::is_index(file.bytes())) {
       set.open_indexed(file.bytes(), folder, how);
     } else {
-      reader given(path, how);
+      basic_reader given(path, how);
       const auto names = given.names_of_set();
       if (!names) return given;
       set.open_numbered(std::move(given), *names, folder, how);
@@ -95,7 +97,7 @@ class reader {
 
   /// Opens a container in memory, which must outlive the reader; `name` stands for the path in
   /// messages.
-  explicit reader(std::span<const std::byte> bytes, std::string name = "memory")
+  explicit basic_reader(std::span<const std::byte> bytes, std::string name = "memory")
       : name_(std::move(name)), bytes_(bytes) {
     open();
   }
@@ -105,11 +107,11 @@ class reader {
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] std::uint64_t file_bytes() const noexcept {
     std::uint64_t sum = bytes_.size();
-    for (const reader& shard : shards_) sum += shard.file_bytes();
+    for (const basic_reader& shard : shards_) sum += shard.file_bytes();
     return sum;
   }
   /// The files of a set, in order; none where a single file is open.
-  [[nodiscard]] std::span<const reader> shards() const noexcept { return shards_; }
+  [[nodiscard]] std::span<const basic_reader> shards() const noexcept { return shards_; }
   /// Where a single file is open that says, in its metadata or by its name, that it is one of several:
   /// which one.
   [[nodiscard]] std::optional<shard_position> shard() const {
@@ -121,7 +123,7 @@ class reader {
   }
   /// The metadata as an object: an .apr file's own, a GGUF file's keys and values (with what JSON does
   /// not say of them under "nibble.gguf", see gguf::value_record), a safetensors file's map of strings.
-  [[nodiscard]] const nlohmann::json& metadata() const noexcept { return directory_.metadata; }
+  [[nodiscard]] const Json& metadata() const noexcept { return directory_.metadata; }
   /// The JSON that the file holds, to the letter: an .apr file's metadata, a safetensors header. Empty
   /// for GGUF, which has none.
   [[nodiscard]] std::string_view metadata_text() const noexcept { return directory_.metadata_text; }
@@ -163,8 +165,8 @@ class reader {
   [[nodiscard]] std::vector<finding> examine(executor* on = nullptr) const {
     std::vector<finding> findings = directory_.notes;
     if (!shards_.empty()) {
-      for (const reader& shard : shards_) {
-        for (finding& found : shard.examine<Architecture>(on)) {
+      for (const basic_reader& shard : shards_) {
+        for (finding& found : shard.template examine<Architecture>(on)) {
           found.file = shard.name();
           findings.push_back(std::move(found));
         }
@@ -216,7 +218,7 @@ class reader {
   };
   [[nodiscard]] names_of name_at() const noexcept { return {views_}; }
 
-  reader() = default;
+  basic_reader() = default;
 
   [[noreturn]] static void refuse_shard(const std::string& file, std::string_view field,
                                         std::string found, std::string expected) {
@@ -252,10 +254,10 @@ class reader {
     return names;
   }
 
-  [[nodiscard]] static reader open_shard(const std::string& path, const shard_position& at,
-                                         const std::string& set, file_access how) {
+  [[nodiscard]] static basic_reader open_shard(const std::string& path, const shard_position& at,
+                                               const std::string& set, file_access how) {
     try {
-      return reader(path, how);
+      return basic_reader(path, how);
     } catch (const error& problem) {
       if (problem.code() != error_code::file_not_found) throw;
       throw error(error_code::file_not_found,
@@ -267,7 +269,7 @@ class reader {
   }
 
   /// Opens the files beside `given`, which is one of them.
-  void open_numbered(reader given, const shard_names& names, const std::filesystem::path& folder,
+  void open_numbered(basic_reader given, const shard_names& names, const std::filesystem::path& folder,
                      file_access how) {
     const shard_position own = *given.shard();
     const auto own_record = shard_record::find(given.directory_.metadata);
@@ -276,7 +278,7 @@ class reader {
     for (std::uint64_t i = 0; i < own.count; ++i) {
       const shard_position at{i, own.count};
       const std::string path = (folder / names.name_of(at)).string();
-      reader shard = i == own.index ? std::move(given) : open_shard(path, at, name_, how);
+      basic_reader shard = i == own.index ? std::move(given) : open_shard(path, at, name_, how);
       if (shard.container() != (shards_.empty() ? shard : shards_.front()).container()) {
         refuse_shard(path, "container", std::string(to_string(shard.container())),
                      std::string(to_string(shards_.front().container())));
@@ -326,7 +328,7 @@ class reader {
                      join_text({"a file whose name says ", position_text(named->second)}),
                      join_text({"the ", at.count, " files of the index to be the whole set"}));
       }
-      reader shard = open_shard(path, at, name_, how);
+      basic_reader shard = open_shard(path, at, name_, how);
       if (shard.container() != container::safetensors) {
         refuse_shard(path, "container", std::string(to_string(shard.container())), "safetensors");
       }
@@ -368,19 +370,18 @@ class reader {
   }
 
   /// Makes one list of the shards' tensors. Throws duplicate_name.
-  template <class Json = nlohmann::json>
   void join_shards() {
     std::size_t tensors = 0;
-    for (const reader& shard : shards_) tensors += shard.size();
+    for (const basic_reader& shard : shards_) tensors += shard.size();
     views_.reserve(tensors);
-    for (const reader& shard : shards_) {
+    for (const basic_reader& shard : shards_) {
       for (const tensor_view& tensor : shard) views_.push_back(tensor);
     }
     names_ = name_index(views_.size(), name_at());
     if (const auto twice = names_.first_repeated(name_at())) {
       const tensor_view& tensor = views_[*twice];
       std::string files;
-      for (const reader& shard : shards_) {
+      for (const basic_reader& shard : shards_) {
         if (shard.contains(tensor.name()))
           files += join_text({files.empty() ? "" : " and ", shard.name()});
       }
@@ -395,7 +396,7 @@ class reader {
       directory_.metadata = Json::object();
       return;
     }
-    const directory& first = shards_.front().directory_;
+    const basic_directory<Json>& first = shards_.front().directory_;
     directory_.container = first.container;
     directory_.metadata_text = first.metadata_text;
     Json& metadata = directory_.metadata;
@@ -407,11 +408,11 @@ class reader {
   void open() {
     try {
       if (apr::has_magic(bytes_)) {
-        directory_ = apr::parse(bytes_);
+        directory_ = apr::parse<Json>(bytes_);
       } else if (gguf::has_magic(bytes_)) {
-        directory_ = gguf::parse(bytes_);
+        directory_ = gguf::parse<Json>(bytes_);
       } else if (safetensors::has_magic(bytes_)) {
-        directory_ = safetensors::parse(bytes_);
+        directory_ = safetensors::parse<Json>(bytes_);
       } else {
         throw error(error_code::unknown_container,
                     {.field = "first bytes",
@@ -518,14 +519,13 @@ class reader {
   }
 
   /// Up to three names by edit distance (Levenshtein).
-  template <class Name = std::string_view>
   [[nodiscard]] std::vector<std::string> nearest_names(std::string_view wanted) const {
     constexpr std::size_t most = 3;
-    std::vector<std::pair<std::size_t, Name>> ranked;
+    std::vector<std::pair<std::size_t, std::string_view>> ranked;
     ranked.reserve(views_.size());
     std::vector<std::size_t> row(wanted.size() + 1);
     for (const tensor_view& view : views_) {
-      const Name name = view.name();
+      const std::string_view name = view.name();
       std::iota(row.begin(), row.end(), std::size_t{0});
       for (std::size_t i = 0; i < name.size(); ++i) {
         std::size_t diagonal = std::exchange(row[0], i + 1);
@@ -549,11 +549,13 @@ class reader {
   std::string name_;
   input_file file_;
   std::span<const std::byte> bytes_;
-  std::vector<reader> shards_;  ///< of a set; a single file has none
-  directory directory_;
+  std::vector<basic_reader> shards_;  ///< of a set; a single file has none
+  basic_directory<Json> directory_;
   std::vector<tensor_view> views_;
   std::vector<std::optional<std::uint32_t>> crc32_;
   name_index names_;
 };
+
+using reader = basic_reader<nlohmann::json>;
 
 }  // namespace nibble

@@ -53,13 +53,14 @@ class loaded_tensor {
 ///
 /// All member functions that are const may be called from several threads at once where the source's
 /// may.
-class source_reader {
+template <class Json>
+class basic_source_reader {
  public:
   /// Reads and proves the directory as reader does. `from` must outlive the reader; `name` stands for
   /// the path in messages.
   ///
   /// Throws as opening a reader does, and whatever the source throws.
-  explicit source_reader(const byte_source& from, std::string name = "source")
+  explicit basic_source_reader(const byte_source& from, std::string name = "source")
       : from_(&from), name_(std::move(name)), file_bytes_(from.size_bytes()) {
     try {
       open();
@@ -71,7 +72,7 @@ class source_reader {
   [[nodiscard]] nibble::container container() const noexcept { return directory_.container; }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return file_bytes_; }
-  [[nodiscard]] const nlohmann::json& metadata() const noexcept { return directory_.metadata; }
+  [[nodiscard]] const Json& metadata() const noexcept { return directory_.metadata; }
   /// In the order in which their bytes stand.
   [[nodiscard]] std::span<const tensor_info> tensors() const noexcept { return directory_.tensors; }
   [[nodiscard]] auto begin() const noexcept { return tensors().begin(); }
@@ -190,12 +191,12 @@ class source_reader {
       const auto front = read(
           0, first.size() < apr::header_bytes ? first.size() : apr::front_bytes(first, file_bytes_));
       const std::uint64_t last_bytes = std::min<std::uint64_t>(file_bytes_, apr::footer_bytes);
-      directory_ = apr::parse(front, file_bytes_, read(file_bytes_ - last_bytes, last_bytes));
+      directory_ = apr::parse<Json>(front, file_bytes_, read(file_bytes_ - last_bytes, last_bytes));
     } else if (gguf::has_magic(first)) {
-      directory_ = gguf::parse(gguf::read_front(*from_, file_bytes_), file_bytes_);
+      directory_ = gguf::parse<Json>(gguf::read_front(*from_, file_bytes_), file_bytes_);
     } else if (safetensors::has_magic(first)) {
       const auto front = read(0, safetensors::front_bytes(first, file_bytes_));
-      directory_ = safetensors::parse(front, file_bytes_);
+      directory_ = safetensors::parse<Json>(front, file_bytes_);
     } else {
       throw error(
           error_code::unknown_container,
@@ -216,8 +217,10 @@ class source_reader {
   const byte_source* from_;
   std::string name_;
   std::uint64_t file_bytes_;
-  directory directory_;
+  basic_directory<Json> directory_;
   name_index names_;
 };
+
+using source_reader = basic_source_reader<nlohmann::json>;
 
 }  // namespace nibble

@@ -66,14 +66,15 @@ struct write_options {
 ///
 /// Nothing is packed before write(): spans are borrowed and row sources kept until then. The same plan
 /// gives the same bytes on every machine, whatever the order of add() and the executor.
-class writer {
+template <class Json>
+class basic_writer {
  public:
-  writer() : metadata_(nlohmann::json::object()) {}
+  basic_writer() : metadata_(Json::object()) {}
 
   /// The file's metadata, an object to be filled. "nibble" and "quantization" are written by the
   /// library.
-  [[nodiscard]] nlohmann::json& metadata() noexcept { return metadata_; }
-  [[nodiscard]] const nlohmann::json& metadata() const noexcept { return metadata_; }
+  [[nodiscard]] Json& metadata() noexcept { return metadata_; }
+  [[nodiscard]] const Json& metadata() const noexcept { return metadata_; }
   /// Number of tensors planned.
   [[nodiscard]] std::size_t size() const noexcept { return plan_.size(); }
 
@@ -375,13 +376,12 @@ class writer {
     });
   }
 
-  template <class Architecture, class Serialiser = apr::serialiser, class File = atomic_file,
-            class Json = nlohmann::json>
+  template <class Architecture>
   std::vector<std::string> write_set(const std::vector<std::vector<std::size_t>>& shards,
                                      const std::string& path, const write_options& options) const {
     const std::filesystem::path target(path);
     const shard_names names = names_of_set(target);
-    std::vector<Serialiser> serialisers;
+    std::vector<apr::serialiser> serialisers;
     std::vector<std::string> paths;
     for (std::size_t i = 0; i < shards.size(); ++i) {
       const shard_position at{i, shards.size()};
@@ -389,21 +389,21 @@ class writer {
       require_object(metadata, "metadata");
       metadata[shard_record::key] =
           shard_record{.at = at, .total_bytes = planned_bytes(), .pattern = names.pattern()}
-              .to_json<Json>();
+              .template to_json<Json>();
       serialisers.emplace_back(planned_tensors(shards[i]), std::move(metadata));
       paths.push_back((target.parent_path() / names.name_of(at)).string());
     }
-    std::vector<std::unique_ptr<File>> files;
-    std::vector<File*> to_commit;
+    std::vector<std::unique_ptr<atomic_file>> files;
+    std::vector<atomic_file*> to_commit;
     for (std::size_t i = 0; i < shards.size(); ++i) {
-      files.push_back(std::make_unique<File>(paths[i], serialisers[i].file_bytes()));
+      files.push_back(std::make_unique<atomic_file>(paths[i], serialisers[i].file_bytes()));
       to_commit.push_back(files.back().get());
     }
     progress_report report(options.progress, planned_bytes());
     for (std::size_t i = 0; i < shards.size(); ++i) {
       write_file<Architecture>(serialisers[i], shards[i], *files[i], report, options.on);
     }
-    File::commit_set(to_commit);
+    atomic_file::commit_set(to_commit);
     return paths;
   }
 
@@ -493,10 +493,12 @@ class writer {
     static_cast<void>(Serialiser::read_back(front, serialiser.file_bytes(), footer));
   }
 
-  nlohmann::json metadata_;
+  Json metadata_;
   std::vector<planned> plan_;
   std::set<std::string, std::less<>> names_;
 };
+
+using writer = basic_writer<nlohmann::json>;
 
 inline namespace NIBBLE_ARCHITECTURE {
 
