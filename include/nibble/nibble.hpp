@@ -63,4 +63,5 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/reader.hpp>
+#include <nibble/verify.hpp>
 #include <nibble/writer.hpp>

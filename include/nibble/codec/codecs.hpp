@@ -84,6 +84,10 @@ template <nibble::encoding Encoding>
   return false;
 }
 
+/// The encodings of which is_packable() is true, for messages.
+inline constexpr std::string_view packable_encodings_text =
+    "f32, f16, bf16 or a quantized encoding to pack f32 into";
+
 /// Whether `which` has a codec, so that its tensors can be decoded.
 [[nodiscard]] constexpr bool is_decodable(encoding which) noexcept {
   switch (which) {
