@@ -23,7 +23,7 @@ class tensor_description {
   /// An empty f32 vector.
   tensor_description() noexcept : encoding_(nibble::encoding::f32), shape_({0}) {}
 
-  /// An entry of a directory that parsing has checked; `info` must outlive the description.
+  /// An entry of a directory that opening a file has checked; `info` must outlive the description.
   explicit tensor_description(const tensor_info& info) noexcept
       : name_(info.name),
         dtype_(info.dtype),

@@ -39,19 +39,19 @@ class tensor_view : public tensor_description {
     }
   }
 
-  /// An entry of a directory that parsing has checked, and its info.size_bytes bytes; `info` must
-  /// outlive the view.
+  /// An entry of a directory that opening a file has checked, and its info.size_bytes bytes; `info`
+  /// must outlive the view.
   tensor_view(const tensor_info& info, std::span<const std::byte> bytes) noexcept
       : tensor_description(info), bytes_(bytes) {}
 
   /// Rows first .. first + count as a matrix of count x cols: a view of their bytes, which can be
-  /// decoded and multiplied like any other. What a host loads that spreads a weight's outputs over
-  /// devices.
+  /// decoded and multiplied like any other. A host that spreads a weight's outputs over devices loads
+  /// such views.
   ///
-  /// Throws out_of_range; unsupported_encoding where the rows have no bytes of their own: in apr_q8,
-  /// whose one scale stands before all codes, and where blocks run along the tensor (apr_q4, elements
-  /// narrower than a byte) and the rows do not start and end where blocks do. dequantize_rows() decodes
-  /// those.
+  /// Throws out_of_range. Throws unsupported_encoding where the rows have no bytes of their own:
+  /// apr_q8 has one scale before all codes; where blocks run along the tensor (apr_q4, elements
+  /// narrower than a byte), rows must start and end where blocks do. dequantize_rows() decodes the
+  /// rows of every encoding.
   [[nodiscard]] tensor_view rows(std::uint64_t first, std::uint64_t count) const {
     require_rows(first, count);
     const auto place = bytes_of_rows(describe(encoding()), rows(), cols(), first, count);
