@@ -101,11 +101,13 @@ class basic_source_reader : public tensor_list<tensor_description> {
   /// not start and end where blocks do), and whatever the source throws.
   [[nodiscard]] loaded_tensor load_rows(std::string_view tensor, std::uint64_t first,
                                         std::uint64_t count) const {
+    const tensor_description& found = (*this)[tensor];
     try {
-      return read_rows((*this)[tensor], first, count);
+      found.require_rows(first, count);
     } catch (const error& problem) {
       throw problem.in_file(name());
     }
+    return read_rows(found, first, count);
   }
 
  private:
@@ -121,11 +123,12 @@ class basic_source_reader : public tensor_list<tensor_description> {
                  .expected = join_text({hex_text(*tensor.crc32(), 8), ", which the file records"})});
   }
 
+  /// Rows that are the tensor's.
   [[nodiscard]] loaded_tensor read_rows(const tensor_description& tensor, std::uint64_t first,
                                         std::uint64_t count) const {
-    tensor.require_rows(first, count);
     const auto refuse = [&](std::string found, std::string expected) {
-      throw error(error_code::unsupported_encoding, {.tensor = std::string(tensor.name()),
+      throw error(error_code::unsupported_encoding, {.file = name(),
+                                                     .tensor = std::string(tensor.name()),
                                                      .field = "rows",
                                                      .found = std::move(found),
                                                      .expected = std::move(expected)});

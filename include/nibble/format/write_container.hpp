@@ -4,7 +4,6 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <span>
 #include <string>
 #include <vector>
@@ -78,11 +77,12 @@ inline namespace NIBBLE_ARCHITECTURE {
 
 /// The parts of tensors of a plan, those of `places` in the order of the file, ready to be packed.
 template <Serialiser Serialiser>
-[[nodiscard]] std::deque<tensor_parts> prepare_tensors(const Serialiser& serialiser,
-                                                       std::span<const plan_entry> plan,
-                                                       std::span<const std::size_t> places,
-                                                       progress_report& report, executor* on) {
-  std::deque<tensor_parts> tensors;
+[[nodiscard]] std::vector<tensor_parts> prepare_tensors(const Serialiser& serialiser,
+                                                        std::span<const plan_entry> plan,
+                                                        std::span<const std::size_t> places,
+                                                        progress_report& report, executor* on) {
+  std::vector<tensor_parts> tensors;
+  tensors.reserve(places.size());
   for (const std::size_t place : serialiser.order()) {
     const auto& [tensor, source] = plan[places[place]];
     tensors.emplace_back(tensor, source, on, [&name = tensor.name, &report] { report.add(0, name); });
@@ -94,7 +94,7 @@ template <Serialiser Serialiser>
 /// checksums.
 template <Serialiser Serialiser>
 [[nodiscard]] std::vector<crc32_sum> write_tensors(const Serialiser& serialiser,
-                                                   const std::deque<tensor_parts>& tensors,
+                                                   const std::vector<tensor_parts>& tensors,
                                                    atomic_file& file, progress_report& report,
                                                    executor* on) {
   struct task {
