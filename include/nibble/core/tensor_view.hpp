@@ -50,6 +50,7 @@ class tensor_view {
         file_offset_bytes_(info.file_offset_bytes),
         bytes_(bytes) {}
 
+  /// UTF-8, as the file has it.
   [[nodiscard]] std::string_view name() const noexcept { return name_; }
   /// False where the file's dtype is not known here: listed, but not to be decoded.
   [[nodiscard]] bool has_encoding() const noexcept { return encoding_.has_value(); }
@@ -70,9 +71,13 @@ class tensor_view {
     if (encoding_) return std::string(to_string(*encoding_));
     return dtype_id_ ? join_text({"id ", *dtype_id_}) : std::string(dtype_);
   }
+  /// Outermost dimension first.
   [[nodiscard]] const nibble::shape& shape() const noexcept { return shape_; }
+  /// The product of all dimensions.
   [[nodiscard]] std::uint64_t elements() const noexcept { return shape_.elements(); }
+  /// The product of all dimensions but the last; 1 for vectors and scalars.
   [[nodiscard]] std::uint64_t rows() const noexcept { return shape_.rows(); }
+  /// The last dimension.
   [[nodiscard]] std::uint64_t cols() const noexcept { return shape_.cols(); }
   /// Rows first .. first + count as a matrix of count x cols: a view of their bytes, which can be
   /// decoded and multiplied like any other. A host that spreads a weight's outputs over devices loads
@@ -116,6 +121,7 @@ class tensor_view {
     constexpr std::uint64_t page_bytes = 4096;
     return std::uint64_t{1} << std::countr_zero(file_offset_bytes_ | page_bytes);
   }
+  /// All stored bytes, of no particular alignment.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
  private:
