@@ -1,11 +1,16 @@
 // The kernels of one instruction set. nibble_add_dispatch compiles this file once for each, and all
-// that the rest of a program sees of the object is its table.
+// that the rest of a program sees of the object is its table, called NIBBLE_KERNELS. nibble_add_kernels
+// compiles it with a target's own flags, whose instruction set is the table's name then.
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/compute/kernel_table.hpp>
 #include <nibble/compute/matmul.hpp>
 #include <nibble/compute/value_census.hpp>
 #include <nibble/kernel/repacked_weight.hpp>
+
+#if !defined(NIBBLE_KERNELS)
+#define NIBBLE_KERNELS NIBBLE_INSTRUCTION_SET
+#endif
 
 #define NIBBLE_TABLE_NAME_OF(name) nibble_kernels_##name
 #define NIBBLE_TABLE_NAME(name) NIBBLE_TABLE_NAME_OF(name)

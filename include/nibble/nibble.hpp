@@ -64,4 +64,5 @@
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/reader.hpp>
 #include <nibble/verify.hpp>
+#include <nibble/version.hpp>
 #include <nibble/writer.hpp>

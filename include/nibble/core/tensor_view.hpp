@@ -71,6 +71,7 @@ class tensor_view : public tensor_description {
   }
   using tensor_description::rows;
 
+  /// All stored bytes, of no particular alignment.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
  private:
