@@ -387,9 +387,9 @@ class writer {
       const shard_position at{i, shards.size()};
       Json metadata = i == 0 ? metadata_ : Json::object();
       require_object(metadata, "metadata");
-      metadata[shard_record::key] =
-          shard_record{.at = at, .total_bytes = planned_bytes(), .pattern = names.pattern()}
-              .to_json<Json>();
+      metadata[basic_shard_record<Json>::key] =
+          basic_shard_record<Json>{.at = at, .total_bytes = planned_bytes(), .pattern = names.pattern()}
+              .to_json();
       serialisers.emplace_back(planned_tensors(shards[i]), std::move(metadata));
       paths.push_back((target.parent_path() / names.name_of(at)).string());
     }
