@@ -21,7 +21,7 @@
 #include <nibble/format/apr/header.hpp>
 #include <nibble/format/apr/layout.hpp>
 #include <nibble/format/apr/packing_record.hpp>
-#include <nibble/format/apr/settle.hpp>
+#include <nibble/format/apr/resolve_encoding.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/extents.hpp>
 #include <nibble/format/json_text.hpp>
@@ -327,10 +327,10 @@ template <class Json = nlohmann::json>
     const std::uint8_t id = cursor.next(info);
     if (record) {
       info.encoding =
-          settle_recorded(info.name, record->tensor_encodings[i], id, info.shape, info.size_bytes);
+          check_recorded_encoding(info.name, record->tensor_encodings[i], id, info.shape, info.size_bytes);
       info.crc32 = record->tensor_crc32[i];
     } else {
-      info.encoding = settle_unrecorded(info.name, id, info.shape, info.size_bytes);
+      info.encoding = infer_encoding(info.name, id, info.shape, info.size_bytes);
     }
   }
   cursor.finish();
