@@ -123,7 +123,7 @@ class basic_reader : public tensor_list<tensor_view> {
   /// which one.
   [[nodiscard]] std::optional<shard_position> shard() const {
     if (!shards_.empty()) return std::nullopt;
-    if (const auto record = shard_record::find(directory_.metadata)) return record->at;
+    if (const auto record = basic_shard_record<Json>::find(directory_.metadata)) return record->at;
     if (directory_.container != container::safetensors) return std::nullopt;
     const auto named = shard_of_path(name());
     return named && named->second.count > 1 ? std::optional(named->second) : std::nullopt;
@@ -181,8 +181,8 @@ class basic_reader : public tensor_list<tensor_view> {
     directory_.container = first.container;
     directory_.metadata_text = first.metadata_text;
     directory_.metadata = first.metadata;
-    shard_record::erase_from(directory_.metadata);
-    directory_.metadata.erase(apr::packing_record::key);
+    basic_shard_record<Json>::erase_from(directory_.metadata);
+    directory_.metadata.erase(apr::basic_packing_record<Json>::key);
   }
 
   /// Makes one list of the shards' tensors.

@@ -50,9 +50,10 @@ namespace detail {
 ///
 /// Takes what the reference implementation takes: fields that it does not know, null for no metadata,
 /// of doubled metadata keys the last; and refuses doubled names, as the format's description does.
+template <class Json>
 class header_reader {
  public:
-  header_reader(std::string_view text, directory& to, memory_budget& budget)
+  header_reader(std::string_view text, basic_directory<Json>& to, memory_budget& budget)
       : stream_(text, "header"), to_(to), budget_(budget) {
     constexpr std::string_view told_by = "\"data_offsets\"";
     std::size_t entries = 0;
@@ -123,7 +124,7 @@ class header_reader {
                      .found = "more keys",
                      .expected = join_text({"at most ", max_metadata_keys})});
       }
-      budget_.take(json_member_bytes(key) + sizeof(std::string), "header");
+      budget_.take(json_member_bytes<Json>(key) + sizeof(std::string), "header");
       std::string& value =
           (to_.metadata[std::string(key)] = std::string()).template get_ref<std::string&>();
       const std::string_view text = read_string("header");
@@ -259,7 +260,7 @@ class header_reader {
   }
 
   json_stream stream_;
-  directory& to_;
+  basic_directory<Json>& to_;
   memory_budget& budget_;
   reused_string tensor_name_;  ///< of the entry that is read, for messages
   bool has_metadata_ = false;
@@ -381,7 +382,7 @@ template <class Json = nlohmann::json>
   parsed.metadata_text = text;
   parsed.metadata = Json::object();
   memory_budget budget(file_bytes);
-  detail::header_reader(text, parsed, budget).read();
+  detail::header_reader<Json>(text, parsed, budget).read();
 
   detail::check_extents(parsed.tensors, file_bytes - data_offset);
   for (tensor_info& tensor : parsed.tensors) {
