@@ -156,7 +156,7 @@ class writer {
   ///
   /// GGUF does not say how many bytes such a tensor has: the view's, up to the next one, are a multiple
   /// of the alignment, and general.alignment has to be the old file's for ggml to find them.
-  void add_unlisted(container from, std::string name, const tensor_view& tensor) {
+  void add_unknown_dtype(container from, std::string name, const tensor_view& tensor) {
     if (tensor.has_encoding() || from == container::apr) {
       refuse(error_code::invalid_argument, name, "dtype",
              join_text({tensor.dtype_text(), " of ", to_string(from)}),
@@ -165,9 +165,10 @@ class writer {
     planned& entry = enter(encoding::u8, std::move(name), tensor.shape());
     entry.bytes = tensor.bytes();
     entry.tensor.size_bytes = tensor.bytes().size();
-    entry.tensor.unlisted = unlisted_dtype{.container = from,
-                                           .id = tensor.dtype_id().value_or(0),
-                                           .name = tensor.dtype_id() ? "" : tensor.dtype_text()};
+    entry.tensor.unknown_dtype =
+        nibble::unknown_dtype{.container = from,
+                              .id = tensor.dtype_id().value_or(0),
+                              .name = tensor.dtype_id() ? "" : tensor.dtype_text()};
   }
 
   /// Packs and writes all tensors. The file appears under `path` when every byte of it is on the disk;

@@ -272,7 +272,7 @@ class header_reader {
 
 /// Settles the encoding from the dtype's name and holds the size against it, in bits where elements are
 /// narrower than a byte. Dtypes that the table lacks stay without one.
-inline void settle(tensor_info& tensor) {
+inline void resolve_encoding(tensor_info& tensor) {
   for (const encoding_description& row : encodings) {
     if (!row.safetensors_dtype.empty() && row.safetensors_dtype == tensor.dtype) {
       tensor.encoding = row.encoding;
@@ -386,7 +386,7 @@ template <class Json = nlohmann::json>
 
   detail::check_extents(parsed.tensors, file_bytes - data_offset);
   for (tensor_info& tensor : parsed.tensors) {
-    detail::settle(tensor);
+    detail::resolve_encoding(tensor);
     tensor.file_offset_bytes += data_offset;
   }
   return parsed;
