@@ -265,7 +265,8 @@ TEST_CASE("no two candidates of an id ever have the same size", "[resolve_encodi
   CHECK(resolved_shapes > 10'000);
 }
 
-TEST_CASE("where q8 and apr_q8 take the same bytes, the record alone tells them apart", "[resolve_encoding]") {
+TEST_CASE("where q8 and apr_q8 take the same bytes, the record alone tells them apart",
+          "[resolve_encoding]") {
   REQUIRE(size_by_formula("q8", {32}) == size_by_formula("apr_q8", {32}));
   CHECK(resolved(9, {32}, 36) == "apr_q8");
   CHECK(check_recorded_encoding("w", encoding::q8, 9, {32}, 36) == encoding::q8);

@@ -326,8 +326,8 @@ template <class Json = nlohmann::json>
     tensor_info& info = parsed.tensors.emplace_back();
     const std::uint8_t id = cursor.next(info);
     if (record) {
-      info.encoding =
-          check_recorded_encoding(info.name, record->tensor_encodings[i], id, info.shape, info.size_bytes);
+      info.encoding = check_recorded_encoding(info.name, record->tensor_encodings[i], id, info.shape,
+                                              info.size_bytes);
       info.crc32 = record->tensor_crc32[i];
     } else {
       info.encoding = infer_encoding(info.name, id, info.shape, info.size_bytes);

@@ -36,8 +36,8 @@ namespace nibble::apr {
 /// exactly `size_bytes`. An empty tensor is the first candidate. Nothing for ids that the table lacks.
 /// Throws size_mismatch, naming what each candidate would need.
 [[nodiscard]] inline std::optional<encoding> infer_encoding(std::string_view tensor, std::uint8_t id,
-                                                               const shape& dimensions,
-                                                               std::uint64_t size_bytes) {
+                                                            const shape& dimensions,
+                                                            std::uint64_t size_bytes) {
   bool id_is_known = false;
   std::string needed;
   std::string recorded_only;
@@ -69,8 +69,8 @@ namespace nibble::apr {
 /// The encoding of a tensor whose file records it. Throws bad_record where the id is not the
 /// encoding's, size_mismatch where the bytes are not what it needs.
 [[nodiscard]] inline encoding check_recorded_encoding(std::string_view tensor, encoding recorded,
-                                              std::uint8_t id, const shape& dimensions,
-                                              std::uint64_t size_bytes) {
+                                                      std::uint8_t id, const shape& dimensions,
+                                                      std::uint64_t size_bytes) {
   const encoding_description& row = describe(recorded);
   if (!id_matches(row, id)) {
     throw error(error_code::bad_record,

@@ -38,7 +38,7 @@ class basic_serialiser {
   basic_serialiser(std::vector<planned_tensor> tensors, Json metadata)
       : tensors_(std::move(tensors)), metadata_(std::move(metadata)), order_(tensors_.size()) {
     for (const planned_tensor& tensor : tensors_) {
-      if (!tensor.unlisted && describe(tensor.encoding).apr_dtype_id) continue;
+      if (!tensor.unknown_dtype && describe(tensor.encoding).apr_dtype_id) continue;
       throw error(error_code::unsupported_encoding, {.tensor = tensor.name,
                                                      .field = "encoding",
                                                      .found = tensor.dtype_text(),

@@ -95,8 +95,8 @@ class basic_serialiser {
                          .found = std::move(found),
                          .expected = std::move(expected)});
     };
-    const bool is_kept = tensor.is_unlisted_in(container::gguf);
-    if (!is_kept && (tensor.unlisted || !describe(tensor.encoding).gguf_type)) {
+    const bool is_kept = tensor.has_unknown_dtype_of(container::gguf);
+    if (!is_kept && (tensor.unknown_dtype || !describe(tensor.encoding).gguf_type)) {
       refuse(error_code::unsupported_encoding, "encoding", tensor.dtype_text(),
              "one that GGUF has a type for");
     }
@@ -122,8 +122,8 @@ class basic_serialiser {
     append_string(front_, tensor.name);
     append_number(front_, static_cast<std::uint32_t>(tensor.shape.rank()));
     for (std::size_t i = tensor.shape.rank(); i-- > 0;) append_number(front_, tensor.shape[i]);
-    append_number(front_, tensor.unlisted
-                              ? tensor.unlisted->id
+    append_number(front_, tensor.unknown_dtype
+                              ? tensor.unknown_dtype->id
                               : std::uint32_t{describe(tensor.encoding).gguf_type.value_or(0)});
     append_number(front_, offset);
   }

@@ -91,9 +91,9 @@ class basic_serialiser {
                                            .found = std::string(metadata_key),
                                            .expected = "a name that safetensors does not reserve"});
       }
-      if (tensor.is_unlisted_in(container::safetensors)) continue;
+      if (tensor.has_unknown_dtype_of(container::safetensors)) continue;
       const encoding_description& row = describe(tensor.encoding);
-      if (tensor.unlisted || row.safetensors_dtype.empty()) {
+      if (tensor.unknown_dtype || row.safetensors_dtype.empty()) {
         throw error(error_code::unsupported_encoding,
                     {.tensor = tensor.name,
                      .field = "encoding",
@@ -129,8 +129,8 @@ class basic_serialiser {
       }
       const std::uint64_t begin = std::exchange(end, *next);
       detail::append_entry<Json>(text, tensor.name,
-                                 tensor.unlisted ? std::string_view(tensor.unlisted->name)
-                                                 : describe(tensor.encoding).safetensors_dtype,
+                                 tensor.unknown_dtype ? std::string_view(tensor.unknown_dtype->name)
+                                                      : describe(tensor.encoding).safetensors_dtype,
                                  tensor.shape, begin, end);
     }
     front_ = detail::front_of(text + '}');
