@@ -141,7 +141,7 @@ class tensor_packer {
                 {.tensor = name_,
                  .field = "encoding",
                  .found = std::string(to_string(encoding_)),
-                 .expected = "f32, f16, bf16 or a quantized encoding to pack f32 into"});
+                 .expected = std::string(packable_encodings_text)});
   }
 
   void require_finite(const piece& part) const {
@@ -327,7 +327,7 @@ void quantize(encoding which, const shape& dimensions, std::span<const float> va
                 {.tensor = std::string(name),
                  .field = "encoding",
                  .found = std::string(to_string(which)),
-                 .expected = "f32, f16, bf16 or a quantized encoding to pack f32 into"});
+                 .expected = std::string(packable_encodings_text)});
   }
   tensor_packer packer(std::string(name), which, dimensions, values, options.rule);
   packer.prepare(options.on);
