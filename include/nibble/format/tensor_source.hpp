@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -52,15 +53,19 @@ class tensor_parts {
   /// has one scale for the tensor, and calls after_chunk() for every chunk read, from any thread.
   /// Throws not_representable, and whatever the source and after_chunk throw.
   template <class AfterChunk>
-  tensor_parts(const planned_tensor& tensor, const tensor_source& source, executor* on,
+  tensor_parts(const planned_tensor& tensor, const tensor_source& source, nibble::executor* executor,
                AfterChunk&& after_chunk)
       : tensor_(tensor), source_(source) {
+    const auto pack = [&](const auto& values, packing_rule rule) {
+      packer_.emplace(tensor.name, tensor.encoding, tensor.shape, values,
+                      quantize_options{.rule = rule, .executor = executor},
+                      std::forward<AfterChunk>(after_chunk));
+    };
     if (const auto* const packed = std::get_if<values_to_pack>(&source)) {
-      packer_.emplace(tensor.name, tensor.encoding, tensor.shape, packed->values, packed->rule);
+      pack(packed->values, packed->rule);
     } else if (const auto* const fetched = std::get_if<rows_to_pack>(&source)) {
-      packer_.emplace(tensor.name, tensor.encoding, tensor.shape, fetched->rows, fetched->rule);
+      pack(fetched->rows, fetched->rule);
     }
-    if (packer_) packer_->prepare(on, after_chunk);
   }
 
   /// The tensor's name.
