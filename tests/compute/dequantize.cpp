@@ -63,7 +63,7 @@ struct way {
   using architecture = Architecture;
   static void rows(const tensor_view& from, std::uint64_t first, std::uint64_t count,
                    std::span<To> into, nibble::executor* on = nullptr) {
-    nibble::dequantize_rows<To, Architecture>(from, first, count, into, on);
+    nibble::dequantize_rows<To, Architecture>(from, first, count, into, {.executor = on});
   }
 };
 using best = nibble::simd::best_architecture;
@@ -222,7 +222,7 @@ TEST_CASE("large tensors are decoded past the caches to the same values", "[dequ
   const tensor_view view("w", encoding::q4, {rows, cols}, bytes);
   nibble_test::shuffled_executor shuffled(5);
   std::vector<float> values(static_cast<std::size_t>(rows * cols));
-  nibble::dequantize<float, best>(view, values, &shuffled);
+  nibble::dequantize<float, best>(view, values, {.executor = &shuffled});
   for (std::uint64_t row = 0; row < rows; ++row) {
     std::vector<float> alone(cols);
     nibble::dequantize_rows<float, twin>(view, row, 1, alone);
@@ -245,7 +245,7 @@ TEST_CASE("decoding does not depend on the executor", "[dequantize]") {
       const auto expected = independent_decoder(nibble::to_string(which), bytes, cols).rows(0, rows);
       std::vector<float> values(expected.size());
       const std::size_t before = threads.tasks_run;
-      nibble::dequantize(view, values, &threads);
+      nibble::dequantize(view, values, {.executor = &threads});
       CHECK(threads.tasks_run > before + 1);
       if (nibble_test::first_difference(values, expected) != -1) FAIL(nibble::to_string(which));
       require_rows<way<float16, best>>(view, 1, rows - 1, expected, &threads);

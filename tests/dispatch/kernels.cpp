@@ -111,7 +111,7 @@ template <class To>
 void require_same_decode(const tensor_view& view, nibble::executor* on) {
   std::vector<To> expected(view.elements()), found(view.elements());
   nibble::dequantize<To, portable>(view, std::span(expected));
-  nibble::dequantize(view, found, on);
+  nibble::dequantize(view, found, {.executor = on});
   CHECK(is_same(expected, found));
 }
 
@@ -275,10 +275,10 @@ TEST_CASE("errors are caught as what they are", "[dispatch]") {
         }) == error_code::unsupported_encoding);
 
   throwing_executor ours(nibble::error(error_code::cancelled, {.field = "executor"}));
-  CHECK(nibble_test::code_of([&] { nibble::dequantize(view, values, &ours); }) ==
+  CHECK(nibble_test::code_of([&] { nibble::dequantize(view, values, {.executor = &ours}); }) ==
         error_code::cancelled);
   throwing_executor theirs(std::length_error("theirs"));
-  CHECK_THROWS_AS(nibble::dequantize(view, values, &theirs), std::length_error);
+  CHECK_THROWS_AS(nibble::dequantize(view, values, {.executor = &theirs}), std::length_error);
   const std::vector<float> ones(8 * 64, 1.0F);
   std::vector<float> outputs(8 * 4096);
   CHECK_THROWS_AS(nibble::matmul(view, ones, outputs, {.executor = &theirs}), std::length_error);

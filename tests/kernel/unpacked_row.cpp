@@ -47,9 +47,9 @@ void require_values(std::size_t cols) {
           double value = 0.0;
           double parts = expected.parts(r, col);
           if constexpr (row_type::is_decoded) {
-            float own;
-            std::memcpy(&own, codes + i * sizeof(float), sizeof(own));
-            value = static_cast<double>(own);
+            float decoded;
+            std::memcpy(&decoded, codes + i * sizeof(float), sizeof(decoded));
+            value = static_cast<double>(decoded);
           } else {
             const auto numbers = nibble_test::numbers_of(
                 kernel::load_codes<block_tag, kernel::packing_of<Codec, Value>(), Value>(codes));

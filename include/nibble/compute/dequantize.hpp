@@ -22,9 +22,10 @@ namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
-/// As decode_rows, spread over `on`; the rows hold elements. Throws unsupported_encoding.
+/// decode_rows, in tasks of the executor, or on the calling thread where it is null. There are elements
+/// to decode. Throws unsupported_encoding.
 template <class Architecture, Float To>
-void decode_rows_on(executor* on, const tensor_view& from, std::uint64_t first_row,
+void decode_rows_on(executor* executor, const tensor_view& from, std::uint64_t first_row,
                     std::uint64_t row_count, To* to) {
   constexpr std::uint64_t task_elements = 1U << 16U;
   const std::uint64_t task_rows = std::max<std::uint64_t>(1, task_elements / from.cols());
@@ -32,7 +33,7 @@ void decode_rows_on(executor* on, const tensor_view& from, std::uint64_t first_r
   const range_decoder decoder = decoder_of<Architecture>(from);
   const bool past_caches = std::same_as<To, float> && simd::has_stores_past_caches<Architecture> &&
                            row_count * from.cols() >= least_elements_past_caches;
-  run_tasks(on, static_cast<std::size_t>(tasks), [&](std::size_t task) {
+  run_tasks(executor, static_cast<std::size_t>(tasks), [&](std::size_t task) {
     const std::uint64_t skipped = task * task_rows;
     const std::uint64_t rows = std::min(task_rows, row_count - skipped);
     decode_rows<Architecture>(decoder, from, first_row + skipped, rows, past_caches,
@@ -44,15 +45,15 @@ void decode_rows_on(executor* on, const tensor_view& from, std::uint64_t first_r
 
 /// Decodes rows first_row .. first_row + row_count of `from`, row-major, into `to`.
 ///
-/// `to` has row_count * cols elements of f32, float16 or bfloat16 (values rounded to nearest even, from
-/// f32) and does not overlap the tensor's bytes; neither needs more alignment than its type. Work is
-/// spread over `on` where it is not null; the result does not depend on it. Every instruction set gives
-/// the bits of the scalar codec.
+/// `to` has row_count * cols elements of f32, float16 or bfloat16. 16-bit floats are the f32 values,
+/// rounded to nearest even. `to` does not overlap the tensor's bytes, and needs no more alignment than
+/// its type; the tensor's bytes need none. The result does not depend on the executor. Every
+/// instruction set gives the bits of the scalar codec.
 ///
 /// Throws unsupported_encoding, out_of_range (rows), invalid_argument (size of `to`).
 template <Float To, class Architecture = default_architecture>
 void dequantize_rows(const tensor_view& from, std::uint64_t first_row, std::uint64_t row_count,
-                     std::span<To> to, executor* on = nullptr) {
+                     std::span<To> to, const compute_options& options = {}) {
   const auto refuse = [&](error_code code, std::string_view field, std::string found,
                           std::string expected) {
     throw error(code, {.tensor = std::string(from.name()),
@@ -72,20 +73,20 @@ void dequantize_rows(const tensor_view& from, std::uint64_t first_row, std::uint
     require_codec(which, from.name());
     const auto& kernels = Architecture::kernels();
     if constexpr (std::same_as<To, float>) {
-      kernels.decode_f32(from, first_row, row_count, to.data(), on);
+      kernels.decode_f32(from, first_row, row_count, to.data(), options.executor);
     } else if constexpr (std::same_as<To, float16>) {
-      kernels.decode_f16(from, first_row, row_count, to.data(), on);
+      kernels.decode_f16(from, first_row, row_count, to.data(), options.executor);
     } else {
-      kernels.decode_bf16(from, first_row, row_count, to.data(), on);
+      kernels.decode_bf16(from, first_row, row_count, to.data(), options.executor);
     }
   } else {
-    kernel::decode_rows_on<Architecture>(on, from, first_row, row_count, to.data());
+    kernel::decode_rows_on<Architecture>(options.executor, from, first_row, row_count, to.data());
   }
 }
 
 /// Decodes the whole tensor; otherwise as dequantize_rows.
 template <Float To, class Architecture = default_architecture>
-void dequantize(const tensor_view& from, std::span<To> to, executor* on = nullptr) {
+void dequantize(const tensor_view& from, std::span<To> to, const compute_options& options = {}) {
   if (from.elements() != to.size()) {
     throw error(error_code::invalid_argument, {.tensor = std::string(from.name()),
                                                .field = "elements to decode into",
@@ -96,23 +97,23 @@ void dequantize(const tensor_view& from, std::span<To> to, executor* on = nullpt
     static_cast<void>(from.encoding());
     return;
   }
-  dequantize_rows<To, Architecture>(from, 0, from.rows(), to, on);
+  dequantize_rows<To, Architecture>(from, 0, from.rows(), to, options);
 }
 
 /// As above, for containers such as std::vector<float> and arrays, which a template cannot see as a
 /// span.
 template <class Container>
 requires Float<typename decltype(std::span(std::declval<Container&>()))::element_type>
-void dequantize(const tensor_view& from, Container& to, executor* on = nullptr) {
-  dequantize(from, std::span<std::remove_reference_t<decltype(*std::data(to))>>(to), on);
+void dequantize(const tensor_view& from, Container& to, const compute_options& options = {}) {
+  dequantize(from, std::span<std::remove_reference_t<decltype(*std::data(to))>>(to), options);
 }
 /// As above.
 template <class Container>
 requires Float<typename decltype(std::span(std::declval<Container&>()))::element_type>
 void dequantize_rows(const tensor_view& from, std::uint64_t first_row, std::uint64_t row_count,
-                     Container& to, executor* on = nullptr) {
+                     Container& to, const compute_options& options = {}) {
   dequantize_rows(from, first_row, row_count,
-                  std::span<std::remove_reference_t<decltype(*std::data(to))>>(to), on);
+                  std::span<std::remove_reference_t<decltype(*std::data(to))>>(to), options);
 }
 
 }  // namespace NIBBLE_ARCHITECTURE

@@ -8,14 +8,15 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// Decodes and counts the whole tensor, in 64 KiB at a time. Throws unsupported_encoding.
+/// Counts the values of a whole tensor. It is decoded 64 KiB of f32 at a time. Throws
+/// unsupported_encoding.
 template <class Architecture = default_architecture>
-[[nodiscard]] value_counts count_values(const tensor_view& of) {
+[[nodiscard]] value_counts count_values(const tensor_view& tensor) {
   if constexpr (PickedAtRunTime<Architecture>) {
-    require_codec(of.encoding(), of.name());
-    return Architecture::kernels().count_values(of);
+    require_codec(tensor.encoding(), tensor.name());
+    return Architecture::kernels().count_values(tensor);
   } else {
-    return kernel::count_values<Architecture>(of);
+    return kernel::count_values<Architecture>(tensor);
   }
 }
 

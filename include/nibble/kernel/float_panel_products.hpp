@@ -2,7 +2,8 @@
 
 // Products of many rows of f32 activations with any weight, by panels of floats, in the order of BLIS
 // (Van Zee and van de Geijn, BLIS: A Framework for Rapidly Instantiating BLAS Functionality). Loop
-// nest; the first two loops are matmul's, which interleaves the activations for each:
+// nest; the first two loops are multiply_interleaved's (compute/multiply.hpp), which interleaves the
+// activations for each:
 //
 //   for each 512 rows of activations, at most
 //     for each part of the columns, a multiple of 512, whose activations fit 1 MiB
