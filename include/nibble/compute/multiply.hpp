@@ -24,16 +24,16 @@
 #include <nibble/kernel/weight_slice.hpp>
 #include <nibble/simd/simd.hpp>
 
-// The loops of matmul that hand tasks to an executor; what runs in a task is in kernel/. For the
-// products of one x:
+// The loops of matmul that hand tasks to an executor; what runs in a task is in kernel/. Loop nest of
+// multiply_checked, for the products of one x:
 //
-//   a plan for every product (kernel/product_plan.hpp)
-//   for every activation plan among them
-//     for as many rows of x as fit the scratch (float panels: as many rows and columns)
-//       those rows are prepared (tasks: rows; float panels: tiles)
-//       for every product of this activation plan
-//         for 32 and more weight rows (tasks)
-//           its kernel, over tiles of the prepared rows
+//   choose a plan for each product (kernel/product_plan.hpp)
+//   for each activation plan among them
+//     for each group of rows of x that fits the scratch (for float panels: of rows and columns)
+//       prepare these rows (tasks: rows, or for float panels tiles)
+//       for each product with this activation plan
+//         for each group of 32 weight rows or more (tasks)
+//           run the product's kernel over the tiles of the prepared rows
 
 namespace nibble {
 

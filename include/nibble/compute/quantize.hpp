@@ -137,7 +137,7 @@ class tensor_packer {
                 {.tensor = name_,
                  .field = "encoding",
                  .found = std::string(to_string(encoding_)),
-                 .expected = "f32, f16, bf16 or a quantized encoding to pack f32 into"});
+                 .expected = std::string(packable_encodings_text)});
   }
 
   void require_finite(const piece& part) const {
@@ -329,7 +329,7 @@ inline void quantize(encoding which, const shape& dimensions, std::span<const fl
                 {.tensor = std::string(name),
                  .field = "encoding",
                  .found = std::string(to_string(which)),
-                 .expected = "f32, f16, bf16 or a quantized encoding to pack f32 into"});
+                 .expected = std::string(packable_encodings_text)});
   }
   const tensor_packer packer(std::string(name), which, dimensions, values, options);
   run_tasks(options.executor, packer.chunk_count(), [&](std::size_t chunk) {
