@@ -20,6 +20,7 @@
 #include <nibble/core/shape.hpp>
 #include <nibble/core/tensor_info.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/utf8.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/extents.hpp>
 #include <nibble/format/gguf/byte_cursor.hpp>

@@ -21,21 +21,6 @@
 
 namespace nibble::gguf {
 
-/// `text` with every byte that is not UTF-8 replaced by U+FFFD.
-[[nodiscard]] inline std::string replace_invalid_utf8(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  while (!text.empty()) {
-    const std::size_t valid = std::min(find_invalid_utf8(text), text.size());
-    out += text.substr(0, valid);
-    text.remove_prefix(valid);
-    if (text.empty()) break;
-    out += "\xEF\xBF\xBD";
-    text.remove_prefix(1);
-  }
-  return out;
-}
-
 /// The bytes of a leaf of a value (a number or a string), for which JSON has no text.
 struct leaf_bytes {
   std::uint64_t leaf;  ///< its place among the value's leaves, depth first; a scalar is leaf 0

@@ -17,6 +17,7 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/name_index.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/utf8.hpp>
 #include <nibble/format/json_stream.hpp>
 #include <nibble/format/memory_budget.hpp>
 #include <nibble/format/safetensors/parse.hpp>

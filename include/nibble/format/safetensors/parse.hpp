@@ -20,6 +20,7 @@
 #include <nibble/core/name_index.hpp>
 #include <nibble/core/shape.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/utf8.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/json_footprint.hpp>
 #include <nibble/format/json_stream.hpp>
