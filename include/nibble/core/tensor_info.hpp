@@ -9,7 +9,7 @@
 
 namespace nibble {
 
-/// What a container's directory says of one tensor, with the encoding settled and the size proved
+/// What a container's directory says of one tensor, with the encoding resolved and the size checked
 /// against it. Holds no bytes.
 struct tensor_info {
   std::string name{};                          ///< UTF-8

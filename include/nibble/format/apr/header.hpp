@@ -15,13 +15,19 @@
 
 namespace nibble::apr {
 
+/// Size of the header, which is always the same.
 inline constexpr std::size_t header_bytes = 64;
+/// Size of the footer, a CRC-32.
 inline constexpr std::size_t footer_bytes = 4;
 /// Sections and tensors start on multiples of it.
 inline constexpr std::uint64_t alignment_bytes = 64;
+/// The first bytes of a file.
 inline constexpr std::string_view magic{"APR\0", 4};
+/// The one major version that is read and written.
 inline constexpr std::uint8_t major_version = 2;
+/// The most that the JSON text may take.
 inline constexpr std::uint64_t max_metadata_bytes = std::uint64_t{64} << 20U;
+/// The most that the name of a tensor may take.
 inline constexpr std::size_t max_name_bytes = 256;
 
 /// Bits of header::flags.
@@ -41,7 +47,7 @@ inline constexpr std::uint16_t column_major = 0x800;
 inline constexpr std::uint16_t all_known = 0xFFF;
 }  // namespace flag
 
-/// The 64 bytes that open a file:
+/// The first 64 bytes of a file:
 ///
 ///   0 magic "APR\0" · 4 u8 major · 5 u8 minor · 6 u16 flags · 8 u32 tensor_count ·
 ///   12 u64 metadata_offset · 20 u32 metadata_size · 24 u64 tensor_index_offset · 32 u64 data_offset ·
@@ -56,7 +62,7 @@ struct header {
   std::uint64_t data_offset = 0;
   bool reserved_are_zero = true;
 
-  /// CRC-32 of all bytes of a header but the checksum's own.
+  /// CRC-32 of the 64 bytes of a header without the four of the checksum.
   [[nodiscard]] static std::uint32_t checksum(std::span<const std::byte> bytes) {
     crc32_sum sum(bytes.first(checksum_offset));
     sum += crc32_sum(bytes.subspan(reserved_offset, header_bytes - reserved_offset));

@@ -30,14 +30,15 @@
 
 namespace nibble::apr {
 
-/// Whether a file starts as .apr files do.
+/// Whether a file starts with the magic of .apr files.
 [[nodiscard]] inline bool has_magic(std::span<const std::byte> file) noexcept {
   return file.size() >= magic.size() && std::memcmp(file.data(), magic.data(), magic.size()) == 0;
 }
 
 namespace detail {
 
-/// Throws bad_layout unless the sections stand in order, truncated unless they lie inside the file.
+/// Throws bad_layout unless the sections follow each other in order, truncated unless they lie inside
+/// the file, bad_metadata for more than 64 MiB of them.
 inline void check_sections(const header& head, std::uint64_t file_bytes) {
   const auto metadata_end = checked_add(head.metadata_offset, head.metadata_bytes);
   const auto refuse = [](std::string_view field, std::uint64_t found, std::string expected) {
@@ -75,8 +76,8 @@ inline void check_sections(const header& head, std::uint64_t file_bytes) {
   require_inside("index", head.data_offset);
 }
 
-/// The footer behind the padded data, or nothing where the file ends there. Throws truncated,
-/// bad_layout.
+/// The footer behind the padded data, or nothing where the file ends with the padding. Throws truncated
+/// where the file ends before, bad_layout where anything but a footer is behind the padding.
 inline std::optional<std::uint32_t> find_footer(std::span<const std::byte> last_bytes,
                                                 std::uint64_t file_bytes, std::uint64_t data_end) {
   const auto padded_end = checked_round_up(data_end, alignment_bytes);
@@ -101,6 +102,7 @@ inline std::optional<std::uint32_t> find_footer(std::span<const std::byte> last_
                                        .expected = join_text({footer_bytes, " or none"})});
 }
 
+/// Notes what is unusual in a header that can be read.
 inline void note_header(const header& head, std::vector<finding>& notes) {
   const auto note = [&](std::string_view field, std::string text) {
     notes.push_back({.field = std::string(field), .text = std::move(text)});
@@ -118,6 +120,8 @@ inline void note_header(const header& head, std::vector<finding>& notes) {
   }
 }
 
+/// Notes empty names, tensors that are not aligned, and sections or tensors that are not where
+/// lay_out() puts them.
 inline void note_placement(const header& head, const std::vector<tensor_info>& tensors,
                            std::uint64_t index_bytes, std::vector<finding>& notes) {
   std::vector<std::uint64_t> sizes;
@@ -150,9 +154,9 @@ inline void note_placement(const header& head, const std::vector<tensor_info>& t
 
 }  // namespace detail
 
-/// Bytes in front of the tensors, from the first header_bytes of a file of `file_bytes`. Throws as
-/// parse does for the header and the order of sections, bad_index for an index larger than its entries
-/// can be.
+/// How many bytes are before the tensors of a file of `file_bytes`, read from its first header_bytes.
+/// Throws as parse() does for the header and the order of sections, bad_index for an index larger than
+/// its entries can be.
 [[nodiscard]] inline std::uint64_t front_bytes(std::span<const std::byte> first,
                                                std::uint64_t file_bytes) {
   const header head = header::parse(first);
@@ -167,10 +171,14 @@ inline void note_placement(const header& head, const std::vector<tensor_info>& t
   return head.data_offset;
 }
 
-/// The directory of an .apr file of version 2, from the bytes in front of its tensors (or more), its
-/// size and its last footer_bytes (fewer in a smaller file). What it gives refers to `front`. Throws an
-/// error that names section, tensor and field, without a file's name; directory_too_large (see
-/// memory_budget) among others.
+/// The directory of an .apr file of version 2, made from `front`, the bytes before its tensors (or
+/// more), from its size, and from its last footer_bytes (fewer in a smaller file). The directory refers
+/// to `front`.
+///
+/// Throws, naming section, tensor and field but no file: unknown_container, truncated,
+/// unsupported_version, unsupported_feature, header_checksum, bad_layout, bad_metadata, bad_record,
+/// bad_index, bad_name, bad_shape, size_mismatch, missing_footer, directory_too_large (see
+/// memory_budget).
 template <class Json = nlohmann::json>
 [[nodiscard]] basic_directory<Json> parse(std::span<const std::byte> front, std::uint64_t file_bytes,
                                           std::span<const std::byte> last_bytes) {

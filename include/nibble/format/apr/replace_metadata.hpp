@@ -19,10 +19,12 @@
 
 namespace nibble::apr {
 
-/// Other metadata for a file that parse() takes. Offsets of tensors count from the data, so that index
-/// and tensors need no change; flags that say what the metadata hold follow them. Throws bad_metadata
-/// (what JSON cannot say, over 64 MiB), what parse() throws of the old file, and what it would of the
-/// new one.
+/// The .apr file `file` with other metadata, an object. Index and tensors stay as they are, for offsets
+/// in the index count from the start of the data; flags that say what the metadata hold are set anew.
+/// What is returned refers to `file`. A braced list is taken for a nlohmann::json.
+///
+/// Throws bad_metadata (no object, what JSON has no text for, over 64 MiB), and what parse() throws for
+/// the old file and for the new one.
 template <class Json = nlohmann::json>
 [[nodiscard]] replaced_metadata replace_metadata(std::span<const std::byte> file,
                                                  const Json& metadata) {
