@@ -9,7 +9,24 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// A codec: the type that says how values are coded in one encoding.
+/// A codec: the type that says how values are coded in one encoding. Its members, where they apply:
+///
+///   encoding                     which one
+///   block, block_elements        a block as it is stored, and how many elements it holds
+///   sub_block_elements           of a super-block: elements that share a scale
+///   packing                      how codes of whole or half bytes lie in a block
+///   low_bits(i), high_bits(i)    where the bits of the i-th 32 codes lie (BitCodec)
+///   code_zero                    the code from which values count
+///   code_values                  what codes stand for, where that is not the code itself
+///   largest_code                 codes are 0 .. largest_code
+///   has_min                      blocks have a min beside the scale
+///   scale(block), min(block)     as f32; stored_scale and stored_min are the float16 in the block
+///   scale_unit, scale_numbers    of a super-block: a sub-block's scale is the unit times its number;
+///                                min_unit and min_numbers are the same for mins
+///   scale_counts_if_normal       see NormalScaleCodec
+///   scale_is_wide                see WideScaleCodec
+///   unpack(block, values)        decodes a block
+///   pack(values, block)          packs one (PackableCodec)
 template <class T>
 concept Codec = requires {
   { T::encoding } -> std::convertible_to<nibble::encoding>;
@@ -29,8 +46,9 @@ concept BlockCodec = Codec<T> && requires {
 };
 
 /// Blocks whose codes are put together from bits in several places, as low_bits and high_bits say, and
-/// count from code_zero, or look up code_values where there are any. A block is one part, with scale
-/// and min, or several of part_elements each, whose scales and mins are small numbers times a unit.
+/// count from code_zero, or look up code_values where there are any. A block has one scale and min, or
+/// is a super-block: sub-blocks of sub_block_elements each, whose scales and mins are small numbers
+/// times a unit that all of them share.
 template <class T>
 concept BitCodec = BlockCodec<T> && requires {
   T::low_bits(std::size_t{});
@@ -50,8 +68,9 @@ concept WideScaleCodec = BlockCodec<T> && requires {
 
 /// Blocks that f32 values can be packed into; others are kept and read as other programs packed them.
 template <class T>
-concept PackableCodec = BlockCodec<T> &&(
-    requires { &T::pack; } || requires { &T::template pack<>; });
+concept PackableCodec = BlockCodec<T> && requires {
+  &T::pack;
+};
 
 /// One scale before all codes of the tensor.
 template <class T>

@@ -59,11 +59,11 @@ class atomic_file {
   /// what they point to. Nothing else is touched, and what cannot be told to be left behind or cannot
   /// be removed stays: a file that a live writer has locked, or where nothing can be locked.
   template <std::predicate<const std::string&> Meant>
-  static void remove_leftovers(const std::filesystem::path& directory, const Meant& is_meant) {
+  static void remove_leftovers(const std::filesystem::path& folder, const Meant& is_meant) {
     std::error_code failure;
-    std::filesystem::directory_iterator entries(directory.empty() ? "." : directory, failure);
+    std::filesystem::directory_iterator entries(folder.empty() ? "." : folder, failure);
     for (; !failure && entries != std::filesystem::directory_iterator(); entries.increment(failure)) {
-      const std::filesystem::path path = directory / entries->path().filename();
+      const std::filesystem::path path = folder / entries->path().filename();
       std::string name = path.filename().string();
       if (name.ends_with(partial_suffix)) {
         name.resize(name.size() - std::string_view(partial_suffix).size());
@@ -80,9 +80,9 @@ class atomic_file {
   /// Writes bytes at an offset; any thread, any order. Throws write_failed.
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
-      const ssize_t count =
-          ::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-      if (count < 0 && errno == EINTR) continue;
+      const ssize_t count = retry_interrupted([&] {
+        return ::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+      });
       if (count <= 0) fail("write", count < 0 ? errno : EIO);
       bytes = bytes.subspan(static_cast<std::size_t>(count));
       offset += static_cast<std::uint64_t>(count);
@@ -112,17 +112,12 @@ class atomic_file {
  private:
   void sync() {
     if (mode_ && ::fchmod(file_.get(), *mode_) != 0) fail("fchmod", errno);
-    if (::fsync(file_.get()) != 0) fail("fsync", errno);
+    if (retry_interrupted([&] { return ::fsync(file_.get()); }) != 0) fail("fsync", errno);
   }
 
   void publish() {
     // Without locks another writer may have taken this file for a leftover and put its own there.
-    if (!is_named(file_)) {
-      throw error(error_code::write_failed, {.file = path_,
-                                             .field = partial_,
-                                             .found = "another file or none",
-                                             .expected = "the one that this writer made"});
-    }
+    if (!is_named(file_)) fail_for_another_file();
     if (::rename(partial_.c_str(), target_.c_str()) != 0) fail("rename", errno);
     committed_ = true;
     sync_directory();
@@ -138,19 +133,31 @@ class atomic_file {
 
   void sync_directory() const {
     const std::filesystem::path parent = target_.parent_path();
-    const file_descriptor directory(
-        ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!directory.is_open()) fail("open of the directory", errno);
+    const file_descriptor folder(
+        open_file(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!folder.is_open()) fail("open of the directory", errno);
     // Some file systems cannot sync a directory and say EINVAL; they need none.
-    if (::fsync(directory.get()) != 0 && errno != EINVAL) fail("fsync of the directory", errno);
+    if (retry_interrupted([&] { return ::fsync(folder.get()); }) != 0 && errno != EINVAL) {
+      fail("fsync of the directory", errno);
+    }
   }
 
   [[noreturn]] void fail(std::string_view call, int reason) const {
     throw_system_error(error_code::write_failed, path_, call, reason);
   }
+  [[noreturn]] void fail_for_another_file() const {
+    throw error(error_code::write_failed, {.file = path_,
+                                           .field = partial_,
+                                           .found = "another file or none",
+                                           .expected = "the one that this writer made"});
+  }
+
+  /// A descriptor, or -1 with the reason in errno.
+  static int open_file(const char* path, int flags, mode_t mode = 0) noexcept {
+    return retry_interrupted([&] { return ::open(path, flags, mode); });
+  }
 
   static std::filesystem::path resolve(const std::string& path) {
-    std::error_code ignored;
     std::error_code failure;
     const auto status = std::filesystem::status(path, failure);
     if (failure && status.type() != std::filesystem::file_type::not_found) {
@@ -164,7 +171,13 @@ class atomic_file {
                    .expected = "a regular file or none"});
     }
     std::filesystem::path target = path;
-    while (std::filesystem::is_symlink(std::filesystem::symlink_status(target, ignored))) {
+    while (true) {
+      const auto target_status = std::filesystem::symlink_status(target, failure);
+      // What cannot be looked at may be a link, which a file is not to replace.
+      if (failure && target_status.type() != std::filesystem::file_type::not_found) {
+        throw_system_error(error_code::write_failed, path, "lstat", failure.value());
+      }
+      if (!std::filesystem::is_symlink(target_status)) break;
       target = target.parent_path() / std::filesystem::read_symlink(target, failure);
       if (failure) throw_system_error(error_code::write_failed, path, "readlink", failure.value());
     }
@@ -174,8 +187,10 @@ class atomic_file {
   /// Creates the partial file and locks it. One that is there already belongs to a live writer, who
   /// holds its lock, or was left behind, and then goes.
   void acquire() {
-    while (true) {
-      file_descriptor created(::open(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    // Others may take it away or be in its place a few times, and not for ever.
+    constexpr int max_attempts = 100;
+    for (int attempt = 0; attempt < max_attempts; ++attempt) {
+      file_descriptor created(open_file(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
       const int reason = errno;
       if (!created.is_open()) {
         if (reason != EEXIST) fail(join_text({"open of ", partial_}), reason);
@@ -184,16 +199,16 @@ class atomic_file {
       }
       try {
         lock(created);
+        if (!is_named(created)) continue;
       } catch (const error& refusal) {
         // Whoever holds the lock of a file that was made just now removes it as a leftover.
         if (refusal.code() != error_code::already_being_written) ::unlink(partial_.c_str());
         throw;
       }
-      if (is_named(created)) {
-        file_ = std::move(created);
-        return;
-      }
+      file_ = std::move(created);
+      return;
     }
+    fail_for_another_file();
   }
 
   /// Closed, with the reason in errno, where it cannot be opened.
@@ -201,9 +216,9 @@ class atomic_file {
     // NFS locks exclusively only what is open for writing; another user's leftover may only be
     // readable.
     constexpr int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
-    file_descriptor leftover(::open(partial.c_str(), flags | O_RDWR));
+    file_descriptor leftover(open_file(partial.c_str(), flags | O_RDWR));
     if (!leftover.is_open() && errno == EACCES) {
-      leftover = file_descriptor(::open(partial.c_str(), flags | O_RDONLY));
+      leftover = file_descriptor(open_file(partial.c_str(), flags | O_RDONLY));
     }
     return leftover;
   }
@@ -213,7 +228,9 @@ class atomic_file {
     if (::lstat(partial.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return;
     const file_descriptor leftover = open_leftover(partial);
     if (!leftover.is_open()) return;
-    if (try_lock(leftover) == 0 && is_name_of(partial, leftover)) ::unlink(partial.c_str());
+    if (try_lock(leftover) == 0 && is_name_of(partial, leftover).value_or(false)) {
+      ::unlink(partial.c_str());
+    }
   }
 
   void remove_leftover() {
@@ -241,22 +258,27 @@ class atomic_file {
   }
   /// 0, or why there is no lock.
   [[nodiscard]] static int try_lock(const file_descriptor& file) noexcept {
-    while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-      if (errno != EINTR) return errno;
-    }
-    return 0;
+    return retry_interrupted([&] { return ::flock(file.get(), LOCK_EX | LOCK_NB); }) == 0 ? 0 : errno;
   }
 
   /// Whether the partial name still means this file: between open and lock its owner may have renamed
-  /// or removed it, or another writer taken it for a leftover.
-  [[nodiscard]] bool is_named(const file_descriptor& file) const noexcept {
-    return is_name_of(partial_, file);
+  /// or removed it, or another writer taken it for a leftover. Throws write_failed where the system
+  /// does not say.
+  [[nodiscard]] bool is_named(const file_descriptor& file) const {
+    const std::optional<bool> answer = is_name_of(partial_, file);
+    if (!answer) fail("stat", errno);
+    return *answer;
   }
-  [[nodiscard]] static bool is_name_of(const std::string& name, const file_descriptor& file) noexcept {
+  /// Nothing, with the reason in errno, where the system does not say.
+  [[nodiscard]] static std::optional<bool> is_name_of(const std::string& name,
+                                                      const file_descriptor& file) noexcept {
     struct stat opened {};
     struct stat named {};
-    return ::fstat(file.get(), &opened) == 0 && ::lstat(name.c_str(), &named) == 0 &&
-           named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
+    if (::fstat(file.get(), &opened) != 0) return std::nullopt;
+    if (::lstat(name.c_str(), &named) != 0) {
+      return errno == ENOENT ? std::optional(false) : std::nullopt;
+    }
+    return named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
   }
 
   void prepare(std::uint64_t size_bytes) {
@@ -268,6 +290,8 @@ class atomic_file {
       mode_ = existing.st_mode & 07777U;
       // Readable by nobody that could not read the old file, and still open to the next writer.
       if (::fchmod(file_.get(), (*mode_ & 0777U) | 0600U) != 0) fail("fchmod", errno);
+    } else if (errno != ENOENT) {
+      fail("stat", errno);
     }
 #if defined(__linux__)
     if (size_bytes != 0 && ::fallocate(file_.get(), 0, 0, static_cast<off_t>(size_bytes)) != 0 &&
@@ -275,12 +299,15 @@ class atomic_file {
       fail("fallocate", errno);
     }
 #endif
-    if (::ftruncate(file_.get(), static_cast<off_t>(size_bytes)) != 0) fail("ftruncate", errno);
+    if (retry_interrupted([&] { return ::ftruncate(file_.get(), static_cast<off_t>(size_bytes)); }) !=
+        0) {
+      fail("ftruncate", errno);
+    }
   }
 
   /// While the lock is still held, so that only this writer's own file can go.
   void discard() noexcept {
-    if (file_.is_open() && is_named(file_)) ::unlink(partial_.c_str());
+    if (file_.is_open() && is_name_of(partial_, file_).value_or(false)) ::unlink(partial_.c_str());
     file_ = file_descriptor();
   }
 

@@ -39,7 +39,9 @@ class file_source final : public byte_source {
  public:
   /// Throws file_not_found, read_failed.
   explicit file_source(std::string path)
-      : path_(std::move(path)), file_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+      : path_(std::move(path)), file_(retry_interrupted([&] {
+          return ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        })) {
     if (!file_.is_open()) {
       const int reason = errno;
       throw_system_error(reason == ENOENT ? error_code::file_not_found : error_code::read_failed, path_,
@@ -64,8 +66,8 @@ class file_source final : public byte_source {
   /// Throws read_failed, also where the file has become shorter.
   void read_at(std::uint64_t offset, std::span<std::byte> to) const override {
     while (!to.empty()) {
-      const ssize_t count = ::pread(file_.get(), to.data(), to.size(), static_cast<off_t>(offset));
-      if (count < 0 && errno == EINTR) continue;
+      const ssize_t count = retry_interrupted(
+          [&] { return ::pread(file_.get(), to.data(), to.size(), static_cast<off_t>(offset)); });
       if (count < 0) throw_system_error(error_code::read_failed, path_, "read", errno);
       if (count == 0) {
         throw error(error_code::read_failed, {.file = path_,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cerrno>
+#include <concepts>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -33,6 +34,16 @@ class file_descriptor {
  private:
   int descriptor_ = -1;
 };
+
+/// What a system call answers, which is made again for as long as signals interrupt it: -1 with the
+/// reason in errno where it fails otherwise.
+template <std::invocable Call>
+[[nodiscard]] auto retry_interrupted(const Call& call) noexcept {
+  while (true) {
+    const auto answer = call();
+    if (answer >= 0 || errno != EINTR) return answer;
+  }
+}
 
 /// Throws `code` for the system call that has just failed with `number`, naming file and call.
 [[noreturn]] inline void throw_system_error(error_code code, std::string_view file,

@@ -34,7 +34,8 @@ class input_file {
   /// Throws file_not_found, read_failed (with the system's reason).
   input_file(const std::string& path, file_access how) {
     // Without blocking, so that a pipe without a writer is told apart from a file, and not waited for.
-    const file_descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    const file_descriptor file(
+        retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
     if (!file.is_open()) {
       const int reason = errno;
       throw_system_error(reason == ENOENT ? error_code::file_not_found : error_code::read_failed, path,
@@ -87,8 +88,8 @@ class input_file {
   void read_all(const file_descriptor& file, const std::string& path) {
     std::span<std::byte> rest(copy_);
     while (!rest.empty()) {
-      const ssize_t count = ::read(file.get(), rest.data(), rest.size());
-      if (count < 0 && errno == EINTR) continue;
+      const ssize_t count =
+          retry_interrupted([&] { return ::read(file.get(), rest.data(), rest.size()); });
       if (count < 0) throw_system_error(error_code::read_failed, path, "read", errno);
       if (count == 0) {  // shrunk since fstat: what is there is the file
         copy_.resize(copy_.size() - rest.size());

@@ -9,7 +9,8 @@
 
 namespace nibble {
 
-/// Something that was found when a file was opened or verified, and for which it was not refused.
+/// Something that opening or verifying a file found and did not refuse. examine() in verify.hpp says
+/// what it looks for, F-DATA-QUALITY-001 among it.
 struct finding {
   enum class kind : unsigned char {
     note,     ///< unusual, harmless to what is read

@@ -22,6 +22,7 @@
 #include <nibble/core/text.hpp>
 #include <nibble/core/utf8.hpp>
 #include <nibble/format/directory.hpp>
+#include <nibble/format/file_order.hpp>
 #include <nibble/format/json_footprint.hpp>
 #include <nibble/format/json_stream.hpp>
 #include <nibble/format/memory_budget.hpp>
@@ -318,19 +319,7 @@ inline void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t
                    .expected = join_text({"at least ", end})});
     }
   };
-  const auto place_of = [](const tensor_info& tensor) {
-    return std::pair(tensor.file_offset_bytes, tensor.size_bytes);
-  };
-  if (std::ranges::is_sorted(tensors, {}, place_of)) {
-    for (const tensor_info& tensor : tensors) check(tensor);
-  } else {
-    std::vector<std::pair<decltype(place_of(tensors[0])), std::size_t>> by_offset;
-    by_offset.reserve(tensors.size());
-    for (const tensor_info& tensor : tensors)
-      by_offset.emplace_back(place_of(tensor), by_offset.size());
-    std::ranges::sort(by_offset);
-    for (const auto& [place, tensor] : by_offset) check(tensors[tensor]);
-  }
+  for_each_in_file_order(tensors, check);
   if (end != data_bytes) {
     throw error(error_code::bad_layout, {.field = "data",
                                          .found = join_text({data_bytes, " bytes"}),
