@@ -93,7 +93,7 @@ void require_rows(const tensor_view& view, std::uint64_t first, std::uint64_t co
   (way<float, best>), (way<float, twin>), (way<float16, best>), (way<float16, twin>), \
       (way<bfloat16, best>), (way<bfloat16, twin>)
 
-TEMPLATE_TEST_CASE("every encoding decodes to the numbers of FORMAT.md, whatever the columns",
+TEMPLATE_TEST_CASE("every encoding decodes to the numbers of format/README.md, whatever the columns",
                    "[dequantize]", NIBBLE_TEST_WAYS) {
   std::uint32_t seed = 0;
   for (const encoding which : decodable_encodings) {
@@ -149,7 +149,7 @@ TEST_CASE("all codes of a block under all float16 scales decode alike on every a
   SUCCEED("65,536 scales");
 }
 
-TEST_CASE("widths that this machine lacks decode to the numbers of FORMAT.md", "[dequantize]") {
+TEST_CASE("widths that this machine lacks decode to the numbers of format/README.md", "[dequantize]") {
   nibble_test::for_emulated_widths([]<class Architecture>(Architecture) {
     constexpr std::uint64_t rows = 5;
     for (const encoding which : decodable_encodings) {

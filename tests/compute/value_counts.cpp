@@ -29,12 +29,13 @@ void check_equal(const value_counts& found, const value_counts& expected) {
   CHECK(found.non_finite_scales == expected.non_finite_scales);
 }
 
-/// NaN or infinity, by the exponent that FORMAT.md's little-endian float16 keeps in its second byte.
+/// NaN or infinity, by the exponent that format/README.md's little-endian float16 keeps in its second
+/// byte.
 std::uint64_t is_special_half(std::span<const std::byte> bytes, std::size_t at) {
   return (bytes[at + 1] & std::byte{0x7C}) == std::byte{0x7C} ? 1U : 0U;
 }
 
-/// Where FORMAT.md and ggml's structs put a block's float16 scale and min.
+/// Where format/README.md and ggml's structs put a block's float16 scale and min.
 struct halves_of_block {
   encoding of;
   std::size_t block_bytes;

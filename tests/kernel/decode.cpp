@@ -30,7 +30,7 @@ using twin = nibble::simd::portable;
 constexpr float sentinel = -12345.0F;
 
 TEST_CASE("the vector kernels equal the scalar codec bit for bit", "[decode]") {
-  // NaN payloads aside, which FORMAT.md does not compare.
+  // NaN payloads aside, which format/README.md does not compare.
   const auto check = [&]<nibble::BlockCodec Codec>(Codec) {
     using block = typename Codec::block;
     const auto bytes = nibble_test::random_bytes(3000 * sizeof(block), 7);
