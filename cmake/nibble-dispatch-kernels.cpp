@@ -4,9 +4,9 @@
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/compute/kernel_table.hpp>
-#include <nibble/compute/matmul.hpp>
+#include <nibble/compute/multiply.hpp>
+#include <nibble/compute/repack.hpp>
 #include <nibble/compute/value_census.hpp>
-#include <nibble/kernel/repacked_weight.hpp>
 
 #if !defined(NIBBLE_KERNELS)
 #define NIBBLE_KERNELS NIBBLE_INSTRUCTION_SET
@@ -44,6 +44,6 @@ NIBBLE_ONE_SERVES extern constinit const nibble::kernel_table NIBBLE_TABLE_NAME(
     .narrow_bf16 = nibble::kernel::narrow<architecture, nibble::bfloat16>,
     .take_census = nibble::kernel::count_values<architecture>,
     .repack = nibble::kernel::make_repacked<architecture>,
-    .matmul = nibble::kernel::multiply_proved<architecture>,
+    .matmul = nibble::kernel::multiply_checked<architecture>,
 };
 }
