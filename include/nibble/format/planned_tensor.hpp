@@ -21,7 +21,7 @@ struct unlisted_dtype {
 
 /// A tensor that a file is to hold, before its bytes exist.
 struct planned_tensor {
-  std::string name;
+  std::string name;           ///< UTF-8
   nibble::encoding encoding;  ///< of an unlisted dtype u8, for its bytes
   nibble::shape shape;
   std::uint64_t size_bytes;  ///< stored_bytes(encoding, shape), unless the dtype is unlisted
