@@ -19,7 +19,7 @@ namespace nibble {
 /// Which part of a set of files one of them is.
 struct shard_position {
   std::uint64_t index;  ///< from 0
-  std::uint64_t count;
+  std::uint64_t count;  ///< files of the set
   friend bool operator==(const shard_position&, const shard_position&) = default;
 };
 
@@ -31,6 +31,7 @@ struct shard_names {
   /// As metadata.sharding.pattern spells it: "NAME-{:05d}-of-{:05d}.apr".
   [[nodiscard]] std::string pattern() const { return before + "{:05d}-of-{:05d}" + after; }
 
+  /// The name of the file at that place.
   [[nodiscard]] std::string name_of(const shard_position& at) const {
     return join_text({before, digits(at.index + 1), "-of-", digits(at.count), after});
   }
@@ -97,12 +98,13 @@ struct shard_names {
 
 /// What a file's metadata says of the set that it is part of.
 struct shard_record {
-  shard_position at;
+  shard_position at;                             ///< which part it is
   std::optional<std::uint64_t> total_bytes{};    ///< of the tensors of all shards
   std::optional<std::uint64_t> total_tensors{};  ///< in all shards
   std::optional<std::string> pattern{};          ///< of the files' names
   friend bool operator==(const shard_record&, const shard_record&) = default;
 
+  /// The key in the metadata of .apr files.
   static constexpr const char* key = "sharding";
 
   /// An .apr file's "sharding", or a GGUF file's "split.no", "split.count" and "split.tensors.count";

@@ -20,12 +20,15 @@ namespace nibble::apr {
 /// What a file of this library says of its own bytes, under "nibble" in the metadata: the encoding and
 /// the CRC-32 of every tensor, in index order, and the block figures behind the encodings' names.
 struct packing_record {
+  /// The version that is written, and the only one that is read.
   static constexpr int version = 1;
+  /// The key in the metadata.
   static constexpr const char* key = "nibble";
+  /// The most encodings in one file.
   static constexpr std::size_t max_packings = 256;
 
-  std::vector<encoding> tensor_encodings;
-  std::vector<std::uint32_t> tensor_crc32;
+  std::vector<encoding> tensor_encodings;   ///< in index order
+  std::vector<std::uint32_t> tensor_crc32;  ///< of the stored bytes, in index order
 
   /// The record in `metadata`, or nothing where it has none. Throws bad_record where the record is
   /// malformed, is not of `tensor_count` tensors, or disagrees with this library's table, and

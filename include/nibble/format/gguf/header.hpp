@@ -13,20 +13,27 @@
 
 namespace nibble::gguf {
 
+/// The bytes that a file starts with.
 inline constexpr std::string_view magic = "GGUF";
+/// The oldest version that is read.
 inline constexpr std::uint32_t oldest_version = 2;
 /// The version that is written. Version 2 has the same bytes.
 inline constexpr std::uint32_t newest_version = 3;
 
 /// The key whose value, a u32, is what the tensors' offsets are multiples of.
 inline constexpr std::string_view alignment_key = "general.alignment";
+/// The alignment where there is no such key.
 inline constexpr std::uint64_t default_alignment_bytes = 32;
+/// The largest alignment that is read or written.
 inline constexpr std::uint64_t max_alignment_bytes = std::uint64_t{1} << 20U;
 
+/// The most bytes of keys and values together.
 inline constexpr std::uint64_t max_metadata_bytes = std::uint64_t{64} << 20U;
+/// The most bytes of a key.
 inline constexpr std::size_t max_key_bytes = 65535;
 /// What the format allows; ggml keeps a zero byte behind a name in this room and so takes one less.
 inline constexpr std::size_t max_name_bytes = 64;
+/// The most dimensions of a tensor.
 inline constexpr std::size_t max_rank = 4;
 
 /// Whether a file starts as GGUF files do.
@@ -51,11 +58,12 @@ inline constexpr std::size_t max_rank = 4;
 /// of its elements, their number as a u64, and the elements. The data starts at the next multiple of
 /// general.alignment, or of 32 where there is no such key.
 struct header {
+  /// The size of a header.
   static constexpr std::size_t bytes = 24;
 
-  std::uint32_t version = newest_version;
-  std::uint64_t tensor_count = 0;
-  std::uint64_t metadata_count = 0;
+  std::uint32_t version = newest_version;  ///< 2 or 3
+  std::uint64_t tensor_count = 0;          ///< entries of the tensor list
+  std::uint64_t metadata_count = 0;        ///< keys
 
   /// Reads and checks the first 24 bytes of `file`. Throws unknown_container, truncated,
   /// unsupported_feature (a big-endian file), unsupported_version.

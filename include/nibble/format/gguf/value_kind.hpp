@@ -33,9 +33,9 @@ enum class value_type : std::uint32_t {
 
 /// What is known of a value type.
 struct value_type_description {
-  value_type type;
-  std::string_view name;
-  std::uint32_t bytes;  ///< that a value takes; of strings and arrays, what an empty one does
+  value_type type;        ///< by its id
+  std::string_view name;  ///< what the record of values calls it
+  std::uint32_t bytes;    ///< that a value takes; of strings and arrays, what an empty one does
 };
 
 /// Every value type, at the place of its id.
@@ -55,6 +55,7 @@ inline constexpr std::array value_types{
     value_type_description{value_type::f64, "f64", 8},
 };
 
+/// The row of `type`, which is one of the enumerators.
 [[nodiscard]] constexpr const value_type_description& describe(value_type type) noexcept {
   return value_types[static_cast<std::size_t>(type)];
 }
@@ -72,9 +73,10 @@ inline constexpr std::size_t max_array_depth = 32;
 /// kinds, and none where nothing is known, as of the arrays that an empty array of arrays does not
 /// hold.
 struct value_kind {
-  value_type type{};
-  std::vector<value_kind> elements{};
+  value_type type{};                   ///< of the value
+  std::vector<value_kind> elements{};  ///< of an array, see above
 
+  /// Whether types are the same, and those of elements, all the way down.
   friend bool operator==(const value_kind& a, const value_kind& b) noexcept {
     return a.type == b.type && a.elements == b.elements;
   }
