@@ -950,12 +950,12 @@ TEST_CASE("what nobody here can decode is kept in the container that it came fro
     const std::string name(tensor.name());
     if (tensor.has_encoding()) {
       out.add_stored(tensor.encoding(), name, tensor.shape(), tensor.bytes());
-      CHECK(nibble_test::code_of([&] { out.add_unlisted(in.container(), "x", tensor); }) ==
+      CHECK(nibble_test::code_of([&] { out.add_unknown_dtype(in.container(), "x", tensor); }) ==
             nibble::error_code::invalid_argument);
     } else {
-      CHECK(nibble_test::code_of([&] { out.add_unlisted(nibble::container::apr, name, tensor); }) ==
+      CHECK(nibble_test::code_of([&] { out.add_unknown_dtype(nibble::container::apr, name, tensor); }) ==
             nibble::error_code::invalid_argument);
-      out.add_unlisted(in.container(), name, tensor);
+      out.add_unknown_dtype(in.container(), name, tensor);
     }
   }
   out.write(files / "out.gguf", {.container = nibble::container::gguf});

@@ -79,7 +79,7 @@ inline void plan_as_stored(nibble::writer& plan, const nibble::reader& from,
   if (tensor.has_encoding()) {
     plan.add_stored(tensor.encoding(), std::move(name), tensor.shape(), tensor.bytes());
   } else {
-    plan.add_unlisted(from.container(), std::move(name), tensor);
+    plan.add_unknown_dtype(from.container(), std::move(name), tensor);
   }
 }
 

@@ -21,7 +21,7 @@
 
 namespace nibble {
 
-namespace detail {
+namespace verification {
 
 [[nodiscard]] inline std::string checksum_text(std::uint32_t recorded, std::uint32_t actual) {
   return join_text(
@@ -50,7 +50,7 @@ inline void require_no_problem(const std::vector<finding>& findings, std::string
       {.file = std::string(file), .tensor = std::move(first_tensor), .found = std::move(problems)});
 }
 
-}  // namespace detail
+}  // namespace verification
 
 inline namespace NIBBLE_ARCHITECTURE {
 
@@ -79,7 +79,7 @@ inline namespace NIBBLE_ARCHITECTURE {
   if (tensor.crc32()) {
     const std::uint32_t actual = crc32_in_parts(tensor.bytes(), options);
     if (actual != *tensor.crc32()) {
-      add(finding::kind::problem, "crc32", detail::checksum_text(*tensor.crc32(), actual));
+      add(finding::kind::problem, "crc32", verification::checksum_text(*tensor.crc32(), actual));
     }
   }
   if (!tensor.has_encoding() || !is_decodable(tensor.encoding())) {
@@ -98,7 +98,7 @@ inline namespace NIBBLE_ARCHITECTURE {
                    " (F-DATA-QUALITY-001)"}));
   }
   const bool is_matrix = tensor.shape().rank() >= 2 && census.elements != 0;
-  if (is_matrix && detail::has_too_many_zeros(census.zero, census.elements)) {
+  if (is_matrix && verification::has_too_many_zeros(census.zero, census.elements)) {
     const double percent =
         100.0 * static_cast<double>(census.zero) / static_cast<double>(census.elements);
     add(finding::kind::problem, "values",
@@ -127,7 +127,7 @@ template <class Json>
     if (actual != *in.footer_crc32()) {
       findings.push_back({.severity = finding::kind::problem,
                           .field = "footer",
-                          .text = detail::checksum_text(*in.footer_crc32(), actual)});
+                          .text = verification::checksum_text(*in.footer_crc32(), actual)});
     }
   }
   std::vector<std::vector<finding>> of_tensor(in.size());
@@ -154,18 +154,18 @@ template <class Json>
 
 /// As examine(), but throws damaged, naming every problem, where there is one.
 inline void verify(const tensor_view& tensor, const compute_options& options = {}) {
-  detail::require_no_problem(examine(tensor, options), {});
+  verification::require_no_problem(examine(tensor, options), {});
 }
 /// As above.
 template <class Json>
 void verify(const basic_reader<Json>& in, const compute_options& options = {}) {
-  detail::require_no_problem(examine(in, options), in.name());
+  verification::require_no_problem(examine(in, options), in.name());
 }
 /// As above. Throws no_such_tensor, too.
 template <class Json>
 void verify(const basic_reader<Json>& in, std::string_view tensor,
             const compute_options& options = {}) {
-  detail::require_no_problem(examine(in, tensor, options), in.name());
+  verification::require_no_problem(examine(in, tensor, options), in.name());
 }
 
 }  // namespace NIBBLE_ARCHITECTURE

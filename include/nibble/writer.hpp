@@ -114,16 +114,16 @@ class basic_writer : public tensor_plan {
     std::vector<planned_tensor> tensors = tensors_at(shards[0]);
     switch (options.container) {
       case container::apr:
-        write_file<Architecture>(apr::serialiser(std::move(tensors), metadata_), shards[0], path,
-                                 options);
+        write_file<Architecture>(apr::basic_serialiser<Json>(std::move(tensors), metadata_), shards[0],
+                                 path, options);
         break;
       case container::gguf:
-        write_file<Architecture>(gguf::serialiser(std::move(tensors), metadata_), shards[0], path,
-                                 options);
+        write_file<Architecture>(gguf::basic_serialiser<Json>(std::move(tensors), metadata_), shards[0],
+                                 path, options);
         break;
       case container::safetensors:
-        write_file<Architecture>(safetensors::serialiser(std::move(tensors), metadata_), shards[0],
-                                 path, options);
+        write_file<Architecture>(safetensors::basic_serialiser<Json>(std::move(tensors), metadata_),
+                                 shards[0], path, options);
         break;
     }
     return {path};
@@ -149,9 +149,9 @@ class basic_writer : public tensor_plan {
   [[nodiscard]] Json metadata_of_shard(const shard_position& at, const shard_names& names) const {
     Json metadata = at.index == 0 ? metadata_ : Json::object();
     require_object(metadata, "metadata");
-    metadata[shard_record::key] =
-        shard_record{.at = at, .total_bytes = planned_bytes(), .pattern = names.pattern()}
-            .template to_json<Json>();
+    using record = basic_shard_record<Json>;
+    metadata[record::key] =
+        record{.at = at, .total_bytes = planned_bytes(), .pattern = names.pattern()}.to_json();
     return metadata;
   }
 
@@ -161,7 +161,7 @@ class basic_writer : public tensor_plan {
                                                    const write_options& options) const {
     const std::filesystem::path target(path);
     const shard_names names = names_of_set(target);
-    std::vector<apr::serialiser> serialisers;
+    std::vector<apr::basic_serialiser<Json>> serialisers;
     std::vector<std::string> paths;
     for (std::size_t i = 0; i < shards.size(); ++i) {
       const shard_position at{i, shards.size()};

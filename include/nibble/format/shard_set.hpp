@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -63,6 +64,9 @@ class shard_set {
   [[nodiscard]] std::vector<finding>& notes() noexcept { return notes_; }
 
  private:
+  using record_type =
+      basic_shard_record<std::remove_cvref_t<decltype(std::declval<const Reader&>().metadata())>>;
+
   [[noreturn]] static void refuse(const std::string& file, std::string_view field, std::string found,
                                   std::string expected) {
     throw error(error_code::bad_shard, {.file = file,
@@ -78,7 +82,7 @@ class shard_set {
     if (!at) return std::nullopt;
     const auto named = shard_of_path(given.name());
     if (named && named->second == *at) return named->first;
-    const auto record = shard_record::find(given.metadata());
+    const auto record = record_type::find(given.metadata());
     const std::string pattern = record && record->pattern ? *record->pattern : std::string();
     if (named || pattern.empty()) {
       refuse(given.name(), "file name",
@@ -114,7 +118,7 @@ class shard_set {
   /// Opens the files beside `given`, which is one of them.
   void open_numbered(Reader given, const shard_names& names) {
     const shard_position given_at = *given.shard();
-    const auto given_record = shard_record::find(given.metadata());
+    const auto given_record = record_type::find(given.metadata());
     std::uint64_t tensors = 0;
     std::uint64_t tensor_bytes = 0;
     for (std::uint64_t i = 0; i < given_at.count; ++i) {
@@ -137,7 +141,7 @@ class shard_set {
   /// Throws bad_shard unless a file is of the first one's kind, says that it is the shard that its name
   /// says, and has the same record of the set as the file that was given.
   void require_numbered(const Reader& shard, const std::string& path, const shard_position& at,
-                        const std::optional<shard_record>& given_record) const {
+                        const std::optional<record_type>& given_record) const {
     if (!shards_.empty() && shard.container() != shards_.front().container()) {
       refuse(path, "container", std::string(to_string(shard.container())),
              std::string(to_string(shards_.front().container())));
@@ -148,7 +152,7 @@ class shard_set {
              said ? position_text(*said) : std::string("a file that says it is no shard"),
              "what its name says");
     }
-    if (auto record = shard_record::find(shard.metadata()); record && given_record) {
+    if (auto record = record_type::find(shard.metadata()); record && given_record) {
       record->at = given_record->at;
       if (*record != *given_record) {
         refuse(path, position_text(at), "another total or pattern of names",

@@ -117,7 +117,7 @@ class tensor_plan {
   ///
   /// GGUF does not say how many bytes such a tensor has: the view's, up to the next one, are a multiple
   /// of the alignment, and general.alignment has to be the old file's for ggml to find them.
-  void add_unlisted(container from, std::string name, const tensor_view& tensor) {
+  void add_unknown_dtype(container from, std::string name, const tensor_view& tensor) {
     if (tensor.has_encoding() || from == container::apr) {
       refuse(error_code::invalid_argument, name, "dtype",
              join_text({tensor.dtype_text(), " of ", to_string(from)}),
@@ -126,9 +126,9 @@ class tensor_plan {
     planned_tensor& entry =
         enter(encoding::u8, std::move(name), tensor.shape(), stored_in_memory{tensor.bytes()}).tensor;
     entry.size_bytes = tensor.bytes().size();
-    entry.unlisted = unlisted_dtype{.container = from,
-                                    .id = tensor.dtype_id().value_or(0),
-                                    .name = tensor.dtype_id() ? "" : tensor.dtype_text()};
+    entry.unknown_dtype = nibble::unknown_dtype{.container = from,
+                                                .id = tensor.dtype_id().value_or(0),
+                                                .name = tensor.dtype_id() ? "" : tensor.dtype_text()};
   }
 
  protected:
