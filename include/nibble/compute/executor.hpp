@@ -18,11 +18,13 @@ concept Task =
 /// A reference to a callable void(std::size_t task); like a view, it owns nothing.
 class task_reference {
  public:
+  /// Refers to `callable`, which must outlive every call.
   template <Task Callable>
   task_reference(Callable& callable) noexcept  // NOLINT: implicit by purpose
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
         call_([](void* object, std::size_t task) { (*static_cast<Callable*>(object))(task); }) {}
 
+  /// Calls it.
   void operator()(std::size_t task) const { call_(object_, task); }
 
  private:

@@ -33,14 +33,15 @@ enum class container : std::uint8_t { apr, gguf, safetensors };
 /// compiled only where they are called.
 template <class Json>
 struct basic_directory {
-  nibble::container container{};
+  nibble::container container{};                ///< which kind of file it is
   std::string_view metadata_text{};             ///< the file's own JSON, where it has any: its bytes
   Json metadata{};                              ///< an object
   std::vector<tensor_info> tensors{};           ///< in the order of the file's own list
   name_index names{};                           ///< of tensors, where parsing needed it
   std::optional<std::uint32_t> footer_crc32{};  ///< over every byte before it, where the file has one
-  std::vector<finding> notes{};
+  std::vector<finding> notes{};                 ///< what was unusual and not refused
 };
+/// A directory whose metadata is nlohmann::json.
 using directory = basic_directory<nlohmann::json>;
 
 /// The most keys that the metadata of a GGUF or safetensors file may have; models have a few dozen.

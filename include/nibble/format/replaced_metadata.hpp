@@ -12,8 +12,8 @@ namespace nibble {
 struct replaced_metadata {
   std::vector<std::byte> front;       ///< the new bytes, before those that are kept
   std::span<const std::byte> kept{};  ///< of the old file, its tensors among them
-  bool has_footer = false;
-  std::uint64_t file_bytes = 0;  ///< of the whole, footer included
+  bool has_footer = false;            ///< whether a footer ends the file
+  std::uint64_t file_bytes = 0;       ///< of the whole, footer included
 };
 
 }  // namespace nibble

@@ -19,7 +19,7 @@ namespace nibble {
 /// Which file of a set one of them is.
 struct shard_position {
   std::uint64_t index;  ///< from 0
-  std::uint64_t count;
+  std::uint64_t count;  ///< files of the set
   friend bool operator==(const shard_position&, const shard_position&) = default;
 };
 
@@ -101,7 +101,7 @@ struct shard_names {
 /// What the metadata of a file say of the set that the file is of.
 template <class Json>
 struct basic_shard_record {
-  shard_position at;
+  shard_position at;                             ///< which part it is
   std::optional<std::uint64_t> total_bytes{};    ///< of the tensors of all shards
   std::optional<std::uint64_t> total_tensors{};  ///< in all shards
   std::optional<std::string> pattern{};          ///< of the files' names

@@ -13,12 +13,12 @@ namespace nibble::apr {
 
 /// Where every part of a file starts, as offsets from the start of the file.
 struct layout {
-  std::uint64_t metadata_offset = header_bytes;
-  std::uint64_t index_offset = 0;
-  std::uint64_t data_offset = 0;
-  std::vector<std::uint64_t> tensor_offsets;  ///< in the order of the sizes given
-  std::uint64_t data_end = 0;                 ///< the last tensor's padding included
-  std::uint64_t file_bytes = 0;               ///< footer included
+  std::uint64_t metadata_offset = header_bytes;  ///< behind the header
+  std::uint64_t index_offset = 0;                ///< behind the metadata
+  std::uint64_t data_offset = 0;                 ///< behind the index
+  std::vector<std::uint64_t> tensor_offsets;     ///< in the order of the sizes given
+  std::uint64_t data_end = 0;                    ///< the last tensor's padding included
+  std::uint64_t file_bytes = 0;                  ///< footer included
 };
 
 /// The layout of a file with parts of these sizes: header, metadata, index and data in this order, then

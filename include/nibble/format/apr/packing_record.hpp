@@ -27,8 +27,11 @@ namespace nibble::apr {
 /// eight.
 template <class Json>
 struct basic_packing_record {
+  /// The version that is written, and the only one that is read.
   static constexpr int version = 1;
+  /// The key in the metadata.
   static constexpr const char* key = "nibble";
+  /// The most encodings in one file.
   static constexpr std::size_t max_packings = 256;
 
   std::vector<encoding> tensor_encodings;   ///< in the order of the index

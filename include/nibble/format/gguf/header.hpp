@@ -59,11 +59,12 @@ inline constexpr std::size_t max_rank = 4;
 /// of its elements, their number as a u64, and the elements. The data starts at the next multiple of
 /// general.alignment, or of 32 where there is no such key.
 struct header {
+  /// The size of a header.
   static constexpr std::size_t bytes = 24;
 
-  std::uint32_t version = newest_version;
-  std::uint64_t tensor_count = 0;
-  std::uint64_t metadata_count = 0;
+  std::uint32_t version = newest_version;  ///< 2 or 3
+  std::uint64_t tensor_count = 0;          ///< entries of the tensor list
+  std::uint64_t metadata_count = 0;        ///< keys
 
   /// Reads and checks the first 24 bytes of `file`. Throws unknown_container, truncated,
   /// unsupported_feature (a big-endian file), unsupported_version.

@@ -11,7 +11,7 @@ namespace nibble::gguf {
 
 /// Where the data of a file and its tensors start.
 struct layout {
-  std::uint64_t data_offset = 0;
+  std::uint64_t data_offset = 0;              ///< from the start of the file
   std::vector<std::uint64_t> tensor_offsets;  ///< from data_offset, in the order of the sizes given
   std::uint64_t data_end = 0;                 ///< from the start, the last tensor's padding included
 };

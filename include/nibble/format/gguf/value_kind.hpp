@@ -70,9 +70,10 @@ inline constexpr std::size_t max_array_depth = 32;
 /// elements are of it (an empty array has one too), the kind of each where they are arrays of several
 /// kinds, and none where nothing is known: an empty array of arrays does not say what those would hold.
 struct value_kind {
-  value_type type{};
-  std::vector<value_kind> elements{};
+  value_type type{};                   ///< of the value
+  std::vector<value_kind> elements{};  ///< of an array, see above
 
+  /// Whether types are the same, and those of elements, all the way down.
   friend bool operator==(const value_kind& a, const value_kind& b) noexcept {
     return a.type == b.type && a.elements == b.elements;
   }
