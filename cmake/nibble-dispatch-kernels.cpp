@@ -1,11 +1,16 @@
 // The kernels of one instruction set. nibble_add_dispatch compiles this file once for each, and all
-// that the rest of a program sees of the object is its table.
+// that the rest of a program sees of the object is its table, called NIBBLE_KERNELS. nibble_add_kernels
+// compiles it with a target's own flags, whose instruction set is the table's name then.
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/compute/kernel_table.hpp>
-#include <nibble/compute/matmul.hpp>
+#include <nibble/compute/multiply.hpp>
+#include <nibble/compute/repack.hpp>
 #include <nibble/compute/value_census.hpp>
-#include <nibble/kernel/repacked_weight.hpp>
+
+#if !defined(NIBBLE_KERNELS)
+#define NIBBLE_KERNELS NIBBLE_INSTRUCTION_SET
+#endif
 
 #define NIBBLE_TABLE_NAME_OF(name) nibble_kernels_##name
 #define NIBBLE_TABLE_NAME(name) NIBBLE_TABLE_NAME_OF(name)
@@ -33,6 +38,6 @@ extern "C" {
     .narrow_bf16 = nibble::kernel::narrow<architecture, nibble::bfloat16>,
     .take_census = nibble::kernel::count_values<architecture>,
     .repack = nibble::kernel::make_repacked<architecture>,
-    .matmul = nibble::kernel::multiply_proved<architecture>,
+    .matmul = nibble::kernel::multiply_checked<architecture>,
 };
 }

@@ -1,4 +1,5 @@
 #include <nibble/reader.hpp>
+#include <nibble/verify.hpp>
 
 #include <algorithm>
 #include <array>
@@ -66,7 +67,7 @@ apr_tensor matrix_with_zeros(std::uint64_t rows, std::uint64_t cols, std::size_t
 std::vector<std::string> findings_of(const file_bytes& file, nibble::executor* on = nullptr) {
   const reader in(file);
   std::vector<std::string> found;
-  for (const nibble::finding& one : in.examine(on)) {
+  for (const nibble::finding& one : in.examine({.executor = on})) {
     found.push_back(fmt::format("{} {}|{}|{}",
                                 one.severity == nibble::finding::kind::problem ? "problem" : "note",
                                 one.tensor, one.field, one.text));

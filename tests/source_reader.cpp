@@ -81,15 +81,15 @@ TEST_CASE("opening a source reads what stands before the tensors", "[source_read
     REQUIRE(in.size() == whole.size());
     for (std::size_t i = 0; i < in.size(); ++i) {
       const nibble::tensor_view& expected = whole.tensors()[i];
-      const nibble::tensor_info& found = in.tensors()[i];
-      CHECK(found.name == expected.name());
-      CHECK(found.file_offset_bytes == expected.file_offset_bytes());
-      const auto loaded = in.load(found.name);
+      const nibble::tensor_description& found = in.tensors()[i];
+      CHECK(found.name() == expected.name());
+      CHECK(found.file_offset_bytes() == expected.file_offset_bytes());
+      const auto loaded = in.load(found.name());
       CHECK(source.take_count() == expected.bytes().size());
       CHECK(std::ranges::equal(loaded.view().bytes(), expected.bytes()));
       CHECK(loaded.view().shape() == expected.shape());
       CHECK(loaded.view().encoding() == expected.encoding());
-      CHECK(loaded.info().name == found.name);
+      CHECK(loaded.view().name() == found.name());
     }
     CHECK(in.contains("f16"));
     CHECK(in.find("f17") == nullptr);

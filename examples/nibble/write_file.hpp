@@ -54,7 +54,7 @@ inline std::vector<std::string> write_file(const nibble::writer& plan, const std
   progress_bar bar;
   const nibble::write_options options{
       .container = container,
-      .on = &on,
+      .executor = &on,
       .progress =
           [&](const nibble::write_progress& progress) {
             bar.show(progress.written_bytes, progress.total_bytes, progress.tensor);

@@ -63,4 +63,6 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/reader.hpp>
+#include <nibble/verify.hpp>
+#include <nibble/version.hpp>
 #include <nibble/writer.hpp>

@@ -59,11 +59,11 @@ class atomic_file {
   /// what they point to. Nothing else is touched, and what cannot be told to be left behind or cannot
   /// be removed stays: a file that a live writer has locked, or where nothing can be locked.
   template <std::predicate<const std::string&> Meant>
-  static void remove_leftovers(const std::filesystem::path& directory, const Meant& is_meant) {
+  static void remove_leftovers(const std::filesystem::path& folder, const Meant& is_meant) {
     std::error_code failure;
-    std::filesystem::directory_iterator entries(directory.empty() ? "." : directory, failure);
+    std::filesystem::directory_iterator entries(folder.empty() ? "." : folder, failure);
     for (; !failure && entries != std::filesystem::directory_iterator(); entries.increment(failure)) {
-      const std::filesystem::path path = directory / entries->path().filename();
+      const std::filesystem::path path = folder / entries->path().filename();
       std::string name = path.filename().string();
       if (name.ends_with(partial_suffix)) {
         name.resize(name.size() - std::string_view(partial_suffix).size());
@@ -133,11 +133,11 @@ class atomic_file {
 
   void sync_directory() const {
     const std::filesystem::path parent = target_.parent_path();
-    const file_descriptor directory(
+    const file_descriptor folder(
         open_file(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!directory.is_open()) fail("open of the directory", errno);
+    if (!folder.is_open()) fail("open of the directory", errno);
     // Some file systems cannot sync a directory and say EINVAL; they need none.
-    if (retry_interrupted([&] { return ::fsync(directory.get()); }) != 0 && errno != EINVAL) {
+    if (retry_interrupted([&] { return ::fsync(folder.get()); }) != 0 && errno != EINVAL) {
       fail("fsync of the directory", errno);
     }
   }
