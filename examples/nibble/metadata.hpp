@@ -11,7 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/error.hpp>
-#include <nibble/file/file_descriptor.hpp>
+#include <nibble/file/system_error.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/gguf/value_record.hpp>
 #include <nibble/format/json_text.hpp>

@@ -13,7 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/error.hpp>
-#include <nibble/file/file_descriptor.hpp>
+#include <nibble/file/system_error.hpp>
 
 namespace nibble_command {
 

@@ -1,14 +1,8 @@
 #pragma once
 
-#include <cerrno>
-#include <string>
-#include <string_view>
-#include <system_error>
 #include <utility>
 
 #include <unistd.h>
-
-#include <nibble/core/error.hpp>
 
 namespace nibble {
 
@@ -33,13 +27,5 @@ class file_descriptor {
  private:
   int descriptor_ = -1;
 };
-
-/// Throws `code` for the system call that has just failed with `number`, naming file and call.
-[[noreturn]] inline void throw_system_error(error_code code, std::string_view file,
-                                            std::string_view call, int number) {
-  throw error(code, {.file = std::string(file),
-                     .field = std::string(call),
-                     .found = std::system_category().message(number)});
-}
 
 }  // namespace nibble
