@@ -9,13 +9,13 @@
 #include <utility>
 #include <vector>
 
+#if defined(__GLIBC__)
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/types.h>
-#include <unistd.h>
-#if defined(__GLIBC__)
 #include <sys/syscall.h>
+#include <sys/types.h>
 #include <sys/uio.h>
+#include <unistd.h>
 #endif
 
 namespace nibble_test {
