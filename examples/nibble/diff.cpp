@@ -126,14 +126,15 @@ tensor_errors compare_rows(const tensor_pair& pair, const part& rows) {
 
 /// Measures every pair, a million elements a task; sums are joined in one order, whatever the threads.
 void measure(comparison& files, unsigned threads) {
-  constexpr std::uint64_t part_elements = 1U << 20U;
+  constexpr std::uint64_t sub_block_elements = 1U << 20U;
   std::vector<part> parts;
   for (std::size_t i = 0; i < files.pairs.size(); ++i) {
     const tensor_pair& pair = files.pairs[i];
     if (!can_be_decoded(*pair.reference) || !can_be_decoded(*pair.other)) continue;
     if (pair.reference->elements() == 0) continue;
     const std::uint64_t rows = pair.reference->rows();
-    const std::uint64_t part_rows = std::max<std::uint64_t>(1, part_elements / pair.reference->cols());
+    const std::uint64_t part_rows =
+        std::max<std::uint64_t>(1, sub_block_elements / pair.reference->cols());
     for (std::uint64_t row = 0; row < rows; row += part_rows) {
       parts.push_back({i, row, std::min(part_rows, rows - row)});
     }

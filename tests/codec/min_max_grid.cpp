@@ -118,7 +118,7 @@ TEST_CASE("with a margin no value lies more than that many steps outside the gri
       for (const std::uint32_t largest_code : {15U, 255U}) {
         for (const auto& [below, above] :
              {std::pair{0.5F, 0.5F}, {0.5F, 0.0F}, {0.0F, 0.5F}, {0.25F, 0.125F}}) {
-          const min_max_grid grid(nibble::value_range(values), largest_code, below, above);
+          const min_max_grid grid(nibble::value_range(values), largest_code, {below, above});
           INFO(of.name << ", block at " << at << ", margins " << below << " and " << above);
           if (grid.status != pack_status::packed) FAIL("refused");
           const auto lowest = static_cast<double>(*std::ranges::min_element(values));
@@ -151,7 +151,7 @@ TEST_CASE("a grid's squared error is that of the codes it gives", "[min_max_grid
       for (const std::size_t count : {1U, 3U, 8U, 31U, 32U}) {
         const auto values = std::span(of.values).subspan(at, count);
         for (const float margin : {0.0F, 0.5F}) {
-          const min_max_grid grid(nibble::value_range(values), 15, margin, margin);
+          const min_max_grid grid(nibble::value_range(values), 15, {margin, margin});
           if (grid.scale.bits == 0) continue;
           std::array<std::uint8_t, 32> codes{};
           grid.code(values, codes);

@@ -12,38 +12,39 @@
 
 namespace {
 
+using nibble::offset_sub_blocks;
 using nibble::offset_super_block;
-using nibble::part_numbers;
+using nibble::sub_block_numbers;
 
 struct codec : offset_super_block {
   struct block {
     nibble::float16 scale;
     nibble::float16 min;
-    nibble::six_bit_pairs parts;
+    nibble::six_bit_pairs sub_blocks;
   };
-  static block head_of(const nibble::offset_parts& packed) {
+  static block head_of(const offset_sub_blocks::choice& chosen) {
     block made;
-    store_head(packed, made);
+    store_head(chosen, made);
     return made;
   }
 };
 
-TEST_CASE("the head of a super-block is scale, min and the parts' numbers", "[offset_super_block]") {
-  const auto values = nibble_test::gaussian(256, 1);
-  nibble::offset_parts packed(values, 15);
-  packed.scale = nibble::float16{0x3C00};
-  packed.min = nibble::float16{0x4200};
-  packed.scales = {1, 2, 3, 4, 0x15, 0x26, 0x37, 0x08};
-  packed.mins = {0x3F, 5, 6, 7, 0x09, 0x1A, 0x2B, 0x3C};
-  const codec::block head = codec::head_of(packed);
+TEST_CASE("the head of a super-block is scale, min and the sub-blocks' numbers",
+          "[offset_super_block]") {
+  const offset_sub_blocks::choice chosen{nibble::float16{0x3C00},
+                                         nibble::float16{0x4200},
+                                         {1, 2, 3, 4, 0x15, 0x26, 0x37, 0x08},
+                                         {0x3F, 5, 6, 7, 0x09, 0x1A, 0x2B, 0x3C}};
+  const codec::block head = codec::head_of(chosen);
   CHECK(nibble_test::to_hex(nibble_test::bytes_of(head)) == "003c00424182c3043f4586c795a6b7c8");
   CHECK(codec::scale_unit(head) == 1.0F);
   CHECK(codec::min_unit(head) == -3.0F);
-  CHECK(codec::scale_numbers(head) == packed.scales);
-  CHECK(codec::min_numbers(head) == packed.mins);
+  CHECK(codec::scale_numbers(head) == chosen.scales);
+  CHECK(codec::min_numbers(head) == chosen.mins);
 }
 
-TEST_CASE("nibbles of neighbouring parts share bytes, the even part's low", "[offset_super_block]") {
+TEST_CASE("nibbles of neighbouring sub-blocks share bytes, the even sub-block's low",
+          "[offset_super_block]") {
   const auto random = nibble_test::random_bytes(256, 2);
   std::array<std::uint8_t, 256> codes;
   for (std::size_t j = 0; j < 256; ++j) codes[j] = std::to_integer<std::uint8_t>(random[j]);

@@ -8,15 +8,15 @@
 
 namespace {
 
-using nibble::part_numbers;
 using nibble::six_bit_pairs;
+using nibble::sub_block_numbers;
 
 TEST_CASE("six-bit pairs lie where ggml's layout has them", "[six_bit_pairs]") {
   // Scales 1 2 3 4, 0x15 0x26 0x37 0x08; mins 0x3F 5 6 7, 0x09 0x1A 0x2B 0x3C.
   const auto stored = nibble_test::from_hex("4182c304 3f4586c7 95a6b7c8");
   const auto pairs = nibble_test::block_from<six_bit_pairs>(stored);
-  const part_numbers scales = {1, 2, 3, 4, 0x15, 0x26, 0x37, 0x08};
-  const part_numbers mins = {0x3F, 5, 6, 7, 0x09, 0x1A, 0x2B, 0x3C};
+  const sub_block_numbers scales = {1, 2, 3, 4, 0x15, 0x26, 0x37, 0x08};
+  const sub_block_numbers mins = {0x3F, 5, 6, 7, 0x09, 0x1A, 0x2B, 0x3C};
   CHECK(pairs.scales() == scales);
   CHECK(pairs.mins() == mins);
   six_bit_pairs own;
@@ -27,9 +27,9 @@ TEST_CASE("six-bit pairs lie where ggml's layout has them", "[six_bit_pairs]") {
 TEST_CASE("every six-bit number in every place is read as it was stored", "[six_bit_pairs]") {
   for (std::size_t place = 0; place < 8; ++place) {
     for (int number = 0; number < 64; ++number) {
-      part_numbers one{};
+      sub_block_numbers one{};
       one[place] = static_cast<std::int8_t>(number);
-      part_numbers other{};
+      sub_block_numbers other{};
       other[7 - place] = static_cast<std::int8_t>(63 - number);
       six_bit_pairs pairs;
       pairs.store(one, other);

@@ -22,7 +22,7 @@ namespace simd = nibble::simd;
 template <class Architecture, class Codec>
 void require_values() {
   using block = typename Codec::block;
-  constexpr std::size_t part = kernel::part_elements<Codec>();
+  constexpr std::size_t part = kernel::sub_block_elements<Codec>();
   const auto bytes = nibble_test::random_bytes(300 * sizeof(block), 9);
   for (std::size_t at = 0; at < bytes.size(); at += sizeof(block)) {
     std::array<float, Codec::block_elements> expected{};

@@ -10,7 +10,9 @@
 #include <nibble/codec/code_packing.hpp>
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/lane_sums.hpp>
+#include <nibble/codec/least_error.hpp>
 #include <nibble/codec/pack_status.hpp>
+#include <nibble/codec/signed_grid.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
 
@@ -69,10 +71,7 @@ struct apr_q4 {
   /// the error is never above the reference's.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
                                         packing_rule rule) noexcept {
-    float largest = 0.0F;  // of either sign, the first of the largest magnitude
-    for (const float value : values) {
-      if (std::fabs(value) > std::fabs(largest)) largest = value;
-    }
+    const float largest = farthest_from_zero(values);
     if (largest == 0.0F) {
       to.scale = to_float16(1.0F);
       codes_t zeros;
@@ -150,18 +149,13 @@ struct apr_q4 {
       if ((scale.bits & 0x7C00U) != 0) return scale;
       return float16{static_cast<std::uint16_t>((scale.bits & 0x8000U) | 0x0400U)};
     };
-    float16 best = usable(reference);
-    double least = squared_error(values, to_float32(best));
+    const float16 first = usable(reference);
+    least_error<float16> kept(first, squared_error(values, to_float32(first)));
     for (const float steps : ladder) {
       const float16 scale = usable(to_float16(largest / steps));
-      if (!is_finite(scale)) continue;
-      const double error = squared_error(values, to_float32(scale));
-      if (error < least) {
-        least = error;
-        best = scale;
-      }
+      if (is_finite(scale)) kept.offer(scale, squared_error(values, to_float32(scale)));
     }
-    return best;
+    return kept.best();
   }
 };
 static_assert(sizeof(apr_q4::block) == describe(apr_q4::encoding).block_bytes);

@@ -29,7 +29,7 @@ struct apr_q8 {
   static constexpr nibble::encoding encoding = nibble::encoding::apr_q8;
   static constexpr code_packing packing = code_packing::signed_bytes;
 
-  /// What stands before the codes.
+  /// The tensor's scale, which lies before the codes.
   struct header {
     float scale;
   };

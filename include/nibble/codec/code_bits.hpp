@@ -14,7 +14,7 @@ enum class bit_layout : std::uint8_t {
 };
 
 /// Some of the bits of 32 consecutive codes, and where they lie in a block. A codec's low_bits(g) and
-/// high_bits(g) say it for the g-th 32 codes of a block; kernels take blocks apart by them.
+/// high_bits(g) say it for the g-th 32 codes of a block; kernels unpack blocks by them.
 struct code_bits {
   bit_layout layout;
   std::size_t at_byte;      ///< of the block
@@ -22,7 +22,7 @@ struct code_bits {
   std::uint32_t shift = 0;  ///< for bytes alone
 };
 
-/// What the scales and mins of a block's parts are multiplied by, as small integers.
-using part_numbers = std::array<std::int8_t, 16>;
+/// The numbers of a super-block's sub-blocks, by which the scale or the min of all is multiplied.
+using sub_block_numbers = std::array<std::int8_t, 16>;
 
 }  // namespace nibble

@@ -29,8 +29,9 @@ concept BlockCodec = Codec<T> && requires {
 };
 
 /// Blocks whose codes are put together from bits in several places, as low_bits and high_bits say, and
-/// count from code_zero, or look up code_values where there are any. A block is one part, with scale
-/// and min, or several of part_elements each, whose scales and mins are small numbers times a unit.
+/// count from code_zero, or look up code_values where there are any. A block has one scale and min, or
+/// is a super-block: sub-blocks of sub_block_elements each, whose scales and mins are small numbers
+/// times a unit that all of them share.
 template <class T>
 concept BitCodec = BlockCodec<T> && requires {
   T::low_bits(std::size_t{});
@@ -50,8 +51,9 @@ concept WideScaleCodec = BlockCodec<T> && requires {
 
 /// Blocks that f32 values can be packed into; others are kept and read as other programs packed them.
 template <class T>
-concept PackableCodec = BlockCodec<T> &&(
-    requires { &T::pack; } || requires { &T::template pack<>; });
+concept PackableCodec = BlockCodec<T> && requires {
+  &T::pack;
+};
 
 /// One scale before all codes of the tensor.
 template <class T>

@@ -15,9 +15,9 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// 256 elements in 136 bytes, 4.25 bits per weight, in eight parts of 32 elements:
-/// x = scale * (s[i] - 32) * code_values[q], q in 0..15, s in 0..63 for part i = j / 32. ggml's IQ4_XS,
-/// with the code values of IQ4_NL. No packing from f32, for IQ4_NL's reason.
+/// 256 elements in 136 bytes, 4.25 bits per weight, in eight sub-blocks of 32 elements:
+/// x = scale * (s[i] - 32) * code_values[q], q in 0..15, s in 0..63 for sub-block i = j / 32. ggml's
+/// IQ4_XS, with the code values of IQ4_NL. No packing from f32, for IQ4_NL's reason.
 ///
 ///   byte  0     2                            4                                              8
 ///         | scale | s[i] / 16, i = 0..7: 2 bits each | s[2i] % 16 + 16 (s[2i + 1] % 16), i < 4 |
@@ -26,7 +26,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 struct iq4_xs {
   static constexpr nibble::encoding encoding = nibble::encoding::iq4_xs;
   static constexpr std::size_t block_elements = 256;
-  static constexpr std::size_t part_elements = 32;
+  static constexpr std::size_t sub_block_elements = 32;
   static constexpr std::int32_t code_zero = 0;
   static constexpr bool has_min = describe(encoding).has_min;
   static constexpr std::array<std::int8_t, 16> code_values = iq4_nl::code_values;
@@ -45,11 +45,11 @@ struct iq4_xs {
             .count = 4};
   }
 
-  /// A part's scale is scale_unit * its number, which counts from -32; exact.
+  /// A sub-block's scale is scale_unit * its number, which counts from -32; exact.
   [[nodiscard]] static float scale_unit(const block& from) noexcept { return to_float32(from.scale); }
-  [[nodiscard]] static part_numbers scale_numbers(const block& from) noexcept {
-    part_numbers numbers{};
-    for (std::size_t i = 0; i < block_elements / part_elements; ++i) {
+  [[nodiscard]] static sub_block_numbers scale_numbers(const block& from) noexcept {
+    sub_block_numbers numbers{};
+    for (std::size_t i = 0; i < block_elements / sub_block_elements; ++i) {
       const int low = from.part_lows[i / 2] >> (i % 2 * 4) & 15;
       const int high = from.part_highs[i / 4] >> (i % 4 * 2) & 3;
       numbers[i] = static_cast<std::int8_t>(low + 16 * high - 32);
@@ -59,7 +59,7 @@ struct iq4_xs {
 
   /// The first values.size() (at most 256) elements of a block.
   static void unpack(const block& from, std::span<float> values) noexcept {
-    const part_numbers scales = scale_numbers(from);
+    const sub_block_numbers scales = scale_numbers(from);
     for (std::size_t j = 0; j < values.size(); ++j) {
       const auto part = std::span(from.codes).subspan(j / 32 * 16).template first<16>();
       const std::size_t code = load_nibble_half(part, j % 32);

@@ -48,6 +48,16 @@ struct value_range {
   float highest;
 };
 
+/// How far, in steps, the lowest (highest) value lies below (above) a grid.
+struct grid_margins {
+  float below;
+  float above;
+};
+
+/// Margins of a grid whose ends lie half a step inside: a finer step for the same greatest error.
+inline constexpr std::array<grid_margins, 3> half_step_margins = {
+    {{0.5F, 0.5F}, {0.5F, 0.0F}, {0.0F, 0.5F}}};
+
 /// The grid scale * q + min, q in 0..largest_code, laid over a block's values so that no value lies
 /// more than half a step outside it; with margins of 0, no value lies outside it at all.
 ///
@@ -64,16 +74,16 @@ struct value_range {
 struct min_max_grid {
   /// `values` are 1..32 finite numbers.
   min_max_grid(std::span<const float> values, std::uint32_t largest_code) noexcept
-      : min_max_grid(value_range(values), largest_code, 0.0F, 0.0F) {}
+      : min_max_grid(value_range(values), largest_code, grid_margins{0.0F, 0.0F}) {}
 
-  min_max_grid(const value_range& range, std::uint32_t largest_code, float margin_below,
-               float margin_above) noexcept
+  min_max_grid(const value_range& range, std::uint32_t largest_code,
+               const grid_margins& margins) noexcept
       : largest(largest_code) {
     const double lowest = range.lowest;
     const double highest = range.highest;
-    const double below = margin_below;
+    const double below = margins.below;
     const double steps_above_min =
-        static_cast<double>(largest_code) + static_cast<double>(margin_above);
+        static_cast<double>(largest_code) + static_cast<double>(margins.above);
     const double step = (highest - lowest) / (steps_above_min + below);
     min = float16_at_most(lowest + below * step);
     if (!is_finite(min)) {

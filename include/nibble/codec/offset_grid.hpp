@@ -7,6 +7,7 @@
 #include <span>
 
 #include <nibble/codec/lane_sums.hpp>
+#include <nibble/codec/least_error.hpp>
 #include <nibble/codec/min_max_grid.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/architecture.hpp>
@@ -15,7 +16,7 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// Up to 32 values of a block or of a part of one; spare places hold the first value.
+/// Up to 32 values of a block or of a sub-block; spare places hold the first value.
 struct offset_values {
   explicit offset_values(std::span<const float> values) noexcept : count(values.size()) {
     all.fill(values[0]);
@@ -115,28 +116,23 @@ struct packed_offset_grid {
   const offset_values all(values);
   const value_range range(values);
   const auto top = static_cast<std::uint32_t>(largest_code);
-  const min_max_grid widest(range, top, 0.0F, 0.0F);
-  offset_grid best{to_float32(widest.scale), to_float32(widest.min), largest_code};
-  if (widest.status != pack_status::packed) return {widest.status, best};
-  double least = best.squared_error(all);
+  const min_max_grid widest(range, top, {0.0F, 0.0F});
+  const offset_grid first{to_float32(widest.scale), to_float32(widest.min), largest_code};
+  if (widest.status != pack_status::packed) return {widest.status, first};
+  least_error<offset_grid> kept(first, first.squared_error(all));
   const auto consider = [&](const offset_grid& other) {
-    if (!is_finite(other.scale) || !is_finite(other.min)) return;
-    const double error = other.squared_error(all);
-    if (error < least) {
-      least = error;
-      best = other;
-    }
+    if (is_finite(other.scale) && is_finite(other.min)) kept.offer(other, other.squared_error(all));
   };
   const float step = (range.highest - range.lowest) / static_cast<float>(largest_code);
   consider({nearest_float16(step), nearest_float16(range.lowest), largest_code});
-  for (const auto [below, above] : {std::array{0.5F, 0.5F}, {0.5F, 0.0F}, {0.0F, 0.5F}}) {
-    const min_max_grid finer(range, top, below, above);
+  for (const grid_margins& margins : half_step_margins) {
+    const min_max_grid finer(range, top, margins);
     consider({to_float32(finer.scale), to_float32(finer.min), largest_code});
   }
   constexpr float no_limit = 65504.0F;
-  for (int turn = 0; turn < 2; ++turn) consider(best.fitted(all, no_limit, nearest_float16));
-  packed_offset_grid packed{pack_status::packed, best};
-  const auto codes = best.codes_of(all);
+  for (int turn = 0; turn < 2; ++turn) consider(kept.best().fitted(all, no_limit, nearest_float16));
+  packed_offset_grid packed{pack_status::packed, kept.best()};
+  const auto codes = kept.best().codes_of(all);
   for (std::size_t j = 0; j < all.count; ++j) packed.codes[j] = static_cast<std::uint8_t>(codes[j]);
   return packed;
 }

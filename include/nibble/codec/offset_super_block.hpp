@@ -6,24 +6,24 @@
 #include <span>
 
 #include <nibble/codec/code_bits.hpp>
-#include <nibble/codec/offset_parts.hpp>
+#include <nibble/codec/offset_sub_blocks.hpp>
 #include <nibble/codec/six_bit_pairs.hpp>
 #include <nibble/core/float16.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// What the codecs of ggml's Q4_K and Q5_K have in common: 256 elements in eight parts of 32,
-/// x = scale * s[i] * q - min * m[i], s and m in 0..63 for part i = j / 32. Their blocks open with
+/// What the codecs of ggml's Q4_K and Q5_K have in common: 256 elements in eight sub-blocks of 32,
+/// x = scale * s[i] * q - min * m[i], s and m in 0..63 for sub-block i = j / 32. Their blocks open with
 ///
 ///   byte  0     2     4                 16
 ///         | scale | min | s, m: 8 pairs |
 ///
-/// the members scale, min and parts (see six_bit_pairs for how s and m lie), and hold the low four bits
-/// of their codes as nibbles.
+/// the members scale, min and sub_blocks (see six_bit_pairs for how s and m lie), and hold the low four
+/// bits of their codes as nibbles.
 struct offset_super_block {
   static constexpr std::size_t block_elements = 256;
-  static constexpr std::size_t part_elements = 32;
+  static constexpr std::size_t sub_block_elements = 32;
   static constexpr std::int32_t code_zero = 0;
 
   /// The low four bits of 256 codes in 128 bytes:
@@ -56,7 +56,8 @@ struct offset_super_block {
   };
   static_assert(sizeof(nibbles) == 128 && alignof(nibbles) == 1);
 
-  /// A part's scale is scale_unit * its scale number, its min min_unit * its min number; both exact.
+  /// A sub-block's scale is scale_unit * its scale number, its min min_unit * its min number; both
+  /// exact.
   template <class Block>
   [[nodiscard]] static float scale_unit(const Block& from) noexcept {
     return to_float32(from.scale);
@@ -66,27 +67,27 @@ struct offset_super_block {
     return -to_float32(from.min);
   }
   template <class Block>
-  [[nodiscard]] static part_numbers scale_numbers(const Block& from) noexcept {
-    return from.parts.scales();
+  [[nodiscard]] static sub_block_numbers scale_numbers(const Block& from) noexcept {
+    return from.sub_blocks.scales();
   }
   template <class Block>
-  [[nodiscard]] static part_numbers min_numbers(const Block& from) noexcept {
-    return from.parts.mins();
+  [[nodiscard]] static sub_block_numbers min_numbers(const Block& from) noexcept {
+    return from.sub_blocks.mins();
   }
 
  protected:
   template <class Block>
-  static void store_head(const offset_parts& packed, Block& to) noexcept {
-    to.scale = packed.scale;
-    to.min = packed.min;
-    to.parts.store(packed.scales, packed.mins);
+  static void store_head(const offset_sub_blocks::choice& chosen, Block& to) noexcept {
+    to.scale = chosen.scale;
+    to.min = chosen.min;
+    to.sub_blocks.store(chosen.scales, chosen.mins);
   }
 
   /// The first values.size() (at most 256) elements of a block whose code j is code(j).
   template <class Block, class Code>
   static void unpack_codes(const Block& from, std::span<float> values, const Code& code) noexcept {
-    const part_numbers scales = scale_numbers(from);
-    const part_numbers mins = min_numbers(from);
+    const sub_block_numbers scales = scale_numbers(from);
+    const sub_block_numbers mins = min_numbers(from);
     for (std::size_t j = 0; j < values.size(); ++j) {
       const float scale = scale_unit(from) * static_cast<float>(scales[j / 32]);
       const float min = min_unit(from) * static_cast<float>(mins[j / 32]);

@@ -13,9 +13,10 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// 256 elements in 84 bytes, 2.625 bits per weight, in sixteen parts of 16 elements:
-/// x = scale * s[i] * q - min * m[i], q in 0..3, s and m in 0..15 for part i = j / 16. ggml's Q2_K. No
-/// packing from f32: at two bits a useful packer weighs by what the model makes of each weight.
+/// 256 elements in 84 bytes, 2.625 bits per weight, in sixteen sub-blocks of 16 elements:
+/// x = scale * s[i] * q - min * m[i], q in 0..3, s and m in 0..15 for sub-block i = j / 16. ggml's
+/// Q2_K. No packing from f32: at two bits a useful packer weighs by what the model makes of each
+/// weight.
 ///
 ///   byte  0                                    16
 ///         | s[0] + 16 m[0] ... s[15] + 16 m[15] |
@@ -24,12 +25,12 @@ inline namespace NIBBLE_ARCHITECTURE {
 struct q2_k {
   static constexpr nibble::encoding encoding = nibble::encoding::q2_k;
   static constexpr std::size_t block_elements = 256;
-  static constexpr std::size_t part_elements = 16;
+  static constexpr std::size_t sub_block_elements = 16;
   static constexpr std::int32_t code_zero = 0;
   static constexpr bool has_min = describe(encoding).has_min;
 
   struct block {
-    std::array<std::uint8_t, block_elements / 16> parts;
+    std::array<std::uint8_t, block_elements / 16> sub_blocks;
     std::array<std::uint8_t, block_elements / 4> codes;
     float16 scale;
     float16 min;
@@ -43,28 +44,29 @@ struct q2_k {
             .shift = static_cast<std::uint32_t>(group % 4 * 2)};
   }
 
-  /// A part's scale is scale_unit * its scale number, its min min_unit * its min number; both exact.
+  /// A sub-block's scale is scale_unit * its scale number, its min min_unit * its min number; both
+  /// exact.
   [[nodiscard]] static float scale_unit(const block& from) noexcept { return to_float32(from.scale); }
   [[nodiscard]] static float min_unit(const block& from) noexcept { return -to_float32(from.min); }
-  [[nodiscard]] static part_numbers scale_numbers(const block& from) noexcept {
-    part_numbers numbers;
+  [[nodiscard]] static sub_block_numbers scale_numbers(const block& from) noexcept {
+    sub_block_numbers numbers;
     for (std::size_t i = 0; i < numbers.size(); ++i) {
-      numbers[i] = static_cast<std::int8_t>(from.parts[i] & 15U);
+      numbers[i] = static_cast<std::int8_t>(from.sub_blocks[i] & 15U);
     }
     return numbers;
   }
-  [[nodiscard]] static part_numbers min_numbers(const block& from) noexcept {
-    part_numbers numbers;
+  [[nodiscard]] static sub_block_numbers min_numbers(const block& from) noexcept {
+    sub_block_numbers numbers;
     for (std::size_t i = 0; i < numbers.size(); ++i) {
-      numbers[i] = static_cast<std::int8_t>(from.parts[i] >> 4U);
+      numbers[i] = static_cast<std::int8_t>(from.sub_blocks[i] >> 4U);
     }
     return numbers;
   }
 
   /// The first values.size() (at most 256) elements of a block.
   static void unpack(const block& from, std::span<float> values) noexcept {
-    const part_numbers scales = scale_numbers(from);
-    const part_numbers mins = min_numbers(from);
+    const sub_block_numbers scales = scale_numbers(from);
+    const sub_block_numbers mins = min_numbers(from);
     for (std::size_t j = 0; j < values.size(); ++j) {
       const int code = from.codes[j / 128 * 32 + j % 32] >> (j % 128 / 32 * 2) & 3;
       const float scale = scale_unit(from) * static_cast<float>(scales[j / 16]);

@@ -13,8 +13,8 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// 256 elements in 110 bytes, 3.4375 bits per weight, in sixteen parts of 16 elements:
-/// x = scale * (s[i] - 32) * (q - 4), q in 0..7, s in 0..63 for part i = j / 16. ggml's Q3_K. No
+/// 256 elements in 110 bytes, 3.4375 bits per weight, in sixteen sub-blocks of 16 elements:
+/// x = scale * (s[i] - 32) * (q - 4), q in 0..7, s in 0..63 for sub-block i = j / 16. ggml's Q3_K. No
 /// packing from f32: at three bits a useful packer weighs by what the model makes of each weight.
 ///
 ///   byte  0                                          32
@@ -28,14 +28,14 @@ inline namespace NIBBLE_ARCHITECTURE {
 struct q3_k {
   static constexpr nibble::encoding encoding = nibble::encoding::q3_k;
   static constexpr std::size_t block_elements = 256;
-  static constexpr std::size_t part_elements = 16;
+  static constexpr std::size_t sub_block_elements = 16;
   static constexpr std::int32_t code_zero = 4;
   static constexpr bool has_min = describe(encoding).has_min;
 
   struct block {
     std::array<std::uint8_t, block_elements / 8> highs;
     std::array<std::uint8_t, block_elements / 4> lows;
-    std::array<std::uint8_t, 12> parts;
+    std::array<std::uint8_t, 12> sub_blocks;
     float16 scale;
   };
   static_assert(sizeof(block) == 110 && alignof(block) == 2);
@@ -53,13 +53,13 @@ struct q3_k {
             .shift = static_cast<std::uint32_t>(group)};
   }
 
-  /// A part's scale is scale_unit * its number, which counts from -32; exact.
+  /// A sub-block's scale is scale_unit * its number, which counts from -32; exact.
   [[nodiscard]] static float scale_unit(const block& from) noexcept { return to_float32(from.scale); }
-  [[nodiscard]] static part_numbers scale_numbers(const block& from) noexcept {
-    part_numbers numbers;
+  [[nodiscard]] static sub_block_numbers scale_numbers(const block& from) noexcept {
+    sub_block_numbers numbers;
     for (std::size_t i = 0; i < numbers.size(); ++i) {
-      const int low = i < 8 ? from.parts[i] & 15 : from.parts[i - 8] >> 4;
-      const int high = from.parts[8 + i % 4] >> (i / 4 * 2) & 3;
+      const int low = i < 8 ? from.sub_blocks[i] & 15 : from.sub_blocks[i - 8] >> 4;
+      const int high = from.sub_blocks[8 + i % 4] >> (i / 4 * 2) & 3;
       numbers[i] = static_cast<std::int8_t>(low + 16 * high - 32);
     }
     return numbers;
@@ -67,7 +67,7 @@ struct q3_k {
 
   /// The first values.size() (at most 256) elements of a block.
   static void unpack(const block& from, std::span<float> values) noexcept {
-    const part_numbers scales = scale_numbers(from);
+    const sub_block_numbers scales = scale_numbers(from);
     for (std::size_t j = 0; j < values.size(); ++j) {
       const int low = from.lows[j / 128 * 32 + j % 32] >> (j % 128 / 32 * 2) & 3;
       const int high = from.highs[j % 32] >> (j / 32) & 1;

@@ -7,6 +7,7 @@
 
 #include <nibble/codec/code_packing.hpp>
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/least_error.hpp>
 #include <nibble/codec/min_max_grid.hpp>
 #include <nibble/codec/nibble_halves.hpp>
 #include <nibble/codec/pack_status.hpp>
@@ -58,17 +59,14 @@ struct q4 {
   /// end or at both, the one with the least squared error: a finer step for the same greatest error.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
     const value_range range(values);
-    min_max_grid grid(range, largest_code, 0.0F, 0.0F);
+    min_max_grid grid(range, largest_code, {0.0F, 0.0F});
     if (grid.status == pack_status::packed && grid.scale.bits != 0) {
-      double least = grid.squared_error(values);
-      for (const auto [below, above] : {std::array{0.5F, 0.5F}, {0.5F, 0.0F}, {0.0F, 0.5F}}) {
-        const min_max_grid finer(range, largest_code, below, above);
-        const double error = finer.squared_error(values);
-        if (error < least) {
-          least = error;
-          grid = finer;
-        }
+      least_error<min_max_grid> kept(grid, grid.squared_error(values));
+      for (const grid_margins& margins : half_step_margins) {
+        const min_max_grid finer(range, largest_code, margins);
+        kept.offer(finer, finer.squared_error(values));
       }
+      grid = kept.best();
     }
     to.scale = grid.scale;
     to.min = grid.min;

@@ -5,7 +5,7 @@
 
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
-#include <nibble/codec/offset_parts.hpp>
+#include <nibble/codec/offset_sub_blocks.hpp>
 #include <nibble/codec/offset_super_block.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/codec/six_bit_pairs.hpp>
@@ -15,8 +15,9 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// 256 elements in 144 bytes, 4.5 bits per weight, in eight parts of 32 elements:
-/// x = scale * s[i] * q - min * m[i], q in 0..15, s and m in 0..63 for part i = j / 32. ggml's Q4_K.
+/// 256 elements in 144 bytes, 4.5 bits per weight, in eight sub-blocks of 32 elements:
+/// x = scale * s[i] * q - min * m[i], q in 0..15, s and m in 0..63 for sub-block i = j / 32. ggml's
+/// Q4_K.
 ///
 ///   byte  0     2     4                 16                                              48
 ///         | scale | min | s, m: 8 pairs | q[0] + 16 q[32] ... q[31] + 16 q[63] | ... three times more
@@ -29,7 +30,7 @@ struct q4_k : offset_super_block {
   struct block {
     float16 scale;
     float16 min;
-    six_bit_pairs parts;
+    six_bit_pairs sub_blocks;
     nibbles codes;
   };
   static_assert(sizeof(block) == 144 && alignof(block) == 2);
@@ -44,12 +45,12 @@ struct q4_k : offset_super_block {
   }
 
   /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
-  /// See offset_parts for how scales and mins are chosen.
+  /// See offset_sub_blocks for how scales and mins are chosen.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    const offset_parts packed(values, 15);
-    if (packed.status != pack_status::packed) return packed.status;
-    store_head(packed, to);
-    to.codes.store(packed.codes);
+    const offset_sub_blocks packed(values, 15);
+    if (packed.status() != pack_status::packed) return packed.status();
+    store_head(packed.chosen(), to);
+    to.codes.store(packed.codes());
     return pack_status::packed;
   }
 };

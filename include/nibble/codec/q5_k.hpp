@@ -7,7 +7,7 @@
 
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
-#include <nibble/codec/offset_parts.hpp>
+#include <nibble/codec/offset_sub_blocks.hpp>
 #include <nibble/codec/offset_super_block.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/codec/six_bit_pairs.hpp>
@@ -17,8 +17,9 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// 256 elements in 176 bytes, 5.5 bits per weight, in eight parts of 32 elements:
-/// x = scale * s[i] * q - min * m[i], q in 0..31, s and m in 0..63 for part i = j / 32. ggml's Q5_K.
+/// 256 elements in 176 bytes, 5.5 bits per weight, in eight sub-blocks of 32 elements:
+/// x = scale * s[i] * q - min * m[i], q in 0..31, s and m in 0..63 for sub-block i = j / 32. ggml's
+/// Q5_K.
 ///
 ///   byte  0     2     4                 16                                          48
 ///         | scale | min | s, m: 8 pairs | h[0], h[32] ... h[224] bits | ... 31 more |
@@ -33,7 +34,7 @@ struct q5_k : offset_super_block {
   struct block {
     float16 scale;
     float16 min;
-    six_bit_pairs parts;
+    six_bit_pairs sub_blocks;
     std::array<std::uint8_t, block_elements / 8> highs;
     nibbles lows;
   };
@@ -58,17 +59,18 @@ struct q5_k : offset_super_block {
   }
 
   /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
-  /// See offset_parts for how scales and mins are chosen.
+  /// See offset_sub_blocks for how scales and mins are chosen.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    const offset_parts packed(values, 31);
-    if (packed.status != pack_status::packed) return packed.status;
-    store_head(packed, to);
+    const offset_sub_blocks packed(values, 31);
+    if (packed.status() != pack_status::packed) return packed.status();
+    store_head(packed.chosen(), to);
+    const auto codes = packed.codes();
     to.highs.fill(0);
     for (std::size_t j = 0; j < block_elements; ++j) {
-      const int high = packed.codes[j] / 16;
+      const int high = codes[j] / 16;
       to.highs[j % 32] = static_cast<std::uint8_t>(to.highs[j % 32] | (high << (j / 32)));
     }
-    to.lows.store(packed.codes);
+    to.lows.store(codes);
     return pack_status::packed;
   }
 };

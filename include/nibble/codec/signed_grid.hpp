@@ -8,6 +8,7 @@
 #include <span>
 
 #include <nibble/codec/lane_sums.hpp>
+#include <nibble/codec/least_error.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/architecture.hpp>
 #include <nibble/core/float16.hpp>
@@ -15,7 +16,7 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// The grid scale * q, q in lowest..highest, over the values of a block or of a part of one; scale may
+/// The grid scale * q, q in lowest..highest, over the values of a block or of a sub-block; scale may
 /// be of either sign. scale * q is exact in f32: scale has few significant bits, as every stored one.
 ///
 /// The same bits everywhere: no product meets a sum that a compiler could fuse it with, except where
@@ -86,22 +87,17 @@ template <std::size_t Count, class Round>
                                            std::int32_t highest, std::span<const float> places,
                                            const Round& round) noexcept {
   const float largest = farthest_from_zero(values);
-  signed_grid best{round(largest / places[0]), lowest, highest};
-  if (largest == 0.0F) best.scale = 0.0F;
-  if (largest == 0.0F || !is_finite(best.scale)) return best;
-  double least = best.squared_error(values);
+  const signed_grid first{largest == 0.0F ? 0.0F : round(largest / places[0]), lowest, highest};
+  if (largest == 0.0F || !is_finite(first.scale)) return first;
+  least_error<signed_grid> kept(first, first.squared_error(values));
   const auto consider = [&](float scale) {
-    if (!is_finite(scale) || scale == best.scale) return;
+    if (!is_finite(scale) || scale == kept.best().scale) return;
     const signed_grid other{scale, lowest, highest};
-    const double error = other.squared_error(values);
-    if (error < least) {
-      least = error;
-      best = other;
-    }
+    kept.offer(other, other.squared_error(values));
   };
   for (const float place : places) consider(round(largest / place));
-  for (int turn = 0; turn < 2; ++turn) consider(round(best.fitted_scale(values)));
-  return best;
+  for (int turn = 0; turn < 2; ++turn) consider(round(kept.best().fitted_scale(values)));
+  return kept.best();
 }
 
 /// A grid under a float16 scale, with the values' codes; those of absent ones are 0.

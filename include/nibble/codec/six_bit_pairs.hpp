@@ -20,20 +20,20 @@ struct six_bit_pairs {
   std::array<std::uint8_t, 12> bytes;
 
   /// The eight scales; the numbers behind them are 0.
-  [[nodiscard]] part_numbers scales() const noexcept {
+  [[nodiscard]] sub_block_numbers scales() const noexcept {
     const std::uint32_t first = word(0) & 0x3F3F3F3FU;
     const std::uint32_t second = (word(2) & 0x0F0F0F0FU) | ((word(0) >> 2U) & 0x30303030U);
     return numbers(first, second);
   }
   /// The eight mins; the numbers behind them are 0.
-  [[nodiscard]] part_numbers mins() const noexcept {
+  [[nodiscard]] sub_block_numbers mins() const noexcept {
     const std::uint32_t first = word(1) & 0x3F3F3F3FU;
     const std::uint32_t second = ((word(2) >> 4U) & 0x0F0F0F0FU) | ((word(1) >> 2U) & 0x30303030U);
     return numbers(first, second);
   }
 
   /// Stores eight numbers 0..63 each.
-  void store(const part_numbers& scales, const part_numbers& mins) noexcept {
+  void store(const sub_block_numbers& scales, const sub_block_numbers& mins) noexcept {
     for (std::size_t j = 0; j < 4; ++j) {
       const int high_scale = scales[j + 4];
       const int high_min = mins[j + 4];
@@ -50,8 +50,8 @@ struct six_bit_pairs {
     std::memcpy(&four, bytes.data() + 4 * index, sizeof(four));
     return four;
   }
-  [[nodiscard]] static part_numbers numbers(std::uint32_t first, std::uint32_t second) noexcept {
-    part_numbers all{};
+  [[nodiscard]] static sub_block_numbers numbers(std::uint32_t first, std::uint32_t second) noexcept {
+    sub_block_numbers all{};
     std::memcpy(all.data(), &first, sizeof(first));
     std::memcpy(all.data() + 4, &second, sizeof(second));
     return all;

@@ -106,7 +106,7 @@ template <class Architecture, BitCodec Codec>
 void decode_block(const std::byte* from, float* to) noexcept {
   using floats = simd::vector<float, Architecture>;
   constexpr std::size_t width = simd::lanes<Architecture>;
-  constexpr std::size_t part = part_elements<Codec>();
+  constexpr std::size_t part = sub_block_elements<Codec>();
   static_assert(part % width == 0);
   alignas(64) std::array<std::byte, Codec::block_elements> codes;
   alignas(64) std::array<float, most_block_parts> scales;

@@ -182,9 +182,9 @@ struct byte_range {
   friend constexpr bool operator==(const byte_range&, const byte_range&) = default;
 };
 
-/// Where rows first .. first + count of a tensor of row_count x cols stand among its bytes, whose
-/// number 64 bits hold. Nothing where they have none of their own: where blocks run along the tensor
-/// and a block holds elements of these rows and of others, or where what stands before all blocks is
+/// The bytes of rows first .. first + count within those of a tensor of row_count x cols, whose size
+/// fits 64 bits. Nothing where the rows have no bytes of their own: where blocks run along the tensor
+/// and a block holds elements of these rows and of others, or where a header before all blocks is
 /// needed too.
 [[nodiscard]] constexpr std::optional<byte_range> bytes_of_rows(const encoding_description& row,
                                                                 std::uint64_t row_count,

@@ -6,7 +6,7 @@
 
 namespace nibble {
 
-/// The little-endian number that stands at `at`, whatever the address; its bytes must lie in `bytes`.
+/// The little-endian number at offset `at`, at any alignment; its bytes must lie within `bytes`.
 template <class Number>
 [[nodiscard]] Number load_number(std::span<const std::byte> bytes, std::size_t at) noexcept {
   Number number;

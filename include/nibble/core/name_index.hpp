@@ -10,9 +10,9 @@
 
 namespace nibble {
 
-/// Finds names among many. Names that stand in increasing order are searched as they are; of others the
-/// places are kept in buckets by hash, sorted within: O(n) to build and O(1) to ask where hashes are
-/// spread, and O(n log n) and O(log n) where a stranger has made them collide.
+/// Finds names among many. Names in increasing order are searched by bisection. Of others the places
+/// are kept in buckets by hash, sorted within a bucket: O(n) to build and O(1) to look up where hashes
+/// are spread, O(n log n) and O(log n) where a stranger has made them collide.
 ///
 /// NameAt is called with a place and gives the name there; what it gives must not change while the
 /// index is in use.
@@ -60,8 +60,7 @@ class name_index {
     return place_at(first);
   }
 
-  /// Of the places whose name stands at an earlier place too, the first; nothing where every name
-  /// stands once.
+  /// The first place whose name is also the name of an earlier place; nothing where all names differ.
   template <class NameAt>
   [[nodiscard]] std::optional<std::size_t> first_repeated(const NameAt& name_at) const {
     std::optional<std::size_t> first;

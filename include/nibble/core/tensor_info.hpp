@@ -9,7 +9,7 @@
 
 namespace nibble {
 
-/// What a container's directory says of one tensor, with the encoding settled and the size proved
+/// What a container's directory says of one tensor. The encoding is resolved, and the size was checked
 /// against it. Holds no bytes.
 struct tensor_info {
   std::string name{};                          ///< UTF-8

@@ -40,7 +40,7 @@ class tensor_view {
     }
   }
 
-  /// An entry of a directory that open() has proved; `info` must outlive the view.
+  /// An entry of a directory that opening a file has checked; `info` must outlive the view.
   tensor_view(const tensor_info& info, std::span<const std::byte> bytes) noexcept
       : name_(info.name),
         dtype_(info.dtype),
@@ -75,13 +75,13 @@ class tensor_view {
   [[nodiscard]] std::uint64_t rows() const noexcept { return shape_.rows(); }
   [[nodiscard]] std::uint64_t cols() const noexcept { return shape_.cols(); }
   /// Rows first .. first + count as a matrix of count x cols: a view of their bytes, which can be
-  /// decoded and multiplied like any other. What a host loads that spreads a weight's outputs over
-  /// devices.
+  /// decoded and multiplied like any other. A host that spreads a weight's outputs over devices loads
+  /// such views.
   ///
-  /// Throws out_of_range; unsupported_encoding where the rows have no bytes of their own: in apr_q8,
-  /// whose one scale stands before all codes, and where blocks run along the tensor (apr_q4, elements
-  /// narrower than a byte) and the rows do not start and end where blocks do. dequantize_rows() decodes
-  /// those.
+  /// Throws out_of_range. Throws unsupported_encoding where the rows have no bytes of their own:
+  /// apr_q8 has one scale before all codes; where blocks run along the tensor (apr_q4, elements
+  /// narrower than a byte), rows must start and end where blocks do. dequantize_rows() decodes the
+  /// rows of every encoding.
   [[nodiscard]] tensor_view rows(std::uint64_t first, std::uint64_t count) const {
     if (first > rows() || count > rows() - first) {
       throw error(error_code::out_of_range, {.tensor = std::string(name_),

@@ -35,15 +35,15 @@ inline constexpr bool has_high_bits = requires {
 
 /// Elements under one scale.
 template <BitCodec Codec>
-[[nodiscard]] constexpr std::size_t part_elements() noexcept {
-  if constexpr (requires { Codec::part_elements; }) {
-    return Codec::part_elements;
+[[nodiscard]] constexpr std::size_t sub_block_elements() noexcept {
+  if constexpr (requires { Codec::sub_block_elements; }) {
+    return Codec::sub_block_elements;
   } else {
     return Codec::block_elements;
   }
 }
 template <BitCodec Codec>
-inline constexpr std::size_t block_parts = Codec::block_elements / part_elements<Codec>();
+inline constexpr std::size_t block_parts = Codec::block_elements / sub_block_elements<Codec>();
 
 /// Some bits of each of 32 codes.
 template <class Architecture>
@@ -134,7 +134,7 @@ void load_scales_of_parts(const std::byte* block, float* scales, float* mins) no
     scales[0] = Codec::scale(head);
     if constexpr (Codec::has_min) mins[0] = Codec::min(head);
   } else {
-    const auto widen_numbers = [](float unit, const part_numbers& numbers, float* into) {
+    const auto widen_numbers = [](float unit, const sub_block_numbers& numbers, float* into) {
       for (std::size_t i = 0; i < block_parts<Codec>; i += width) {
         const auto* const from = reinterpret_cast<const std::byte*>(numbers.data() + i);
         const auto wide = to_float(simd::load_signed_bytes(from, Architecture{}, Architecture{}));
@@ -149,7 +149,7 @@ void load_scales_of_parts(const std::byte* block, float* scales, float* mins) no
 }
 
 /// Floats that load_scales_of_parts writes for a block, at most.
-inline constexpr std::size_t most_block_parts = std::tuple_size_v<part_numbers>;
+inline constexpr std::size_t most_block_parts = std::tuple_size_v<sub_block_numbers>;
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE

@@ -79,7 +79,7 @@ template <Codec Codec>
 /// Whether all 32 codes of a block, as products see one, have the same scale.
 template <Codec Codec>
 [[nodiscard]] constexpr bool has_block_scales() noexcept {
-  if constexpr (BitCodec<Codec>) return part_elements<Codec>() >= simd::block_codes;
+  if constexpr (BitCodec<Codec>) return sub_block_elements<Codec>() >= simd::block_codes;
   return !PlainCodec<Codec>;
 }
 

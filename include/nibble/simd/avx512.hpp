@@ -7,10 +7,9 @@
 #include <cstdint>
 #include <cstring>
 
-#include <immintrin.h>
-
 #include <nibble/core/float16.hpp>
 #include <nibble/simd/avx2.hpp>
+#include <nibble/simd/intrinsics.hpp>
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {

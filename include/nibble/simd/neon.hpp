@@ -7,9 +7,8 @@
 #include <cstdint>
 #include <cstring>
 
-#include <arm_neon.h>
-
 #include <nibble/core/float16.hpp>
+#include <nibble/simd/intrinsics.hpp>
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {

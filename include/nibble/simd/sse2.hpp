@@ -7,8 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include <emmintrin.h>
-
+#include <nibble/simd/intrinsics.hpp>
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {

@@ -5,8 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <smmintrin.h>
-
+#include <nibble/simd/intrinsics.hpp>
 #include <nibble/simd/sse2.hpp>
 #include <nibble/simd/vector.hpp>
 

@@ -6,8 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include <tmmintrin.h>
-
+#include <nibble/simd/intrinsics.hpp>
 #include <nibble/simd/sse2.hpp>
 #include <nibble/simd/vector.hpp>
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include <xsimd/xsimd.hpp>
+#include <nibble/simd/intrinsics.hpp>
 
 #include <nibble/core/architecture.hpp>
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <nibble/simd/intrinsics.hpp>
 #include <nibble/simd/vector.hpp>
 
 #if (defined(__AVX512VNNI__) && defined(__AVX512VL__)) || defined(__AVXVNNI__)
@@ -7,8 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-
-#include <immintrin.h>
 
 namespace nibble::simd {
 inline namespace NIBBLE_ARCHITECTURE {

@@ -1,0 +1,160 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <span>
+
+#include <nibble/codec/code_bits.hpp>
+#include <nibble/codec/lane_sums.hpp>
+#include <nibble/codec/least_error.hpp>
+#include <nibble/codec/pack_status.hpp>
+#include <nibble/codec/short_scale.hpp>
+#include <nibble/codec/signed_grid.hpp>
+#include <nibble/core/float16.hpp>
+
+namespace nibble {
+inline namespace NIBBLE_ARCHITECTURE {
+
+/// 256 values in sixteen sub-blocks of 16, each on a grid scale * s * q, with s in -128..127 of the
+/// sub-block, q in -32..31 and one float16 scale of all: how Q6_K is packed.
+class signed_sub_blocks {
+ public:
+  static constexpr std::size_t elements = 256;
+  static constexpr std::size_t sub_block_elements = 16;
+  static constexpr std::size_t sub_block_count = elements / sub_block_elements;
+  using codes_t = std::array<std::int32_t, sub_block_elements>;
+
+  /// `values` are 1..256 finite numbers; those that are missing count as 0.
+  ///
+  /// First each sub-block gets the scale that fits it best on its own. Then several scales of all are
+  /// tried: those that give the largest of them the number -128 or one near it, and fits to what was
+  /// chosen before. Under each, every sub-block takes the number around its own scale with the least
+  /// squared error.
+  explicit signed_sub_blocks(std::span<const float> values) noexcept {
+    std::copy(values.begin(), values.end(), values_.begin());
+    float largest = 0.0F;
+    for (std::size_t i = 0; i < sub_block_count; ++i) {
+      farthest_[i] = farthest_from_zero(sub_block(i));
+      best_scales_[i] = best_signed_grid<sub_block_elements>(sub_block(i), lowest_code, highest_code,
+                                                             places, short_scale)
+                            .scale;
+      if (std::fabs(best_scales_[i]) > std::fabs(largest)) largest = best_scales_[i];
+    }
+    const float16 first = to_float16(largest / -128.0F);
+    if (!is_finite(first)) {
+      status_ = pack_status::scale_overflow;
+      return;
+    }
+    least_error<choice> kept;
+    const auto consider = [&](float16 scale) {
+      const auto [chosen, error] = choose_numbers(scale);
+      kept.offer(chosen, error);
+    };
+    const auto consider_another = [&](float16 scale) {
+      if (is_finite(scale) && !(scale == kept.best().scale)) consider(scale);
+    };
+    consider(first);
+    if (to_float32(first) == 0.0F) consider_another(float16{1});
+    consider_another(to_float16(farthest_from_zero(farthest_) / -32.0F / -128.0F));
+    for (const float place : {-127.0F, -125.0F, -132.0F}) consider_another(to_float16(largest / place));
+    for (int turn = 0; turn < 2; ++turn) consider_another(fitted_scale(kept.best()));
+    chosen_ = kept.best();
+  }
+
+  [[nodiscard]] pack_status status() const noexcept { return status_; }
+  /// What follows holds only where the status is packed.
+  [[nodiscard]] float16 scale() const noexcept { return chosen_.scale; }
+  [[nodiscard]] const sub_block_numbers& numbers() const noexcept { return chosen_.numbers; }
+  /// The codes of sub-block i's values.
+  [[nodiscard]] codes_t codes(std::size_t i) const noexcept {
+    return grid(chosen_.scale, chosen_.numbers[i]).codes_of<sub_block_elements>(sub_block(i));
+  }
+
+ private:
+  static constexpr std::int32_t lowest_code = -32;
+  static constexpr std::int32_t highest_code = 31;
+  /// Where on the grid the largest magnitude of a sub-block is put.
+  static constexpr std::array places = {-32.0F,  -31.75F, -31.5F,  -31.25F, -31.0F, -30.5F, -30.0F,
+                                        -32.25F, -32.5F,  -32.75F, -33.0F,  31.0F,  31.5F};
+
+  /// A scale of all, and the number of each sub-block.
+  struct choice {
+    float16 scale{};
+    sub_block_numbers numbers{};
+  };
+  struct scored_choice {
+    choice chosen;
+    double error = 0.0;  ///< sum of squares over all values
+  };
+
+  [[nodiscard]] std::span<const float, sub_block_elements> sub_block(std::size_t i) const noexcept {
+    return std::span(values_).subspan(i * sub_block_elements).template first<sub_block_elements>();
+  }
+
+  [[nodiscard]] static signed_grid grid(float16 scale, int number) noexcept {
+    return {to_float32(scale) * static_cast<float>(number), lowest_code, highest_code};
+  }
+
+  /// The whole number of units nearest to a scale.
+  [[nodiscard]] static int nearest_number(float scale, float unit) noexcept {
+    if (unit == 0.0F) return 0;
+    return static_cast<int>(std::min(std::max(std::round(scale / unit), -128.0F), 127.0F));
+  }
+
+  /// The number of sub-block i with the least squared error under a scale of all.
+  [[nodiscard]] least_error<std::int8_t> choose_number(std::size_t i, float16 scale) const noexcept {
+    const float unit = to_float32(scale);
+    least_error<std::int8_t> kept;
+    const auto consider = [&](int number) {
+      kept.offer(static_cast<std::int8_t>(number),
+                 grid(scale, number).squared_error<sub_block_elements>(sub_block(i)));
+    };
+    const int nearest = nearest_number(best_scales_[i], unit);
+    for (int n = std::max(nearest - 1, -128); n <= std::min(nearest + 1, 127); ++n) consider(n);
+    for (const float place : {-32.0F, -31.0F}) {
+      const int number = nearest_number(farthest_[i] / place, unit);
+      if (std::abs(number - nearest) > 1) consider(number);
+    }
+    return kept;
+  }
+
+  [[nodiscard]] scored_choice choose_numbers(float16 scale) const noexcept {
+    scored_choice scored{{.scale = scale}};
+    for (std::size_t i = 0; i < sub_block_count; ++i) {
+      const least_error<std::int8_t> kept = choose_number(i, scale);
+      scored.chosen.numbers[i] = kept.best();
+      scored.error += kept.error();
+    }
+    return scored;
+  }
+
+  /// The scale with the least squared error for the numbers of a choice and the codes under them.
+  [[nodiscard]] float16 fitted_scale(const choice& chosen) const noexcept {
+    lane_sums products;
+    std::int64_t squares = 0;
+    for (std::size_t i = 0; i < sub_block_count; ++i) {
+      codes_t factors =
+          grid(chosen.scale, chosen.numbers[i]).codes_of<sub_block_elements>(sub_block(i));
+      for (std::int32_t& factor : factors) {
+        factor *= chosen.numbers[i];
+        squares += factor * factor;
+      }
+      products.add_products(sub_block(i), factors);
+    }
+    if (squares == 0) return chosen.scale;
+    return to_float16(static_cast<float>(products.total() / static_cast<double>(squares)));
+  }
+
+  pack_status status_ = pack_status::packed;
+  choice chosen_;
+  std::array<float, elements> values_{};
+  std::array<float, sub_block_count> best_scales_{};  ///< of each sub-block on its own
+  std::array<float, sub_block_count> farthest_{};     ///< value of the largest magnitude
+};
+
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble
