@@ -18,10 +18,15 @@ static void decode(const nibble::tensor_view& from, std::uint64_t first_row, std
   nibble::kernel::decode_rows_on<architecture>(on, from, first_row, row_count, to);
 }
 
+#if defined(_WIN32)
+#define NIBBLE_WEAK [[gnu::selectany]]
+#else
+#define NIBBLE_WEAK [[gnu::weak, gnu::visibility("hidden")]]
+#endif
+
 // Weak: where several static libraries of one program bring the same kernels, one of them serves.
 extern "C" {
-[[gnu::weak, gnu::visibility("hidden")]] extern constinit const nibble::kernel_table NIBBLE_TABLE_NAME(
-    NIBBLE_KERNELS) = {
+NIBBLE_WEAK extern constinit const nibble::kernel_table NIBBLE_TABLE_NAME(NIBBLE_KERNELS) = {
     .name = NIBBLE_TEXT_OF(NIBBLE_KERNELS),
     .needs = nibble::simd::compiled_cpu_features(),
     .decode_f32 = decode<float>,

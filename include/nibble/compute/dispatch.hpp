@@ -13,7 +13,11 @@
 #include <nibble/compute/kernel_table.hpp>
 
 /// The kernels that nibble_add_dispatch built, best first, and a null pointer after the last.
-extern "C" [[gnu::visibility("hidden")]] const nibble::kernel_table* const nibble_kernel_tables[];
+extern "C"
+#if !defined(_WIN32)  // whose objects know no visibility
+    [[gnu::visibility("hidden")]]
+#endif
+    const nibble::kernel_table* const nibble_kernel_tables[];
 #endif
 
 namespace nibble {

@@ -52,9 +52,9 @@ class atomic_file {
   /// what they point to. Nothing else is touched, and what cannot be told to be left behind or cannot
   /// be removed stays: a file that a live writer has locked, or where nothing can be locked.
   template <std::predicate<const std::string&> Meant>
-  static void remove_leftovers(const std::filesystem::path& directory, const Meant& is_meant) {
-    system_calls::for_each_name(directory, [&](std::string name, const auto& is_link) {
-      const std::string path = text_of_path(directory / path_of_text(name));
+  static void remove_leftovers(const std::filesystem::path& folder, const Meant& is_meant) {
+    system_calls::for_each_name(folder, [&](std::string name, const auto& is_link) {
+      const std::string path = text_of_path(folder / path_of_text(name));
       if (name.ends_with(partial_suffix)) {
         name.resize(name.size() - std::string_view(partial_suffix).size());
         if (is_meant(name)) remove_if_left(path);

@@ -238,9 +238,9 @@ inline constexpr std::uint64_t max_file_bytes =
 /// Calls visit(name, is_link) for what is in a directory (empty: the working one), as far as it can be
 /// read; is_link() says whether it is a symbolic link.
 template <class Visit>
-void for_each_name(const std::filesystem::path& directory, const Visit& visit) {
+void for_each_name(const std::filesystem::path& folder, const Visit& visit) {
   std::error_code failure;
-  std::filesystem::directory_iterator entries(directory.empty() ? "." : directory, failure);
+  std::filesystem::directory_iterator entries(folder.empty() ? "." : folder, failure);
   for (; !failure && entries != std::filesystem::directory_iterator(); entries.increment(failure)) {
     visit(entries->path().filename().string(), [&] {
       std::error_code unknown;

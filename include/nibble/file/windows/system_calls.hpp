@@ -353,8 +353,8 @@ inline constexpr std::uint64_t max_file_bytes =
 /// Calls visit(name, is_link) for what is in a directory (empty: the working one), as far as it can be
 /// read and its names are Unicode; is_link() says whether it is a symbolic link.
 template <class Visit>
-void for_each_name(const std::filesystem::path& directory, const Visit& visit) {
-  const std::filesystem::path pattern = (directory.empty() ? "." : directory) / "*";
+void for_each_name(const std::filesystem::path& folder, const Visit& visit) {
+  const std::filesystem::path pattern = (folder.empty() ? "." : folder) / "*";
   const std::wstring native = windows::full_native_path(pattern.native());
   struct closer {
     void operator()(void* search) const { ::FindClose(search); }
