@@ -1,11 +1,16 @@
 // The kernels of one instruction set. nibble_add_dispatch compiles this file once for each, and all
-// that the rest of a program sees of the object is its table.
+// that the rest of a program sees of the object is its table, called NIBBLE_KERNELS. nibble_add_kernels
+// compiles it with a target's own flags, whose instruction set is the table's name then.
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/compute/kernel_table.hpp>
-#include <nibble/compute/matmul.hpp>
+#include <nibble/compute/multiply.hpp>
+#include <nibble/compute/repack.hpp>
 #include <nibble/compute/value_census.hpp>
-#include <nibble/kernel/repacked_weight.hpp>
+
+#if !defined(NIBBLE_KERNELS)
+#define NIBBLE_KERNELS NIBBLE_INSTRUCTION_SET
+#endif
 
 #define NIBBLE_TABLE_NAME_OF(name) nibble_kernels_##name
 #define NIBBLE_TABLE_NAME(name) NIBBLE_TABLE_NAME_OF(name)
@@ -18,15 +23,16 @@ static void decode(const nibble::tensor_view& from, std::uint64_t first_row, std
   nibble::kernel::decode_rows_on<architecture>(on, from, first_row, row_count, to);
 }
 
+// Where several static libraries of one program bring the same kernels, one of them serves. Weak
+// symbols of COFF are found by nobody but their own object.
 #if defined(_WIN32)
-#define NIBBLE_WEAK [[gnu::selectany]]
+#define NIBBLE_ONE_SERVES [[gnu::selectany]]
 #else
-#define NIBBLE_WEAK [[gnu::weak, gnu::visibility("hidden")]]
+#define NIBBLE_ONE_SERVES [[gnu::weak, gnu::visibility("hidden")]]
 #endif
 
-// Weak: where several static libraries of one program bring the same kernels, one of them serves.
 extern "C" {
-NIBBLE_WEAK extern constinit const nibble::kernel_table NIBBLE_TABLE_NAME(NIBBLE_KERNELS) = {
+NIBBLE_ONE_SERVES extern constinit const nibble::kernel_table NIBBLE_TABLE_NAME(NIBBLE_KERNELS) = {
     .name = NIBBLE_TEXT_OF(NIBBLE_KERNELS),
     .needs = nibble::simd::compiled_cpu_features(),
     .decode_f32 = decode<float>,
@@ -38,6 +44,6 @@ NIBBLE_WEAK extern constinit const nibble::kernel_table NIBBLE_TABLE_NAME(NIBBLE
     .narrow_bf16 = nibble::kernel::narrow<architecture, nibble::bfloat16>,
     .take_census = nibble::kernel::count_values<architecture>,
     .repack = nibble::kernel::make_repacked<architecture>,
-    .matmul = nibble::kernel::multiply_proved<architecture>,
+    .matmul = nibble::kernel::multiply_checked<architecture>,
 };
 }

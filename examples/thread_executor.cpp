@@ -27,11 +27,11 @@ int main() {
 
   my_threads threads;
   std::vector<std::byte> packed(*nibble::stored_bytes(nibble::encoding::q4, shape));
-  nibble::quantize(nibble::encoding::q4, shape, weights, packed, {.on = &threads});
+  nibble::quantize(nibble::encoding::q4, shape, weights, packed, {.executor = &threads});
   const nibble::tensor_view w("w", nibble::encoding::q4, shape, packed);
 
   nibble::matmul(w, x, alone);
-  nibble::matmul(w, x, together, {.on = &threads});
+  nibble::matmul(w, x, together, {.executor = &threads});
   std::printf("%s results on one thread and on many\n", alone == together ? "equal" : "different");
   return alone == together ? 0 : 1;
 }

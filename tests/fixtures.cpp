@@ -16,6 +16,7 @@
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/compute/quantize.hpp>
 #include <nibble/reader.hpp>
+#include <nibble/verify.hpp>
 
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>

@@ -11,6 +11,7 @@
 
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/reader.hpp>
+#include <nibble/verify.hpp>
 #include <nibble/writer.hpp>
 
 #include <support/catch.hpp>

@@ -41,7 +41,7 @@ TEST_CASE("several threads of a host read, decode and multiply by one reader at 
     for (const nibble::tensor_view& w : in) {
       result& one = results.emplace_back();
       nibble::dequantize(in[w.name()], one.decoded, on);
-      nibble::matmul(w, x, one.y, {.on = on});
+      nibble::matmul(w, x, one.y, {.executor = on});
     }
     return results;
   };

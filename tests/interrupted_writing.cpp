@@ -35,6 +35,7 @@
 #include <fmt/format.h>
 
 #include <nibble/reader.hpp>
+#include <nibble/verify.hpp>
 
 #include <support/apr_bytes.hpp>
 #include <support/bytes.hpp>

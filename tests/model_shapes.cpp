@@ -18,6 +18,7 @@
 #include <nibble/compute/quantize.hpp>
 #include <nibble/format/apr/serialise.hpp>
 #include <nibble/reader.hpp>
+#include <nibble/verify.hpp>
 #include <nibble/writer.hpp>
 
 #include <support/apr_bytes.hpp>

@@ -1,5 +1,6 @@
 /// Sets of files that hold one model: written by the writer, built by hand, and broken in every way.
 #include <nibble/reader.hpp>
+#include <nibble/verify.hpp>
 #include <nibble/writer.hpp>
 
 #include <algorithm>

@@ -28,6 +28,7 @@
 #include <fmt/format.h>
 
 #include <nibble/reader.hpp>
+#include <nibble/verify.hpp>
 
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
@@ -314,7 +315,7 @@ TEST_CASE("neither the order of add, nor threads, nor row sources change a byte"
     writer out;
     for (std::size_t i = 0; i < names.size(); ++i) plan.add_to(out, names[i], (i + seed) % 2 == 0);
     shuffled_executor threads(1 + seed, seed);
-    CHECK(written(out, {.on = &threads}) == expected);
+    CHECK(written(out, {.executor = &threads}) == expected);
   }
 }
 
@@ -326,7 +327,7 @@ TEST_CASE("a plan may be copied and written several times, on any executor", "[w
   }
   const file_bytes expected = written(out);
   nibble::serial_executor serial;
-  CHECK(written(out, {.on = &serial}) == expected);
+  CHECK(written(out, {.executor = &serial}) == expected);
   const writer copy = out;
   out.add<nibble::f32>("more", {70'000}, values);
   CHECK(written(copy) == expected);
@@ -543,7 +544,7 @@ TEST_CASE("what a row source throws reaches the caller and nothing is written", 
                 std::ranges::fill(to, 1.0F);
                 if (first + count > 3000) throw not_an_error();
               });
-      CHECK_THROWS_AS(out.write(path, {.on = on}), not_an_error);
+      CHECK_THROWS_AS(out.write(path, {.executor = on}), not_an_error);
       CHECK(is_old(path));
       CHECK(names_in(folder.path()) == std::vector<std::string>{"file"});
     }
@@ -590,15 +591,16 @@ TEST_CASE("progress grows to the total, tensor by tensor", "[writer]") {
     bool totals_agree = true;
     std::atomic<int> inside{0};
     bool alone = true;
-    static_cast<void>(written(out, {.on = on, .progress = [&](const nibble::write_progress& progress) {
-                                      alone &= ++inside == 1;
-                                      of_tensor[std::string(progress.tensor)] +=
-                                          progress.written_bytes - (steps.empty() ? 0 : steps.back());
-                                      steps.push_back(progress.written_bytes);
-                                      totals_agree &= progress.total_bytes == total;
-                                      --inside;
-                                      return true;
-                                    }}));
+    static_cast<void>(
+        written(out, {.executor = on, .progress = [&](const nibble::write_progress& progress) {
+                        alone &= ++inside == 1;
+                        of_tensor[std::string(progress.tensor)] +=
+                            progress.written_bytes - (steps.empty() ? 0 : steps.back());
+                        steps.push_back(progress.written_bytes);
+                        totals_agree &= progress.total_bytes == total;
+                        --inside;
+                        return true;
+                      }}));
     CHECK(alone);
     CHECK(totals_agree);
     CHECK(std::ranges::is_sorted(steps));
@@ -622,8 +624,8 @@ TEST_CASE("a write that is cancelled leaves the old file", "[writer]") {
   const auto cancel_at = [&](int call, nibble::executor* on) {
     calls = 0;
     return outcome_of([&] {
-      out.write(path,
-                {.on = on, .progress = [&](const nibble::write_progress&) { return ++calls < call; }});
+      out.write(path, {.executor = on,
+                       .progress = [&](const nibble::write_progress&) { return ++calls < call; }});
     });
   };
   for (const int call : {1, 2, 5}) {  // the fifth is the last
@@ -836,7 +838,7 @@ TEST_CASE("a safetensors file is written and read back", "[writer]") {
   CHECK(std::ranges::equal(in["ids"].bytes(), ids));
   for (const nibble::tensor_view& tensor : in) CHECK(tensor.alignment_bytes() >= 4);
   shuffled_executor threads(3, 5);
-  CHECK(written(out, {.container = nibble::container::safetensors, .on = &threads}) == file);
+  CHECK(written(out, {.container = nibble::container::safetensors, .executor = &threads}) == file);
   out.add<nibble::q4>("q", {70, 1000}, values);
   const temporary_directory folder;
   const auto result =
@@ -862,7 +864,7 @@ TEST_CASE("a GGUF file is written and read back", "[writer]") {
   CHECK(std::ranges::equal(in["k"].bytes(), stored));
   for (const nibble::tensor_view& tensor : in) CHECK(tensor.alignment_bytes() >= 32);
   shuffled_executor threads(3, 5);
-  CHECK(written(out, {.container = nibble::container::gguf, .on = &threads}) == file);
+  CHECK(written(out, {.container = nibble::container::gguf, .executor = &threads}) == file);
   out.add<nibble::q4>("q", {70, 1024}, values);
   const temporary_directory folder;
   const auto result =
@@ -948,12 +950,12 @@ TEST_CASE("what nobody here can decode is kept in the container that it came fro
     const std::string name(tensor.name());
     if (tensor.has_encoding()) {
       out.add_stored(tensor.encoding(), name, tensor.shape(), tensor.bytes());
-      CHECK(nibble_test::code_of([&] { out.add_unlisted(in.container(), "x", tensor); }) ==
+      CHECK(nibble_test::code_of([&] { out.add_unknown_dtype(in.container(), "x", tensor); }) ==
             nibble::error_code::invalid_argument);
     } else {
-      CHECK(nibble_test::code_of([&] { out.add_unlisted(nibble::container::apr, name, tensor); }) ==
+      CHECK(nibble_test::code_of([&] { out.add_unknown_dtype(nibble::container::apr, name, tensor); }) ==
             nibble::error_code::invalid_argument);
-      out.add_unlisted(in.container(), name, tensor);
+      out.add_unknown_dtype(in.container(), name, tensor);
     }
   }
   out.write(files / "out.gguf", {.container = nibble::container::gguf});

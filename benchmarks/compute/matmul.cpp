@@ -7,7 +7,7 @@
 #include <benchmark/benchmark.h>
 
 #include <nibble/compute/matmul.hpp>
-#include <nibble/kernel/repacked_weight.hpp>
+#include <nibble/compute/repack.hpp>
 
 #include "../../examples/nibble/matmul_modes.hpp"
 #include "../../examples/nibble/reference_product.hpp"
@@ -22,14 +22,13 @@ using nibble_benchmark::matmul_shape;
 using nibble_command::matmul_mode_description;
 
 /// `multiplied` is the weight, or what it was repacked to.
-template <class Multiplied>
+template <class Multiplied, class Options>
 void multiply(benchmark::State& state, const nibble::tensor_view& weight, const Multiplied& multiplied,
               std::size_t multiplied_bytes, const matmul_mode_description& mode, std::size_t x_rows,
-              unsigned threads) {
+              const Options& options) {
   const std::vector<float> x =
       nibble_command::unstructured_values(x_rows * static_cast<std::size_t>(weight.cols()));
   std::vector<float> y(x_rows * static_cast<std::size_t>(weight.rows()));
-  const nibble::matmul_options options{.mode = mode.mode, .on = nibble_benchmark::executor_of(threads)};
   nibble::matmul(multiplied, x, y, options);
   const double error = nibble_command::product_error(weight.rows(), weight.cols(), x, y,
                                                      [&](std::uint64_t row, std::span<float> values) {
@@ -49,17 +48,23 @@ void multiply(benchmark::State& state, const nibble::tensor_view& weight, const 
   state.counters["relative_error"] = error;
 }
 
+nibble::matmul_options in_place_options(const matmul_mode_description& mode, unsigned threads) {
+  return {.mode = mode.mode, .executor = nibble_benchmark::executor_of(threads)};
+}
+
 void multiply_packed(benchmark::State& state, nibble::encoding which, const matmul_shape& shape,
                      const matmul_mode_description& mode, std::size_t x_rows, unsigned threads) {
   const auto weight = nibble_benchmark::weight_of(which, shape.outputs, shape.inputs);
-  multiply(state, weight->view(), weight->view(), weight->bytes.size(), mode, x_rows, threads);
+  multiply(state, weight->view(), weight->view(), weight->bytes.size(), mode, x_rows,
+           in_place_options(mode, threads));
 }
 
 void multiply_repacked(benchmark::State& state, nibble::encoding which, const matmul_shape& shape,
                        const matmul_mode_description& mode, std::size_t x_rows, unsigned threads) {
   const auto weight = nibble_benchmark::weight_of(which, shape.outputs, shape.inputs);
   const nibble::repacked_weight repacked = nibble::repack(weight->view(), mode.mode);
-  multiply(state, weight->view(), repacked, repacked.size_bytes(), mode, x_rows, threads);
+  multiply(state, weight->view(), repacked, repacked.size_bytes(), mode, x_rows,
+           nibble::repacked_matmul_options{.executor = nibble_benchmark::executor_of(threads)});
 }
 
 /// The largest shape over and over, for encodings whose rows can be put one after the other.
@@ -71,7 +76,7 @@ void multiply_beyond_caches(benchmark::State& state, nibble::encoding which, con
     bytes.insert(bytes.end(), part->bytes.begin(), part->bytes.end());
   }
   const nibble::tensor_view weight("weight", which, {shape.outputs, shape.inputs}, bytes);
-  multiply(state, weight, weight, bytes.size(), mode, x_rows, threads);
+  multiply(state, weight, weight, bytes.size(), mode, x_rows, in_place_options(mode, threads));
 }
 
 const bool registered = [] {

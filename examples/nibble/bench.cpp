@@ -214,7 +214,7 @@ measurement measure_products(std::span<const nibble::tensor_view> matrices,
   const auto multiply = [&](const nibble::tensor_view& part) {
     const auto inputs = std::span(x).first(each.x_rows * static_cast<std::size_t>(part.cols()));
     const auto outputs = std::span(y).first(each.x_rows * static_cast<std::size_t>(part.rows()));
-    nibble::matmul(part, inputs, outputs, {.mode = mode.mode, .on = on});
+    nibble::matmul(part, inputs, outputs, {.mode = mode.mode, .executor = on});
     return std::pair(inputs, std::span<const float>(outputs));
   };
   for (const nibble::tensor_view& part : weights.parts) {

@@ -17,6 +17,7 @@
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/version.hpp>
 
 #include "arguments.hpp"
 #include "command.hpp"
@@ -228,7 +229,7 @@ exit_code run(const std::vector<std::string>& arguments) {
   CLI::App app(
       "Quantized tensor files: pack, convert, list, check, unpack, compare, split, merge, measure.",
       "nibble");
-  app.set_version_flag("--version", "nibble " NIBBLE_VERSION);
+  app.set_version_flag("--version", "nibble " NIBBLE_VERSION_STRING);
   app.require_subcommand(1);
   app.get_formatter()->column_width(32);
   app.footer(

@@ -34,7 +34,7 @@ std::vector<nibble::finding> examine(const nibble::reader& file, unsigned thread
   thread_executor on(threads);
   progress_bar bar;
   watched_executor watched(on, bar, file.name());
-  return file.examine(&watched);
+  return file.examine({.executor = &watched});
 }
 
 }  // namespace

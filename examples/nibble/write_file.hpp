@@ -60,7 +60,7 @@ inline std::vector<std::string> write_file(const nibble::writer& plan, const std
   progress_bar bar;
   const nibble::write_options options{
       .container = container,
-      .on = &on,
+      .executor = &on,
       .progress =
           [&](const nibble::write_progress& progress) {
             bar.show(progress.written_bytes, progress.total_bytes, progress.tensor);
@@ -85,7 +85,7 @@ inline void plan_as_stored(nibble::writer& plan, const nibble::reader& from,
   if (tensor.has_encoding()) {
     plan.add_stored(tensor.encoding(), std::move(name), tensor.shape(), tensor.bytes());
   } else {
-    plan.add_unlisted(from.container(), std::move(name), tensor);
+    plan.add_unknown_dtype(from.container(), std::move(name), tensor);
   }
 }
 

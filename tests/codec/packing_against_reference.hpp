@@ -70,7 +70,7 @@ inline double plain_offset_error(std::span<const float> values, int largest_code
 
 /// Parts of 32 from the lowest value, or 0, to the highest; scales and mins in 6 bits, the largest
 /// as 63.
-inline double plain_offset_parts_error(std::span<const float> values, int largest_code) {
+inline double plain_offset_sub_blocks_error(std::span<const float> values, int largest_code) {
   std::vector<double> scales;
   std::vector<double> mins;
   for (std::size_t at = 0; at < values.size(); at += 32) {

@@ -36,7 +36,7 @@ TEST_CASE("q4_k blocks of any bytes unpack as ggml's formula says", "[q4_k]") {
 
 TEST_CASE("q4_k errs no more than the plain quantizer, and less on a bell curve", "[q4_k]") {
   nibble_test::require_packs_no_worse<q4_k>(false, [](std::span<const float> values) {
-    return nibble_test::plain_offset_parts_error(values, 15);
+    return nibble_test::plain_offset_sub_blocks_error(values, 15);
   });
 }
 

@@ -38,7 +38,7 @@ TEST_CASE("q5_k blocks of any bytes unpack as ggml's formula says", "[q5_k]") {
 
 TEST_CASE("q5_k errs no more than the plain quantizer, and less on a bell curve", "[q5_k]") {
   nibble_test::require_packs_no_worse<q5_k>(false, [](std::span<const float> values) {
-    return nibble_test::plain_offset_parts_error(values, 31);
+    return nibble_test::plain_offset_sub_blocks_error(values, 31);
   });
 }
 

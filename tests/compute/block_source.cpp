@@ -27,7 +27,7 @@ using nibble_test::temporary_directory;
 
 std::vector<std::byte> written(const nibble::writer& out, container as, nibble::executor* on) {
   const temporary_directory folder;
-  out.write(folder / "file", {.container = as, .on = on});
+  out.write(folder / "file", {.container = as, .executor = on});
   return nibble_test::read_file(folder / "file");
 }
 
@@ -119,7 +119,7 @@ TEST_CASE("what a source of blocks throws reaches the caller as it was thrown", 
       const temporary_directory folder;
       std::uint64_t caught_block = ~std::uint64_t{0};
       try {
-        out.write(folder / "file", {.on = on});
+        out.write(folder / "file", {.executor = on});
       } catch (const disk_is_gone& caught) {
         caught_block = caught.block;
       }

@@ -42,7 +42,7 @@ inline void check_executor(nibble::executor& on) {
                                        nibble::encoding::apr_q8, nibble::encoding::apr_q4}) {
     std::vector<std::byte> packed(static_cast<std::size_t>(*nibble::stored_bytes(which, shape)));
     auto packed_serially = packed;
-    nibble::quantize(which, shape, values, packed, {.on = &on});
+    nibble::quantize(which, shape, values, packed, {.executor = &on});
     nibble::quantize(which, shape, values, packed_serially);
     CHECK(packed == packed_serially);
 
@@ -55,7 +55,7 @@ inline void check_executor(nibble::executor& on) {
 
     std::vector<float> y(5 * 300);
     auto y_serially = y;
-    nibble::matmul(w, x, y, {.on = &on});
+    nibble::matmul(w, x, y, {.executor = &on});
     nibble::matmul(w, x, y_serially);
     CHECK(y == y_serially);
   }

@@ -20,6 +20,7 @@
 #include <support/compiled_kernels.hpp>
 #include <support/errors.hpp>
 #include <support/guarded_memory.hpp>
+#include <support/memory_meter.hpp>
 #include <support/product_problem.hpp>
 #include <support/shuffled_executor.hpp>
 #include <support/stored_tensors.hpp>
@@ -167,7 +168,7 @@ TEST_CASE("products do not depend on the executor", "[matmul]") {
         std::vector<float> parallel(m * of.n);
         const std::span<const float> x(of.x.data(), m * of.k);
         nibble::matmul(w, x, serial, {.mode = mode});
-        nibble::matmul(w, x, parallel, {.mode = mode, .on = &threads});
+        nibble::matmul(w, x, parallel, {.mode = mode, .executor = &threads});
         CHECK(nibble_test::first_difference(serial, parallel) == -1);
       }
     }
@@ -666,7 +667,7 @@ TEST_CASE("several weights of one input give what each gives alone", "[matmul]")
       }
       std::vector<matmul_product> products;
       for (std::size_t i = 0; i < weights.size(); ++i) products.push_back({weights[i], together[i]});
-      nibble::matmul(products, x, {.mode = mode, .on = &threads});
+      nibble::matmul(products, x, {.mode = mode, .executor = &threads});
       for (std::size_t i = 0; i < weights.size(); ++i) {
         CHECK(nibble_test::first_difference(alone[i], together[i]) == -1);
       }
@@ -686,6 +687,203 @@ TEST_CASE("several weights of one input give what each gives alone", "[matmul]")
   CHECK(thrown->detail().found == "64");
 }
 
+/// Whether options have such members.
+template <class Options>
+concept HasBias = requires(Options options) {
+  options.bias;
+};
+template <class Options>
+concept HasOutputStride = requires(Options options) {
+  options.y_stride_elements;
+};
+template <class Options>
+concept HasMode = requires(Options options) {
+  options.mode;
+};
+
+TEST_CASE("options have no member that their call does not use", "[matmul]") {
+  STATIC_REQUIRE_FALSE(HasBias<nibble::joint_matmul_options>);
+  STATIC_REQUIRE_FALSE(HasOutputStride<nibble::joint_matmul_options>);
+  STATIC_REQUIRE_FALSE(HasMode<nibble::repacked_matmul_options>);
+  STATIC_REQUIRE(HasBias<nibble::matmul_options>);
+  STATIC_REQUIRE(HasBias<matmul_product>);
+}
+
+TEST_CASE("products in braces have a bias and a stride each, and may be made of temporary views",
+          "[matmul]") {
+  constexpr std::size_t k = 96, m = 5;
+  const auto bytes = finite_stored_bytes(encoding::q4, 60, k, 1);
+  const tensor_view w("w", encoding::q4, {60, k}, bytes);
+  const auto x = nibble_test::gaussian(m * k, 3, 1.0F);
+  const auto bias = nibble_test::gaussian(20, 6, 1.0F);
+  constexpr std::size_t stride = 23;
+  std::vector<float> expected(m * 60);
+  nibble::matmul(w, x, expected, {.mode = matmul_mode::int8});
+
+  std::vector<float> first(m * 20), second(m * stride), third(m * 20);
+  nibble::matmul(
+      {{w.rows(0, 20), first}, {w.rows(20, 20), second, bias, stride}, {w.rows(40, 20), third}}, x,
+      {.mode = matmul_mode::int8});
+  // The same from products that were put together before, of views that are gone.
+  std::vector<float> again(m * 20), strided(m * stride);
+  std::vector<matmul_product> products;
+  products.push_back({w.rows(0, 20), again});
+  products.push_back({.w = w.rows(20, 20), .y = strided, .bias = bias, .y_stride_elements = stride});
+  std::vector<tensor_view> others(100, tensor_view("other", encoding::f32, {0, 0}, {}));
+  nibble::matmul(products, x, {.mode = matmul_mode::int8});
+  products.front() = products.back();
+
+  for (std::size_t i = 0; i < m; ++i) {
+    for (std::size_t j = 0; j < 20; ++j) {
+      const float* const row = expected.data() + i * 60;
+      CHECK(first[i * 20 + j] == row[j]);
+      CHECK(again[i * 20 + j] == row[j]);
+      CHECK(second[i * stride + j] == row[20 + j] + bias[j]);
+      CHECK(strided[i * stride + j] == second[i * stride + j]);
+      CHECK(third[i * 20 + j] == row[40 + j]);
+    }
+  }
+}
+
+TEST_CASE("nothing is written before all products have been checked", "[matmul]") {
+  const tensor_view no_inputs("w", encoding::q8, {5, 0}, {});
+  std::vector<float> right(5, 3.0F), wrong(6, 3.0F);
+  CHECK(nibble_test::code_of([&] {
+          nibble::matmul({{no_inputs, right}, {no_inputs, wrong}}, std::span<const float>());
+        }) == error_code::invalid_argument);
+  CHECK(right == std::vector<float>(5, 3.0F));
+}
+
+TEST_CASE("with scratch nothing is allocated, for any number of weights", "[matmul]") {
+  constexpr std::size_t k = 512;
+  for (const encoding which : {encoding::q4, encoding::q4_k, encoding::f16, encoding::i8}) {
+    const auto bytes = finite_stored_bytes(which, 9, k, 3);
+    const tensor_view w("a name that is longer than short strings are", which, {9, k}, bytes);
+    for (const matmul_mode mode : every_mode) {
+      const nibble::repacked_weight repacked = nibble::repack(w, mode);
+      for (const std::size_t m : {1U, 5U, 40U, 700U}) {
+        const auto x = nibble_test::gaussian(m * k, 8, 1.0F);
+        std::vector<std::vector<float>> y(40, std::vector<float>(m * 9));
+        std::vector<matmul_product> products;
+        for (auto& each : y) products.push_back({w, each});
+        std::vector<std::byte> scratch(nibble::matmul_scratch_bytes(k, m, mode));
+        const auto allocated = [&](auto&& work) { return nibble_test::expense_of(work).peak_bytes; };
+        CAPTURE(nibble::to_string(which), static_cast<int>(mode), m);
+        CHECK(allocated([&] { nibble::matmul(w, x, y[0], {.mode = mode, .scratch = scratch}); }) == 0);
+        CHECK(allocated([&] { nibble::matmul(repacked, x, y[0], {.scratch = scratch}); }) == 0);
+        for (const std::size_t count : {1U, 2U, 3U, 16U, 17U, 40U}) {
+          CHECK(allocated([&] {
+                  nibble::matmul(std::span(products).first(count), x,
+                                 {.mode = mode, .scratch = scratch});
+                }) == 0);
+        }
+        CHECK(
+            allocated([&] {
+              nibble::matmul({{w, y[0]}, {w, y[1]}, {w, y[2]}}, x, {.mode = mode, .scratch = scratch});
+            }) == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("the largest scratch does for any number of rows, each as long as is documented",
+          "[matmul]") {
+  constexpr std::size_t longest = nibble::max_matmul_scratch_cols;
+  std::size_t most = 0;
+  for (const matmul_mode mode : every_mode) {
+    for (std::size_t k = 0; k <= longest; k = k < 2100 ? k + 1 : k + k / 7) {
+      for (const std::size_t cols : {k, longest - k}) {
+        for (std::size_t m = 0; m <= 100'000; m = m < 70 ? m + 1 : m * 3 / 2) {
+          const std::size_t needed = nibble::matmul_scratch_bytes(cols, m, mode);
+          most = std::max(most, needed);
+          if (needed > nibble::max_matmul_scratch_bytes) {
+            FAIL("M " << m << " K " << cols << " takes " << needed);
+          }
+        }
+      }
+    }
+    CHECK(nibble::matmul_scratch_bytes(2 * longest, 1, mode) > nibble::max_matmul_scratch_bytes);
+  }
+  CHECK(most + 1 == nibble::max_matmul_scratch_bytes);
+
+  // At every place that a buffer may start at, where rows and columns fill it to its end.
+  constexpr std::size_t m = 520, k = 513;
+  const auto bytes = finite_stored_bytes(encoding::apr_q4, 2, k, 3);
+  const tensor_view w("w", encoding::apr_q4, {2, k}, bytes);
+  const auto x = nibble_test::gaussian(m * k, 8, 1.0F);
+  std::vector<float> expected(m * 2);
+  nibble::matmul(w, x, expected);
+  for (std::size_t offset = 0; offset < 64; ++offset) {
+    std::vector<std::byte> scratch(nibble::max_matmul_scratch_bytes + offset);
+    std::vector<float> y(m * 2);
+    nibble::matmul(w, x, y, {.scratch = std::span(scratch).subspan(offset)});
+    if (nibble_test::first_difference(y, expected) != -1) FAIL("offset " << offset);
+  }
+}
+
+TEST_CASE("rows have two legal sizes each with a stride, and a call whose sizes disagree is refused",
+          "[matmul]") {
+  constexpr std::size_t n = 2, k = 3, x_stride = 5, y_stride = 4;
+  const auto bytes = finite_stored_bytes(encoding::f32, n, k, 9);
+  const tensor_view w("w", encoding::f32, {n, k}, bytes);
+  const auto rows_of = [](std::size_t size, std::size_t cols, std::size_t stride) {
+    for (std::size_t m = 0; m < 9; ++m) {
+      if (size == m * stride || (m > 0 && size == (m - 1) * stride + cols)) return m;
+    }
+    return std::size_t{99};
+  };
+  const std::vector<float> x(4 * x_stride, 1.0F);
+  for (std::size_t x_size = 0; x_size <= x.size(); ++x_size) {
+    for (std::size_t y_size = 0; y_size <= 4 * y_stride; ++y_size) {
+      std::vector<float> y(y_size);
+      const auto code = nibble_test::code_of([&] {
+        nibble::matmul(w, std::span(x).first(x_size), y,
+                       {.x_stride_elements = x_stride, .y_stride_elements = y_stride});
+      });
+      const std::size_t m = rows_of(x_size, k, x_stride);
+      const bool is_legal = m != 99 && m == rows_of(y_size, n, y_stride);
+      if (is_legal ? code.has_value() : code != error_code::invalid_argument) {
+        FAIL(x_size << " and " << y_size);
+      }
+    }
+  }
+  SUCCEED("every size");
+}
+
+TEST_CASE("weights whose scale * code and min cancel lose nothing where rows are multiplied together",
+          "[matmul]") {
+  // 8 * 1 - 8 for every weight: the documented bound is zero where it is sum |x_k w_k|.
+  const auto zeros_of = [](std::size_t k) {
+    std::vector<std::byte> blocks(k / 32 * 20, std::byte{0x88});
+    for (std::size_t at = 0; at < blocks.size(); at += 20) {
+      blocks[at] = blocks[at + 2] = std::byte{0};
+      blocks[at + 1] = std::byte{0x3C};
+      blocks[at + 3] = std::byte{0xC8};
+    }
+    return blocks;
+  };
+  for (const auto& [k, least_rows] : {std::pair{4096U, 4U}, {32768U, 4U}, {53248U, 16U}}) {
+    const auto bytes = zeros_of(k);
+    const tensor_view w("w", encoding::q4, {1, k}, bytes);
+    for (std::size_t m = 1; m <= 20; ++m) {
+      const auto x = nibble_test::gaussian(m * k, static_cast<std::uint32_t>(m), 1.0F);
+      std::vector<float> y(m);
+      nibble::matmul(w, x, y);
+      for (std::size_t i = 0; i < m; ++i) {
+        double parts = 0.0;
+        for (std::size_t at = 0; at < k; ++at) {
+          parts += 16.0 * std::fabs(static_cast<double>(x[i * k + at]));
+        }
+        const double bound = m >= least_rows ? 0.0 : static_cast<double>(k + 8) * 0x1p-24 * parts;
+        if (!(std::fabs(static_cast<double>(y[i])) <= bound)) {
+          FAIL("M " << m << " K " << k << ": " << y[i]);
+        }
+      }
+    }
+  }
+  SUCCEED("every number of rows");
+}
+
 TEST_CASE("memory that is handed in is enough, and all that is written to", "[matmul]") {
   for (const encoding which : {encoding::q4, encoding::apr_q4, encoding::q8, encoding::f16}) {
     for (const matmul_mode mode : every_mode) {
@@ -698,7 +896,7 @@ TEST_CASE("memory that is handed in is enough, and all that is written to", "[ma
         std::vector<float> expected(m * n);
         nibble::matmul(w, x, expected, {.mode = mode});
         const std::size_t needed = nibble::matmul_scratch_bytes(k, m, mode);
-        CHECK(needed <= nibble::max_matmul_scratch_bytes + 64);
+        CHECK(needed <= nibble::max_matmul_scratch_bytes);
         if (needed == 0) continue;
         for (const placed where : {placed::against_the_page_before, placed::against_the_page_behind}) {
           const guarded_memory<std::byte> scratch(needed, where);

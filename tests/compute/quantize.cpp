@@ -263,7 +263,7 @@ TEST_CASE("packed bytes depend neither on threads nor on how chunks fall", "[qua
         if (rule == packing_rule::reference && !has_rules) continue;
         INFO(nibble::to_string(which) << " " << dimensions.to_string());
         const auto serial = packed(which, dimensions, values, {.rule = rule});
-        CHECK((packed(which, dimensions, values, {.rule = rule, .on = &threads}) == serial));
+        CHECK((packed(which, dimensions, values, {.rule = rule, .executor = &threads}) == serial));
         if (which == encoding::apr_q4) {
           CHECK((serial == blocks_of<nibble::apr_q4>(values, values.size(), rule)));
         }
@@ -280,8 +280,7 @@ TEST_CASE("chunks tile the tensor's bytes and each keeps to its own", "[quantize
     const auto values = nibble_test::gaussian(static_cast<std::size_t>(dimensions.elements()), 78);
     for (const encoding which : packable) {
       INFO(nibble::to_string(which) << " " << dimensions.to_string());
-      nibble::tensor_packer packer("w", which, dimensions, values, packing_rule::best);
-      packer.prepare(nullptr, [] {});
+      const nibble::tensor_packer packer("w", which, dimensions, values);
       const auto expected = packed(which, dimensions, values);
       std::uint64_t end = 0;
       std::vector<std::size_t> order;
@@ -306,15 +305,15 @@ TEST_CASE("chunks tile the tensor's bytes and each keeps to its own", "[quantize
   }
 }
 
-TEST_CASE("preparing reports each chunk that it reads, and only one scale for all needs it",
+TEST_CASE("a packer reports each chunk that it reads first, and only one scale for all needs it",
           "[quantize]") {
   const shape dimensions{700, 173};
   const auto values = nibble_test::gaussian(700 * 173, 79);
   nibble_test::shuffled_executor threads(7);
   const auto chunks_read = [&](encoding which, packing_rule rule) {
-    nibble::tensor_packer packer("w", which, dimensions, values, rule);
     std::atomic<std::size_t> read{0};
-    packer.prepare(&threads, [&] { ++read; });
+    const nibble::tensor_packer packer("w", which, dimensions, values,
+                                       {.rule = rule, .executor = &threads}, [&] { ++read; });
     return static_cast<double>(read) / static_cast<double>(packer.chunk_count());
   };
   CHECK(chunks_read(encoding::apr_q8, packing_rule::best) == 2.0);
@@ -322,8 +321,8 @@ TEST_CASE("preparing reports each chunk that it reads, and only one scale for al
   CHECK(chunks_read(encoding::apr_q4, packing_rule::best) == 0.0);
   CHECK(chunks_read(encoding::q4, packing_rule::best) == 0.0);
 
-  nibble::tensor_packer packer("w", encoding::apr_q8, dimensions, values, packing_rule::best);
-  CHECK_THROWS_AS(packer.prepare(nullptr, [] { throw 5; }), int);
+  CHECK_THROWS_AS(nibble::tensor_packer("w", encoding::apr_q8, dimensions, values, {}, [] { throw 5; }),
+                  int);
 }
 
 TEST_CASE("packing stays between the guard pages at any alignment", "[quantize]") {

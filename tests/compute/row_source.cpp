@@ -30,8 +30,8 @@ constexpr const auto& packable = nibble_test::packable_encodings;
 
 std::vector<std::byte> packed_from(const nibble::row_source& source, encoding which,
                                    const shape& dimensions, packing_rule rule, nibble::executor* on) {
-  nibble::tensor_packer packer("streamed", which, dimensions, source, rule);
-  packer.prepare(on, [] {});
+  const nibble::tensor_packer packer("streamed", which, dimensions, source,
+                                     {.rule = rule, .executor = on});
   std::vector<std::byte> bytes(static_cast<std::size_t>(*nibble::stored_bytes(which, dimensions)));
   nibble::run_tasks(on, packer.chunk_count(), [&](std::size_t chunk) {
     packer.pack(chunk,

@@ -1,4 +1,5 @@
 #include <nibble/reader.hpp>
+#include <nibble/verify.hpp>
 
 #include <cstddef>
 #include <cstdint>

@@ -68,5 +68,5 @@ int main(int argc, char** argv) {
     out.add(which, name + ".33x173", {33, 173}, part(33 * 173));
   }
   threads on(static_cast<std::size_t>(std::atoi(argv[2])));
-  out.write(argv[1], {.on = &on});
+  out.write(argv[1], {.executor = &on});
 }

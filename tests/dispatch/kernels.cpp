@@ -175,7 +175,7 @@ TEST_CASE("every kernel's products lie within the documented bound", "[dispatch]
     const tensor_view view("w", which, {n, k}, bytes);
     std::vector<float> y(m * n), in_parallel(m * n);
     nibble::matmul(view, x, y);
-    nibble::matmul(view, x, in_parallel, {.on = &threads});
+    nibble::matmul(view, x, in_parallel, {.executor = &threads});
     CHECK(is_same(y, in_parallel));
     for (std::size_t i = 0; i < m; ++i) {
       for (std::size_t j = 0; j < n; ++j) {
@@ -209,7 +209,7 @@ TEST_CASE("every kernel's products of coded activations stay near the exact ones
            {std::pair{nibble::matmul_mode::int16, 1e-4}, {nibble::matmul_mode::int8, 1.5e-2}}) {
         std::vector<float> y(m * n), repacked(m * n);
         nibble::matmul(view, x, y, {.mode = mode});
-        nibble::matmul(nibble::repack(view, mode), x, repacked, {.mode = mode});
+        nibble::matmul(nibble::repack(view, mode), x, repacked);
         double difference = 0.0, repacked_difference = 0.0, norm = 0.0;
         for (std::size_t i = 0; i < y.size(); ++i) {
           double product = 0.0;
@@ -281,7 +281,7 @@ TEST_CASE("errors are caught as what they are", "[dispatch]") {
   CHECK_THROWS_AS(nibble::dequantize(view, values, &theirs), std::length_error);
   const std::vector<float> ones(8 * 64, 1.0F);
   std::vector<float> outputs(8 * 4096);
-  CHECK_THROWS_AS(nibble::matmul(view, ones, outputs, {.on = &theirs}), std::length_error);
+  CHECK_THROWS_AS(nibble::matmul(view, ones, outputs, {.executor = &theirs}), std::length_error);
 }
 
 }  // namespace

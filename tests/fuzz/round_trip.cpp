@@ -19,6 +19,7 @@
 #include <nlohmann/json.hpp>
 
 #include <nibble/reader.hpp>
+#include <nibble/verify.hpp>
 #include <nibble/writer.hpp>
 
 #include "folder.hpp"

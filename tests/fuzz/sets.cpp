@@ -23,6 +23,7 @@
 
 #include <nibble/core/encoding.hpp>
 #include <nibble/reader.hpp>
+#include <nibble/verify.hpp>
 
 #include <support/apr_bytes.hpp>
 #include <support/files.hpp>

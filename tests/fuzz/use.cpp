@@ -22,6 +22,7 @@
 #include <nibble/format/safetensors/replace_metadata.hpp>
 #include <nibble/reader.hpp>
 #include <nibble/source_reader.hpp>
+#include <nibble/verify.hpp>
 
 namespace nibble_fuzz {
 
@@ -57,15 +58,15 @@ void use(const nibble::tensor_view& tensor) {
 }
 
 /// Loads what was opened piece by piece; no more may come of it than that a checksum is wrong.
-void load(const nibble::source_reader& in, const nibble::tensor_info& tensor) {
+void load(const nibble::source_reader& in, const nibble::tensor_description& tensor) {
   try {
-    static_cast<void>(in.load(tensor.name));
+    static_cast<void>(in.load(tensor.name()));
   } catch (const nibble::error& problem) {
     require(problem.code() == nibble::error_code::damaged);
   }
-  const std::uint64_t rows = tensor.shape.rows();
+  const std::uint64_t rows = tensor.rows();
   try {
-    const nibble::loaded_tensor part = in.load_rows(tensor.name, rows / 2, rows - rows / 2);
+    const nibble::loaded_tensor part = in.load_rows(tensor.name(), rows / 2, rows - rows / 2);
     if (part.view().elements() <= most_elements && nibble::is_decodable(part.view().encoding())) {
       static_cast<void>(decode(part.view()));
     }
@@ -163,9 +164,9 @@ bool open_and_use(std::span<const std::byte> bytes) {
   require(in->size() == pieces->size() && in->metadata() == pieces->metadata());
   for (std::size_t i = 0; i < in->size(); ++i) {
     const nibble::tensor_view& tensor = in->tensors()[i];
-    const nibble::tensor_info& same = pieces->tensors()[i];
-    require(tensor.name() == same.name && tensor.file_offset_bytes() == same.file_offset_bytes &&
-            tensor.bytes().size() == same.size_bytes);
+    const nibble::tensor_description& same = pieces->tensors()[i];
+    require(tensor.name() == same.name() && tensor.file_offset_bytes() == same.file_offset_bytes() &&
+            tensor.bytes().size() == same.size_bytes());
     load(*pieces, same);
   }
   try {

@@ -6,10 +6,7 @@
 #include <vector>
 
 #include <nibble/core/tensor_view.hpp>
-
-namespace nibble {
-class reader;
-}
+#include <nibble/reader.hpp>
 
 /// What targets do with tensors and files. The kernels of every encoding are compiled once for all.
 namespace nibble_fuzz {

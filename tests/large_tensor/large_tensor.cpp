@@ -56,7 +56,7 @@ int run(const std::string& path) {
                         }
                       });
   two_threads on;
-  out.write(path, {.on = &on});
+  out.write(path, {.executor = &on});
   const long peak_kib = peak_resident_kib();
   fmt::print("packed {} GiB of f32, peak resident memory {:.1f} MB\n", rows * cols * 4 >> 30U,
              static_cast<double>(peak_kib) * 1024 / 1e6);

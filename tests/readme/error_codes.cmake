@@ -1,6 +1,6 @@
 cmake_minimum_required(VERSION 3.25)
 
-# The README lists the error codes with the words of error.hpp, all of them and no others, in order;
+# The README of core/ lists the error codes with the words of error.hpp, all of them and no others, in order;
 # and every code is what some test expects.
 file(STRINGS ${HEADER} lines REGEX "^  [a-z_]+, +///< ")
 set(codes "")
@@ -21,7 +21,7 @@ endif()
 file(READ ${README} readme)
 string(FIND "${readme}" "${table}\n" place)
 if(place EQUAL -1)
-  message(FATAL_ERROR "README.md does not list the error codes as they are:\n${table}")
+  message(FATAL_ERROR "${README} does not list the error codes as they are:\n${table}")
 endif()
 
 file(GLOB_RECURSE tests ${TESTS}/*.cpp)

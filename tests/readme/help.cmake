@@ -1,6 +1,6 @@
 cmake_minimum_required(VERSION 3.25)
 
-# The README shows the command's help, to the letter.
+# The command's README shows its help, to the letter.
 file(READ ${README} readme)
 foreach(subcommand "" pack convert)
   execute_process(COMMAND ${COMMAND} ${subcommand} --help OUTPUT_VARIABLE help RESULT_VARIABLE result)
@@ -10,6 +10,6 @@ foreach(subcommand "" pack convert)
   string(STRIP "${help}" help)
   string(FIND "${readme}" "${help}" place)
   if(place EQUAL -1)
-    message(FATAL_ERROR "README.md does not show what nibble ${subcommand} --help prints:\n${help}")
+    message(FATAL_ERROR "${README} does not show what nibble ${subcommand} --help prints:\n${help}")
   endif()
 endforeach()

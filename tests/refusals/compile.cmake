@@ -34,3 +34,30 @@ string(REPLACE TYPE nibble::q4 right "${use}")
 string(REPLACE TYPE float wrong "${use}")
 expect(compiles -O0 "${right}")
 expect(fails -O0 "${wrong}")
+
+# Opening a file does without the kernels that verifying it needs, and says which header has them.
+set(verify "void use(const nibble::reader& in) { in.verify(\"w\"); }")
+expect(compiles -O0 "#include <nibble/reader.hpp>\n#include <nibble/verify.hpp>\n${verify}")
+expect(fails -O0 "#include <nibble/reader.hpp>\n${verify}")
+
+# Whose kernels verify and write cannot be chosen: those that the unit was compiled for.
+set(use "#include <nibble/nibble.hpp>
+void use(const nibble::reader& in, const nibble::writer& out) {
+  in.verify<TYPE>();
+  out.write<TYPE>(\"file\");
+}")
+string(REPLACE TYPE nibble::this_architecture right "${use}")
+string(REPLACE TYPE nibble::simd::portable wrong "${use}")
+expect(compiles -O0 "${right}")
+expect(fails -O0 "${wrong}")
+
+# A tensor of a source has no bytes before it is loaded.
+set(use "#include <nibble/compute/matmul.hpp>
+#include <nibble/source_reader.hpp>
+void use(const nibble::source_reader& far, std::span<const float> x, std::span<float> y) {
+  nibble::matmul(TENSOR, x, y);
+}")
+string(REPLACE TENSOR "far.load(\"w\")" right "${use}")
+string(REPLACE TENSOR "far[\"w\"]" wrong "${use}")
+expect(compiles -O0 "${right}")
+expect(fails -O0 "${wrong}")

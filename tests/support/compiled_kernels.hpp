@@ -5,16 +5,17 @@
 #include <span>
 
 #include <nibble/compute/dequantize.hpp>
-#include <nibble/compute/matmul.hpp>
+#include <nibble/compute/multiply.hpp>
+#include <nibble/compute/repack.hpp>
 #include <nibble/compute/value_census.hpp>
 #include <nibble/kernel/float_panel_products.hpp>
-#include <nibble/kernel/repacked_weight.hpp>
 
 /// What the public functions hand to one architecture's kernels, for every encoding: compiled once, in
 /// best_kernels.cpp and portable_kernels.cpp, as it takes minutes in every file that uses it.
 #define NIBBLE_TEST_KERNELS(linkage, architecture)                                                    \
-  linkage template void nibble::kernel::multiply_proved<architecture>(                                \
-      std::span<const nibble::proved_product>, const nibble::matmul_options&, std::span<std::byte>);  \
+  linkage template void nibble::kernel::multiply_checked<architecture>(                               \
+      std::span<const nibble::checked_product>, const nibble::checked_activations&,                   \
+      nibble::matmul_mode, nibble::executor*, std::span<std::byte>);                                  \
   linkage template nibble::repacked_weight nibble::kernel::make_repacked<architecture>(               \
       const nibble::tensor_view&, nibble::matmul_mode, nibble::executor*);                            \
   linkage template nibble::value_census nibble::kernel::count_values<architecture>(                   \

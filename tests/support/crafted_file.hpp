@@ -12,6 +12,7 @@
 
 #include <nibble/core/text.hpp>
 #include <nibble/reader.hpp>
+#include <nibble/verify.hpp>
 
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>

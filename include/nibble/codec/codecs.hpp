@@ -28,7 +28,7 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-namespace detail {
+namespace codec_detail {
 template <nibble::encoding Encoding, class Visitor>
 void visit_codec_of(std::string_view tensor, Visitor& visitor) {
   if constexpr (has_codec<Encoding>) {
@@ -41,7 +41,7 @@ void visit_codec_of(std::string_view tensor, Visitor& visitor) {
                  .expected = "an encoding that this version can decode"});
   }
 }
-}  // namespace detail
+}  // namespace codec_detail
 
 /// Calls visitor(codec) with a value of the codec type of `which`. Throws unsupported_encoding, naming
 /// `tensor`, where it has none.
@@ -49,7 +49,7 @@ template <class Visitor>
 void visit_codec(encoding which, std::string_view tensor, Visitor&& visitor) {
   switch (which) {
 #define NIBBLE_VISIT(name, ...) \
-  case encoding::name: detail::visit_codec_of<encoding::name>(tensor, visitor); break;
+  case encoding::name: codec_detail::visit_codec_of<encoding::name>(tensor, visitor); break;
     NIBBLE_ENCODINGS(NIBBLE_VISIT)
 #undef NIBBLE_VISIT
   }
@@ -60,7 +60,7 @@ inline void require_codec(encoding which, std::string_view tensor) {
   visit_codec(which, tensor, [](auto) {});
 }
 
-namespace detail {
+namespace codec_detail {
 template <nibble::encoding Encoding>
 [[nodiscard]] constexpr bool is_packable() noexcept {
   if constexpr (has_codec<Encoding>) {
@@ -71,18 +71,22 @@ template <nibble::encoding Encoding>
     return false;
   }
 }
-}  // namespace detail
+}  // namespace codec_detail
 
 /// Whether f32 values can be packed into `which`.
 [[nodiscard]] constexpr bool is_packable(encoding which) noexcept {
   switch (which) {
 #define NIBBLE_IS_PACKABLE(name, ...) \
-  case encoding::name: return detail::is_packable<encoding::name>();
+  case encoding::name: return codec_detail::is_packable<encoding::name>();
     NIBBLE_ENCODINGS(NIBBLE_IS_PACKABLE)
 #undef NIBBLE_IS_PACKABLE
   }
   return false;
 }
+
+/// The encodings of which is_packable() is true, for messages.
+inline constexpr std::string_view packable_encodings_text =
+    "f32, f16, bf16 or a quantized encoding to pack f32 into";
 
 /// Whether `which` has a codec, so that its tensors can be decoded.
 [[nodiscard]] constexpr bool is_decodable(encoding which) noexcept {

@@ -347,10 +347,7 @@ void dequantize_rows(const tensor_view& from, std::uint64_t first_row, std::uint
                        .expected = std::move(expected)});
   };
   const encoding which = from.encoding();
-  if (first_row > from.rows() || row_count > from.rows() - first_row) {
-    refuse(error_code::out_of_range, "rows", join_text({row_count, " from row ", first_row}),
-           join_text({"within ", from.rows(), " rows"}));
-  }
+  from.require_rows(first_row, row_count);
   const auto elements = checked_multiply(row_count, from.cols());
   if (!elements || *elements != to.size()) {
     refuse(error_code::invalid_argument, "elements to decode into", std::to_string(to.size()),

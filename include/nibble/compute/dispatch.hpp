@@ -18,13 +18,25 @@ extern "C"
     [[gnu::visibility("hidden")]]
 #endif
     const nibble::kernel_table* const nibble_kernel_tables[];
+#elif defined(NIBBLE_KERNELS_ELSEWHERE)
+#include <nibble/compute/kernel_table.hpp>
+
+#define NIBBLE_KERNELS_FOR(instruction_set) NIBBLE_JOIN_TWO(nibble_kernels_, instruction_set)
+
+/// The kernels that nibble_add_kernels built. The name holds the instruction set: a unit that is
+/// compiled for another one than they are does not link.
+extern "C"
+#if !defined(_WIN32)
+    [[gnu::visibility("hidden")]]
+#endif
+    const nibble::kernel_table NIBBLE_KERNELS_FOR(NIBBLE_INSTRUCTION_SET);
 #endif
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// The architecture of a template that leaves the work to kernels which are picked when the program
-/// runs.
+/// The architecture of a template that leaves the work to kernels in another object: those which are
+/// picked when the program runs, or those of the unit's own instruction set.
 template <class Architecture>
 concept PickedAtRunTime = requires {
   Architecture::kernels();
@@ -62,12 +74,24 @@ using default_architecture = picked_at_run_time;
 
 #else
 
+#if defined(NIBBLE_KERNELS_ELSEWHERE)
+/// The architecture of targets that were given to nibble_add_kernels (cmake/nibble-kernels.cmake).
+struct compiled_elsewhere {
+  /// The program's kernels for the instruction set of this translation unit.
+  [[nodiscard]] static const kernel_table& kernels() noexcept {
+    return NIBBLE_KERNELS_FOR(NIBBLE_INSTRUCTION_SET);
+  }
+};
+
+using default_architecture = compiled_elsewhere;
+#else
 using default_architecture = simd::best_architecture;
+#endif
 
 /// The name of what this translation unit was compiled for: "avx2_fma_f16".
 [[nodiscard]] inline std::string_view dispatched_architecture() noexcept {
   constexpr std::string_view prefix = "compiled_for_";
-  return std::string_view(NIBBLE_ARCHITECTURE_NAME).substr(prefix.size());
+  return std::string_view(NIBBLE_INSTRUCTION_SET_NAME).substr(prefix.size());
 }
 
 #endif

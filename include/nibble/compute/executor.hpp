@@ -54,6 +54,11 @@ class serial_executor final : public executor {
   }
 };
 
+/// What a call may be told that has nothing else to choose.
+struct compute_options {
+  nibble::executor* executor = nullptr;  ///< runs the work; null: the calling thread does
+};
+
 /// Runs body(task) for every task on `on`, or on the calling thread where it is null. After the first
 /// exception no further task starts its work, and the exception is rethrown here.
 template <class Body>

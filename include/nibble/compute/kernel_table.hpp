@@ -17,13 +17,13 @@
 
 namespace nibble {
 
-struct matmul_options;
-struct proved_product;
+struct checked_product;
+struct checked_activations;
 struct value_census;
 class repacked_weight;
 
 /// The kernels of one instruction set, as nibble_add_dispatch builds them: all that its object shows to
-/// the rest of a program. Arguments are those of the public functions and have been proved by them.
+/// the rest of a program. Arguments are those of the public functions, which have checked them.
 struct kernel_table {
   const char* name;             ///< as NIBBLE_ARCH spells it
   simd::cpu_feature_set needs;  ///< what its code was compiled with
@@ -41,8 +41,9 @@ struct kernel_table {
   void (*narrow_bf16)(const float* from, std::size_t count, bfloat16* to) noexcept;
 
   value_census (*take_census)(const tensor_view&);
-  repacked_weight (*repack)(const tensor_view&, matmul_mode, executor* on);
-  void (*matmul)(std::span<const proved_product>, const matmul_options&, std::span<std::byte> scratch);
+  repacked_weight (*repack)(const tensor_view&, matmul_mode, executor*);
+  void (*matmul)(std::span<const checked_product>, const checked_activations&, matmul_mode, executor*,
+                 std::span<std::byte> scratch);
 };
 
 /// The first of `tables` (best first) whose needs `available` covers, or the one named `forced` where

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <span>
 #include <string>
 #include <utility>
@@ -32,8 +33,8 @@ namespace nibble {
 
 /// How to pack.
 struct quantize_options {
-  packing_rule rule = packing_rule::best;
-  executor* on = nullptr;  ///< null: the calling thread
+  packing_rule rule = packing_rule::best;  ///< how scales are chosen
+  nibble::executor* executor = nullptr;    ///< runs the work; null: the calling thread does
 };
 
 inline namespace NIBBLE_ARCHITECTURE {
@@ -41,37 +42,31 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// Packs one tensor chunk by chunk, each chunk of whole rows and independent of all others, so that a
 /// tensor larger than memory passes through. The chunks' bytes, one after the other, are the tensor's;
 /// they do not depend on threads, compiler or instruction set.
+///
+/// Where the encoding has one scale for the whole tensor, the constructor chooses it: it reads all
+/// values once or twice and calls after_chunk(), where there is one, for every chunk read, from any
+/// thread of options.executor. Throws not_representable, unsupported_encoding, and whatever the row
+/// source and after_chunk throw.
 class tensor_packer {
  public:
   /// Values in memory, borrowed for as long as the packer is used; values.size() == shape.elements().
   tensor_packer(std::string name, encoding which, const shape& dimensions,
-                std::span<const float> values, packing_rule rule)
-      : tensor_packer(std::move(name), which, dimensions, rule) {
+                std::span<const float> values, const quantize_options& options = {},
+                const std::function<void()>& after_chunk = {})
+      : tensor_packer(std::move(name), which, dimensions, options.rule) {
     values_ = values;
+    choose_tensor_scale(options.executor, after_chunk);
   }
   /// Values on demand.
   tensor_packer(std::string name, encoding which, const shape& dimensions, row_source source,
-                packing_rule rule)
-      : tensor_packer(std::move(name), which, dimensions, rule) {
+                const quantize_options& options = {}, const std::function<void()>& after_chunk = {})
+      : tensor_packer(std::move(name), which, dimensions, options.rule) {
     source_ = std::move(source);
+    choose_tensor_scale(options.executor, after_chunk);
   }
 
+  /// Chunks of the tensor; 0 where it is empty.
   [[nodiscard]] std::size_t chunk_count() const noexcept { return chunk_count_; }
-
-  /// Reads the whole tensor once or twice where the encoding has one scale for all of it; to be called
-  /// before the first pack(). Calls after_chunk() for every chunk read, from any thread. Throws
-  /// not_representable, and whatever the row source and after_chunk throw.
-  template <class AfterChunk>
-  void prepare(executor* on, AfterChunk&& after_chunk) {
-    visit_codec(encoding_, name_, [&]<Codec Codec>(Codec) {
-      if constexpr (TensorScaleCodec<Codec>) choose_scale<Codec>(on, after_chunk);
-    });
-  }
-
-  /// As above, telling nobody.
-  void prepare(executor* on) {
-    prepare(on, [] {});
-  }
 
   /// First byte of a chunk, counted from the tensor's first.
   [[nodiscard]] std::uint64_t chunk_offset_bytes(std::size_t chunk) const noexcept {
@@ -80,6 +75,7 @@ class tensor_packer {
     const std::uint64_t first_row = chunk * rows_per_chunk_;
     return *stored_bytes(row, first_row, dimensions_.cols());
   }
+  /// Bytes that a chunk is packed into.
   [[nodiscard]] std::size_t chunk_size_bytes(std::size_t chunk) const noexcept {
     const std::uint64_t end = chunk + 1 == chunk_count_ ? *stored_bytes(encoding_, dimensions_)
                                                         : chunk_offset_bytes(chunk + 1);
@@ -141,7 +137,7 @@ class tensor_packer {
                 {.tensor = name_,
                  .field = "encoding",
                  .found = std::string(to_string(encoding_)),
-                 .expected = "f32, f16, bf16 or a quantized encoding to pack f32 into"});
+                 .expected = std::string(packable_encodings_text)});
   }
 
   void require_finite(const piece& part) const {
@@ -261,17 +257,23 @@ class tensor_packer {
     }
   }
 
-  template <TensorScaleCodec Codec, class AfterChunk>
-  void choose_scale(executor* on, AfterChunk& after_chunk) {
+  void choose_tensor_scale(executor* executor, const std::function<void()>& after_chunk) {
+    visit_codec(encoding_, name_, [&]<Codec Codec>(Codec) {
+      if constexpr (TensorScaleCodec<Codec>) choose_scale<Codec>(executor, after_chunk);
+    });
+  }
+
+  template <TensorScaleCodec Codec>
+  void choose_scale(executor* executor, const std::function<void()>& after_chunk) {
     if (chunk_count_ == 0) return;
     std::vector<float> largest_of(chunk_count_);
-    run_tasks(on, chunk_count_, [&](std::size_t chunk) {
+    run_tasks(executor, chunk_count_, [&](std::size_t chunk) {
       std::vector<float> buffer;
       const auto [first, end] = elements_of(chunk);
       const piece part = fetch(first, end, buffer);
       require_finite(part);
       largest_of[chunk] = Codec::largest_magnitude(part.values);
-      after_chunk();
+      if (after_chunk) after_chunk();
     });
     const float largest = *std::max_element(largest_of.begin(), largest_of.end());
     scale_ = Codec::reference_scale(largest);
@@ -279,11 +281,11 @@ class tensor_packer {
 
     const auto scales = Codec::candidate_scales(largest);
     std::vector<typename Codec::squared_errors> errors_of(chunk_count_);
-    run_tasks(on, chunk_count_, [&](std::size_t chunk) {
+    run_tasks(executor, chunk_count_, [&](std::size_t chunk) {
       std::vector<float> buffer;
       const auto [first, end] = elements_of(chunk);
       Codec::add_squared_errors(fetch(first, end, buffer).values, scales, errors_of[chunk]);
-      after_chunk();
+      if (after_chunk) after_chunk();
     });
     typename Codec::squared_errors total{};
     for (const auto& errors : errors_of) {
@@ -305,13 +307,13 @@ class tensor_packer {
 
 /// Packs `values`, row-major and of `dimensions`, into `to`, as stored_bytes(which, dimensions) bytes.
 ///
-/// The spans do not overlap; `to` needs no alignment. `name` is for messages. Throws invalid_argument
-/// (sizes), unsupported_encoding, and not_representable for NaN, infinities and values whose scale or
-/// min float16 cannot hold, naming the element; `to` is unspecified then.
-template <class Architecture = this_architecture>
-void quantize(encoding which, const shape& dimensions, std::span<const float> values,
-              std::span<std::byte> to, const quantize_options& options = {},
-              std::string_view name = {}) {
+/// The spans do not overlap; `to` needs no alignment. `name` is for messages. The bytes are the same
+/// for every executor, compiler and instruction set. Throws invalid_argument (sizes),
+/// unsupported_encoding, and not_representable for NaN, infinities and values whose scale or min
+/// float16 cannot hold, naming the element; `to` is unspecified then.
+inline void quantize(encoding which, const shape& dimensions, std::span<const float> values,
+                     std::span<std::byte> to, const quantize_options& options = {},
+                     std::string_view name = {}) {
   const auto needed = stored_bytes(which, dimensions);
   if (values.size() != dimensions.elements() || !needed || *needed != to.size()) {
     throw error(
@@ -327,11 +329,10 @@ void quantize(encoding which, const shape& dimensions, std::span<const float> va
                 {.tensor = std::string(name),
                  .field = "encoding",
                  .found = std::string(to_string(which)),
-                 .expected = "f32, f16, bf16 or a quantized encoding to pack f32 into"});
+                 .expected = std::string(packable_encodings_text)});
   }
-  tensor_packer packer(std::string(name), which, dimensions, values, options.rule);
-  packer.prepare(options.on);
-  run_tasks(options.on, packer.chunk_count(), [&](std::size_t chunk) {
+  const tensor_packer packer(std::string(name), which, dimensions, values, options);
+  run_tasks(options.executor, packer.chunk_count(), [&](std::size_t chunk) {
     packer.pack(chunk, to.subspan(static_cast<std::size_t>(packer.chunk_offset_bytes(chunk)),
                                   packer.chunk_size_bytes(chunk)));
   });

@@ -7,8 +7,10 @@
 /// compiled for different instruction sets each keep their own, where the linker would otherwise hand
 /// one unit's code to both. The vocabulary (errors, views, readers, writers) is shared by all units and
 /// must be compiled for the least of them.
-#define NIBBLE_JOIN_TOKENS(a, b, c, d, e, f, g) a##b##c##d##e##f##g
-#define NIBBLE_JOIN(a, b, c, d, e, f, g) NIBBLE_JOIN_TOKENS(a, b, c, d, e, f, g)
+#define NIBBLE_JOIN_TOKENS(a, b, c, d, e, f) a##b##c##d##e##f
+#define NIBBLE_JOIN(a, b, c, d, e, f) NIBBLE_JOIN_TOKENS(a, b, c, d, e, f)
+#define NIBBLE_JOIN_TWO_TOKENS(a, b) a##b
+#define NIBBLE_JOIN_TWO(a, b) NIBBLE_JOIN_TWO_TOKENS(a, b)
 
 #if defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define NIBBLE_VECTOR_WIDTH avx512bw
@@ -74,20 +76,29 @@
 #define NIBBLE_WITH_BIT
 #endif
 
+/// The instruction set of this translation unit: compiled_for_avx2_fma_f16.
+#define NIBBLE_INSTRUCTION_SET                                                                       \
+  NIBBLE_JOIN(compiled_for_, NIBBLE_VECTOR_WIDTH, NIBBLE_WITH_FMA, NIBBLE_WITH_F16, NIBBLE_WITH_DOT, \
+              NIBBLE_WITH_BIT)
+
+#if defined(NIBBLE_DISPATCH) && defined(NIBBLE_KERNELS_ELSEWHERE)
+#error "a target is given to nibble_add_dispatch or to nibble_add_kernels, not to both"
+#elif defined(NIBBLE_DISPATCH)
 // Kernels picked at run time (nibble_add_dispatch).
-#if defined(NIBBLE_DISPATCH)
-#define NIBBLE_WITH_DISPATCH _dispatch
+#define NIBBLE_KERNEL_ORIGIN _dispatch
+#elif defined(NIBBLE_KERNELS_ELSEWHERE)
+// Kernels compiled in an object of their own (nibble_add_kernels).
+#define NIBBLE_KERNEL_ORIGIN _kernels_elsewhere
 #else
-#define NIBBLE_WITH_DISPATCH
+#define NIBBLE_KERNEL_ORIGIN
 #endif
 
-#define NIBBLE_ARCHITECTURE                                                                          \
-  NIBBLE_JOIN(compiled_for_, NIBBLE_VECTOR_WIDTH, NIBBLE_WITH_FMA, NIBBLE_WITH_F16, NIBBLE_WITH_DOT, \
-              NIBBLE_WITH_BIT, NIBBLE_WITH_DISPATCH)
+#define NIBBLE_ARCHITECTURE NIBBLE_JOIN_TWO(NIBBLE_INSTRUCTION_SET, NIBBLE_KERNEL_ORIGIN)
 
-/// The same as a string.
+/// Both as strings.
 #define NIBBLE_TEXT_OF_TOKEN(name) #name
 #define NIBBLE_TEXT_OF(name) NIBBLE_TEXT_OF_TOKEN(name)
+#define NIBBLE_INSTRUCTION_SET_NAME NIBBLE_TEXT_OF(NIBBLE_INSTRUCTION_SET)
 #define NIBBLE_ARCHITECTURE_NAME NIBBLE_TEXT_OF(NIBBLE_ARCHITECTURE)
 
 namespace nibble {

@@ -9,7 +9,7 @@ namespace nibble {
 
 /// bfloat16, as stored: the upper half of an f32.
 struct bfloat16 {
-  std::uint16_t bits;
+  std::uint16_t bits;  ///< sign in the highest
   friend constexpr bool operator==(bfloat16, bfloat16) noexcept = default;
 };
 static_assert(sizeof(bfloat16) == 2);

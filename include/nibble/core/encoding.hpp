@@ -16,11 +16,8 @@
 /// X(name, family, block_elements, block_bytes, header_bytes, blocks_run_along, code_bits, has_min,
 ///   apr_dtype_id, apr_legacy_dtype_id, gguf_type, safetensors_dtype)
 ///
-/// header_bytes stand once before the blocks of a tensor that has elements. has_min: codes are counted
-/// from a stored min rather than around zero. apr_dtype_id is written to .apr files, which cannot hold
-/// what has none (no_id); apr_legacy_dtype_id is a second one that the encoding may bear there.
-/// gguf_type is ggml's, which GGUF files hold. safetensors_dtype is empty where that container has no
-/// name for it. Plain elements narrower than a byte count as blocks of as many as fill whole bytes.
+/// encoding_description says what each column is. Plain elements narrower than a byte count as blocks
+/// of as many as fill whole bytes.
 // clang-format off
 #define NIBBLE_ENCODINGS(X)                                                                             \
   X(f32,         plain,   1,    4,    0,  tensor,  32,  false,  0,      no_id,  0,      "F32")          \
@@ -87,19 +84,19 @@ enum class block_run : std::uint8_t { tensor, row };
 
 /// A row of the table.
 struct encoding_description {
-  nibble::encoding encoding;
-  std::string_view name;
-  encoding_family family;
-  std::uint32_t block_elements;
-  std::uint32_t block_bytes;
-  std::uint32_t header_bytes;
-  block_run blocks_run_along;
-  std::uint32_t code_bits;
-  bool has_min;
-  std::optional<std::uint8_t> apr_dtype_id;
-  std::optional<std::uint8_t> apr_legacy_dtype_id;
-  std::optional<std::uint8_t> gguf_type;
-  std::string_view safetensors_dtype;
+  nibble::encoding encoding;     ///< whose row it is
+  std::string_view name;         ///< as tools and files spell it
+  encoding_family family;        ///< when a bare dtype id may mean it
+  std::uint32_t block_elements;  ///< 1 where elements are stored one by one
+  std::uint32_t block_bytes;     ///< of one block
+  std::uint32_t header_bytes;    ///< before the blocks, once in a tensor that has elements
+  block_run blocks_run_along;    ///< where blocks start anew
+  std::uint32_t code_bits;       ///< of one element
+  bool has_min;                  ///< codes are counted from a stored min rather than around zero
+  std::optional<std::uint8_t> apr_dtype_id;  ///< written to .apr files, which cannot hold what has none
+  std::optional<std::uint8_t> apr_legacy_dtype_id;  ///< a second one that it may bear in .apr files
+  std::optional<std::uint8_t> gguf_type;            ///< ggml's, which GGUF files hold
+  std::string_view safetensors_dtype;               ///< empty where that container has no name for it
 
   /// Whether values are coded in blocks or under a shared scale rather than one by one.
   [[nodiscard]] constexpr bool is_quantized() const noexcept {
@@ -177,8 +174,8 @@ inline constexpr auto encodings = [] {
 
 /// Bytes of a tensor, from its first.
 struct byte_range {
-  std::uint64_t offset;
-  std::uint64_t size;
+  std::uint64_t offset;  ///< of the first byte
+  std::uint64_t size;    ///< how many bytes
   friend constexpr bool operator==(const byte_range&, const byte_range&) = default;
 };
 

@@ -90,10 +90,13 @@ struct error_detail {
 /// was found and what was expected, with control characters escaped.
 class error : public std::runtime_error {
  public:
+  /// An error of that code; what() is put together from both.
   error(error_code code, error_detail detail)
       : std::runtime_error(message(code, detail)), code_(code), detail_(std::move(detail)) {}
 
+  /// Why the operation failed.
   [[nodiscard]] error_code code() const noexcept { return code_; }
+  /// Where it failed and what was there.
   [[nodiscard]] const error_detail& detail() const noexcept { return detail_; }
 
   /// The same error, naming the tensor it arose in unless it names one already.

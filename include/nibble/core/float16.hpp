@@ -9,7 +9,7 @@ namespace nibble {
 
 /// IEEE 754 binary16, as stored: 1 sign, 5 exponent, 10 mantissa bits.
 struct float16 {
-  std::uint16_t bits;
+  std::uint16_t bits;  ///< sign in the highest
   friend constexpr bool operator==(float16, float16) noexcept = default;
 };
 static_assert(sizeof(float16) == 2);

@@ -19,7 +19,9 @@ namespace nibble {
 /// rows the product of the others; a scalar (no dimensions) is 1 x 1.
 class shape {
  public:
+  /// The most dimensions.
   static constexpr std::size_t max_rank = 8;
+  /// The most elements, 2^63.
   static constexpr std::uint64_t max_elements = std::uint64_t{1} << 63U;
 
   /// A scalar.
@@ -46,15 +48,20 @@ class shape {
     elements_ = *product;
   }
 
+  /// Number of dimensions.
   [[nodiscard]] constexpr std::size_t rank() const noexcept { return rank_; }
+  /// Dimension i, which is less than max_rank; 0 from rank() on.
   [[nodiscard]] constexpr std::uint64_t operator[](std::size_t i) const noexcept {
     return dimensions_[i];
   }
+  /// All dimensions, outermost first; valid as long as the shape.
   [[nodiscard]] std::span<const std::uint64_t> dimensions() const noexcept {
     return {dimensions_.data(), rank_};
   }
+  /// The product of all dimensions, 1 for a scalar.
   [[nodiscard]] constexpr std::uint64_t elements() const noexcept { return elements_; }
 
+  /// The last dimension, 1 for a scalar.
   [[nodiscard]] constexpr std::uint64_t cols() const noexcept {
     return rank_ == 0 ? 1 : dimensions_[rank_ - 1U];
   }
@@ -69,6 +76,7 @@ class shape {
     return rank_ == 0 ? "scalar" : list_text(dimensions(), "x");
   }
 
+  /// Whether number and sizes of the dimensions are the same.
   friend bool operator==(const shape& a, const shape& b) noexcept {
     return a.rank_ == b.rank_ && a.dimensions_ == b.dimensions_;
   }

@@ -16,12 +16,17 @@ namespace nibble {
 /// A part of a message: text as it is, a whole number in decimal. Borrows what it is made from.
 class text_part {
  public:
-  text_part(std::string_view text) noexcept : text_(text) {}    // NOLINT: implicit by purpose
+  /// Text as it is.
+  text_part(std::string_view text) noexcept : text_(text) {}  // NOLINT: implicit by purpose
+  /// Text as it is.
   text_part(const std::string& text) noexcept : text_(text) {}  // NOLINT
-  text_part(const char* text) noexcept : text_(text) {}         // NOLINT
+  /// Text as it is, up to its null.
+  text_part(const char* text) noexcept : text_(text) {}  // NOLINT
+  /// A whole number, in decimal.
   template <std::unsigned_integral Number>
   text_part(Number number) noexcept : is_number_(true), number_(number) {}  // NOLINT
 
+  /// Adds the part at the end of `out`.
   void append_to(std::string& out) const {
     if (is_number_) {
       out += std::to_string(number_);
@@ -150,8 +155,8 @@ class text_part {
 }
 
 /// `text` fit for a line of a terminal or a log: control characters (C0, DEL, C1), the line and
-/// paragraph separators, the bidirectional controls and bytes that are not UTF-8 become \xNN,
-/// byte by byte.
+/// paragraph separators, the bidirectional controls and bytes that are not UTF-8 become
+/// `\xNN`, byte by byte.
 [[nodiscard]] inline std::string escape_text(std::string_view text) {
   std::string out;
   out.reserve(text.size());

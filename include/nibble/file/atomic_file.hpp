@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -106,12 +107,7 @@ class atomic_file {
 
   void publish() {
     // Without locks another writer may have taken this file for a leftover and put its own there.
-    if (!is_named(file_)) {
-      throw error(error_code::write_failed, {.file = path_,
-                                             .field = partial_,
-                                             .found = "another file or none",
-                                             .expected = "the one that this writer made"});
-    }
+    if (!is_named(file_)) fail_for_another_file();
     require(system_calls::rename(file_, partial_, target_));
     committed_ = true;
     require(system_calls::sync_names(file_, target_));
@@ -129,6 +125,12 @@ class atomic_file {
   [[noreturn]] void fail(const system_failure& failure) const {
     throw_system_error(error_code::write_failed, path_, failure);
   }
+  [[noreturn]] void fail_for_another_file() const {
+    throw error(error_code::write_failed, {.file = path_,
+                                           .field = partial_,
+                                           .found = "another file or none",
+                                           .expected = "the one that this writer made"});
+  }
   void require(const system_failure& failure) const {
     if (failure) fail(failure);
   }
@@ -136,7 +138,9 @@ class atomic_file {
   /// Creates the partial file and locks it. One that is there already belongs to a live writer, who
   /// holds its lock, or was left behind, and then goes.
   void acquire() {
-    while (true) {
+    // Others may take it away or be in its place a few times, and not for ever.
+    constexpr int max_attempts = 100;
+    for (int attempt = 0; attempt < max_attempts; ++attempt) {
       system_calls::file_handle created = system_calls::create_new(partial_);
       if (!created.is_open()) {
         const int reason = system_calls::last_reason();
@@ -146,6 +150,7 @@ class atomic_file {
       }
       try {
         lock(created);
+        if (!is_named(created)) continue;
       } catch (const error& refusal) {
         // Whoever holds the lock of a file that was made just now removes it as a leftover.
         if (refusal.code() != error_code::already_being_written) {
@@ -153,11 +158,10 @@ class atomic_file {
         }
         throw;
       }
-      if (is_named(created)) {
-        file_ = std::move(created);
-        return;
-      }
+      file_ = std::move(created);
+      return;
     }
+    fail_for_another_file();
   }
 
   [[noreturn]] void fail_to_open_partial(int reason) const {
@@ -168,7 +172,9 @@ class atomic_file {
     if (!system_calls::is_regular_file(partial)) return;
     const system_calls::file_handle leftover = system_calls::open_leftover(partial);
     if (!leftover.is_open() || system_calls::try_lock(leftover)) return;
-    if (system_calls::is_name_of(partial, leftover)) static_cast<void>(system_calls::remove(partial));
+    if (system_calls::is_name_of(partial, leftover).value_or(false)) {
+      static_cast<void>(system_calls::remove(partial));
+    }
   }
 
   void remove_leftover() {
@@ -179,7 +185,7 @@ class atomic_file {
       fail_to_open_partial(reason);
     }
     lock(leftover);
-    if (!system_calls::is_name_of(partial_, leftover)) return;
+    if (!is_named(leftover)) return;
     const int reason = system_calls::remove(partial_);
     if (reason != 0 && !system_calls::means_not_found(reason)) {
       fail({.call = join_text({"removal of ", partial_}), .reason = reason});
@@ -198,9 +204,12 @@ class atomic_file {
   }
 
   /// Whether the partial name still means this file: between open and lock its owner may have renamed
-  /// or removed it, or another writer taken it for a leftover.
+  /// or removed it, or another writer taken it for a leftover. Throws write_failed where the system
+  /// does not say.
   [[nodiscard]] bool is_named(const system_calls::file_handle& file) const {
-    return system_calls::is_name_of(partial_, file);
+    const std::optional<bool> answer = system_calls::is_name_of(partial_, file);
+    if (!answer) fail({.call = "stat", .reason = system_calls::last_reason()});
+    return *answer;
   }
 
   void prepare(std::uint64_t size_bytes) {
@@ -213,7 +222,9 @@ class atomic_file {
 
   /// While the lock is still held, so that only this writer's own file can go.
   void discard() noexcept {
-    if (file_.is_open() && is_named(file_)) static_cast<void>(system_calls::remove(partial_));
+    if (file_.is_open() && system_calls::is_name_of(partial_, file_).value_or(false)) {
+      static_cast<void>(system_calls::remove(partial_));
+    }
     file_ = system_calls::file_handle();
   }
 

@@ -9,7 +9,8 @@
 
 namespace nibble {
 
-/// Something that opening or verifying a file brought to light without refusing it.
+/// Something that opening or verifying a file found and did not refuse. examine() in verify.hpp says
+/// what it looks for, F-DATA-QUALITY-001 among it.
 struct finding {
   enum class kind : unsigned char {
     note,     ///< unusual, harmless to what is read

@@ -7,27 +7,27 @@
 #include <string>
 #include <string_view>
 
-#include <nlohmann/json.hpp>
-
 #include <nibble/format/json_stream.hpp>
 #include <nibble/format/memory_budget.hpp>
 
 namespace nibble {
 
-/// What an array's element takes of memory while the tree is destroyed: nlohmann::json lists the
+/// What an array's element takes of memory while the tree is destroyed: nlohmann::basic_json lists the
 /// members of what it destroys, in a list that doubles as it grows, so that deep trees need no deep
 /// recursion.
-inline constexpr std::uint64_t json_bytes_while_destroyed = 3 * sizeof(nlohmann::json);
+template <class Json>
+inline constexpr std::uint64_t json_bytes_while_destroyed = 3 * sizeof(Json);
 
 /// What a member of an object takes, its value's own memory aside.
-template <class Json = nlohmann::json>
+template <class Json>
 [[nodiscard]] std::uint64_t json_member_bytes(std::string_view key) {
   return sizeof(typename Json::object_t::value_type) + memory_budget::map_entry_bytes +
-         memory_budget::string_bytes(key.size()) + json_bytes_while_destroyed;
+         memory_budget::string_bytes(key.size()) + json_bytes_while_destroyed<Json>;
 }
 
 /// What a JSON tree takes of memory at most, by the marks of its text: the tree itself, and what
 /// reading and destroying it take for a while.
+template <class Json>
 class json_footprint {
  public:
   void add_string(std::size_t size) {
@@ -36,12 +36,11 @@ class json_footprint {
   }
   /// A comma, at this depth.
   void add_value(std::size_t depth) {
-    bytes_ += sizeof(nlohmann::json);
+    bytes_ += sizeof(Json);
     ++members_[depth];
   }
   /// A colon: an entry of a map, whose key is a string of its own.
   void add_key() { bytes_ += memory_budget::map_entry_bytes; }
-  template <class Json = nlohmann::json>
   void enter(bool is_object, std::size_t depth) {
     bytes_ +=
         (is_object ? sizeof(typename Json::object_t) : sizeof(typename Json::array_t)) + sizeof(Json);
@@ -54,7 +53,7 @@ class json_footprint {
   /// With `depth` levels still open, as in a text that is cut.
   [[nodiscard]] std::uint64_t bytes(std::size_t depth) {
     for (; depth != 0; --depth) leave(depth);
-    return bytes_ + 2 * longest_string_bytes_ + json_bytes_while_destroyed * within_[0];
+    return bytes_ + 2 * longest_string_bytes_ + json_bytes_while_destroyed<Json> * within_[0];
   }
 
  private:

@@ -39,8 +39,8 @@ namespace nibble {
 
 /// Throws bad_metadata unless `text` is UTF-8 and its brackets nest at most max_json_depth deep;
 /// directory_too_large where the tree of what it holds would take more than is left of `budget`.
-inline void require_parsable_json(std::string_view text, std::string_view field,
-                                  memory_budget& budget) {
+template <class Json = nlohmann::json>
+void require_parsable_json(std::string_view text, std::string_view field, memory_budget& budget) {
   const auto refuse = [&](std::string found, std::string expected) {
     throw error(
         error_code::bad_metadata,
@@ -65,7 +65,7 @@ inline void require_parsable_json(std::string_view text, std::string_view field,
     }
     return std::min(quote, text.size());
   };
-  json_footprint footprint;
+  json_footprint<Json> footprint;
   std::size_t depth = 0;
   for (std::size_t at = 0; at < text.size(); ++at) {
     switch (text[at]) {
@@ -96,7 +96,7 @@ inline void require_parsable_json(std::string_view text, std::string_view field,
 }
 
 /// Throws bad_metadata for JSON that is no object.
-template <class Json = nlohmann::json>
+template <class Json>
 void require_object(const Json& value, std::string_view field) {
   if (value.is_object()) return;
   throw error(error_code::bad_metadata, {.field = std::string(field),
@@ -107,12 +107,12 @@ void require_object(const Json& value, std::string_view field) {
 namespace detail {
 /// Builds the tree of a JSON text whose nesting has been proved to be bounded. Strings, most of what
 /// metadata is, are copied once.
+template <class Json>
 class json_tree_reader {
  public:
   json_tree_reader(std::string_view text, std::string_view field) : from_(text, field) {}
 
   /// The value that is all of the text.
-  template <class Json = nlohmann::json>
   [[nodiscard]] Json read() {
     Json value = take();
     from_.require_end();
@@ -120,7 +120,6 @@ class json_tree_reader {
   }
 
  private:
-  template <class Json = nlohmann::json>
   [[nodiscard]] Json take() {
     switch (from_.peek()) {
       case '"': return from_.take_string(unescaped_);
@@ -136,7 +135,6 @@ class json_tree_reader {
     }
   }
 
-  template <class Json = nlohmann::json>
   [[nodiscard]] Json take_object() {
     Json value = Json::object();
     auto& members = value.template get_ref<typename Json::object_t&>();
@@ -153,7 +151,6 @@ class json_tree_reader {
 
   /// Elements are gathered behind those of the arrays around, so that the array itself is made in its
   /// size and never grows.
-  template <class Json = nlohmann::json>
   [[nodiscard]] Json take_array() {
     Json value = Json::array();
     from_.require('[');
@@ -172,7 +169,6 @@ class json_tree_reader {
   }
 
   /// What nlohmann::json makes of a number: whole ones of 64 bits stay whole.
-  template <class Json = nlohmann::json>
   [[nodiscard]] Json number(std::string_view text) {
     const auto read_as = [&](auto& value) {
       const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -197,7 +193,7 @@ class json_tree_reader {
 
   json_stream from_;
   std::string unescaped_;
-  std::deque<nlohmann::json> gathered_;
+  std::deque<Json> gathered_;
 };
 }  // namespace detail
 
@@ -206,10 +202,10 @@ class json_tree_reader {
 template <class Json = nlohmann::json>
 [[nodiscard]] Json parse_json_object(std::string_view text, std::string_view field,
                                      memory_budget& budget) {
-  require_parsable_json(text, field, budget);
+  require_parsable_json<Json>(text, field, budget);
   Json parsed;
   try {
-    parsed = detail::json_tree_reader(text, field).read<Json>();
+    parsed = detail::json_tree_reader<Json>(text, field).read();
   } catch (const typename Json::exception& problem) {
     throw error(error_code::bad_metadata,
                 {.field = std::string(field), .found = problem.what(), .expected = "a JSON object"});
@@ -222,13 +218,13 @@ template <class Json = nlohmann::json>
 template <class Json = nlohmann::json>
 [[nodiscard]] Json parse_json_object(std::string_view text, std::string_view field) {
   memory_budget endless;
-  return parse_json_object(text, field, endless);
+  return parse_json_object<Json>(text, field, endless);
 }
 
 /// Text of `value` for a file. Throws bad_metadata for what JSON cannot say: strings that are not
 /// UTF-8, NaN and infinities (which would silently become null), binary values, nesting too deep to be
 /// read back.
-template <class Json = nlohmann::json>
+template <class Json>
 [[nodiscard]] std::string print_json(const Json& value, std::string_view field) {
   const auto require_printable = [&](const auto& self, const Json& part, std::size_t depth) -> void {
     const bool is_finite_number =

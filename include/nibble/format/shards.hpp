@@ -96,26 +96,26 @@ struct shard_names {
 };
 
 /// What a file's metadata says of the set that it is part of.
-struct shard_record {
+template <class Json>
+struct basic_shard_record {
   shard_position at;
   std::optional<std::uint64_t> total_bytes{};    ///< of the tensors of all shards
   std::optional<std::uint64_t> total_tensors{};  ///< in all shards
   std::optional<std::string> pattern{};          ///< of the files' names
-  friend bool operator==(const shard_record&, const shard_record&) = default;
+  friend bool operator==(const basic_shard_record&, const basic_shard_record&) = default;
 
   static constexpr const char* key = "sharding";
 
   /// An .apr file's "sharding", or a GGUF file's "split.no", "split.count" and "split.tensors.count";
   /// nothing where there is none, or one that says no place among two files or more.
-  template <class Json = nlohmann::json>
-  [[nodiscard]] static std::optional<shard_record> find(const Json& metadata) {
+  [[nodiscard]] static std::optional<basic_shard_record> find(const Json& metadata) {
     const auto number = [](const Json& from, const char* field) -> std::optional<std::uint64_t> {
       const auto found = from.find(field);
       if (found == from.end() || !found->is_number_integer()) return std::nullopt;
       if (!found->is_number_unsigned() && found->template get<std::int64_t>() < 0) return std::nullopt;
       return found->template get<std::uint64_t>();
     };
-    shard_record record{};
+    basic_shard_record record{};
     std::optional<std::uint64_t> index;
     std::optional<std::uint64_t> count;
     if (const auto sharding = metadata.find(key); sharding != metadata.end() && sharding->is_object()) {
@@ -137,7 +137,6 @@ struct shard_record {
   }
 
   /// As .apr files hold it.
-  template <class Json = nlohmann::json>
   [[nodiscard]] Json to_json() const {
     Json sharding{{"shard_count", at.count}, {"shard_index", at.index}};
     if (total_bytes) sharding["total_size"] = *total_bytes;
@@ -146,12 +145,12 @@ struct shard_record {
   }
 
   /// Takes out of `metadata` what is true of a shard alone.
-  template <class Json = nlohmann::json>
   static void erase_from(Json& metadata) {
     for (const char* const field : {key, "split.no", "split.count", "split.tensors.count"}) {
       metadata.erase(field);
     }
   }
 };
+using shard_record = basic_shard_record<nlohmann::json>;
 
 }  // namespace nibble

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace nibble {
 
@@ -15,5 +16,14 @@ enum class matmul_mode : std::uint8_t {
           ///< codes are looked up (iq4_nl, iq4_xs), take 16-bit codes, and so do everywhere mxfp4,
           ///< whose scales may be near f32's largest number, and apr_q8 under a scale of 2^64 or more
 };
+
+/// Its name: "int8".
+[[nodiscard]] constexpr std::string_view to_string(matmul_mode mode) noexcept {
+  switch (mode) {
+    case matmul_mode::int16: return "int16";
+    case matmul_mode::int8: return "int8";
+    default: return "exact";
+  }
+}
 
 }  // namespace nibble

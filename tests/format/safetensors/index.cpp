@@ -1,6 +1,7 @@
 #include <nibble/format/safetensors/index.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,6 +33,30 @@ TEST_CASE("an index says where each tensor stands", "[safetensors_index]") {
       parse_index(bytes_of(R"({"metadata":{"total_size":2.5e9},"weight_map":{}})")).total_bytes);
   CHECK_FALSE(parse_index(bytes_of(R"({"metadata":{"total_size":-1},"weight_map":{}})")).total_bytes);
   CHECK_FALSE(parse_index(bytes_of(R"({"metadata":null,"weight_map":{}})")).total_bytes);
+}
+
+TEST_CASE("a total size is read where it is a whole number of 64 bits", "[safetensors_index]") {
+  const auto total_of = [](const std::string& number) {
+    return parse_index(bytes_of(R"({"metadata":{"total_size":)" + number + R"(},"weight_map":{}})"))
+        .total_bytes;
+  };
+  for (const std::uint64_t total : {0UL, 1UL, 9UL, 10UL, 90UL, 18446744073709551615UL}) {
+    CHECK(total_of(std::to_string(total)) == total);
+  }
+  for (const char* const other :
+       {"18446744073709551616", "99999999999999999999999", "0.0", "1e3", "1E3", "-0", "-5", "\"7\"",
+        "null", "true", "[7]", "{\"total_size\":7}"}) {
+    CAPTURE(other);
+    CHECK_FALSE(total_of(other));
+  }
+  // Elsewhere it is any other field.
+  CHECK_FALSE(parse_index(bytes_of(R"({"total_size":7,"weight_map":{}})")).total_bytes);
+  CHECK_FALSE(parse_index(bytes_of(R"({"other":{"total_size":7},"weight_map":{}})")).total_bytes);
+  CHECK_FALSE(parse_index(bytes_of(R"({"metadata":{"total":7},"weight_map":{}})")).total_bytes);
+  CHECK(parse_index(bytes_of(R"({"weight_map":{},"metadata":{"a":1,"total_size":7}})")).total_bytes ==
+        7U);
+  CHECK_THROWS_AS(total_of("07"), nibble::error);
+  CHECK_THROWS_AS(total_of("1."), nibble::error);
 }
 
 TEST_CASE("what is wrong with an index is refused by name", "[safetensors_index]") {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cerrno>
+#include <concepts>
 #include <utility>
 
 #include <unistd.h>
@@ -27,5 +29,15 @@ class file_descriptor {
  private:
   int descriptor_ = -1;
 };
+
+/// What a system call answers, which is made again for as long as signals interrupt it: -1 with the
+/// reason in errno where it fails otherwise.
+template <std::invocable Call>
+[[nodiscard]] auto retry_interrupted(const Call& call) noexcept {
+  while (true) {
+    const auto answer = call();
+    if (answer >= 0 || errno != EINTR) return answer;
+  }
+}
 
 }  // namespace nibble

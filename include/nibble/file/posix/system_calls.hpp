@@ -43,11 +43,16 @@ inline constexpr int too_large = EFBIG;
 /// For calls that say neither that they failed nor that they did anything.
 inline constexpr int no_progress = EIO;
 
+/// Closed, with the reason in errno, where it cannot be opened.
+[[nodiscard]] inline file_handle open_file(const char* path, int flags, mode_t mode = 0) noexcept {
+  return file_handle(retry_interrupted([&] { return ::open(path, flags, mode); }));
+}
+
 // What reading needs.
 
 /// Without blocking, so that a pipe without a writer is told apart from a file, and not waited for.
 [[nodiscard]] inline file_handle open_to_read(const std::string& path) noexcept {
-  return file_handle(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  return open_file(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 }
 
 [[nodiscard]] inline system_failure describe(const file_handle& file, file_status& status) noexcept {
@@ -60,22 +65,21 @@ inline constexpr int no_progress = EIO;
   return {};
 }
 
+/// What came of a call that answers with a count of bytes, or -1.
+[[nodiscard]] inline transfer transfer_of(ssize_t count) noexcept {
+  if (count < 0) return {.reason = errno};
+  return {.count_bytes = static_cast<std::size_t>(count)};
+}
+
 /// Goes on where the last call of it ended.
 [[nodiscard]] inline transfer read_next(const file_handle& file, std::span<std::byte> to) noexcept {
-  while (true) {
-    const ssize_t count = ::read(file.get(), to.data(), to.size());
-    if (count >= 0) return {.count_bytes = static_cast<std::size_t>(count)};
-    if (errno != EINTR) return {.reason = errno};
-  }
+  return transfer_of(retry_interrupted([&] { return ::read(file.get(), to.data(), to.size()); }));
 }
 
 [[nodiscard]] inline transfer read_at(const file_handle& file, std::uint64_t offset,
                                       std::span<std::byte> to) noexcept {
-  while (true) {
-    const ssize_t count = ::pread(file.get(), to.data(), to.size(), static_cast<off_t>(offset));
-    if (count >= 0) return {.count_bytes = static_cast<std::size_t>(count)};
-    if (errno != EINTR) return {.reason = errno};
-  }
+  return transfer_of(retry_interrupted(
+      [&] { return ::pread(file.get(), to.data(), to.size(), static_cast<off_t>(offset)); }));
 }
 
 /// Maps `size_bytes` > 0 from the file's start on, to be read.
@@ -97,7 +101,6 @@ inline void unmap(const std::byte* mapped, std::size_t size_bytes) noexcept {
 /// Throws write_failed for what is there and is no regular file.
 [[nodiscard]] inline std::string replaced_path(const std::string& path) {
   namespace fs = std::filesystem;
-  std::error_code ignored;
   std::error_code failure;
   const fs::file_status status = fs::status(path, failure);
   if (failure && status.type() != fs::file_type::not_found) {
@@ -111,7 +114,13 @@ inline void unmap(const std::byte* mapped, std::size_t size_bytes) noexcept {
                                            .expected = "a regular file or none"});
   }
   fs::path target = path;
-  while (fs::is_symlink(fs::symlink_status(target, ignored))) {
+  while (true) {
+    const fs::file_status target_status = fs::symlink_status(target, failure);
+    // What cannot be looked at may be a link, which a file is not to replace.
+    if (failure && target_status.type() != fs::file_type::not_found) {
+      throw_system_error(error_code::write_failed, path, "lstat", failure.value());
+    }
+    if (!fs::is_symlink(target_status)) break;
     target = target.parent_path() / fs::read_symlink(target, failure);
     if (failure) throw_system_error(error_code::write_failed, path, "readlink", failure.value());
   }
@@ -120,16 +129,16 @@ inline void unmap(const std::byte* mapped, std::size_t size_bytes) noexcept {
 
 /// Fails where the name is taken.
 [[nodiscard]] inline file_handle create_new(const std::string& path) noexcept {
-  return file_handle(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  return open_file(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 }
 
 /// A file that another writer may have left, to be locked; links are not followed.
 [[nodiscard]] inline file_handle open_leftover(const std::string& path) noexcept {
   // NFS locks exclusively only what is open for writing; another user's leftover may only be readable.
   constexpr int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
-  file_handle leftover(::open(path.c_str(), flags | O_RDWR));
+  file_handle leftover = open_file(path.c_str(), flags | O_RDWR);
   if (!leftover.is_open() && errno == EACCES) {
-    leftover = file_handle(::open(path.c_str(), flags | O_RDONLY));
+    leftover = open_file(path.c_str(), flags | O_RDONLY);
   }
   return leftover;
 }
@@ -140,20 +149,23 @@ inline void unmap(const std::byte* mapped, std::size_t size_bytes) noexcept {
   return ::lstat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
 }
 
-/// Whether a name means this open file.
-[[nodiscard]] inline bool is_name_of(const std::string& path, const file_handle& file) noexcept {
+/// Whether a name means this open file; nothing, with the reason in last_reason(), where the system
+/// does not say.
+[[nodiscard]] inline std::optional<bool> is_name_of(const std::string& path,
+                                                    const file_handle& file) noexcept {
   struct stat opened {};
   struct stat named {};
-  return ::fstat(file.get(), &opened) == 0 && ::lstat(path.c_str(), &named) == 0 &&
-         named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
+  if (::fstat(file.get(), &opened) != 0) return std::nullopt;
+  if (::lstat(path.c_str(), &named) != 0) {
+    return errno == ENOENT ? std::optional(false) : std::nullopt;
+  }
+  return named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
 }
 
 /// Locks a file against other writers for as long as it is open, without waiting.
 [[nodiscard]] inline system_failure try_lock(const file_handle& file) noexcept {
-  while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EINTR) return {.call = "flock", .reason = errno};
-  }
-  return {};
+  if (retry_interrupted([&] { return ::flock(file.get(), LOCK_EX | LOCK_NB); }) == 0) return {};
+  return {.call = "flock", .reason = errno};
 }
 
 /// The permissions of the file that is replaced, for the new one.
@@ -164,7 +176,9 @@ class kept_permissions {
   [[nodiscard]] system_failure restrict_file(const file_handle& file, const std::string& /*path*/,
                                              const std::string& old_path) noexcept {
     struct stat existing {};
-    if (::stat(old_path.c_str(), &existing) != 0) return {};
+    if (::stat(old_path.c_str(), &existing) != 0) {
+      return errno == ENOENT ? system_failure{} : system_failure{.call = "stat", .reason = errno};
+    }
     mode_ = existing.st_mode & 07777U;
     if (::fchmod(file.get(), (*mode_ & 0777U) | 0600U) == 0) return {};
     return {.call = "fchmod", .reason = errno};
@@ -189,7 +203,8 @@ class kept_permissions {
     return {.call = "fallocate", .reason = errno};
   }
 #endif
-  if (::ftruncate(file.get(), static_cast<off_t>(size_bytes)) == 0) return {};
+  const auto size = static_cast<off_t>(size_bytes);
+  if (retry_interrupted([&] { return ::ftruncate(file.get(), size); }) == 0) return {};
   return {.call = "ftruncate", .reason = errno};
 }
 /// Offsets of files are not greater.
@@ -198,16 +213,13 @@ inline constexpr std::uint64_t max_file_bytes =
 
 [[nodiscard]] inline transfer write_at(const file_handle& file, std::uint64_t offset,
                                        std::span<const std::byte> bytes) noexcept {
-  while (true) {
-    const ssize_t count = ::pwrite(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (count >= 0) return {.count_bytes = static_cast<std::size_t>(count)};
-    if (errno != EINTR) return {.reason = errno};
-  }
+  return transfer_of(retry_interrupted(
+      [&] { return ::pwrite(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset)); }));
 }
 
 /// Makes a file's bytes durable.
 [[nodiscard]] inline system_failure sync(const file_handle& file) noexcept {
-  if (::fsync(file.get()) == 0) return {};
+  if (retry_interrupted([&] { return ::fsync(file.get()); }) == 0) return {};
   return {.call = "fsync", .reason = errno};
 }
 
@@ -227,11 +239,11 @@ inline constexpr std::uint64_t max_file_bytes =
 /// none.
 [[nodiscard]] inline system_failure sync_names(const file_handle& /*file*/, const std::string& path) {
   const std::filesystem::path parent = std::filesystem::path(path).parent_path();
-  const file_handle directory(
-      ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory.is_open()) return {.call = "open of the directory", .reason = errno};
+  const file_handle folder =
+      open_file(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (!folder.is_open()) return {.call = "open of the directory", .reason = errno};
   // Some file systems cannot sync a directory and say EINVAL; they need none.
-  if (::fsync(directory.get()) == 0 || errno == EINVAL) return {};
+  if (retry_interrupted([&] { return ::fsync(folder.get()); }) == 0 || errno == EINVAL) return {};
   return {.call = "fsync of the directory", .reason = errno};
 }
 

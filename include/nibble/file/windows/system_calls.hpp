@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -216,16 +217,19 @@ inline void unmap(const std::byte* mapped, std::size_t /*size_bytes*/) noexcept 
   return !native.empty() && (::GetFileAttributesW(native.c_str()) & others) == 0;
 }
 
-/// Whether a name means this open file.
-[[nodiscard]] inline bool is_name_of(const std::string& path, const file_handle& file) noexcept {
+/// Whether a name means this open file; nothing, with the reason in last_reason(), where the system
+/// does not say.
+[[nodiscard]] inline std::optional<bool> is_name_of(const std::string& path,
+                                                    const file_handle& file) noexcept {
   const file_handle other =
-      open_file(path, windows::read_attributes, windows::open_existing,
-                windows::flag_backup_semantics | windows::flag_open_reparse_point);
+      open_patiently(path, windows::read_attributes, windows::open_existing,
+                     windows::flag_backup_semantics | windows::flag_open_reparse_point);
   windows::file_information opened{};
   windows::file_information named{};
-  return other.is_open() && ::GetFileInformationByHandle(file.get(), opened.get()) != 0 &&
-         ::GetFileInformationByHandle(other.get(), named.get()) != 0 &&
-         named.index_low == opened.index_low && named.index_high == opened.index_high &&
+  if (!other.is_open()) return means_not_found(last_reason()) ? std::optional(false) : std::nullopt;
+  if (::GetFileInformationByHandle(file.get(), opened.get()) == 0) return std::nullopt;
+  if (::GetFileInformationByHandle(other.get(), named.get()) == 0) return std::nullopt;
+  return named.index_low == opened.index_low && named.index_high == opened.index_high &&
          named.volume == opened.volume;
 }
 

@@ -21,7 +21,7 @@
 #include <nibble/format/apr/header.hpp>
 #include <nibble/format/apr/layout.hpp>
 #include <nibble/format/apr/packing_record.hpp>
-#include <nibble/format/apr/settle.hpp>
+#include <nibble/format/apr/resolve_encoding.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/extents.hpp>
 #include <nibble/format/json_text.hpp>
@@ -235,18 +235,18 @@ inline void note_header(const header& head, std::vector<finding>& notes) {
   }
 }
 
-inline void note_placement(const header& head, const directory& parsed, std::uint64_t index_bytes,
-                           std::vector<finding>& notes) {
+inline void note_placement(const header& head, const std::vector<tensor_info>& tensors,
+                           std::uint64_t index_bytes, std::vector<finding>& notes) {
   std::vector<std::uint64_t> sizes;
-  sizes.reserve(parsed.tensors.size());
-  for (const tensor_info& tensor : parsed.tensors) sizes.push_back(tensor.size_bytes);
+  sizes.reserve(tensors.size());
+  for (const tensor_info& tensor : tensors) sizes.push_back(tensor.size_bytes);
   const auto expected = lay_out(head.metadata_bytes, index_bytes, sizes);
   bool is_as_laid_out = expected && expected->metadata_offset == head.metadata_offset &&
                         expected->index_offset == head.index_offset &&
                         expected->data_offset == head.data_offset;
   note_series misaligned(notes);
-  for (std::size_t i = 0; i < parsed.tensors.size(); ++i) {
-    const tensor_info& tensor = parsed.tensors[i];
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const tensor_info& tensor = tensors[i];
     if (tensor.name.empty()) {
       notes.push_back({.field = join_text({"index entry ", i}), .text = "the name is empty"});
     }
@@ -262,9 +262,6 @@ inline void note_placement(const header& head, const directory& parsed, std::uin
   if (!is_as_laid_out) {
     notes.push_back(
         {.field = "layout", .text = "sections or tensors do not follow each other in index order"});
-  }
-  if (!parsed.footer_crc32) {
-    notes.push_back({.field = "footer", .text = "absent: nothing guards the file as a whole"});
   }
 }
 
@@ -317,7 +314,7 @@ template <class Json = nlohmann::json>
                  .expected = join_text({"at most ", index.size() / detail::min_entry_bytes,
                                         " in an index of ", index.size(), " bytes"})});
   }
-  const auto record = packing_record::find(parsed.metadata, head.tensor_count);
+  const auto record = basic_packing_record<Json>::find(parsed.metadata, head.tensor_count);
 
   detail::index_cursor cursor(index, head.data_offset,
                               record ? detail::empty_name::refused : detail::empty_name::taken);
@@ -329,11 +326,11 @@ template <class Json = nlohmann::json>
     tensor_info& info = parsed.tensors.emplace_back();
     const std::uint8_t id = cursor.next(info);
     if (record) {
-      info.encoding =
-          settle_recorded(info.name, record->tensor_encodings[i], id, info.shape, info.size_bytes);
+      info.encoding = check_recorded_encoding(info.name, record->tensor_encodings[i], id, info.shape,
+                                              info.size_bytes);
       info.crc32 = record->tensor_crc32[i];
     } else {
-      info.encoding = settle_unrecorded(info.name, id, info.shape, info.size_bytes);
+      info.encoding = infer_encoding(info.name, id, info.shape, info.size_bytes);
     }
   }
   cursor.finish();
@@ -346,7 +343,10 @@ template <class Json = nlohmann::json>
                  .found = "none",
                  .expected = "a checksum, as in every file that records its packing"});
   }
-  detail::note_placement(head, parsed, index.size(), parsed.notes);
+  detail::note_placement(head, parsed.tensors, index.size(), parsed.notes);
+  if (!parsed.footer_crc32) {
+    parsed.notes.push_back({.field = "footer", .text = "absent: nothing guards the file as a whole"});
+  }
   return parsed;
 }
 

@@ -25,9 +25,10 @@ namespace nibble::apr {
 /// and tensors need no change; flags that say what the metadata hold follow them. Throws bad_metadata
 /// (what JSON cannot say, over 64 MiB), what parse() throws of the old file, and what it would of the
 /// new one.
-[[nodiscard]] inline replaced_metadata replace_metadata(std::span<const std::byte> file,
-                                                        const nlohmann::json& metadata) {
-  const directory old = parse(file);
+template <class Json = nlohmann::json>
+[[nodiscard]] replaced_metadata replace_metadata(std::span<const std::byte> file,
+                                                 const Json& metadata) {
+  const basic_directory<Json> old = parse<Json>(file);
   require_object(metadata, "metadata");
   const std::string text = print_json(metadata, "metadata");
   if (text.size() > max_metadata_bytes) {
@@ -52,7 +53,7 @@ namespace nibble::apr {
     const unsigned without = head.flags & ~unsigned{bit};
     head.flags = static_cast<std::uint16_t>(metadata.contains(key) ? without | bit : without);
   };
-  follow(flag::sharded, shard_record::key);
+  follow(flag::sharded, basic_shard_record<Json>::key);
   follow(flag::vocabulary, "tokenizer.vocabulary");
 
   made.front.resize(static_cast<std::size_t>(head.index_offset));
@@ -61,7 +62,7 @@ namespace nibble::apr {
   made.front.insert(made.front.end(), index.begin(), index.end());
   made.file_bytes = made.front.size() + made.kept.size() + (made.has_footer ? footer_bytes : 0);
   const std::array<std::byte, footer_bytes> footer{};  // its value is verify()'s concern
-  static_cast<void>(parse(made.front, made.file_bytes, footer));
+  static_cast<void>(parse<Json>(made.front, made.file_bytes, footer));
   return made;
 }
 

@@ -30,14 +30,15 @@ namespace nibble::apr {
 
 /// Everything of a file but its tensors' bytes, for tensors that are known by name, encoding and shape.
 /// All places are fixed from the start; only checksums come later.
-class serialiser {
+template <class Json>
+class basic_serialiser {
  public:
   /// Throws unsupported_encoding for what .apr has no dtype id for, bad_metadata (what JSON cannot say,
   /// or over 64 MiB), bad_layout (over 2^64 bytes).
-  serialiser(std::vector<planned_tensor> tensors, nlohmann::json metadata)
+  basic_serialiser(std::vector<planned_tensor> tensors, Json metadata)
       : tensors_(std::move(tensors)), metadata_(std::move(metadata)), order_(tensors_.size()) {
     for (const planned_tensor& tensor : tensors_) {
-      if (!tensor.unlisted && describe(tensor.encoding).apr_dtype_id) continue;
+      if (!tensor.unknown_dtype && describe(tensor.encoding).apr_dtype_id) continue;
       throw error(error_code::unsupported_encoding, {.tensor = tensor.name,
                                                      .field = "encoding",
                                                      .found = tensor.dtype_text(),
@@ -87,9 +88,10 @@ class serialiser {
   static constexpr bool has_footer = true;
 
   /// What a reader finds in a file of `file_bytes` with that front and footer. Throws as parse().
-  [[nodiscard]] static directory read_back(std::span<const std::byte> front, std::uint64_t file_bytes,
-                                           std::span<const std::byte> footer) {
-    return parse(front, file_bytes, footer);
+  [[nodiscard]] static basic_directory<Json> read_back(std::span<const std::byte> front,
+                                                       std::uint64_t file_bytes,
+                                                       std::span<const std::byte> footer) {
+    return parse<Json>(front, file_bytes, footer);
   }
 
   /// Every byte before the first tensor; crc32[place] belongs to order()[place].
@@ -137,19 +139,15 @@ class serialiser {
     put(tensor.size_bytes);
   }
 
-  template <class Json = nlohmann::json>
   [[nodiscard]] std::string metadata_text() {
-    Json& metadata = metadata_;
-    metadata[packing_record::key] = record_.to_json<Json>();
-    return print_json(metadata, "metadata");
+    metadata_[basic_packing_record<Json>::key] = record_.to_json();
+    return print_json(metadata_, "metadata");
   }
 
   /// The standard "quantization" object: of the encoding that most quantized elements have. Without
   /// "symmetric" where the file holds q4 or q8: the reference implementation then refuses the file,
   /// which it would otherwise misread without a word.
-  template <class Json = nlohmann::json>
   void describe_quantization() {
-    Json& metadata = metadata_;
     std::map<encoding, std::uint64_t> elements;
     bool is_unreadable_elsewhere = false;
     for (const planned_tensor& tensor : tensors_) {
@@ -159,7 +157,7 @@ class serialiser {
       is_unreadable_elsewhere |= row.family == encoding_family::nibble;
     }
     if (elements.empty()) {
-      metadata.erase("quantization");
+      metadata_.erase("quantization");
       return;
     }
     const encoding_description& main = describe(
@@ -167,25 +165,24 @@ class serialiser {
     Json quantization{{"quant_type", main.name}, {"bits", main.code_bits}};
     quantization["block_size"] = main.has_blocks() ? Json(main.block_elements) : Json(nullptr);
     if (!is_unreadable_elsewhere) quantization["symmetric"] = !main.has_min;
-    metadata["quantization"] = std::move(quantization);
+    metadata_["quantization"] = std::move(quantization);
   }
 
-  template <class Json = nlohmann::json>
   [[nodiscard]] std::uint16_t flags() const {
-    const Json& metadata = metadata_;
     unsigned bits = flag::row_major;
-    if (metadata.contains(shard_record::key)) bits |= flag::sharded;
-    if (metadata.contains("quantization")) bits |= flag::quantized;
-    if (metadata.contains("tokenizer.vocabulary")) bits |= flag::vocabulary;
+    if (metadata_.contains(basic_shard_record<Json>::key)) bits |= flag::sharded;
+    if (metadata_.contains("quantization")) bits |= flag::quantized;
+    if (metadata_.contains("tokenizer.vocabulary")) bits |= flag::vocabulary;
     return static_cast<std::uint16_t>(bits);
   }
 
   std::vector<planned_tensor> tensors_;
-  nlohmann::json metadata_;
+  Json metadata_;
   std::vector<std::size_t> order_;
-  packing_record record_;
+  basic_packing_record<Json> record_;
   std::uint32_t metadata_bytes_ = 0;
   layout layout_;
 };
+using serialiser = basic_serialiser<nlohmann::json>;
 
 }  // namespace nibble::apr

@@ -184,7 +184,7 @@ template <class Json = nlohmann::json>
 
   basic_directory<Json> parsed{.container = container::gguf};
   memory_budget budget(file_bytes);
-  metadata_section metadata = read_metadata(cursor, head.metadata_count, budget);
+  basic_metadata_section<Json> metadata = read_metadata<Json>(cursor, head.metadata_count, budget);
   parsed.metadata = Json(std::move(metadata.values));
 
   cursor.enter("tensor list");

@@ -10,8 +10,6 @@
 #include <string_view>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 namespace nibble::gguf {
 
 /// The types of metadata values, by the ids that files hold.
@@ -85,7 +83,7 @@ namespace detail {
 /// Takes numbers of a JSON value and tells the narrowest of the usual types that holds them all.
 class number_range {
  public:
-  template <class Json = nlohmann::json>
+  template <class Json>
   void add(const Json& number) {
     if (number.is_number_float()) {
       has_floats_ = true;
@@ -140,7 +138,7 @@ class number_range {
 /// str, whole numbers u32, else u64, or where one is negative i32, else i64; numbers with a point f32
 /// where that holds them, else f64; an array of these an array of the one type that holds all of it,
 /// and an empty one of u32. Nothing for null, objects, and arrays of anything else.
-template <class Json = nlohmann::json>
+template <class Json>
 [[nodiscard]] std::optional<value_kind> natural_kind(const Json& value) {
   const auto scalar = [](const Json& one) -> std::optional<value_type> {
     if (one.is_boolean()) return value_type::boolean;

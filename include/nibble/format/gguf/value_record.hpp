@@ -60,18 +60,17 @@ struct leaf_bytes {
 ///
 /// Absent where there is nothing to say. Where a value was changed since and what is recorded of it
 /// does not fit any more, its natural kind counts.
-class value_record {
+template <class Json>
+class basic_value_record {
  public:
   static constexpr const char* key = "nibble.gguf";
 
-  template <class Json = nlohmann::json>
-  value_record() : types_(Json::object()), bytes_(Json::object()) {}
+  basic_value_record() = default;
 
   /// The record in `metadata`; an empty one where there is none. Throws bad_record where it is
   /// malformed.
-  template <class Json = nlohmann::json>
-  [[nodiscard]] static value_record find(const Json& metadata) {
-    value_record found;
+  [[nodiscard]] static basic_value_record find(const Json& metadata) {
+    basic_value_record found;
     const auto record = metadata.find(key);
     if (record == metadata.end()) return found;
     if (!record->is_object()) refuse("", record->type_name(), "an object");
@@ -89,29 +88,22 @@ class value_record {
   }
 
   /// Puts the record into `metadata` unless there is nothing to say.
-  template <class Json = nlohmann::json>
   void store(Json& metadata) && {
-    Json& types = types_;
-    Json& bytes = bytes_;
-    if (types.empty() && bytes.empty()) return;
+    if (types_.empty() && bytes_.empty()) return;
     Json& record = metadata[key] = Json::object();
-    if (!types.empty()) record["types"] = std::move(types);
-    if (!bytes.empty()) record["bytes"] = std::move(bytes);
+    if (!types_.empty()) record["types"] = std::move(types_);
+    if (!bytes_.empty()) record["bytes"] = std::move(bytes_);
   }
 
   /// Throws directory_too_large.
-  template <class Json = nlohmann::json>
   void add_kind(const std::string& name, const value_kind& kind, memory_budget& budget) {
-    Json& types = types_;
-    budget.take(json_member_bytes(name), key);
-    types[name] = to_json<Json>(kind, budget);
+    budget.take(json_member_bytes<Json>(name), key);
+    types_[name] = to_json(kind, budget);
   }
   /// `leaves` as append_leaf() makes it. Throws directory_too_large.
-  template <class Json = nlohmann::json>
   void add_bytes(const std::string& name, std::string leaves, memory_budget& budget) {
-    Json& bytes = bytes_;
-    budget.take(json_member_bytes(name) + sizeof(std::string), key);
-    bytes[name] = std::move(leaves);
+    budget.take(json_member_bytes<Json>(name) + sizeof(std::string), key);
+    bytes_[name] = std::move(leaves);
   }
   /// Appends what add_bytes() is given; leaves come in increasing order.
   static void append_leaf(std::string& to, std::uint64_t leaf, std::string_view bytes) {
@@ -124,19 +116,15 @@ class value_record {
   }
 
   /// What is recorded of the value of that name, or nothing. Throws bad_record.
-  template <class Json = nlohmann::json>
   [[nodiscard]] std::optional<value_kind> kind_of(const std::string& name) const {
-    const Json& types = types_;
-    const auto found = types.find(name);
-    return found == types.end() ? std::nullopt : std::optional(kind_from_json(name, *found, 0));
+    const auto found = types_.find(name);
+    return found == types_.end() ? std::nullopt : std::optional(kind_from_json(name, *found, 0));
   }
   /// As above; in increasing order of leaves.
-  template <class Json = nlohmann::json>
   [[nodiscard]] std::vector<leaf_bytes> bytes_of(const std::string& name) const {
     std::vector<leaf_bytes> leaves;
-    const Json& recorded = bytes_;
-    const auto found = recorded.find(name);
-    if (found == recorded.end()) return leaves;
+    const auto found = bytes_.find(name);
+    if (found == bytes_.end()) return leaves;
     if (!found->is_string()) refuse("bytes." + name, found->type_name(), "a string");
     std::string_view text = found->template get_ref<const std::string&>();
     while (!text.empty()) {
@@ -165,21 +153,19 @@ class value_record {
                  .expected = std::move(expected)});
   }
 
-  template <class Json = nlohmann::json>
   [[nodiscard]] static Json to_json(const value_kind& kind, memory_budget& budget) {
     if (kind.type != value_type::array) {
       budget.take(sizeof(std::string), key);
       return to_string(kind.type);
     }
     budget.take(sizeof(typename Json::array_t), key);
-    budget.take(kind.elements.size(), sizeof(Json) + json_bytes_while_destroyed, key);
+    budget.take(kind.elements.size(), sizeof(Json) + json_bytes_while_destroyed<Json>, key);
     typename Json::array_t list;
     list.reserve(kind.elements.size());
     for (const value_kind& element : kind.elements) list.push_back(to_json(element, budget));
     return Json(std::move(list));
   }
 
-  template <class Json = nlohmann::json>
   [[nodiscard]] static value_kind kind_from_json(const std::string& name, const Json& from,
                                                  std::size_t depth) {
     if (from.is_string()) {
@@ -212,8 +198,9 @@ class value_record {
     return bytes;
   }
 
-  nlohmann::json types_;
-  nlohmann::json bytes_;
+  Json types_ = Json::object();
+  Json bytes_ = Json::object();
 };
+using value_record = basic_value_record<nlohmann::json>;
 
 }  // namespace nibble::gguf

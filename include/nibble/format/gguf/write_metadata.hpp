@@ -41,13 +41,13 @@ inline void append_string(std::vector<std::byte>& to, std::string_view text) {
 namespace detail {
 
 /// Appends one value as what its kind says, as far as it fits.
+template <class Json>
 class value_writer {
  public:
   value_writer(std::vector<std::byte>& to, const std::vector<leaf_bytes>& leaves)
       : to_(to), rest_(leaves) {}
 
   /// False where the value does not fit the kind; what was appended by then is of no use.
-  template <class Json = nlohmann::json>
   [[nodiscard]] bool append(const Json& value, const value_kind& kind) {
     if (kind.type == value_type::array) return append_array(value, kind);
     const leaf_bytes* recorded = nullptr;
@@ -78,7 +78,6 @@ class value_writer {
   }
 
  private:
-  template <class Json = nlohmann::json>
   [[nodiscard]] bool append_array(const Json& value, const value_kind& kind) {
     if (!value.is_array() || kind.elements.empty()) return false;
     const bool has_one_kind = kind.elements.size() == 1;
@@ -93,7 +92,7 @@ class value_writer {
     return true;
   }
 
-  template <class Number, class Json = nlohmann::json>
+  template <class Number>
   [[nodiscard]] bool append_integer(const Json& value) {
     if (!value.is_number_integer()) return false;
     if (value.is_number_unsigned() || value.template get<std::int64_t>() >= 0) {
@@ -108,7 +107,7 @@ class value_writer {
     return true;
   }
 
-  template <class Float, class Json = nlohmann::json>
+  template <class Float>
   [[nodiscard]] bool append_float(const Json& value, const leaf_bytes* recorded) {
     if (value.is_null() && recorded != nullptr && recorded->bytes.size() == sizeof(Float)) {
       append_bytes(to_, recorded->bytes);
@@ -123,7 +122,6 @@ class value_writer {
     return true;
   }
 
-  template <class Json = nlohmann::json>
   [[nodiscard]] bool append_text(const Json& value, const leaf_bytes* recorded) {
     if (!value.is_string()) return false;
     const auto& text = value.template get_ref<const std::string&>();
@@ -143,9 +141,9 @@ class value_writer {
 
 /// Appends a value, its type's id first, as what is recorded of it, else as its natural kind; false
 /// where neither fits, and then nothing is appended.
-template <class Json = nlohmann::json>
+template <class Json>
 [[nodiscard]] bool append_value(std::vector<std::byte>& to, const std::string& key, const Json& value,
-                                const value_record& record) {
+                                const basic_value_record<Json>& record) {
   const std::size_t start = to.size();
   const std::vector<leaf_bytes> leaves = record.bytes_of(key);
   // Readers take no alignment but a u32.
@@ -153,7 +151,7 @@ template <class Json = nlohmann::json>
   for (const auto& kind : {recorded, natural_kind(value)}) {
     if (!kind) continue;
     append_number(to, static_cast<std::uint32_t>(kind->type));
-    if (value_writer(to, leaves).append(value, *kind)) return true;
+    if (value_writer<Json>(to, leaves).append(value, *kind)) return true;
     to.resize(start);
   }
   return false;
@@ -163,7 +161,7 @@ template <class Json = nlohmann::json>
 
 /// What tensors are to be aligned to: metadata's general.alignment, or 32. Throws bad_metadata for one
 /// that is no power of two up to 1 MiB.
-template <class Json = nlohmann::json>
+template <class Json>
 [[nodiscard]] std::uint64_t alignment_of(const Json& metadata) {
   const auto found = metadata.find(alignment_key);
   if (found == metadata.end()) return default_alignment_bytes;
@@ -183,14 +181,14 @@ template <class Json = nlohmann::json>
 ///
 /// Throws bad_metadata for a key that is empty, over 65535 bytes or not UTF-8, for strings that are not
 /// UTF-8 and are not recorded, and over 64 MiB in all; bad_record.
-template <class Json = nlohmann::json>
+template <class Json>
 std::uint64_t append_metadata(std::vector<std::byte>& to, const Json& metadata,
                               std::vector<std::string>* keys_of_text = nullptr) {
   const std::size_t start = to.size();
-  const value_record record = value_record::find(metadata);
+  const auto record = basic_value_record<Json>::find(metadata);
   std::uint64_t count = 0;
   for (const auto& [key, value] : metadata.items()) {
-    if (key == value_record::key) continue;
+    if (key == basic_value_record<Json>::key) continue;
     if (key.empty() || key.size() > max_key_bytes || find_invalid_utf8(key) != std::string_view::npos) {
       throw error(error_code::bad_metadata,
                   {.field = "metadata key",
@@ -215,7 +213,7 @@ std::uint64_t append_metadata(std::vector<std::byte>& to, const Json& metadata,
 
 /// The keys of the values that GGUF has no type for, which go into a file as JSON text. Throws as
 /// append_metadata does.
-template <class Json = nlohmann::json>
+template <class Json>
 [[nodiscard]] std::vector<std::string> keys_of_text(const Json& metadata) {
   std::vector<std::byte> bytes;
   std::vector<std::string> keys;

@@ -21,6 +21,7 @@
 #include <nibble/core/shape.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/format/directory.hpp>
+#include <nibble/format/file_order.hpp>
 #include <nibble/format/json_footprint.hpp>
 #include <nibble/format/json_stream.hpp>
 #include <nibble/format/memory_budget.hpp>
@@ -50,9 +51,10 @@ namespace detail {
 ///
 /// Takes what the reference implementation takes: fields that it does not know, null for no metadata,
 /// of doubled metadata keys the last; and refuses doubled names, as the format's description does.
+template <class Json>
 class header_reader {
  public:
-  header_reader(std::string_view text, directory& to, memory_budget& budget)
+  header_reader(std::string_view text, basic_directory<Json>& to, memory_budget& budget)
       : stream_(text, "header"), to_(to), budget_(budget) {
     constexpr std::string_view told_by = "\"data_offsets\"";
     std::size_t entries = 0;
@@ -123,7 +125,7 @@ class header_reader {
                      .found = "more keys",
                      .expected = join_text({"at most ", max_metadata_keys})});
       }
-      budget_.take(json_member_bytes(key) + sizeof(std::string), "header");
+      budget_.take(json_member_bytes<Json>(key) + sizeof(std::string), "header");
       std::string& value =
           (to_.metadata[std::string(key)] = std::string()).template get_ref<std::string&>();
       const std::string_view text = read_string("header");
@@ -259,7 +261,7 @@ class header_reader {
   }
 
   json_stream stream_;
-  directory& to_;
+  basic_directory<Json>& to_;
   memory_budget& budget_;
   reused_string tensor_name_;  ///< of the entry that is read, for messages
   bool has_metadata_ = false;
@@ -271,7 +273,7 @@ class header_reader {
 
 /// Settles the encoding from the dtype's name and holds the size against it, in bits where elements are
 /// narrower than a byte. Dtypes that the table lacks stay without one.
-inline void settle(tensor_info& tensor) {
+inline void resolve_encoding(tensor_info& tensor) {
   for (const encoding_description& row : encodings) {
     if (!row.safetensors_dtype.empty() && row.safetensors_dtype == tensor.dtype) {
       tensor.encoding = row.encoding;
@@ -312,19 +314,7 @@ inline void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t
                    .expected = join_text({"at least ", end})});
     }
   };
-  const auto place_of = [](const tensor_info& tensor) {
-    return std::pair(tensor.file_offset_bytes, tensor.size_bytes);
-  };
-  if (std::ranges::is_sorted(tensors, {}, place_of)) {
-    for (const tensor_info& tensor : tensors) check(tensor);
-  } else {
-    std::vector<std::pair<decltype(place_of(tensors[0])), std::size_t>> by_offset;
-    by_offset.reserve(tensors.size());
-    for (const tensor_info& tensor : tensors)
-      by_offset.emplace_back(place_of(tensor), by_offset.size());
-    std::ranges::sort(by_offset);
-    for (const auto& [place, tensor] : by_offset) check(tensors[tensor]);
-  }
+  for_each_in_file_order(tensors, check);
   if (end != data_bytes) {
     throw error(error_code::bad_layout, {.field = "data",
                                          .found = join_text({data_bytes, " bytes"}),
@@ -381,11 +371,11 @@ template <class Json = nlohmann::json>
   parsed.metadata_text = text;
   parsed.metadata = Json::object();
   memory_budget budget(file_bytes);
-  detail::header_reader(text, parsed, budget).read();
+  detail::header_reader<Json>(text, parsed, budget).read();
 
   detail::check_extents(parsed.tensors, file_bytes - data_offset);
   for (tensor_info& tensor : parsed.tensors) {
-    detail::settle(tensor);
+    detail::resolve_encoding(tensor);
     tensor.file_offset_bytes += data_offset;
   }
   return parsed;

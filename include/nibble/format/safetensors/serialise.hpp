@@ -32,7 +32,7 @@ namespace detail {
 
 /// Appends the map of strings that a header opened with: strings as they are, other values as JSON
 /// text.
-template <class Json = nlohmann::json>
+template <class Json>
 void append_metadata(std::string& text, const Json& metadata) {
   if (metadata.empty()) return;
   Json strings = Json::object();
@@ -43,7 +43,7 @@ void append_metadata(std::string& text, const Json& metadata) {
 }
 
 /// Appends a tensor to a header that is being written, behind what it holds.
-template <class Json = nlohmann::json>
+template <class Json>
 void append_entry(std::string& text, const std::string& name, std::string_view dtype,
                   const shape& dimensions, std::uint64_t begin, std::uint64_t end) {
   text += join_text({text.size() == 1 ? "" : ",", print_json(Json(name), "tensor name"),
@@ -73,15 +73,15 @@ void append_entry(std::string& text, const std::string& name, std::string_view d
 
 /// Everything of a safetensors file but its tensors' bytes. Tensors stand widest dtype first, then by
 /// name, behind a header padded to a multiple of 64, so that each is aligned to its own dtype.
-class serialiser {
+template <class Json>
+class basic_serialiser {
  public:
   static constexpr std::uint64_t max_file_bytes = std::uint64_t{1} << 63U;
 
   /// Metadata becomes the container's map of strings: strings as they are, other values as JSON text.
   /// Throws unsupported_encoding for what safetensors has no dtype for, bad_shape for elements narrower
   /// than a byte that end within one, bad_metadata for a header over the format's limit.
-  template <class Json = nlohmann::json>
-  serialiser(std::vector<planned_tensor> tensors, const Json& metadata)
+  basic_serialiser(std::vector<planned_tensor> tensors, const Json& metadata)
       : tensors_(std::move(tensors)), order_(tensors_.size()) {
     require_object(metadata, "metadata");
     for (const planned_tensor& tensor : tensors_) {
@@ -91,9 +91,9 @@ class serialiser {
                                            .found = std::string(metadata_key),
                                            .expected = "a name that safetensors does not reserve"});
       }
-      if (tensor.is_unlisted_in(container::safetensors)) continue;
+      if (tensor.has_unknown_dtype_of(container::safetensors)) continue;
       const encoding_description& row = describe(tensor.encoding);
-      if (tensor.unlisted || row.safetensors_dtype.empty()) {
+      if (tensor.unknown_dtype || row.safetensors_dtype.empty()) {
         throw error(error_code::unsupported_encoding,
                     {.tensor = tensor.name,
                      .field = "encoding",
@@ -128,10 +128,10 @@ class serialiser {
                                              .expected = "a file that a file system can hold"});
       }
       const std::uint64_t begin = std::exchange(end, *next);
-      detail::append_entry(text, tensor.name,
-                           tensor.unlisted ? std::string_view(tensor.unlisted->name)
-                                           : describe(tensor.encoding).safetensors_dtype,
-                           tensor.shape, begin, end);
+      detail::append_entry<Json>(text, tensor.name,
+                                 tensor.unknown_dtype ? std::string_view(tensor.unknown_dtype->name)
+                                                      : describe(tensor.encoding).safetensors_dtype,
+                                 tensor.shape, begin, end);
     }
     front_ = detail::front_of(text + '}');
     file_bytes_ = front_.size() + end;
@@ -145,9 +145,10 @@ class serialiser {
   static constexpr bool has_footer = false;
 
   /// What a reader finds in a file of `file_bytes` with that front. Throws as parse().
-  [[nodiscard]] static directory read_back(std::span<const std::byte> front, std::uint64_t file_bytes,
-                                           std::span<const std::byte>) {
-    return parse(front, file_bytes);
+  [[nodiscard]] static basic_directory<Json> read_back(std::span<const std::byte> front,
+                                                       std::uint64_t file_bytes,
+                                                       std::span<const std::byte>) {
+    return parse<Json>(front, file_bytes);
   }
 
   [[nodiscard]] std::vector<std::byte> front(std::span<const std::uint32_t>) const { return front_; }
@@ -159,5 +160,6 @@ class serialiser {
   std::vector<std::byte> front_;
   std::uint64_t file_bytes_ = 0;
 };
+using serialiser = basic_serialiser<nlohmann::json>;
 
 }  // namespace nibble::safetensors

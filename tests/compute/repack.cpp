@@ -1,5 +1,6 @@
-#include <nibble/kernel/repacked_weight.hpp>
+#include <nibble/compute/repack.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -56,7 +57,7 @@ void check_products() {
         for (const std::size_t m : {1U, 2U, 4U, 5U, 9U}) {
           std::vector<float> y(m * of.n + 1, -7777.0F);
           nibble::matmul<Architecture>(repacked, std::span(of.x).first(m * k),
-                                       std::span(y).first(m * of.n), {.mode = mode});
+                                       std::span(y).first(m * of.n));
           CHECK(y.back() == -7777.0F);
           require_within_bound(of, which, mode, m, y);
         }
@@ -65,13 +66,13 @@ void check_products() {
   }
 }
 
-TEST_CASE("products of repacked weights lie within the documented bound", "[repacked_weight]") {
+TEST_CASE("products of repacked weights lie within the documented bound", "[repack]") {
   nibble_test::for_every_architecture(
       []<class Architecture>(Architecture) { check_products<Architecture>(); });
   SUCCEED("every encoding");
 }
 
-TEST_CASE("a repacked weight takes the memory that is documented", "[repacked_weight]") {
+TEST_CASE("a repacked weight takes the memory that is documented", "[repack]") {
   constexpr std::size_t n = 64, k = 1024;
   for (const encoding which : nibble_test::decodable_encodings) {
     const auto bytes = nibble_test::finite_stored_bytes(which, n, k, 3);
@@ -96,7 +97,7 @@ TEST_CASE("a repacked weight takes the memory that is documented", "[repacked_we
   }
 }
 
-TEST_CASE("repacked weights give the same bits for every executor", "[repacked_weight]") {
+TEST_CASE("repacked weights give the same bits for every executor", "[repack]") {
   nibble_test::shuffled_executor threads(4);
   for (const encoding which : {encoding::q4, encoding::q8_0, encoding::q5_k}) {
     constexpr std::size_t n = 203, k = 1312, m = 7;
@@ -105,14 +106,15 @@ TEST_CASE("repacked weights give the same bits for every executor", "[repacked_w
     const tensor_view w("w", which, {n, k}, bytes);
     for (const matmul_mode mode : coded_modes) {
       std::vector<float> y(m * n), in_parallel(m * n);
-      nibble::matmul(nibble::repack(w, mode), x, y, {.mode = mode});
-      nibble::matmul(nibble::repack(w, mode, &threads), x, in_parallel, {.mode = mode, .on = &threads});
+      nibble::matmul(nibble::repack(w, mode), x, y);
+      nibble::matmul(nibble::repack(w, mode, {.executor = &threads}), x, in_parallel,
+                     {.executor = &threads});
       CHECK(nibble_test::first_difference(y, in_parallel) == -1);
     }
   }
 }
 
-TEST_CASE("a repacked weight is of use in its own mode alone, and moves", "[repacked_weight]") {
+TEST_CASE("a repacked weight is of use in its own mode alone, and moves", "[repack]") {
   const product_problem of(encoding::q4, 3, 19, 160, 1);
   const tensor_view w("w", encoding::q4, {of.n, of.k}, of.bytes);
   repacked_weight first = nibble::repack(w, matmul_mode::int8);
@@ -120,22 +122,65 @@ TEST_CASE("a repacked weight is of use in its own mode alone, and moves", "[repa
   for (const matmul_mode mode : {matmul_mode::exact, matmul_mode::int16}) {
     std::vector<float> in_place(of.m * of.n), y(of.m * of.n);
     nibble::matmul(w, of.x, in_place, {.mode = mode});
-    nibble::matmul(moved, of.x, y, {.mode = mode});
+    nibble::matmul(moved.weight(), of.x, y, {.mode = mode});
     CHECK(nibble_test::first_difference(in_place, y) == -1);
   }
   std::vector<float> y(of.m * of.n);
-  nibble::matmul(moved, of.x, y, {.mode = matmul_mode::int8});
+  nibble::matmul(moved, of.x, y);
   require_within_bound(of, encoding::q4, matmul_mode::int8, of.m, y);
 
   // Kernels of another width than those that repacked.
   std::vector<float> portable(of.m * of.n), by_portable(of.m * of.n);
   const repacked_weight eight = nibble::repack<nibble::simd::portable>(w, matmul_mode::int8);
-  nibble::matmul(eight, of.x, y, {.mode = matmul_mode::int8});
+  nibble::matmul(eight, of.x, y);
   require_within_bound(of, encoding::q4, matmul_mode::int8, of.m, y);
 }
 
-TEST_CASE("repacked and other weights are multiplied together, with bias and strides",
-          "[repacked_weight]") {
+TEST_CASE("a repacked weight is multiplied in its own mode, by its copy", "[repack]") {
+  constexpr std::size_t n = 40, k = 320, m = 3;
+  auto bytes = nibble_test::finite_stored_bytes(encoding::q4, n, k, 3);
+  const auto x = nibble_test::gaussian(m * k, 8, 1.0F);
+  const tensor_view w("w", encoding::q4, {n, k}, bytes);
+  for (const matmul_mode mode : coded_modes) {
+    std::vector<float> alone(m * n), in_products(m * n), exact(m * n), after(m * n);
+    const repacked_weight repacked = nibble::repack(w, mode);
+    nibble::matmul(w, x, exact);
+    nibble::matmul({{w, in_products, {}, 0, &repacked}}, x, {.mode = mode});
+    nibble::matmul(repacked, x, alone);
+    CHECK(nibble_test::first_difference(alone, in_products) == -1);
+    CHECK(nibble_test::first_difference(alone, exact) != -1);
+    // The stored blocks are not read: what becomes of them after repacking does not show.
+    const auto kept = bytes;
+    std::ranges::fill(bytes, std::byte{0});
+    nibble::matmul(repacked, x, after);
+    bytes = kept;
+    CHECK(nibble_test::first_difference(alone, after) == -1);
+  }
+}
+
+TEST_CASE("a copy for another mode than the call's is refused by name", "[repack]") {
+  const auto bytes = nibble_test::finite_stored_bytes(encoding::q4, 8, 64, 1);
+  const tensor_view w("down", encoding::q4, {8, 64}, bytes);
+  const std::vector<float> x(64);
+  std::vector<float> y(8, 3.0F);
+  constexpr std::array every_mode = {matmul_mode::exact, matmul_mode::int16, matmul_mode::int8};
+  for (const matmul_mode made_for : every_mode) {
+    const repacked_weight repacked = nibble::repack(w, made_for);
+    for (const matmul_mode mode : every_mode) {
+      if (mode == made_for) continue;
+      const auto thrown = nibble_test::error_of(
+          [&] { nibble::matmul({{.w = w, .y = y, .repacked = &repacked}}, x, {.mode = mode}); });
+      REQUIRE(thrown);
+      CHECK(thrown->code() == nibble::error_code::invalid_argument);
+      CHECK(thrown->detail().tensor == "down");
+      CHECK(thrown->detail().field == "repacked");
+      CHECK(thrown->detail().found == fmt::format("made for {}", nibble::to_string(made_for)));
+      CHECK(y == std::vector<float>(8, 3.0F));
+    }
+  }
+}
+
+TEST_CASE("repacked and other weights are multiplied together, with bias and strides", "[repack]") {
   constexpr std::size_t k = 96, m = 6;
   const product_problem of(encoding::q4, m, 21, k, 2);
   const tensor_view w("w", encoding::q4, {of.n, k}, of.bytes);
@@ -144,7 +189,7 @@ TEST_CASE("repacked and other weights are multiplied together, with bias and str
   constexpr std::size_t stride = 29;
   std::vector<float> plain(m * of.n), alone(m * of.n), strided(m * stride, -7777.0F);
   nibble::matmul(w, of.x, plain, {.mode = matmul_mode::int8});
-  nibble::matmul(repacked, of.x, alone, {.mode = matmul_mode::int8});
+  nibble::matmul(repacked, of.x, alone);
   std::vector<float> in_place(m * of.n);
   const std::array<nibble::matmul_product, 2> products = {
       nibble::matmul_product{w, in_place}, nibble::matmul_product{w, strided, bias, stride, &repacked}};
@@ -160,7 +205,7 @@ TEST_CASE("repacked and other weights are multiplied together, with bias and str
   }
 }
 
-TEST_CASE("what was made from another weight is refused by name", "[repacked_weight]") {
+TEST_CASE("what was made from another weight is refused by name", "[repack]") {
   const auto bytes = nibble_test::finite_stored_bytes(encoding::q4, 8, 64, 1);
   const auto others = nibble_test::finite_stored_bytes(encoding::q4, 8, 64, 2);
   const tensor_view w("down", encoding::q4, {8, 64}, bytes);
@@ -177,7 +222,7 @@ TEST_CASE("what was made from another weight is refused by name", "[repacked_wei
   CHECK(thrown->detail().field == "repacked");
 }
 
-TEST_CASE("a weight that cannot be decoded is not repacked", "[repacked_weight]") {
+TEST_CASE("a weight that cannot be decoded is not repacked", "[repack]") {
   for (const nibble::encoding_description& row : nibble::encodings) {
     if (nibble::is_decodable(row.encoding)) continue;
     const auto bytes =

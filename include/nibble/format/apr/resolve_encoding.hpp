@@ -14,7 +14,7 @@
 namespace nibble::apr {
 
 /// Whether tensors of an encoding may carry a dtype id.
-[[nodiscard]] constexpr bool may_bear(const encoding_description& row, std::uint8_t id) noexcept {
+[[nodiscard]] constexpr bool id_matches(const encoding_description& row, std::uint8_t id) noexcept {
   return row.apr_dtype_id == id || row.apr_legacy_dtype_id == id;
 }
 
@@ -24,7 +24,7 @@ namespace nibble::apr {
 /// tensors have no rows to be whole.
 [[nodiscard]] inline bool is_candidate(const encoding_description& row, std::uint8_t id,
                                        const shape& dimensions) noexcept {
-  if (!may_bear(row, id) || row.family == encoding_family::nibble) return false;
+  if (!id_matches(row, id) || row.family == encoding_family::nibble) return false;
   if (dimensions.elements() == 0) return true;
   const bool rows_are_whole = dimensions.cols() % row.block_elements == 0;
   if (row.family == encoding_family::ggml) return rows_are_whole;
@@ -35,14 +35,14 @@ namespace nibble::apr {
 /// The encoding of a tensor in a file without a packing record: the one candidate of its id that takes
 /// exactly `size_bytes`. An empty tensor is the first candidate. Nothing for ids that the table lacks.
 /// Throws size_mismatch, naming what each candidate would need.
-[[nodiscard]] inline std::optional<encoding> settle_unrecorded(std::string_view tensor, std::uint8_t id,
-                                                               const shape& dimensions,
-                                                               std::uint64_t size_bytes) {
+[[nodiscard]] inline std::optional<encoding> infer_encoding(std::string_view tensor, std::uint8_t id,
+                                                            const shape& dimensions,
+                                                            std::uint64_t size_bytes) {
   bool id_is_known = false;
   std::string needed;
   std::string recorded_only;
   for (const encoding_description& row : encodings) {
-    if (!may_bear(row, id)) continue;
+    if (!id_matches(row, id)) continue;
     id_is_known = true;
     const auto bytes = stored_bytes(row.encoding, dimensions);
     if (is_candidate(row, id, dimensions)) {
@@ -68,11 +68,11 @@ namespace nibble::apr {
 
 /// The encoding of a tensor whose file records it. Throws bad_record where the id is not the
 /// encoding's, size_mismatch where the bytes are not what it needs.
-[[nodiscard]] inline encoding settle_recorded(std::string_view tensor, encoding recorded,
-                                              std::uint8_t id, const shape& dimensions,
-                                              std::uint64_t size_bytes) {
+[[nodiscard]] inline encoding check_recorded_encoding(std::string_view tensor, encoding recorded,
+                                                      std::uint8_t id, const shape& dimensions,
+                                                      std::uint64_t size_bytes) {
   const encoding_description& row = describe(recorded);
-  if (!may_bear(row, id)) {
+  if (!id_matches(row, id)) {
     throw error(error_code::bad_record,
                 {.tensor = std::string(tensor),
                  .field = "dtype id",

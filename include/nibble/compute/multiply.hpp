@@ -1,0 +1,255 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <nibble/codec/codecs.hpp>
+#include <nibble/compute/executor.hpp>
+#include <nibble/core/checked.hpp>
+#include <nibble/core/tensor_view.hpp>
+#include <nibble/kernel/activations.hpp>
+#include <nibble/kernel/code_panel.hpp>
+#include <nibble/kernel/code_panel_products.hpp>
+#include <nibble/kernel/float_panel_products.hpp>
+#include <nibble/kernel/matmul_mode.hpp>
+#include <nibble/kernel/product_output.hpp>
+#include <nibble/kernel/product_plan.hpp>
+#include <nibble/kernel/repacked_panels.hpp>
+#include <nibble/kernel/small_batch_products.hpp>
+#include <nibble/simd/simd.hpp>
+
+// The loops of matmul that hand tasks to an executor; what runs in a task is in kernel/. For the
+// products of one x:
+//
+//   a plan for every product (kernel/product_plan.hpp)
+//   for every activation plan among them
+//     for as many rows of x as fit the scratch (float panels: as many rows and columns)
+//       those rows are prepared (tasks: rows; float panels: tiles)
+//       for every product of this activation plan
+//         for 32 and more weight rows (tasks)
+//           its kernel, over tiles of the prepared rows
+
+namespace nibble {
+
+/// A product whose sizes agree with the activations', as matmul() hands it to the kernels.
+struct checked_product {
+  const tensor_view* weight = nullptr;
+  float* y = nullptr;
+  std::size_t y_stride_elements = 0;
+  const float* bias = nullptr;                ///< or null
+  const repacked_panels* repacked = nullptr;  ///< of the weight, for the mode of the call; or null
+};
+
+/// The activations of such products: at least one row and one column.
+struct checked_activations {
+  const float* values;
+  std::size_t rows;
+  std::size_t cols;
+  std::size_t stride_elements;
+};
+
+inline namespace NIBBLE_ARCHITECTURE {
+namespace kernel {
+
+/// Memory for prepared activations, beyond which rows of x are prepared in turns. One row is always
+/// prepared whole, however long.
+inline constexpr std::size_t max_prepared_bytes = std::size_t{1} << 20U;
+/// What prepared activations are aligned to.
+inline constexpr std::size_t prepared_alignment_bytes = 64;
+
+/// The most products that are planned together: activations are prepared once for all of them.
+inline constexpr std::size_t max_joint_products = 16;
+
+/// Multiplications from which a task is worth handing to another thread.
+inline constexpr std::uint64_t least_task_products = 1U << 18U;
+
+/// A product and how it is computed.
+struct planned_product {
+  checked_product product;
+  product_plan plan;
+};
+
+/// Products of the same activations, and what they are computed with.
+struct joint_products {
+  std::span<const planned_product> products;
+  checked_activations x;
+  nibble::executor* executor;
+  std::byte* scratch;  ///< aligned to prepared_alignment_bytes
+
+  /// The executor for work of so many multiplications, or null where it is not worth handing over.
+  [[nodiscard]] nibble::executor* executor_for(std::uint64_t multiplications) const noexcept {
+    return multiplications < least_task_products ? nullptr : executor;
+  }
+};
+
+/// Weight rows a task: enough work to be worth handing over, and whole panels.
+[[nodiscard]] inline std::uint64_t rows_per_task(std::uint64_t cols, std::size_t x_rows) noexcept {
+  constexpr std::uint64_t unit = 32;
+  const std::uint64_t row_products = std::max<std::uint64_t>(1, cols * x_rows);
+  return std::max<std::uint64_t>(1, least_task_products / row_products / unit) * unit;
+}
+
+/// Calls body(first_row, row_count) for all rows of a weight, in tasks.
+template <class Body>
+void for_weight_rows(executor* executor, const tensor_view& weight, std::size_t x_rows, Body&& body) {
+  const std::uint64_t outputs = weight.rows();
+  const std::uint64_t unit = rows_per_task(weight.cols(), x_rows);
+  run_tasks(executor, static_cast<std::size_t>(divide_round_up(outputs, unit)), [&](std::size_t task) {
+    const std::uint64_t first = task * unit;
+    body(first, static_cast<std::size_t>(std::min(unit, outputs - first)));
+  });
+}
+
+/// Rows of activations that are prepared together, so that they fit max_prepared_bytes.
+template <Activation Value>
+[[nodiscard]] constexpr std::size_t prepared_rows(std::size_t x_rows, std::size_t cols) noexcept {
+  const std::size_t fitting = max_prepared_bytes / prepared_row_bytes<Value>(cols);
+  return std::clamp<std::size_t>(fitting, 1, std::max<std::size_t>(1, x_rows));
+}
+
+/// Rows and columns of activations that are interleaved together, for float panels, so that they fit
+/// max_prepared_bytes.
+struct interleaved_size {
+  std::size_t rows;
+  std::size_t cols;
+
+  [[nodiscard]] constexpr std::size_t bytes() const noexcept { return rows * cols * sizeof(float); }
+};
+[[nodiscard]] constexpr interleaved_size interleaved_size_of(std::size_t x_rows,
+                                                             std::size_t cols) noexcept {
+  constexpr std::size_t most = max_prepared_bytes / sizeof(float) / interleaved_cols;
+  static_assert(most >= interleaved_rows);
+  const std::size_t rows = std::clamp<std::size_t>(x_rows, 1, interleaved_rows);
+  return {rows, std::min(cols, most / rows * interleaved_cols)};
+}
+
+/// multiply_rows for any codec. A function pointer erases the codec, so that callers are instantiated
+/// once for each kind of activations.
+template <Activation Value>
+using multiply_rows_function = void (*)(const tensor_view&, std::uint64_t, std::size_t,
+                                        const activation_tile<Value>&, std::size_t,
+                                        const product_output&) noexcept;
+
+/// One product with prepared activations, which are rows m .. m + x.rows of the call's.
+template <class Architecture, Activation Value>
+void multiply_prepared(const joint_products& call, const planned_product& planned, std::size_t m,
+                       const prepared_activations<Value>& x) {
+  using panel_architecture = simd::integer_architecture<Architecture>;
+  const checked_product& product = planned.product;
+  const tensor_view& weight = *product.weight;
+  multiply_rows_function<Value> multiply = nullptr;
+  panel_source<panel_architecture, Value> source{};
+  visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
+    if constexpr (has_code_products<Architecture, Codec, Value>()) {
+      multiply = &multiply_rows<simd::block_architecture<Architecture>, Codec, Value>;
+      source = panel_source_of<panel_architecture, Codec, Value>();
+    } else if constexpr (std::same_as<Value, float> && has_float_row_products<Codec>()) {
+      multiply = &multiply_rows<Architecture, Codec, Value>;
+    }
+  });
+  for_weight_rows(call.executor, weight, call.x.rows, [&](std::uint64_t first, std::size_t count) {
+    product_output y{product.y + m * product.y_stride_elements, product.y_stride_elements,
+                     product.bias};
+    if constexpr (!std::same_as<Value, float>) {
+      if (planned.plan.kernel == product_kernel::repacked_panels) {
+        multiply_repacked<panel_architecture>(*product.repacked, first, count, x, y);
+        return;
+      }
+      if (planned.plan.kernel == product_kernel::code_panels) {
+        multiply_code_panels<panel_architecture>(source, weight, first, count, x, y);
+        return;
+      }
+    }
+    for (std::size_t row = 0; row < x.rows;) {
+      const std::size_t rows = x.tile_rows(row);
+      multiply(weight, first, count, x.tile(row), rows, y);
+      y.y += rows * y.stride_elements;
+      row += rows;
+    }
+  });
+}
+
+/// The products of one activation plan, whose activations are prepared row by row.
+template <class Architecture, Activation Value>
+void multiply_planned(const joint_products& call, const activation_plan& plan) {
+  const std::size_t cols = call.x.cols;
+  const std::size_t most_rows = prepared_rows<Value>(call.x.rows, cols);
+  for (std::size_t m = 0; m < call.x.rows;) {
+    const std::size_t rows = tile_rows_at(m, call.x.rows, most_rows);
+    const auto x = place_activations<Value>(call.scratch, rows, plan.tile_rows, cols);
+    run_tasks(call.executor_for(rows * cols), rows, [&](std::size_t row) {
+      prepare_row<Architecture>(call.x.values + (m + row) * call.x.stride_elements, cols, plan.layout,
+                                row, x);
+    });
+    for (const planned_product& planned : call.products) {
+      if (planned.plan.activations != plan) continue;
+      multiply_prepared<Architecture>(call, planned, m, x);
+    }
+    m += rows;
+  }
+}
+
+/// The products of one activation plan, whose activations are interleaved for float panels.
+template <class Architecture>
+void multiply_interleaved(const joint_products& call, const activation_plan& plan) {
+  const std::size_t cols = call.x.cols;
+  const interleaved_size most = interleaved_size_of(call.x.rows, cols);
+  for (std::size_t m = 0; m < call.x.rows;) {
+    const std::size_t rows = tile_rows_at(m, call.x.rows, most.rows);
+    for (std::size_t first = 0; first < cols; first += most.cols) {
+      const interleaved_activations x{rows, plan.tile_rows, first, std::min(most.cols, cols - first),
+                                      reinterpret_cast<float*>(call.scratch)};
+      run_tasks(call.executor_for(rows * x.cols), x.tiles(), [&](std::size_t tile) {
+        interleave_tile(call.x.values + m * call.x.stride_elements, call.x.stride_elements, tile, x);
+      });
+      for (const planned_product& planned : call.products) {
+        if (planned.plan.activations != plan) continue;
+        const checked_product& product = planned.product;
+        const auto source = float_panel_source_of<Architecture>(*product.weight);
+        const product_output y{product.y + m * product.y_stride_elements, product.y_stride_elements,
+                               product.bias};
+        for_weight_rows(call.executor, *product.weight, call.x.rows,
+                        [&](std::uint64_t first_row, std::size_t count) {
+                          multiply_float_panels<Architecture>(source, *product.weight, first_row, count,
+                                                              x, y);
+                        });
+      }
+    }
+    m += rows;
+  }
+}
+
+/// At most max_joint_products products of one x. `scratch` is aligned to prepared_alignment_bytes and
+/// as long as matmul_scratch_bytes() says, less what alignment may take.
+template <class Architecture>
+void multiply_checked(std::span<const checked_product> products, const checked_activations& x,
+                      matmul_mode mode, executor* executor, std::span<std::byte> scratch) {
+  std::array<planned_product, max_joint_products> plans;
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    plans[i] = {products[i], choose_product_plan<Architecture>(*products[i].weight, x.rows, mode,
+                                                               products[i].repacked)};
+  }
+  const std::span<const planned_product> planned = std::span(plans).first(products.size());
+  for (std::size_t i = 0; i < planned.size(); ++i) {
+    const activation_plan& plan = planned[i].plan.activations;
+    const auto has_this_plan = [&](const planned_product& other) {
+      return other.plan.activations == plan;
+    };
+    if (std::ranges::any_of(planned.first(i), has_this_plan)) continue;
+    const joint_products call{planned.subspan(i), x, executor, scratch.data()};
+    switch (plan.format) {
+      case preparation::interleaved_floats: multiply_interleaved<Architecture>(call, plan); break;
+      case preparation::floats: multiply_planned<Architecture, float>(call, plan); break;
+      case preparation::words: multiply_planned<Architecture, std::int16_t>(call, plan); break;
+      default: multiply_planned<Architecture, std::int8_t>(call, plan); break;
+    }
+  }
+}
+
+}  // namespace kernel
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble

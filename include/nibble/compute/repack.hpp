@@ -1,0 +1,104 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include <nibble/codec/codecs.hpp>
+#include <nibble/compute/dispatch.hpp>
+#include <nibble/compute/executor.hpp>
+#include <nibble/core/tensor_view.hpp>
+#include <nibble/kernel/code_panel.hpp>
+#include <nibble/kernel/matmul_mode.hpp>
+#include <nibble/kernel/repacked_panels.hpp>
+#include <nibble/kernel/weight_blocks.hpp>
+#include <nibble/simd/simd.hpp>
+
+namespace nibble {
+
+/// A weight with a second copy of its codes, in memory, for products in one mode: as repack() makes it.
+/// It moves and is not copied; its products may run on several threads at once.
+class repacked_weight {
+ public:
+  /// For kernels; hosts call repack().
+  repacked_weight(const tensor_view& weight, matmul_mode mode, repacked_panels panels)
+      : weight_(weight), mode_(mode), panels_(std::move(panels)) {}
+
+  /// The weight that was repacked. Products in other modes are its own.
+  [[nodiscard]] const tensor_view& weight() const noexcept { return weight_; }
+  /// The mode of the products that the copy is for.
+  [[nodiscard]] matmul_mode mode() const noexcept { return mode_; }
+  /// Memory held besides the weight's; 0 where another order of its codes is of no use.
+  [[nodiscard]] std::size_t size_bytes() const noexcept { return panels_.size_bytes; }
+  /// For kernels.
+  [[nodiscard]] const repacked_panels& panels() const noexcept { return panels_; }
+
+ private:
+  tensor_view weight_;
+  matmul_mode mode_;
+  repacked_panels panels_;
+};
+
+inline namespace NIBBLE_ARCHITECTURE {
+namespace kernel {
+
+/// The panels of a weight whose rows_are_blocks, for products with Value; a task repacks one panel.
+template <class Architecture, Activation Value>
+[[nodiscard]] repacked_panels make_panels(const panel_source<Architecture, Value>& source,
+                                          const stored_codes& codes, const tensor_view& weight,
+                                          executor* executor) {
+  repacked_panels made = allocate_panels<Architecture, Value>(weight, codes, source.has_offsets);
+  run_tasks(executor, made.panels,
+            [&](std::size_t index) { store_panel(source, weight, index, made); });
+  return made;
+}
+
+/// repack() for one architecture. Throws unsupported_encoding.
+template <class Architecture>
+[[nodiscard]] repacked_weight make_repacked(const tensor_view& weight, matmul_mode mode,
+                                            executor* executor) {
+  using panel_architecture = simd::integer_architecture<Architecture>;
+  repacked_panels made;
+  visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
+    if (!rows_are_blocks<Codec>(weight)) return;
+    const auto make = [&]<Activation Value>(Value) {
+      if constexpr (has_code_products<Architecture, Codec, Value>()) {
+        made = make_panels(panel_source_of<panel_architecture, Codec, Value>(),
+                           stored_codes_of<Codec, Value>(), weight, executor);
+      }
+    };
+    switch (coded_as<Architecture, Codec>(weight, mode)) {
+      case preparation::bytes: make(std::int8_t{}); break;
+      case preparation::words: make(std::int16_t{}); break;
+      default: break;
+    }
+  });
+  return {weight, mode, std::move(made)};
+}
+
+}  // namespace kernel
+
+/// Copies a weight into the order in which products in `mode` (int16 or int8) take it, for hosts that
+/// trade memory for speed: 6 bits a weight where codes are nibbles, else 10, and one less where values
+/// are just scale * code. nibble::matmul(repacked, x, y) then multiplies by the copy.
+///
+/// The bytes of `weight` are to outlive the copy. In exact mode, and for weights whose codes have no
+/// products in this mode, there is nothing to gain: size_bytes() is 0 then, and products are taken from
+/// the weight. They are, too, where kernels for another instruction set multiply than those that
+/// repacked. Results lie within the bounds of matmul() and may differ from those without repacking,
+/// within them. The copy is the same for every executor.
+///
+/// Throws unsupported_encoding.
+template <class Architecture = default_architecture>
+[[nodiscard]] repacked_weight repack(const tensor_view& weight, matmul_mode mode,
+                                     const compute_options& options = {}) {
+  if constexpr (PickedAtRunTime<Architecture>) {
+    require_codec(weight.encoding(), weight.name());
+    return Architecture::kernels().repack(weight, mode, options.executor);
+  } else {
+    return kernel::make_repacked<Architecture>(weight, mode, options.executor);
+  }
+}
+
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble

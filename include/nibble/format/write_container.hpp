@@ -1,0 +1,134 @@
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <nibble/compute/executor.hpp>
+#include <nibble/core/architecture.hpp>
+#include <nibble/core/little_endian.hpp>
+#include <nibble/file/atomic_file.hpp>
+#include <nibble/file/crc32.hpp>
+#include <nibble/format/apr/header.hpp>
+#include <nibble/format/tensor_plan.hpp>
+#include <nibble/format/tensor_source.hpp>
+#include <nibble/format/write_progress.hpp>
+
+namespace nibble {
+
+/// What writing needs of a container's serialiser, which is made of planned tensors and metadata and
+/// knows every place in the file from the start; only checksums come later.
+///
+///   order()              the tensors, as places in the list that was given, as their bytes follow
+///   offset_bytes(i)      first byte in the file of tensor order()[i]
+///   file_bytes()         the file's size
+///   front(crc32)         all bytes before the first tensor; crc32[i] belongs to order()[i]
+///   has_footer           whether the file ends with a CRC-32 of all bytes before it, at data_end()
+///   read_back(...)       parses front and footer as a reader of the file would, and throws as it does
+template <class T>
+concept Serialiser = requires(T& serialiser, std::size_t i, std::span<const std::uint32_t> crc32,
+                              std::span<const std::byte> bytes) {
+  { serialiser.order() } -> std::convertible_to<std::span<const std::size_t>>;
+  { serialiser.offset_bytes(i) } -> std::same_as<std::uint64_t>;
+  { serialiser.file_bytes() } -> std::same_as<std::uint64_t>;
+  { serialiser.front(crc32) } -> std::same_as<std::vector<std::byte>>;
+  { T::has_footer } -> std::convertible_to<bool>;
+  T::read_back(bytes, std::uint64_t{}, bytes);
+};
+
+/// CRC-32 of all bytes before a footer: the front, then the tensors at their places, zeros between.
+template <Serialiser Serialiser>
+[[nodiscard]] std::uint32_t crc32_before_footer(const Serialiser& serialiser,
+                                                std::span<const std::byte> front,
+                                                std::span<const crc32_sum> tensors) {
+  crc32_sum whole(front);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    whole += crc32_sum::of_zeros(serialiser.offset_bytes(i) - whole.size_bytes());
+    whole += tensors[i];
+  }
+  whole += crc32_sum::of_zeros(serialiser.data_end() - whole.size_bytes());
+  return whole.value();
+}
+
+/// Writes what stands around the tensors, whose checksums are given in file order, and reads it back:
+/// what a reader would refuse never appears under the file's name. Throws write_failed, and as parsing
+/// does.
+template <Serialiser Serialiser>
+void write_around_tensors(Serialiser& serialiser, std::span<const crc32_sum> tensors,
+                          atomic_file& file) {
+  std::vector<std::uint32_t> crc32;
+  crc32.reserve(tensors.size());
+  for (const crc32_sum& sum : tensors) crc32.push_back(sum.value());
+  const std::vector<std::byte> front = serialiser.front(crc32);
+  file.write_at(0, front);
+  std::array<std::byte, apr::footer_bytes> footer{};
+  if constexpr (Serialiser::has_footer) {
+    store_number(footer, 0, crc32_before_footer(serialiser, front, tensors));
+    file.write_at(serialiser.data_end(), footer);
+  }
+  static_cast<void>(Serialiser::read_back(front, serialiser.file_bytes(), footer));
+}
+
+inline namespace NIBBLE_ARCHITECTURE {
+
+/// The parts of tensors of a plan, those of `places` in the order of the file, ready to be packed.
+template <Serialiser Serialiser>
+[[nodiscard]] std::vector<tensor_parts> prepare_tensors(const Serialiser& serialiser,
+                                                        std::span<const plan_entry> plan,
+                                                        std::span<const std::size_t> places,
+                                                        progress_report& report, executor* on) {
+  std::vector<tensor_parts> tensors;
+  tensors.reserve(places.size());
+  for (const std::size_t place : serialiser.order()) {
+    const auto& [tensor, source] = plan[places[place]];
+    tensors.emplace_back(tensor, source, on, [&name = tensor.name, &report] { report.add(0, name); });
+  }
+  return tensors;
+}
+
+/// Packs tensors and writes them to their places, spread over the executor part by part. Returns their
+/// checksums.
+template <Serialiser Serialiser>
+[[nodiscard]] std::vector<crc32_sum> write_tensors(const Serialiser& serialiser,
+                                                   const std::vector<tensor_parts>& tensors,
+                                                   atomic_file& file, progress_report& report,
+                                                   executor* on) {
+  struct task {
+    std::size_t tensor;
+    std::size_t part;
+  };
+  std::vector<task> tasks;
+  for (std::size_t tensor = 0; tensor < tensors.size(); ++tensor) {
+    for (std::size_t part = 0; part < tensors[tensor].count(); ++part) tasks.push_back({tensor, part});
+  }
+  std::vector<crc32_sum> sums(tasks.size());
+  run_tasks(on, tasks.size(), [&](std::size_t i) {
+    const auto [tensor, part] = tasks[i];
+    std::vector<std::byte> buffer;
+    const std::span<const std::byte> bytes = tensors[tensor].bytes(part, buffer);
+    file.write_at(serialiser.offset_bytes(tensor) + tensors[tensor].offset_bytes(part), bytes);
+    sums[i] = crc32_sum(bytes);
+    report.add(bytes.size(), tensors[tensor].name());
+  });
+  std::vector<crc32_sum> of_tensors(tensors.size());
+  for (std::size_t i = 0; i < tasks.size(); ++i) of_tensors[tasks[i].tensor] += sums[i];
+  return of_tensors;
+}
+
+/// Packs and writes the tensors at `places` of a plan, which `serialiser` was made of, and all that
+/// stands around them. The file is complete then and not yet committed.
+template <Serialiser Serialiser>
+void write_container(Serialiser& serialiser, std::span<const plan_entry> plan,
+                     std::span<const std::size_t> places, atomic_file& file, progress_report& report,
+                     executor* on) {
+  const auto tensors = prepare_tensors(serialiser, plan, places, report, on);
+  const auto sums = write_tensors(serialiser, tensors, file, report, on);
+  write_around_tensors(serialiser, sums, file);
+}
+
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble

@@ -1,0 +1,121 @@
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+
+#include <nibble/codec/codecs.hpp>
+#include <nibble/core/tensor_view.hpp>
+#include <nibble/kernel/activations.hpp>
+#include <nibble/kernel/code_panel_products.hpp>
+#include <nibble/kernel/float_panel_products.hpp>
+#include <nibble/kernel/matmul_mode.hpp>
+#include <nibble/kernel/repacked_panels.hpp>
+#include <nibble/kernel/small_batch_products.hpp>
+#include <nibble/kernel/weight_blocks.hpp>
+#include <nibble/simd/simd.hpp>
+
+// The one place where the way to multiply is chosen, by mode, encoding and rows of activations:
+//
+//   exact, up to 15 rows         small-batch products: each block is unpacked once for all rows
+//   exact, more                  float panels: decoding once for all rows costs less than a pass for
+//                                every 15 of them; of f32, f16 and bf16 from 40 rows on
+//   int16 (int8), up to 15 (12)  small-batch products of codes
+//   int16 and int8, more         code panels
+//   int16 and int8, repacked     repacked panels, for any number of rows
+//
+// Float panels alone are there for apr_q4 whose rows do not start where blocks do (cols no multiple of
+// 32), and for f64 and integer weights.
+
+namespace nibble {
+inline namespace NIBBLE_ARCHITECTURE {
+namespace kernel {
+
+/// The loops that compute a product, each in a file of its name.
+enum class product_kernel : std::uint8_t { small_batch, code_panels, repacked_panels, float_panels };
+
+/// How activations are laid out for a kernel.
+struct activation_plan {
+  preparation format = preparation::none;
+  activation_layout layout{};
+  std::size_t tile_rows = 0;  ///< the most rows that are multiplied together
+  friend bool operator==(const activation_plan&, const activation_plan&) = default;
+};
+
+/// How one product is computed. Products with equal activation plans share prepared activations.
+struct product_plan {
+  activation_plan activations{};
+  product_kernel kernel = product_kernel::float_panels;
+  friend bool operator==(const product_plan&, const product_plan&) = default;
+};
+
+/// Rows of activations from which panels beat small-batch products. Measured: a panel costs a pass over
+/// its weights, which pays from here on; of float weights, that have to be transposed and not just
+/// unpacked, later.
+template <Codec Codec, Activation Value>
+[[nodiscard]] constexpr std::size_t least_panel_rows() noexcept {
+  if constexpr (std::same_as<Value, float>) return PlainCodec<Codec> ? 40 : 16;
+  return std::same_as<Value, std::int8_t> ? 13 : 16;
+}
+/// The most rows of f32 that any encoding has small-batch products of.
+inline constexpr std::size_t most_float_rows = least_panel_rows<f32, float>() - 1;
+
+/// Encodings that have small-batch products of f32 activations.
+template <Codec Codec>
+[[nodiscard]] constexpr bool has_float_row_products() noexcept {
+  if constexpr (PlainCodec<Codec>) return Codec::can_pack;
+  return true;
+}
+
+/// Whether repacked panels are those that this architecture multiplies with Value. Null: there are
+/// none.
+template <class Architecture, Activation Value>
+[[nodiscard]] bool suits_kernels(const repacked_panels* panels) noexcept {
+  return panels != nullptr && panels->lanes == simd::lanes<simd::integer_architecture<Architecture>> &&
+         panels->lane_code_bytes == sizeof(Value);
+}
+
+/// The plan for a weight of one encoding and `x_rows` rows of activations. `repacked` was made for the
+/// same mode, or is null.
+template <class Architecture, Codec Codec>
+[[nodiscard]] product_plan choose_product_plan(const tensor_view& weight, std::size_t x_rows,
+                                               matmul_mode mode,
+                                               const repacked_panels* repacked) noexcept {
+  using block_architecture = simd::block_architecture<Architecture>;
+  const product_plan float_panels{{preparation::interleaved_floats, {}, float_tile_rows<Architecture>},
+                                  product_kernel::float_panels};
+  if (!rows_are_blocks<Codec>(weight)) return float_panels;
+  const auto small_batch = []<Activation Value>(Value) -> product_plan {
+    return {{preparation_of<Value>(), row_products_layout<block_architecture, Codec, Value>(),
+             max_row_products<Value>},
+            product_kernel::small_batch};
+  };
+  const auto coded = [&]<Activation Value>(Value value) -> product_plan {
+    const activation_plan tiles{preparation_of<Value>(), {order_of<Codec>(), 1}, code_tile_rows};
+    if (suits_kernels<Architecture, Value>(repacked)) return {tiles, product_kernel::repacked_panels};
+    if (x_rows >= least_panel_rows<Codec, Value>()) return {tiles, product_kernel::code_panels};
+    return small_batch(value);
+  };
+  switch (coded_as<Architecture, Codec>(weight, mode)) {
+    case preparation::bytes: return coded(std::int8_t{});
+    case preparation::words: return coded(std::int16_t{});
+    default: break;
+  }
+  const bool is_small = x_rows < least_panel_rows<Codec, float>();
+  return is_small && has_float_row_products<Codec>() ? small_batch(float{}) : float_panels;
+}
+
+/// The plan for a weight of any encoding. Throws unsupported_encoding.
+template <class Architecture>
+[[nodiscard]] product_plan choose_product_plan(const tensor_view& weight, std::size_t x_rows,
+                                               matmul_mode mode, const repacked_panels* repacked) {
+  product_plan plan;
+  visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
+    plan = choose_product_plan<Architecture, Codec>(weight, x_rows, mode, repacked);
+  });
+  return plan;
+}
+
+}  // namespace kernel
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble

@@ -1,0 +1,172 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <nibble/codec/codecs.hpp>
+#include <nibble/compute/executor.hpp>
+#include <nibble/compute/value_census.hpp>
+#include <nibble/core/architecture.hpp>
+#include <nibble/core/error.hpp>
+#include <nibble/core/tensor_view.hpp>
+#include <nibble/core/text.hpp>
+#include <nibble/file/crc32_in_parts.hpp>
+#include <nibble/format/apr/header.hpp>
+#include <nibble/format/finding.hpp>
+#include <nibble/reader.hpp>
+
+namespace nibble {
+
+namespace verification {
+
+[[nodiscard]] inline std::string checksum_text(std::uint32_t recorded, std::uint32_t actual) {
+  return join_text(
+      {"recorded CRC-32 ", hex_text(recorded, 8), ", the bytes have ", hex_text(actual, 8)});
+}
+
+/// Whether more than 80 % of `elements` are zeros, without overflow.
+[[nodiscard]] constexpr bool has_too_many_zeros(std::uint64_t zeros, std::uint64_t elements) noexcept {
+  return zeros > elements / 5 * 4 + elements % 5 * 4 / 5;
+}
+
+/// Throws damaged, naming every problem of `findings`, where there is one.
+inline void require_no_problem(const std::vector<finding>& findings, std::string_view file) {
+  std::string problems;
+  std::string first_tensor;
+  for (const finding& found : findings) {
+    if (found.severity != finding::kind::problem) continue;
+    if (problems.empty()) first_tensor = found.tensor;
+    problems += join_text({problems.empty() ? "" : "; ", found.file, found.file.empty() ? "" : ": ",
+                           found.tensor.empty() ? "" : join_text({"'", found.tensor, "' "}),
+                           found.field, ": ", found.text});
+  }
+  if (problems.empty()) return;
+  throw error(
+      error_code::damaged,
+      {.file = std::string(file), .tensor = std::move(first_tensor), .found = std::move(problems)});
+}
+
+}  // namespace verification
+
+inline namespace NIBBLE_ARCHITECTURE {
+
+/// Reads a tensor whole and lists what is wrong with it, as problems:
+///
+///   field    problem
+///   crc32    the checksum that the file records is not that of the bytes
+///   scales   stored scales or mins are NaN or infinite
+///   values   F-DATA-QUALITY-001: values are NaN or infinite, or more than 80 % of a matrix (rank 2 and
+///            more) decode to zero
+///
+/// F-DATA-QUALITY-001 is what the reference .apr implementation calls its rule about the values of a
+/// weight: a model that breaks it loads without an error and answers nonsense.
+///
+/// Where a dtype cannot be decoded here, a note says that only the checksum was looked at. The checksum
+/// is computed on the executor.
+[[nodiscard]] inline std::vector<finding> examine(const tensor_view& tensor,
+                                                  const compute_options& options = {}) {
+  std::vector<finding> findings;
+  const auto add = [&](finding::kind severity, std::string_view field, std::string text) {
+    findings.push_back({.severity = severity,
+                        .tensor = std::string(tensor.name()),
+                        .field = std::string(field),
+                        .text = std::move(text)});
+  };
+  if (tensor.crc32()) {
+    const std::uint32_t actual = crc32_in_parts(tensor.bytes(), options);
+    if (actual != *tensor.crc32()) {
+      add(finding::kind::problem, "crc32", verification::checksum_text(*tensor.crc32(), actual));
+    }
+  }
+  if (!tensor.has_encoding() || !is_decodable(tensor.encoding())) {
+    add(finding::kind::note, "dtype",
+        join_text({tensor.dtype_text(), " cannot be decoded here, its values were not looked at"}));
+    return findings;
+  }
+  const value_census census = take_census(tensor);
+  if (census.non_finite_scales != 0) {
+    add(finding::kind::problem, "scales",
+        join_text({census.non_finite_scales, " scales or mins are not finite"}));
+  }
+  if (census.nan != 0 || census.infinite != 0) {
+    add(finding::kind::problem, "values",
+        join_text({census.nan, " NaN and ", census.infinite, " infinite of ", census.elements,
+                   " (F-DATA-QUALITY-001)"}));
+  }
+  const bool is_matrix = tensor.shape().rank() >= 2 && census.elements != 0;
+  if (is_matrix && verification::has_too_many_zeros(census.zero, census.elements)) {
+    const double percent =
+        100.0 * static_cast<double>(census.zero) / static_cast<double>(census.elements);
+    add(finding::kind::problem, "values",
+        join_text({fixed_text(percent, 1), " % zeros, more than 80 % (F-DATA-QUALITY-001)"}));
+  }
+  return findings;
+}
+
+/// Reads a container whole and lists what is unusual (notes, those of opening among them) and what is
+/// wrong (problems): the file's checksum where it records one, and what examine() finds in every
+/// tensor. Of a set, every finding names the shard's file. Tensors are examined on the executor.
+template <class Json>
+[[nodiscard]] std::vector<finding> examine(const basic_reader<Json>& in,
+                                           const compute_options& options = {}) {
+  std::vector<finding> findings(in.notes().begin(), in.notes().end());
+  for (const basic_reader<Json>& shard : in.shards()) {
+    for (finding& found : examine(shard, options)) {
+      found.file = shard.name();
+      findings.push_back(std::move(found));
+    }
+  }
+  if (!in.shards().empty()) return findings;
+  if (in.footer_crc32()) {
+    const std::uint32_t actual =
+        crc32_in_parts(in.bytes().first(in.bytes().size() - apr::footer_bytes), options);
+    if (actual != *in.footer_crc32()) {
+      findings.push_back({.severity = finding::kind::problem,
+                          .field = "footer",
+                          .text = verification::checksum_text(*in.footer_crc32(), actual)});
+    }
+  }
+  std::vector<std::vector<finding>> of_tensor(in.size());
+  run_tasks(options.executor, in.size(),
+            [&](std::size_t i) { of_tensor[i] = examine(in.tensors()[i]); });
+  for (auto& some : of_tensor) {
+    for (finding& found : some) findings.push_back(std::move(found));
+  }
+  return findings;
+}
+
+/// Reads one tensor of a container whole, and no other byte, and lists what is wrong with it. Throws
+/// no_such_tensor.
+template <class Json>
+[[nodiscard]] std::vector<finding> examine(const basic_reader<Json>& in, std::string_view tensor,
+                                           const compute_options& options = {}) {
+  std::vector<finding> findings = examine(in[tensor], options);
+  for (const basic_reader<Json>& shard : in.shards()) {
+    if (!shard.contains(tensor)) continue;
+    for (finding& found : findings) found.file = shard.name();
+  }
+  return findings;
+}
+
+/// As examine(), but throws damaged, naming every problem, where there is one.
+inline void verify(const tensor_view& tensor, const compute_options& options = {}) {
+  verification::require_no_problem(examine(tensor, options), {});
+}
+/// As above.
+template <class Json>
+void verify(const basic_reader<Json>& in, const compute_options& options = {}) {
+  verification::require_no_problem(examine(in, options), in.name());
+}
+/// As above. Throws no_such_tensor, too.
+template <class Json>
+void verify(const basic_reader<Json>& in, std::string_view tensor,
+            const compute_options& options = {}) {
+  verification::require_no_problem(examine(in, tensor, options), in.name());
+}
+
+}  // namespace NIBBLE_ARCHITECTURE
+}  // namespace nibble

@@ -1,0 +1,109 @@
+#include <nibble/compute/multiply.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include <nibble/compute/matmul.hpp>
+
+#include <support/catch.hpp>
+#include <support/compiled_kernels.hpp>
+#include <support/stored_tensors.hpp>
+
+namespace {
+
+namespace kernel = nibble::kernel;
+using nibble::encoding;
+using nibble::matmul_mode;
+using nibble::tensor_view;
+
+/// Notes how many tasks it is given at a time.
+class noting_executor final : public nibble::executor {
+ public:
+  void run(std::size_t tasks, nibble::task_reference body) override {
+    runs.push_back(tasks);
+    for (std::size_t task = tasks; task > 0; --task) body(task - 1);
+  }
+  std::vector<std::size_t> runs;
+};
+
+TEST_CASE("tasks of weight rows cover each row once, in whole panels but for the last", "[multiply]") {
+  noting_executor executor;
+  for (const std::size_t n : {1U, 31U, 32U, 33U, 1000U, 4096U}) {
+    for (const std::size_t k : {0U, 1U, 512U, 100'000U}) {
+      const auto bytes = nibble_test::finite_stored_bytes(encoding::u8, n, k, 1);
+      const tensor_view w("w", encoding::u8, {n, k}, bytes);
+      for (const std::size_t m : {1U, 7U, 5000U}) {
+        std::vector<int> seen(n);
+        kernel::for_weight_rows(&executor, w, m, [&](std::uint64_t first, std::size_t count) {
+          if (first % 32 != 0 || (count % 32 != 0 && first + count != n)) FAIL("a torn panel");
+          for (std::size_t i = 0; i < count; ++i) ++seen[static_cast<std::size_t>(first) + i];
+        });
+        CHECK(seen == std::vector<int>(n, 1));
+      }
+    }
+  }
+}
+
+TEST_CASE("activations are prepared once for all products of one plan", "[multiply]") {
+  constexpr std::size_t m = 80, n = 64, k = 4096;
+  const auto q4 = nibble_test::finite_stored_bytes(encoding::q4, n, k, 1);
+  const auto f16 = nibble_test::finite_stored_bytes(encoding::f16, n, k, 1);
+  const tensor_view coded("coded", encoding::q4, {n, k}, q4);
+  const tensor_view floats("floats", encoding::f16, {n, k}, f16);
+  const auto x = nibble_test::gaussian(m * k, 8, 1.0F);
+  std::vector<float> y(m * n), other(m * n), third(m * n);
+  const auto runs_of = [&](auto&& work) {
+    noting_executor executor;
+    work(&executor);
+    return executor.runs;
+  };
+  // 80 rows of 4096 int8 codes fit the scratch: rows are prepared, then each weight has two tasks.
+  using runs = std::vector<std::size_t>;
+  CHECK(runs_of([&](nibble::executor* executor) {
+          nibble::matmul({{coded, y}, {coded, other}, {coded, third}}, x,
+                         {.mode = matmul_mode::int8, .executor = executor});
+        }) == runs{80, 2, 2, 2});
+  // Another plan in between takes its own turn, after the first one's products.
+  const runs alone = runs_of([&](nibble::executor* executor) {
+    nibble::matmul(floats, x, y, {.mode = matmul_mode::int8, .executor = executor});
+  });
+  runs expected{80, 2, 2};
+  expected.insert(expected.end(), alone.begin(), alone.end());
+  CHECK(runs_of([&](nibble::executor* executor) {
+          nibble::matmul({{coded, y}, {floats, other}, {coded, third}}, x,
+                         {.mode = matmul_mode::int8, .executor = executor});
+        }) == expected);
+}
+
+TEST_CASE("work that is too little to hand over stays on the calling thread", "[multiply]") {
+  noting_executor executor;
+  const auto bytes = nibble_test::finite_stored_bytes(encoding::q4, 32, 128, 1);
+  const auto x = nibble_test::gaussian(4 * 128, 8, 1.0F);
+  std::vector<float> y(4 * 32);
+  nibble::matmul(tensor_view("w", encoding::q4, {32, 128}, bytes), x, y, {.executor = &executor});
+  CHECK(executor.runs.empty());
+}
+
+template <class Value>
+void check_prepared_rows() {
+  for (std::size_t k = 1; k < 600'000; k += 1 + k / 3) {
+    for (const std::size_t m : {1U, 2U, 15U, 300U, 100'000U}) {
+      const std::size_t rows = kernel::prepared_rows<Value>(m, k);
+      CHECK(rows >= 1);
+      CHECK(rows <= m);
+      if (rows > 1) CHECK(rows * kernel::prepared_row_bytes<Value>(k) <= kernel::max_prepared_bytes);
+      if (rows < m) {
+        CHECK((rows + 1) * kernel::prepared_row_bytes<Value>(k) > kernel::max_prepared_bytes);
+      }
+    }
+  }
+}
+
+TEST_CASE("as many rows are prepared together as fit, and at least one", "[multiply]") {
+  check_prepared_rows<float>();
+  check_prepared_rows<std::int16_t>();
+  check_prepared_rows<std::int8_t>();
+}
+
+}  // namespace

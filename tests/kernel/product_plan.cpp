@@ -1,0 +1,102 @@
+#include <nibble/kernel/product_plan.hpp>
+
+#include <cstddef>
+#include <string>
+
+#include <nibble/compute/repack.hpp>
+
+#include <simd/every_architecture.hpp>
+#include <support/catch.hpp>
+#include <support/compiled_kernels.hpp>
+#include <support/stored_tensors.hpp>
+
+namespace {
+
+namespace kernel = nibble::kernel;
+using kernel::product_kernel;
+using nibble::encoding;
+using nibble::matmul_mode;
+using nibble::tensor_view;
+
+using best = nibble::simd::best_architecture;
+using twin = nibble::simd::portable;
+
+template <class Architecture>
+product_kernel kernel_for(encoding which, std::size_t k, std::size_t m, matmul_mode mode) {
+  const auto bytes = nibble_test::finite_stored_bytes(which, 3, k, 1);
+  const tensor_view w("w", which, {3, k}, bytes);
+  return kernel::choose_product_plan<Architecture>(w, m, mode, nullptr).kernel;
+}
+
+template <class Architecture>
+void check_row_limits() {
+  const auto require = [](encoding which, std::size_t k, matmul_mode mode, std::size_t least_rows,
+                          product_kernel few, product_kernel many) {
+    for (std::size_t m = 1; m < 60; ++m) {
+      const product_kernel found = kernel_for<Architecture>(which, k, m, mode);
+      if (found != (m < least_rows ? few : many)) {
+        FAIL(nibble::to_string(which) << " K " << k << " M " << m << " " << nibble::to_string(mode));
+      }
+    }
+  };
+  for (const encoding which : {encoding::q4, encoding::q8, encoding::apr_q8, encoding::q4_k}) {
+    require(which, 512, matmul_mode::exact, 16, product_kernel::small_batch,
+            product_kernel::float_panels);
+    require(which, 512, matmul_mode::int16, 16, product_kernel::small_batch,
+            product_kernel::code_panels);
+  }
+  require(encoding::q4, 512, matmul_mode::int8, 13, product_kernel::small_batch,
+          product_kernel::code_panels);
+  // A scale for every 16, and no codes at all: exact in every mode.
+  for (const matmul_mode mode : {matmul_mode::exact, matmul_mode::int16, matmul_mode::int8}) {
+    require(encoding::q6_k, 512, mode, 16, product_kernel::small_batch, product_kernel::float_panels);
+    require(encoding::f16, 512, mode, 40, product_kernel::small_batch, product_kernel::float_panels);
+    require(encoding::f64, 512, mode, 1, product_kernel::small_batch, product_kernel::float_panels);
+    require(encoding::apr_q4, 33, mode, 1, product_kernel::small_batch, product_kernel::float_panels);
+  }
+  SUCCEED("every number of rows");
+}
+
+TEST_CASE("kernels change at the documented numbers of rows", "[product_plan]") {
+  check_row_limits<best>();
+  check_row_limits<twin>();
+}
+
+TEST_CASE("repacked panels are used by the kernels that they were made for, at any number of rows",
+          "[product_plan]") {
+  const auto bytes = nibble_test::finite_stored_bytes(encoding::q4, 3, 512, 1);
+  const tensor_view w("w", encoding::q4, {3, 512}, bytes);
+  for (const matmul_mode mode : {matmul_mode::int16, matmul_mode::int8}) {
+    const nibble::repacked_weight repacked = nibble::repack<best>(w, mode);
+    const nibble::repacked_weight foreign = nibble::repack<twin>(w, mode);
+    for (const std::size_t m : {1U, 12U, 13U, 40U}) {
+      CHECK(kernel::choose_product_plan<best>(w, m, mode, &repacked.panels()).kernel ==
+            product_kernel::repacked_panels);
+      constexpr bool is_same_width = nibble::simd::lanes<best> == nibble::simd::lanes<twin>;
+      CHECK((kernel::choose_product_plan<best>(w, m, mode, &foreign.panels()).kernel ==
+             product_kernel::repacked_panels) == is_same_width);
+    }
+  }
+  // Nothing was repacked for exact products, nor for what has no products of codes.
+  const nibble::repacked_weight exact = nibble::repack<best>(w, matmul_mode::exact);
+  CHECK(kernel::choose_product_plan<best>(w, 1, matmul_mode::exact, &exact.panels()).kernel ==
+        product_kernel::small_batch);
+}
+
+TEST_CASE("products share activations that are laid out alike, whatever their kernels",
+          "[product_plan]") {
+  const auto q4 = nibble_test::finite_stored_bytes(encoding::q4, 3, 512, 1);
+  const auto q4_1 = nibble_test::finite_stored_bytes(encoding::q4_1, 5, 512, 1);
+  const tensor_view a("a", encoding::q4, {3, 512}, q4);
+  const tensor_view b("b", encoding::q4_1, {5, 512}, q4_1);
+  for (const std::size_t m : {1U, 20U}) {
+    const auto plan_of = [&](const tensor_view& w, matmul_mode mode) {
+      return kernel::choose_product_plan<best>(w, m, mode, nullptr);
+    };
+    CHECK(plan_of(a, matmul_mode::int8).activations == plan_of(b, matmul_mode::int8).activations);
+    CHECK(plan_of(a, matmul_mode::int8).activations != plan_of(a, matmul_mode::int16).activations);
+    CHECK(plan_of(a, matmul_mode::int8).activations != plan_of(a, matmul_mode::exact).activations);
+  }
+}
+
+}  // namespace

@@ -1,0 +1,83 @@
+#include <nibble/kernel/repacked_panels.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include <kernel/kernel_products.hpp>
+#include <simd/every_architecture.hpp>
+#include <support/catch.hpp>
+#include <support/compiled_kernels.hpp>
+#include <support/stored_tensors.hpp>
+
+namespace {
+
+namespace kernel = nibble::kernel;
+namespace simd = nibble::simd;
+using nibble::tensor_view;
+
+template <class Architecture, class Codec, class Value>
+nibble::repacked_panels repacked(const tensor_view& w) {
+  const auto source = kernel::panel_source_of<Architecture, Codec, Value>();
+  nibble::repacked_panels panels = kernel::allocate_panels<Architecture, Value>(
+      w, kernel::stored_codes_of<Codec, Value>(), source.has_offsets);
+  // In any order: the last one first.
+  for (std::size_t i = panels.panels; i > 0; --i) kernel::store_panel(source, w, i - 1, panels);
+  return panels;
+}
+
+template <class Architecture, class Codec, class Value>
+void check(std::size_t m, std::size_t k) {
+  nibble_test::require_kernel_products<Architecture, Codec, Value>(
+      m, k, {kernel::order_of<Codec>(), 1}, kernel::code_tile_rows,
+      [](const tensor_view& w, std::uint64_t first, std::size_t count, const auto&,
+         const auto& prepared, kernel::product_output y) {
+        // A task starts at a panel's start: what is repacked are the rows that are asked for.
+        const tensor_view rows = w.rows(first, count);
+        y.y += first;
+        kernel::multiply_repacked<Architecture>(repacked<Architecture, Codec, Value>(rows), 0, count,
+                                                prepared, y);
+      });
+}
+
+template <class Architecture>
+void check_all() {
+  for (const std::size_t m : {1U, 2U, 4U, 5U, 13U}) {
+    for (const std::size_t k : {1U, 256U, 1055U, 2100U}) {
+      check<Architecture, nibble::q4, std::int16_t>(m, k);
+      check<Architecture, nibble::q4, std::int8_t>(m, k);
+      check<Architecture, nibble::q4_k, std::int16_t>(m, k);
+      check<Architecture, nibble::q4_k, std::int8_t>(m, k);
+      check<Architecture, nibble::q5_0, std::int16_t>(m, k);
+      check<Architecture, nibble::q8, std::int16_t>(m, k);
+    }
+  }
+}
+
+TEST_CASE("products of repacked panels lie within their bound, for few rows and several passes",
+          "[repacked_panels]") {
+  nibble_test::for_every_architecture(
+      []<class Architecture>(Architecture) { check_all<simd::integer_architecture<Architecture>>(); });
+  SUCCEED("every number of rows");
+}
+
+TEST_CASE("panels are as large as their rows and blocks, and aligned", "[repacked_panels]") {
+  using panel_architecture = simd::integer_architecture<simd::best_architecture>;
+  constexpr std::size_t width = simd::lanes<panel_architecture>;
+  for (const std::size_t n : {1U, 15U, 16U, 17U, 33U}) {
+    for (const std::size_t k : {1U, 32U, 33U, 1055U}) {
+      const auto bytes = nibble_test::finite_stored_bytes(nibble::encoding::q4, n, k, 1);
+      const tensor_view w("w", nibble::encoding::q4, {n, k}, bytes);
+      const auto panels = repacked<panel_architecture, nibble::q4, std::int8_t>(w);
+      const std::size_t blocks = k / 32 + (k % 32 != 0 ? 1 : 0);
+      const std::size_t count = n / width + (n % width != 0 ? 1 : 0);
+      // 32 nibbles, a scale and an offset for each row of a panel.
+      CHECK(panels.panels == count);
+      CHECK(panels.size_bytes == count * width * blocks * (16 + 4 + 4) + 64);
+      CHECK(reinterpret_cast<std::uintptr_t>(panels.start) % 64 == 0);
+      CHECK(panels.start + count * panels.panel_bytes() <= panels.memory.get() + panels.size_bytes);
+    }
+  }
+}
+
+}  // namespace
