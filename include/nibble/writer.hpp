@@ -21,6 +21,7 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/file/atomic_file.hpp>
+#include <nibble/file/path_text.hpp>
 #include <nibble/format/apr/serialise.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/gguf/serialise.hpp>
@@ -159,14 +160,14 @@ class basic_writer : public tensor_plan {
   [[nodiscard]] std::vector<std::string> write_set(const std::vector<places>& shards,
                                                    const std::string& path,
                                                    const write_options& options) const {
-    const std::filesystem::path target(path);
-    const shard_names names = names_of_set(target);
+    const std::filesystem::path folder = path_of_text(path).parent_path();
+    const shard_names names = names_of_set(path);
     std::vector<apr::basic_serialiser<Json>> serialisers;
     std::vector<std::string> paths;
     for (std::size_t i = 0; i < shards.size(); ++i) {
       const shard_position at{i, shards.size()};
       serialisers.emplace_back(tensors_at(shards[i]), metadata_of_shard(at, names));
-      paths.push_back((target.parent_path() / names.name_of(at)).string());
+      paths.push_back(text_of_path(folder / path_of_text(names.name_of(at))));
     }
     std::vector<std::unique_ptr<atomic_file>> files;
     std::vector<atomic_file*> to_commit;

@@ -61,11 +61,11 @@ struct compute_options {
   nibble::executor* executor = nullptr;  ///< runs the work; null: the calling thread does
 };
 
-/// Runs body(task) for every task on `on`, or on the calling thread where it is null. After the first
-/// exception no further task starts its work, and the exception is rethrown here.
+/// Calls body(task) for every task, on the executor or, where it is null, on the calling thread. After
+/// the first exception no further task starts its work, and the exception is rethrown here.
 template <class Body>
-void run_tasks(executor* on, std::size_t tasks, Body&& body) {
-  if (on == nullptr || tasks < 2) {
+void run_tasks(executor* executor, std::size_t tasks, Body&& body) {
+  if (executor == nullptr || tasks < 2) {
     for (std::size_t task = 0; task < tasks; ++task) body(task);
     return;
   }
@@ -79,7 +79,7 @@ void run_tasks(executor* on, std::size_t tasks, Body&& body) {
       if (!has_failed.exchange(true, std::memory_order_relaxed)) first = std::current_exception();
     }
   };
-  on->run(tasks, shielded);
+  executor->run(tasks, shielded);
   if (first) std::rethrow_exception(first);
 }
 

@@ -24,24 +24,24 @@ struct finding {
   std::string file{};          ///< the shard's path where a set was read, otherwise empty
 };
 
-/// Findings of one kind, of which a file may hold as many as tensors: the first hundred are listed, and
-/// how many more there are is said in one.
+/// Collects findings of one kind, of which a file may give as many as it has tensors: the first hundred
+/// are listed, and one more says how many others there are.
 class note_series {
  public:
   /// How many are listed one by one.
   static constexpr std::uint64_t max_listed = 100;
 
-  /// Findings go to the end of `to`, which must outlive the series.
+  /// Findings are appended to `to`, which must outlive the series.
   explicit note_series(std::vector<finding>& to) : to_(to) {}
 
-  /// Lists one, or counts it.
-  void add(finding one) {
+  /// Lists one finding, or counts it.
+  void add(finding found) {
     if (++count_ <= max_listed) {
-      last_field_ = one.field;
-      to_.push_back(std::move(one));
+      last_field_ = found.field;
+      to_.push_back(std::move(found));
     }
   }
-  /// Says how many more there were.
+  /// Appends the finding that says how many are not listed, where there are such.
   void finish() && {
     if (count_ <= max_listed) return;
     to_.push_back({.field = std::move(last_field_),
