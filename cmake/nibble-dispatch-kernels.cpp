@@ -6,7 +6,7 @@
 #include <nibble/compute/kernel_table.hpp>
 #include <nibble/compute/multiply.hpp>
 #include <nibble/compute/repack.hpp>
-#include <nibble/compute/value_census.hpp>
+#include <nibble/compute/value_counts.hpp>
 
 #if !defined(NIBBLE_KERNELS)
 #define NIBBLE_KERNELS NIBBLE_INSTRUCTION_SET
@@ -23,10 +23,16 @@ static void decode(const nibble::tensor_view& from, std::uint64_t first_row, std
   nibble::kernel::decode_rows_on<architecture>(on, from, first_row, row_count, to);
 }
 
-// Weak: where several static libraries of one program bring the same kernels, one of them serves.
+// Where several static libraries of one program bring the same kernels, one of them serves. Weak
+// symbols of COFF are found by nobody but their own object.
+#if defined(_WIN32)
+#define NIBBLE_ONE_SERVES [[gnu::selectany]]
+#else
+#define NIBBLE_ONE_SERVES [[gnu::weak, gnu::visibility("hidden")]]
+#endif
+
 extern "C" {
-[[gnu::weak, gnu::visibility("hidden")]] extern constinit const nibble::kernel_table NIBBLE_TABLE_NAME(
-    NIBBLE_KERNELS) = {
+NIBBLE_ONE_SERVES extern constinit const nibble::kernel_table NIBBLE_TABLE_NAME(NIBBLE_KERNELS) = {
     .name = NIBBLE_TEXT_OF(NIBBLE_KERNELS),
     .needs = nibble::simd::compiled_cpu_features(),
     .decode_f32 = decode<float>,
@@ -36,7 +42,7 @@ extern "C" {
     .widen_bf16 = nibble::kernel::widen<architecture, nibble::bfloat16>,
     .narrow_f16 = nibble::kernel::narrow<architecture, nibble::float16>,
     .narrow_bf16 = nibble::kernel::narrow<architecture, nibble::bfloat16>,
-    .take_census = nibble::kernel::count_values<architecture>,
+    .count_values = nibble::kernel::count_values<architecture>,
     .repack = nibble::kernel::make_repacked<architecture>,
     .matmul = nibble::kernel::multiply_checked<architecture>,
 };

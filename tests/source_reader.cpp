@@ -21,6 +21,7 @@
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
 #include <support/files.hpp>
+#include <support/gguf_bytes.hpp>
 #include <support/noted_source.hpp>
 #include <support/random_values.hpp>
 
@@ -96,6 +97,80 @@ TEST_CASE("opening a source reads what stands before the tensors", "[source_read
     CHECK(outcome_of([&] { static_cast<void>(in.load("f17")); }).code == "no_such_tensor");
     CHECK(source.take_count() == 0);
   }
+}
+
+namespace {
+
+/// What a reader of any kind says of its tensors: one function takes both.
+template <class Reader>
+std::vector<std::string> described(const Reader& in) {
+  std::vector<std::string> lines;
+  for (const auto& tensor : in) {
+    lines.push_back(fmt::format(
+        "{} {} {} {} {}x{} {} {} {} {} {} {}", tensor.name(), tensor.has_encoding(),
+        nibble::to_string(tensor.encoding()), tensor.dtype_text(), tensor.rows(), tensor.cols(),
+        tensor.elements(), tensor.size_bytes(), tensor.file_offset_bytes(), tensor.alignment_bytes(),
+        tensor.crc32().value_or(0), tensor.packing_ratio().value_or(0.0)));
+    CHECK(in.find(tensor.name()) == &tensor);
+    CHECK(&in[tensor.name()] == &tensor);
+    CHECK(in.contains(tensor.name()));
+  }
+  for (const nibble::finding& note : in.notes()) lines.push_back(note.field + note.text);
+  lines.push_back(outcome_of([&] { static_cast<void>(in["q5"]); }).message);
+  lines.push_back(fmt::format("{} {} {}", in.name(), in.size(), in.tensors().size()));
+  return lines;
+}
+
+}  // namespace
+
+TEST_CASE("a source's tensors answer to the same names as a file's", "[source_reader]") {
+  for (const auto container : {nibble::container::apr, nibble::container::safetensors}) {
+    const noted_source source(packed_file(container));
+    const nibble::reader whole(source.bytes(), "both");
+    const source_reader pieces(source, "both");
+    CHECK(described(pieces) == described(whole));
+  }
+  // A list that is in no order, and a GGUF file, whose index of names parsing makes.
+  for (const file_bytes& bytes :
+       {nibble_test::apr_file{
+            .tensors = {{.name = "a", .dimensions = {1}, .bytes = file_bytes(4), .offset = 192},
+                        {.name = "b", .dimensions = {0}, .offset = 64},
+                        {.name = "c", .dimensions = {2}, .bytes = file_bytes(8), .offset = 64}}}
+            .bytes(),
+        nibble_test::gguf_file{.tensors = {{"z", 0, {2}, file_bytes(8)}, {"y", 0, {2}, file_bytes(8)}}}
+            .bytes()}) {
+    const noted_source source(bytes);
+    const nibble::reader whole(source.bytes(), "both");
+    const source_reader pieces(source, "both");
+    CHECK(described(pieces) == described(whole));
+  }
+}
+
+TEST_CASE("what load gives is multiplied and decoded as it is", "[source_reader]") {
+  const noted_source source(packed_file(nibble::container::apr));
+  const nibble::reader whole(source.bytes());
+  const source_reader far(source);
+  const std::vector<float> x = nibble_test::gaussian(2 * 96, 8, 1.0F);
+  std::vector<float> expected(2 * 24);
+  std::vector<float> y(2 * 24);
+  nibble::matmul(whole["q4"], x, expected);
+  nibble::matmul(far.load("q4"), x, y);
+  CHECK(y == expected);
+  const nibble::loaded_tensor kept = far.load("q8");
+  nibble::matmul(whole["q8"], x, expected);
+  nibble::matmul(kept, x, y);
+  CHECK(y == expected);
+
+  std::vector<float> values(24 * 96);
+  nibble::dequantize(far.load("q4"), values);
+  CHECK(values == decoded(whole["q4"]));
+  std::vector<float> some(3 * 96);
+  nibble::dequantize_rows(kept, 5, 3, some);
+  CHECK(some == decoded_rows(whole["q8"], 5, 3));
+  const nibble::tensor_view converted = kept;
+  CHECK(converted.name() == "q8");
+  CHECK(converted.crc32() == whole["q8"].crc32());
+  CHECK_FALSE(far.load_rows("q8", 5, 3).view().crc32());
 }
 
 TEST_CASE("rows of a source are read alone and are what they are in the tensor", "[source_reader]") {

@@ -11,7 +11,9 @@
 #include <new>
 #include <span>
 
+#if !defined(_WIN32)
 #include <unistd.h>
+#endif
 
 #if defined(__SSE2__)
 #include <immintrin.h>

@@ -169,7 +169,7 @@ measurement measure_decode(const nibble::reader& file, std::span<const nibble::t
   const auto decode = [&] {
     std::span<float> rest = values.span();
     for (const nibble::tensor_view& part : weights.parts) {
-      nibble::dequantize(part, rest.first(static_cast<std::size_t>(part.elements())), on);
+      nibble::dequantize(part, rest.first(static_cast<std::size_t>(part.elements())), {.executor = on});
       rest = rest.subspan(static_cast<std::size_t>(part.elements()));
     }
   };

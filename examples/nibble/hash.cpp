@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cstddef>
-#include <filesystem>
 #include <map>
 #include <span>
 #include <string>
@@ -15,6 +14,7 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/file/input_file.hpp>
+#include <nibble/file/path_text.hpp>
 #include <nibble/reader.hpp>
 
 #include <benchmarks/support/thread_pool.hpp>
@@ -47,7 +47,7 @@ std::vector<hashed> subjects_of(const nibble::reader& file,
     subjects.push_back({"tensor " + nibble::escape_text(tensor.name()), tensor.bytes()});
   }
   const auto add_file = [&](const std::string& path, const nibble::input_file& bytes) {
-    const std::string name = std::filesystem::path(path).filename().string();
+    const std::string name = nibble::text_of_path(nibble::path_of_text(path).filename());
     subjects.push_back({"file " + nibble::escape_text(name), bytes.bytes()});
   };
   if (file.shards().empty()) {

@@ -3,7 +3,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -223,7 +222,7 @@ exit_code pack(const pack_options& options) {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   const auto in_bytes = static_cast<double>(from.file_bytes());
   std::uint64_t out_bytes = 0;
-  for (const std::string& path : paths) out_bytes += std::filesystem::file_size(path);
+  for (const std::string& path : paths) out_bytes += size_of_file(path);
   const std::string written = paths.size() == 1
                                   ? nibble::escape_text(paths.front())
                                   : fmt::format("{} and {} more", nibble::escape_text(paths.front()),

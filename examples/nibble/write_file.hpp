@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +10,8 @@
 #include <fmt/format.h>
 
 #include <nibble/core/text.hpp>
+#include <nibble/file/byte_source.hpp>
+#include <nibble/file/path_text.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/reader.hpp>
 #include <nibble/writer.hpp>
@@ -23,9 +24,14 @@
 
 namespace nibble_command {
 
+/// How long a file is that was written.
+[[nodiscard]] inline std::uint64_t size_of_file(const std::string& path) {
+  return nibble::file_source(path).size_bytes();
+}
+
 /// The container that the extension of a path names, or nothing.
 [[nodiscard]] inline std::optional<nibble::container> container_named_by(const std::string& path) {
-  const std::string extension = std::filesystem::path(path).extension();
+  const std::string extension = nibble::text_of_path(nibble::path_of_text(path).extension());
   for (const auto which :
        {nibble::container::apr, nibble::container::gguf, nibble::container::safetensors}) {
     if (extension == "." + std::string(nibble::to_string(which))) return which;
@@ -80,7 +86,7 @@ inline void plan_as_stored(nibble::writer& plan, const nibble::reader& from,
   if (tensor.has_encoding()) {
     plan.add_stored(tensor.encoding(), std::move(name), tensor.shape(), tensor.bytes());
   } else {
-    plan.add_unlisted(from.container(), std::move(name), tensor);
+    plan.add_unknown_dtype(from.container(), std::move(name), tensor);
   }
 }
 

@@ -33,25 +33,30 @@
 ///                                                u64 bool8, and listed only: c64 and 8-, 6-, 4-bit
 ///                                                floats
 ///
-/// core/encoding.hpp holds these figures once for everybody; codec/ says how values are coded;
-/// format/apr/ and format/gguf/ how files are laid out. .apr files that hold q4 or q8 can be read by
-/// this library alone; apr_q4, apr_q8, f16 and f32 are what other .apr programs read too.
+/// The block encodings of GGUF files (q4_0 to q6_k, iq4_nl, iq4_xs, mxfp4) are read, kept
+/// and multiplied by, too. core/encoding.hpp has one table of all figures, codec/ one file for each
+/// encoding, format/ the layouts of files. Other programs read .apr files that hold apr_q4, apr_q8, f16
+/// and f32; this library alone reads those that hold q4 or q8.
 ///
-/// The doors:
-///   writer.hpp               nibble::writer: add(), add_stored(), metadata(), write()
-///   reader.hpp               nibble::reader: [name], find(), iteration, metadata(), verify();
-///                            nibble::reader::open_set(): several files that hold one model
-///   source_reader.hpp        nibble::source_reader: tensors, or rows, from bytes that you fetch
-///                            (include it by itself)
-///   core/tensor_view.hpp     nibble::tensor_view: name, encoding, shape, offset, packing ratio, bytes,
-///                            rows()
-///   compute/dequantize.hpp   nibble::dequantize(view, floats),
-///                            nibble::dequantize_rows(view, first_row, row_count, floats)
-///   compute/matmul.hpp       nibble::matmul(view, x, y, {.mode = nibble::matmul_mode::int8}), and with
-///                            bias, strides, scratch, and several weights of one x
-///   compute/quantize.hpp     nibble::quantize(encoding, shape, floats, bytes)
-///   compute/executor.hpp     nibble::executor: run all of it on threads of yours
-///   core/error.hpp           nibble::error: the one exception; nibble::error_code: its codes
+/// What there is to call:
+///
+///   writer.hpp              nibble::writer: add(), add_stored(), metadata(), write()
+///   reader.hpp              nibble::reader: [name], find(), iteration, metadata(), verify();
+///                           nibble::reader::open_set() opens several files that hold one model
+///   verify.hpp              nibble::verify(in), nibble::verify(in, name): checksums and values;
+///                           nibble::examine() lists what they find
+///   source_reader.hpp       nibble::source_reader: the same for bytes that you fetch; load(name) and
+///                           load_rows(name, first_row, row_count) read them. Include it by itself
+///   core/tensor_view.hpp    nibble::tensor_view: name, encoding, shape, offset, packing ratio,
+///                           checksum, bytes, rows()
+///   compute/dequantize.hpp  nibble::dequantize(view, floats),
+///                           nibble::dequantize_rows(view, first_row, row_count, floats)
+///   compute/matmul.hpp      nibble::matmul(view, x, y, {.mode = nibble::matmul_mode::int8}), and with
+///                           bias, strides, scratch, and several weights of one x
+///   compute/repack.hpp      nibble::repack(view, mode): a copy that products are faster with
+///   compute/quantize.hpp    nibble::quantize(encoding, shape, floats, bytes)
+///   compute/executor.hpp    nibble::executor: run all of it on threads of yours
+///   core/error.hpp          nibble::error: the one exception; nibble::error_code: its codes
 ///
 /// Under -ffast-math, include what you read with (reader.hpp, compute/...) and not this file: packing
 /// refuses to be compiled so.

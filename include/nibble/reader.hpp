@@ -28,7 +28,7 @@
 
 namespace nibble {
 
-namespace detail {
+namespace verification {
 
 /// Call the free functions of verify.hpp, which the type of `in` finds where that header is included:
 /// reader.hpp does without the kernels that they need. Architecture is this_architecture.
@@ -45,7 +45,7 @@ void call_verify(const Reader& in, const Arguments&... arguments) {
   verify(in, arguments...);
 }
 
-}  // namespace detail
+}  // namespace verification
 
 /// A container that is open for reading: its directory, checked against the file, and views of its
 /// tensors, in the order in which their bytes stand in the file.
@@ -108,6 +108,7 @@ class basic_reader : public tensor_list<tensor_view> {
     return basic_reader(path, std::move(opened.shards()), std::move(opened.notes()));
   }
 
+  /// Which kind of file it is.
   [[nodiscard]] nibble::container container() const noexcept { return directory_.container; }
   /// The file's size; of a set, the sum.
   [[nodiscard]] std::uint64_t file_bytes() const noexcept {
@@ -123,7 +124,7 @@ class basic_reader : public tensor_list<tensor_view> {
   /// which one.
   [[nodiscard]] std::optional<shard_position> shard() const {
     if (!shards_.empty()) return std::nullopt;
-    if (const auto record = shard_record::find(directory_.metadata)) return record->at;
+    if (const auto record = basic_shard_record<Json>::find(directory_.metadata)) return record->at;
     if (directory_.container != container::safetensors) return std::nullopt;
     const auto named = shard_of_path(name());
     return named && named->second.count > 1 ? std::optional(named->second) : std::nullopt;
@@ -146,24 +147,24 @@ class basic_reader : public tensor_list<tensor_view> {
   /// does).
   template <std::same_as<this_architecture> Architecture = this_architecture>
   [[nodiscard]] std::vector<finding> examine(const compute_options& options = {}) const {
-    return detail::call_examine<Architecture>(*this, options);
+    return verification::call_examine<Architecture>(*this, options);
   }
   /// As above.
   template <std::same_as<this_architecture> Architecture = this_architecture>
   [[nodiscard]] std::vector<finding> examine(std::string_view tensor,
                                              const compute_options& options = {}) const {
-    return detail::call_examine<Architecture>(*this, tensor, options);
+    return verification::call_examine<Architecture>(*this, tensor, options);
   }
   /// nibble::verify() of this container, or of its tensor of that name. Include verify.hpp (nibble.hpp
   /// does).
   template <std::same_as<this_architecture> Architecture = this_architecture>
   void verify(const compute_options& options = {}) const {
-    detail::call_verify<Architecture>(*this, options);
+    verification::call_verify<Architecture>(*this, options);
   }
   /// As above.
   template <std::same_as<this_architecture> Architecture = this_architecture>
   void verify(std::string_view tensor, const compute_options& options = {}) const {
-    detail::call_verify<Architecture>(*this, tensor, options);
+    verification::call_verify<Architecture>(*this, tensor, options);
   }
 
  private:
@@ -181,8 +182,8 @@ class basic_reader : public tensor_list<tensor_view> {
     directory_.container = first.container;
     directory_.metadata_text = first.metadata_text;
     directory_.metadata = first.metadata;
-    shard_record::erase_from(directory_.metadata);
-    directory_.metadata.erase(apr::packing_record::key);
+    basic_shard_record<Json>::erase_from(directory_.metadata);
+    directory_.metadata.erase(apr::basic_packing_record<Json>::key);
   }
 
   /// Makes one list of the shards' tensors.
@@ -226,6 +227,7 @@ class basic_reader : public tensor_list<tensor_view> {
   basic_directory<Json> directory_;
 };
 
+/// A reader whose metadata is nlohmann::json.
 using reader = basic_reader<nlohmann::json>;
 
 }  // namespace nibble

@@ -9,7 +9,7 @@
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/executor.hpp>
-#include <nibble/compute/value_census.hpp>
+#include <nibble/compute/value_counts.hpp>
 #include <nibble/core/architecture.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
@@ -21,7 +21,7 @@
 
 namespace nibble {
 
-namespace detail {
+namespace verification {
 
 [[nodiscard]] inline std::string checksum_text(std::uint32_t recorded, std::uint32_t actual) {
   return join_text(
@@ -50,7 +50,7 @@ inline void require_no_problem(const std::vector<finding>& findings, std::string
       {.file = std::string(file), .tensor = std::move(first_tensor), .found = std::move(problems)});
 }
 
-}  // namespace detail
+}  // namespace verification
 
 inline namespace NIBBLE_ARCHITECTURE {
 
@@ -79,7 +79,7 @@ inline namespace NIBBLE_ARCHITECTURE {
   if (tensor.crc32()) {
     const std::uint32_t actual = crc32_in_parts(tensor.bytes(), options);
     if (actual != *tensor.crc32()) {
-      add(finding::kind::problem, "crc32", detail::checksum_text(*tensor.crc32(), actual));
+      add(finding::kind::problem, "crc32", verification::checksum_text(*tensor.crc32(), actual));
     }
   }
   if (!tensor.has_encoding() || !is_decodable(tensor.encoding())) {
@@ -87,20 +87,20 @@ inline namespace NIBBLE_ARCHITECTURE {
         join_text({tensor.dtype_text(), " cannot be decoded here, its values were not looked at"}));
     return findings;
   }
-  const value_census census = take_census(tensor);
-  if (census.non_finite_scales != 0) {
+  const value_counts counts = count_values(tensor);
+  if (counts.non_finite_scales != 0) {
     add(finding::kind::problem, "scales",
-        join_text({census.non_finite_scales, " scales or mins are not finite"}));
+        join_text({counts.non_finite_scales, " scales or mins are not finite"}));
   }
-  if (census.nan != 0 || census.infinite != 0) {
+  if (counts.nan != 0 || counts.infinite != 0) {
     add(finding::kind::problem, "values",
-        join_text({census.nan, " NaN and ", census.infinite, " infinite of ", census.elements,
+        join_text({counts.nan, " NaN and ", counts.infinite, " infinite of ", counts.elements,
                    " (F-DATA-QUALITY-001)"}));
   }
-  const bool is_matrix = tensor.shape().rank() >= 2 && census.elements != 0;
-  if (is_matrix && detail::has_too_many_zeros(census.zero, census.elements)) {
+  const bool is_matrix = tensor.shape().rank() >= 2 && counts.elements != 0;
+  if (is_matrix && verification::has_too_many_zeros(counts.zero, counts.elements)) {
     const double percent =
-        100.0 * static_cast<double>(census.zero) / static_cast<double>(census.elements);
+        100.0 * static_cast<double>(counts.zero) / static_cast<double>(counts.elements);
     add(finding::kind::problem, "values",
         join_text({fixed_text(percent, 1), " % zeros, more than 80 % (F-DATA-QUALITY-001)"}));
   }
@@ -127,7 +127,7 @@ template <class Json>
     if (actual != *in.footer_crc32()) {
       findings.push_back({.severity = finding::kind::problem,
                           .field = "footer",
-                          .text = detail::checksum_text(*in.footer_crc32(), actual)});
+                          .text = verification::checksum_text(*in.footer_crc32(), actual)});
     }
   }
   std::vector<std::vector<finding>> of_tensor(in.size());
@@ -154,18 +154,18 @@ template <class Json>
 
 /// As examine(), but throws damaged, naming every problem, where there is one.
 inline void verify(const tensor_view& tensor, const compute_options& options = {}) {
-  detail::require_no_problem(examine(tensor, options), {});
+  verification::require_no_problem(examine(tensor, options), {});
 }
 /// As above.
 template <class Json>
 void verify(const basic_reader<Json>& in, const compute_options& options = {}) {
-  detail::require_no_problem(examine(in, options), in.name());
+  verification::require_no_problem(examine(in, options), in.name());
 }
 /// As above. Throws no_such_tensor, too.
 template <class Json>
 void verify(const basic_reader<Json>& in, std::string_view tensor,
             const compute_options& options = {}) {
-  detail::require_no_problem(examine(in, tensor, options), in.name());
+  verification::require_no_problem(examine(in, tensor, options), in.name());
 }
 
 }  // namespace NIBBLE_ARCHITECTURE

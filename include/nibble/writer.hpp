@@ -21,6 +21,7 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/file/atomic_file.hpp>
+#include <nibble/file/path_text.hpp>
 #include <nibble/format/apr/serialise.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/gguf/serialise.hpp>
@@ -36,7 +37,7 @@ namespace nibble {
 
 /// What write() may be told.
 struct write_options {
-  nibble::container container = nibble::container::apr;
+  nibble::container container = nibble::container::apr;  ///< which kind of file to write
   nibble::executor* executor = nullptr;  ///< packs and writes; null: the calling thread does
   /// Called after every part (256 KiB of f32 or a row, 1 MiB of stored bytes), by one thread at a time;
   /// false cancels. Encodings with one scale for the tensor read it up to twice before they write it;
@@ -61,6 +62,7 @@ class basic_writer : public tensor_plan {
   /// The file's metadata, an object to be filled. "nibble" and "quantization" are written by the
   /// library.
   [[nodiscard]] Json& metadata() noexcept { return metadata_; }
+  /// As above.
   [[nodiscard]] const Json& metadata() const noexcept { return metadata_; }
 
   /// Packs and writes all tensors. The file appears under `path` when every byte of it is on the disk;
@@ -113,16 +115,16 @@ class basic_writer : public tensor_plan {
     std::vector<planned_tensor> tensors = tensors_at(shards[0]);
     switch (options.container) {
       case container::apr:
-        write_file<Architecture>(apr::serialiser(std::move(tensors), metadata_), shards[0], path,
-                                 options);
+        write_file<Architecture>(apr::basic_serialiser<Json>(std::move(tensors), metadata_), shards[0],
+                                 path, options);
         break;
       case container::gguf:
-        write_file<Architecture>(gguf::serialiser(std::move(tensors), metadata_), shards[0], path,
-                                 options);
+        write_file<Architecture>(gguf::basic_serialiser<Json>(std::move(tensors), metadata_), shards[0],
+                                 path, options);
         break;
       case container::safetensors:
-        write_file<Architecture>(safetensors::serialiser(std::move(tensors), metadata_), shards[0],
-                                 path, options);
+        write_file<Architecture>(safetensors::basic_serialiser<Json>(std::move(tensors), metadata_),
+                                 shards[0], path, options);
         break;
     }
     return {path};
@@ -148,9 +150,9 @@ class basic_writer : public tensor_plan {
   [[nodiscard]] Json metadata_of_shard(const shard_position& at, const shard_names& names) const {
     Json metadata = at.index == 0 ? metadata_ : Json::object();
     require_object(metadata, "metadata");
-    metadata[shard_record::key] =
-        shard_record{.at = at, .total_bytes = planned_bytes(), .pattern = names.pattern()}
-            .template to_json<Json>();
+    using record = basic_shard_record<Json>;
+    metadata[record::key] =
+        record{.at = at, .total_bytes = planned_bytes(), .pattern = names.pattern()}.to_json();
     return metadata;
   }
 
@@ -158,14 +160,14 @@ class basic_writer : public tensor_plan {
   [[nodiscard]] std::vector<std::string> write_set(const std::vector<places>& shards,
                                                    const std::string& path,
                                                    const write_options& options) const {
-    const std::filesystem::path target(path);
-    const shard_names names = names_of_set(target);
-    std::vector<apr::serialiser> serialisers;
+    const std::filesystem::path folder = path_of_text(path).parent_path();
+    const shard_names names = names_of_set(path);
+    std::vector<apr::basic_serialiser<Json>> serialisers;
     std::vector<std::string> paths;
     for (std::size_t i = 0; i < shards.size(); ++i) {
       const shard_position at{i, shards.size()};
       serialisers.emplace_back(tensors_at(shards[i]), metadata_of_shard(at, names));
-      paths.push_back((target.parent_path() / names.name_of(at)).string());
+      paths.push_back(text_of_path(folder / path_of_text(names.name_of(at))));
     }
     std::vector<std::unique_ptr<atomic_file>> files;
     std::vector<atomic_file*> to_commit;
@@ -184,6 +186,7 @@ class basic_writer : public tensor_plan {
   Json metadata_;
 };
 
+/// A writer whose metadata is nlohmann::json.
 using writer = basic_writer<nlohmann::json>;
 
 inline namespace NIBBLE_ARCHITECTURE {

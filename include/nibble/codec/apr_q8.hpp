@@ -31,7 +31,7 @@ struct apr_q8 {
 
   /// The tensor's scale, which lies before the codes.
   struct header {
-    float scale;
+    float scale;  ///< of every code of the tensor
   };
   static_assert(sizeof(header) == 4);
 
@@ -66,7 +66,9 @@ struct apr_q8 {
   /// Scales that the best rule chooses among: the reference's first, then ever tighter ones, down to
   /// 5/16 of it.
   static constexpr std::size_t candidate_count = 12;
+  /// Scales to choose among.
   using candidates = std::array<float, candidate_count>;
+  /// The candidates for a tensor whose largest magnitude is `largest`, which is finite.
   [[nodiscard]] static candidates candidate_scales(float largest) noexcept {
     candidates scales;
     for (std::size_t i = 0; i < candidate_count; ++i) {
@@ -78,8 +80,9 @@ struct apr_q8 {
     return scales;
   }
 
-  /// Adds to errors[i] the squared error of `values` under scales[i].
+  /// Squared errors, one for each candidate.
   using squared_errors = std::array<double, candidate_count>;
+  /// Adds to errors[i] the squared error of `values` under scales[i].
   static void add_squared_errors(std::span<const float> values, const candidates& scales,
                                  squared_errors& errors) noexcept {
     for (std::size_t i = 0; i < candidate_count; ++i) {

@@ -9,7 +9,24 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// A codec: the type that says how values are coded in one encoding.
+/// A codec: the type that says how values are coded in one encoding. Its members, where they apply:
+///
+///   encoding                     which one
+///   block, block_elements        a block as it is stored, and how many elements it holds
+///   sub_block_elements           of a super-block: elements that share a scale
+///   packing                      how codes of whole or half bytes lie in a block
+///   low_bits(i), high_bits(i)    where the bits of the i-th 32 codes lie (BitCodec)
+///   code_zero                    the code from which values count
+///   code_values                  what codes stand for, where that is not the code itself
+///   largest_code                 codes are 0 .. largest_code
+///   has_min                      blocks have a min beside the scale
+///   scale(block), min(block)     as f32; stored_scale and stored_min are the float16 in the block
+///   scale_unit, scale_numbers    of a super-block: a sub-block's scale is the unit times its number;
+///                                min_unit and min_numbers are the same for mins
+///   scale_counts_if_normal       see NormalScaleCodec
+///   scale_is_wide                see WideScaleCodec
+///   unpack(block, values)        decodes a block
+///   pack(values, block)          packs one (PackableCodec)
 template <class T>
 concept Codec = requires {
   { T::encoding } -> std::convertible_to<nibble::encoding>;

@@ -17,8 +17,10 @@ inline namespace NIBBLE_ARCHITECTURE {
 template <nibble::encoding Encoding, class Stored>
 struct plain_codec {
   static constexpr nibble::encoding encoding = Encoding;
+  /// The type of one element in the file.
   using stored_type = Stored;
 
+  /// The value as f32: exact where f32 holds it, otherwise the nearest.
   [[nodiscard]] static float unpack(Stored stored) noexcept {
     if constexpr (std::is_same_v<Stored, float16> || std::is_same_v<Stored, bfloat16>) {
       return to_float32(stored);
@@ -33,6 +35,7 @@ struct plain_codec {
   static constexpr bool can_pack = std::is_same_v<Stored, float> || std::is_same_v<Stored, float16> ||
                                    std::is_same_v<Stored, bfloat16>;
 
+  /// `value` rounded to nearest even; NaN and infinities stay what they are.
   [[nodiscard]] static Stored pack(float value) noexcept requires can_pack {
     if constexpr (std::is_same_v<Stored, float16>) {
       return to_float16(value);

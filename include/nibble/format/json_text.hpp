@@ -16,6 +16,7 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/utf8.hpp>
 #include <nibble/format/json_footprint.hpp>
 #include <nibble/format/json_stream.hpp>
 #include <nibble/format/memory_budget.hpp>
@@ -37,10 +38,11 @@ namespace nibble {
   return text;
 }
 
-/// Throws bad_metadata unless `text` is UTF-8 and its brackets nest at most max_json_depth deep;
-/// directory_too_large where the tree of what it holds would take more than is left of `budget`.
-inline void require_parsable_json(std::string_view text, std::string_view field,
-                                  memory_budget& budget) {
+/// Takes from `budget` what the tree of a JSON text takes at most. Throws bad_metadata where the text
+/// is not UTF-8, has a zero byte, or nests deeper than max_json_depth; directory_too_large where less
+/// is left of the budget.
+template <class Json = nlohmann::json>
+void require_parsable_json(std::string_view text, std::string_view field, memory_budget& budget) {
   const auto refuse = [&](std::string found, std::string expected) {
     throw error(
         error_code::bad_metadata,
@@ -54,7 +56,7 @@ inline void require_parsable_json(std::string_view text, std::string_view field,
   if (const std::size_t at = text.find('\0'); at != std::string_view::npos) {
     refuse(join_text({"a zero byte at ", at}), "a JSON object");
   }
-  // Strings may be megabytes long: their ends are looked for, not stepped to.
+  // Strings may be megabytes long, so their ends are searched for.
   const auto end_of_string = [&](std::size_t start) {
     std::size_t quote = start;
     while ((quote = text.find('"', quote)) != std::string_view::npos) {
@@ -65,7 +67,7 @@ inline void require_parsable_json(std::string_view text, std::string_view field,
     }
     return std::min(quote, text.size());
   };
-  json_footprint footprint;
+  json_footprint<Json> footprint;
   std::size_t depth = 0;
   for (std::size_t at = 0; at < text.size(); ++at) {
     switch (text[at]) {
@@ -96,7 +98,7 @@ inline void require_parsable_json(std::string_view text, std::string_view field,
 }
 
 /// Throws bad_metadata for JSON that is no object.
-template <class Json = nlohmann::json>
+template <class Json>
 void require_object(const Json& value, std::string_view field) {
   if (value.is_object()) return;
   throw error(error_code::bad_metadata, {.field = std::string(field),
@@ -105,14 +107,14 @@ void require_object(const Json& value, std::string_view field) {
 }
 
 namespace detail {
-/// Builds the tree of a JSON text whose nesting has been proved to be bounded. Strings, most of what
-/// metadata is, are copied once.
+/// Builds the tree of a JSON text that require_parsable_json() has passed. Strings, most of what
+/// metadata are, are copied once.
+template <class Json>
 class json_tree_reader {
  public:
   json_tree_reader(std::string_view text, std::string_view field) : from_(text, field) {}
 
-  /// The value that is all of the text.
-  template <class Json = nlohmann::json>
+  /// The value that the text holds.
   [[nodiscard]] Json read() {
     Json value = take();
     from_.require_end();
@@ -120,7 +122,6 @@ class json_tree_reader {
   }
 
  private:
-  template <class Json = nlohmann::json>
   [[nodiscard]] Json take() {
     switch (from_.peek()) {
       case '"': return from_.take_string(unescaped_);
@@ -136,7 +137,6 @@ class json_tree_reader {
     }
   }
 
-  template <class Json = nlohmann::json>
   [[nodiscard]] Json take_object() {
     Json value = Json::object();
     auto& members = value.template get_ref<typename Json::object_t&>();
@@ -151,9 +151,8 @@ class json_tree_reader {
     return value;
   }
 
-  /// Elements are gathered behind those of the arrays around, so that the array itself is made in its
-  /// size and never grows.
-  template <class Json = nlohmann::json>
+  /// Elements are gathered behind those of the arrays around this one; so the array is allocated once,
+  /// in its size.
   [[nodiscard]] Json take_array() {
     Json value = Json::array();
     from_.require('[');
@@ -171,8 +170,7 @@ class json_tree_reader {
     return value;
   }
 
-  /// What nlohmann::json makes of a number: whole ones of 64 bits stay whole.
-  template <class Json = nlohmann::json>
+  /// The number as nlohmann::json reads it: whole numbers of 64 bits stay whole.
   [[nodiscard]] Json number(std::string_view text) {
     const auto read_as = [&](auto& value) {
       const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -188,7 +186,7 @@ class json_tree_reader {
     double real = 0;
     if (read_as(real)) return real;
 #endif
-    // Beyond a double's range, or below it. The parser takes ten times the number's text of memory.
+    // Beyond the range of a double, or below it. The parser takes ten times the memory of the text.
     constexpr std::size_t max_characters = 1000;
     if (text.size() > max_characters)
       from_.refuse(join_text({"a number of at most ", max_characters, " characters"}));
@@ -197,19 +195,20 @@ class json_tree_reader {
 
   json_stream from_;
   std::string unescaped_;
-  std::deque<nlohmann::json> gathered_;
+  std::deque<Json> gathered_;
 };
 }  // namespace detail
 
-/// The JSON object that `text` (trimmed) holds; of doubled keys the last counts. Throws bad_metadata,
-/// and directory_too_large where it would take more memory than is left of `budget`.
+/// The JSON object that `text` (trimmed) holds; of a key that is there twice the last counts. `field`
+/// names the text in messages. Throws bad_metadata; directory_too_large where the tree would take more
+/// memory than is left of `budget`.
 template <class Json = nlohmann::json>
 [[nodiscard]] Json parse_json_object(std::string_view text, std::string_view field,
                                      memory_budget& budget) {
-  require_parsable_json(text, field, budget);
+  require_parsable_json<Json>(text, field, budget);
   Json parsed;
   try {
-    parsed = detail::json_tree_reader(text, field).read<Json>();
+    parsed = detail::json_tree_reader<Json>(text, field).read();
   } catch (const typename Json::exception& problem) {
     throw error(error_code::bad_metadata,
                 {.field = std::string(field), .found = problem.what(), .expected = "a JSON object"});
@@ -222,13 +221,13 @@ template <class Json = nlohmann::json>
 template <class Json = nlohmann::json>
 [[nodiscard]] Json parse_json_object(std::string_view text, std::string_view field) {
   memory_budget endless;
-  return parse_json_object(text, field, endless);
+  return parse_json_object<Json>(text, field, endless);
 }
 
-/// Text of `value` for a file. Throws bad_metadata for what JSON cannot say: strings that are not
-/// UTF-8, NaN and infinities (which would silently become null), binary values, nesting too deep to be
-/// read back.
-template <class Json = nlohmann::json>
+/// The text of `value` for a file. Throws bad_metadata for what JSON has no text for: strings that are
+/// not UTF-8, NaN and infinities (which would become null), binary values, and nesting too deep to be
+/// read again.
+template <class Json>
 [[nodiscard]] std::string print_json(const Json& value, std::string_view field) {
   const auto require_printable = [&](const auto& self, const Json& part, std::size_t depth) -> void {
     const bool is_finite_number =

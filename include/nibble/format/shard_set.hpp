@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/file/input_file.hpp>
+#include <nibble/file/path_text.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/finding.hpp>
 #include <nibble/format/safetensors/index.hpp>
@@ -24,7 +26,7 @@ namespace nibble {
 /// What a file name says of the set that it is part of: the set's names and the file's position.
 [[nodiscard]] inline std::optional<std::pair<shard_names, shard_position>> shard_of_path(
     const std::string& path) {
-  return shard_names::from_file_name(std::filesystem::path(path).filename().string());
+  return shard_names::from_file_name(text_of_path(path_of_text(path).filename()));
 }
 
 /// "shard 2 of 3".
@@ -42,7 +44,7 @@ class shard_set {
   ///
   /// Throws as basic_reader::open_set() does, but for duplicate_name.
   shard_set(const std::string& path, file_access how)
-      : path_(path), folder_(std::filesystem::path(path).parent_path()), how_(how) {
+      : path_(path), folder_(path_of_text(path).parent_path()), how_(how) {
     if (const input_file file(path, how); safetensors::is_index(file.bytes())) {
       open_indexed(file.bytes());
       return;
@@ -63,6 +65,9 @@ class shard_set {
   [[nodiscard]] std::vector<finding>& notes() noexcept { return notes_; }
 
  private:
+  using record_type =
+      basic_shard_record<std::remove_cvref_t<decltype(std::declval<const Reader&>().metadata())>>;
+
   [[noreturn]] static void refuse(const std::string& file, std::string_view field, std::string found,
                                   std::string expected) {
     throw error(error_code::bad_shard, {.file = file,
@@ -78,7 +83,7 @@ class shard_set {
     if (!at) return std::nullopt;
     const auto named = shard_of_path(given.name());
     if (named && named->second == *at) return named->first;
-    const auto record = shard_record::find(given.metadata());
+    const auto record = record_type::find(given.metadata());
     const std::string pattern = record && record->pattern ? *record->pattern : std::string();
     if (named || pattern.empty()) {
       refuse(given.name(), "file name",
@@ -94,7 +99,7 @@ class shard_set {
   }
 
   [[nodiscard]] std::string path_in_folder(const std::string& name) const {
-    return (folder_ / name).string();
+    return text_of_path(folder_ / path_of_text(name));
   }
 
   /// Opens one file. Throws file_not_found, saying which shard is missing.
@@ -114,7 +119,7 @@ class shard_set {
   /// Opens the files beside `given`, which is one of them.
   void open_numbered(Reader given, const shard_names& names) {
     const shard_position given_at = *given.shard();
-    const auto given_record = shard_record::find(given.metadata());
+    const auto given_record = record_type::find(given.metadata());
     std::uint64_t tensors = 0;
     std::uint64_t tensor_bytes = 0;
     for (std::uint64_t i = 0; i < given_at.count; ++i) {
@@ -137,7 +142,7 @@ class shard_set {
   /// Throws bad_shard unless a file is of the first one's kind, says that it is the shard that its name
   /// says, and has the same record of the set as the file that was given.
   void require_numbered(const Reader& shard, const std::string& path, const shard_position& at,
-                        const std::optional<shard_record>& given_record) const {
+                        const std::optional<record_type>& given_record) const {
     if (!shards_.empty() && shard.container() != shards_.front().container()) {
       refuse(path, "container", std::string(to_string(shard.container())),
              std::string(to_string(shards_.front().container())));
@@ -148,7 +153,7 @@ class shard_set {
              said ? position_text(*said) : std::string("a file that says it is no shard"),
              "what its name says");
     }
-    if (auto record = shard_record::find(shard.metadata()); record && given_record) {
+    if (auto record = record_type::find(shard.metadata()); record && given_record) {
       record->at = given_record->at;
       if (*record != *given_record) {
         refuse(path, position_text(at), "another total or pattern of names",

@@ -28,8 +28,8 @@ namespace nibble {
 
 /// A tensor of a plan, and where its bytes come from.
 struct plan_entry {
-  planned_tensor tensor;
-  tensor_source source;
+  planned_tensor tensor;  ///< what the file says of it
+  tensor_source source;   ///< where its bytes come from
 };
 
 /// The tensors that a file is to hold, each with its name, encoding and shape, and where its bytes come
@@ -117,7 +117,7 @@ class tensor_plan {
   ///
   /// GGUF does not say how many bytes such a tensor has: the view's, up to the next one, are a multiple
   /// of the alignment, and general.alignment has to be the old file's for ggml to find them.
-  void add_unlisted(container from, std::string name, const tensor_view& tensor) {
+  void add_unknown_dtype(container from, std::string name, const tensor_view& tensor) {
     if (tensor.has_encoding() || from == container::apr) {
       refuse(error_code::invalid_argument, name, "dtype",
              join_text({tensor.dtype_text(), " of ", to_string(from)}),
@@ -126,15 +126,16 @@ class tensor_plan {
     planned_tensor& entry =
         enter(encoding::u8, std::move(name), tensor.shape(), stored_in_memory{tensor.bytes()}).tensor;
     entry.size_bytes = tensor.bytes().size();
-    entry.unlisted = unlisted_dtype{.container = from,
-                                    .id = tensor.dtype_id().value_or(0),
-                                    .name = tensor.dtype_id() ? "" : tensor.dtype_text()};
+    entry.unknown_dtype = nibble::unknown_dtype{.container = from,
+                                                .id = tensor.dtype_id().value_or(0),
+                                                .name = tensor.dtype_id() ? "" : tensor.dtype_text()};
   }
 
  protected:
   /// In the order of add().
   [[nodiscard]] std::span<const plan_entry> entries() const noexcept { return entries_; }
 
+  /// Stored bytes of all tensors together.
   [[nodiscard]] std::uint64_t planned_bytes() const noexcept {
     std::uint64_t sum = 0;
     for (const plan_entry& entry : entries_) sum += entry.tensor.size_bytes;

@@ -103,7 +103,7 @@ TEST_CASE("a GGUF file is read in its own order, dimensions turned outermost fir
   }
 }
 
-TEST_CASE("every ggml type of the table is settled, others are listed", "[gguf_parse]") {
+TEST_CASE("every ggml type of the table is resolved, others are listed", "[gguf_parse]") {
   struct row {
     std::uint32_t type;
     std::string_view name;

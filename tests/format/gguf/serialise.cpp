@@ -190,7 +190,8 @@ TEST_CASE("a type that is not known goes back under its own id, and nowhere else
                     .shape = tensor.shape,
                     .size_bytes = tensor.size_bytes});
     if (tensor.encoding) continue;
-    plan.back().unlisted = {.container = nibble::container::gguf, .id = tensor.dtype_id.value_or(0)};
+    plan.back().unknown_dtype = {.container = nibble::container::gguf,
+                                 .id = tensor.dtype_id.value_or(0)};
   }
   CHECK(file_of(serialiser(plan, read.metadata), sorted) == file);
 
@@ -203,7 +204,7 @@ TEST_CASE("a type that is not known goes back under its own id, and nowhere else
   plan = {unknown};
   CHECK(missing_parts(as(apr).message, {"'other'", "unsupported_encoding", "id 36"}) == "");
   CHECK(missing_parts(as(safetensors).message, {"'other'", "unsupported_encoding", "id 36"}) == "");
-  plan[0].unlisted = {.container = nibble::container::safetensors, .name = "X7"};
+  plan[0].unknown_dtype = {.container = nibble::container::safetensors, .name = "X7"};
   CHECK(missing_parts(as(serialiser({}, json::object())).message,
                       {"'other'", "unsupported_encoding", "X7"}) == "");
   CHECK(as(safetensors).code == "taken");

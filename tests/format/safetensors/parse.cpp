@@ -77,7 +77,7 @@ TEST_CASE("a safetensors file is read in its own order", "[safetensors_parse]") 
   }
 }
 
-TEST_CASE("every dtype of the format that this library knows is settled", "[safetensors_parse]") {
+TEST_CASE("every dtype of the format that this library knows is resolved", "[safetensors_parse]") {
   // The reference implementation's dtypes, and the bytes of 12 elements by its bits for each.
   const std::map<std::string, std::pair<encoding, std::size_t>> dtypes = {
       {"BOOL", {encoding::bool8, 12}},

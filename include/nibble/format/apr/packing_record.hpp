@@ -17,22 +17,31 @@
 
 namespace nibble::apr {
 
-/// What a file of this library says of its own bytes, under "nibble" in the metadata: the encoding and
-/// the CRC-32 of every tensor, in index order, and the block figures behind the encodings' names.
-struct packing_record {
+/// What a file of this library says of its tensors, under "nibble" in the metadata: the encoding and
+/// the CRC-32 of every tensor, in the order of the index, and the block figures of these encodings.
+///
+///   {"version": 1, "packing": [{"encoding": "q4", "block_elements": 32, "block_bytes": 20}, ...],
+///    "tensors": "0001...", "crc32": "0a1b2c3d99887766..."}
+///
+/// "tensors" has two hexadecimal digits a tensor, the place of its encoding in "packing"; "crc32" has
+/// eight.
+template <class Json>
+struct basic_packing_record {
+  /// The version that is written, and the only one that is read.
   static constexpr int version = 1;
+  /// The key in the metadata.
   static constexpr const char* key = "nibble";
+  /// The most encodings in one file.
   static constexpr std::size_t max_packings = 256;
 
-  std::vector<encoding> tensor_encodings;
-  std::vector<std::uint32_t> tensor_crc32;
+  std::vector<encoding> tensor_encodings;   ///< in the order of the index
+  std::vector<std::uint32_t> tensor_crc32;  ///< of the stored bytes, without padding
 
-  /// The record in `metadata`, or nothing where it has none. Throws bad_record where the record is
-  /// malformed, is not of `tensor_count` tensors, or disagrees with this library's table, and
-  /// unsupported_version.
-  template <class Json = nlohmann::json>
-  [[nodiscard]] static std::optional<packing_record> find(const Json& metadata,
-                                                          std::size_t tensor_count) {
+  /// The record in `metadata`, an object; nothing where it has none. Throws bad_record for a record
+  /// that is malformed, is not of `tensor_count` tensors, names an encoding that this library does not
+  /// have or gives it other block figures; unsupported_version.
+  [[nodiscard]] static std::optional<basic_packing_record> find(const Json& metadata,
+                                                                std::size_t tensor_count) {
     const auto found = metadata.find(key);
     if (found == metadata.end()) return std::nullopt;
     const Json& record = *found;
@@ -47,7 +56,7 @@ struct packing_record {
                                                     .expected = std::to_string(version)});
     }
     const std::vector<encoding> packing = parse_packing(record);
-    packing_record parsed;
+    basic_packing_record parsed;
     const std::string_view places = hex_string(record, "tensors", 2, tensor_count);
     parsed.tensor_encodings.reserve(tensor_count);
     for (std::size_t i = 0; i < tensor_count; ++i) {
@@ -66,14 +75,13 @@ struct packing_record {
     return parsed;
   }
 
-  /// The record as JSON, of the same length whatever the checksums are.
-  template <class Json = nlohmann::json>
+  /// The record as JSON. Its text has the same length whatever the checksums are.
   [[nodiscard]] Json to_json() const {
     std::vector<encoding> packing = tensor_encodings;
     std::sort(packing.begin(), packing.end());
     packing.erase(std::unique(packing.begin(), packing.end()), packing.end());
     Json listed = Json::array();
-    for (const encoding which : packing) listed.push_back(describe_packing<Json>(which));
+    for (const encoding which : packing) listed.push_back(describe_packing(which));
     std::string places;
     places.reserve(2 * tensor_encodings.size());
     for (const encoding which : tensor_encodings) {
@@ -90,8 +98,7 @@ struct packing_record {
   }
 
  private:
-  /// What an error says it found in the place of a field.
-  template <class Json = nlohmann::json>
+  /// What stands in the place of a field, for a message.
   [[nodiscard]] static std::string text_of(const Json& record, typename Json::const_iterator field) {
     if (field == record.end()) return "none";
     return field->is_structured() ? join_text({"a JSON ", field->type_name()}) : field->dump();
@@ -103,7 +110,6 @@ struct packing_record {
                                          .expected = std::move(expected)});
   }
 
-  template <class Json = nlohmann::json>
   [[nodiscard]] static Json describe_packing(encoding which) {
     const encoding_description& row = describe(which);
     Json entry{{"encoding", row.name}};
@@ -114,7 +120,6 @@ struct packing_record {
     return entry;
   }
 
-  template <class Json = nlohmann::json>
   [[nodiscard]] static std::vector<encoding> parse_packing(const Json& record) {
     const auto listed = record.find("packing");
     if (listed == record.end() || !listed->is_array())
@@ -134,22 +139,21 @@ struct packing_record {
         refuse("packing", name->template get_ref<const std::string&>(),
                "an encoding this library knows");
       }
-      const Json own = describe_packing<Json>(*which);
+      const Json expected = describe_packing(*which);
       for (const char* const figure : {"block_elements", "block_bytes"}) {
         const auto recorded = entry.find(figure);
-        const bool agrees = own.contains(figure)
+        const bool agrees = expected.contains(figure)
                                 ? recorded != entry.end() && recorded->is_number_integer() &&
                                       recorded->template get<std::uint64_t>() ==
-                                          own[figure].template get<std::uint64_t>()
+                                          expected[figure].template get<std::uint64_t>()
                                 : recorded == entry.end();
-        if (!agrees) refuse("packing", entry.dump(), own.dump());
+        if (!agrees) refuse("packing", entry.dump(), expected.dump());
       }
       packing.push_back(*which);
     }
     return packing;
   }
 
-  template <class Json = nlohmann::json>
   [[nodiscard]] static std::string_view hex_string(const Json& record, const char* field,
                                                    std::size_t digits, std::size_t tensor_count) {
     const auto found = record.find(field);
@@ -178,5 +182,6 @@ struct packing_record {
     return number;
   }
 };
+using packing_record = basic_packing_record<nlohmann::json>;
 
 }  // namespace nibble::apr

@@ -15,6 +15,7 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/utf8.hpp>
 #include <nibble/format/gguf/byte_cursor.hpp>
 #include <nibble/format/gguf/header.hpp>
 #include <nibble/format/gguf/value_kind.hpp>
@@ -26,19 +27,19 @@ namespace nibble::gguf {
 
 namespace detail {
 
-/// Reads values as JSON within a budget, and keeps what the JSON of the last one does not say.
+/// Reads values as JSON within a budget, and keeps what JSON does not say of the last one.
+template <class Json>
 class value_reader {
  public:
   value_reader(byte_cursor& from, memory_budget& budget) : from_(from), budget_(budget) {}
 
-  /// The value, its type's id first; `kind` becomes what it is.
-  template <class Json = nlohmann::json>
+  /// Reads a value with the id of its type before it. `kind` becomes its kind.
   [[nodiscard]] Json read(value_kind& kind) {
     leaf_ = 0;
     leaves_.text.clear();
     return read_as(take_type("value type"), kind, 0);
   }
-  /// What value_record::add_bytes() takes; empty where JSON says it all.
+  /// The leaves of the last value that JSON has no text for, as value_record::add_bytes() takes them.
   [[nodiscard]] const std::string& leaves() const noexcept { return leaves_.text; }
 
  private:
@@ -51,13 +52,13 @@ class value_reader {
   }
 
   template <class Number>
-  [[nodiscard]] nlohmann::json number() {
+  [[nodiscard]] Json number() {
     ++leaf_;
     return from_.take<Number>("value");
   }
 
   template <class Bits, class Float>
-  [[nodiscard]] nlohmann::json floating() {
+  [[nodiscard]] Json floating() {
     constexpr Bits exponent = std::bit_cast<Bits>(std::numeric_limits<Float>::infinity());
     const auto bits = from_.take<Bits>("value");
     if ((bits & exponent) == exponent) {  // NaN or infinite
@@ -70,7 +71,6 @@ class value_reader {
     return static_cast<double>(std::bit_cast<Float>(bits));
   }
 
-  template <class Json = nlohmann::json>
   [[nodiscard]] Json boolean() {
     ++leaf_;
     const auto value = from_.take<std::uint8_t>("value");
@@ -80,7 +80,6 @@ class value_reader {
                                            .expected = "0 or 1"});
   }
 
-  template <class Json = nlohmann::json>
   [[nodiscard]] Json string() {
     const std::string_view text = from_.take_string("value");
     if (find_invalid_utf8(text) == std::string_view::npos) {
@@ -88,7 +87,7 @@ class value_reader {
       ++leaf_;
       return text;
     }
-    // A byte becomes three, in a string that doubles as it grows.
+    // A byte may become three, in a string that doubles as it grows.
     take_memory(sizeof(std::string) + 6 * text.size());
     keep_leaf(text);
     return replace_invalid_utf8(text);
@@ -96,13 +95,12 @@ class value_reader {
 
   void keep_leaf(std::string_view bytes) {
     take_memory(2 * bytes.size());
-    value_record::append_leaf(leaves_.text, leaf_++, bytes);
+    basic_value_record<Json>::append_leaf(leaves_.text, leaf_++, bytes);
     leaves_.cover(budget_, "metadata");
   }
 
   void take_memory(std::uint64_t bytes) { budget_.take(bytes, "metadata"); }
 
-  template <class Json = nlohmann::json>
   [[nodiscard]] Json read_as(value_type type, value_kind& kind, std::size_t depth) {
     kind.type = type;
     switch (type) {
@@ -123,7 +121,6 @@ class value_reader {
     return nullptr;
   }
 
-  template <class Json = nlohmann::json>
   [[nodiscard]] Json array(value_kind& kind, std::size_t depth) {
     if (depth == max_array_depth) {
       throw error(error_code::bad_metadata,
@@ -150,16 +147,16 @@ class value_reader {
     return Json(std::move(values));
   }
 
-  /// Elements of an array, and of those around it, stand in one list while they are destroyed.
+  /// Takes the memory of the list that the elements of an array, and of the arrays around it, are put
+  /// into while they are destroyed.
   void enter_elements(std::uint64_t count) {
     open_elements_ += count;
     if (open_elements_ <= listed_elements_) return;
-    budget_.take(open_elements_ - listed_elements_, json_bytes_while_destroyed, "metadata");
+    budget_.take(open_elements_ - listed_elements_, json_bytes_while_destroyed<Json>, "metadata");
     listed_elements_ = open_elements_;
   }
 
-  /// Keeps one kind as long as all are of it.
-  template <class Json = nlohmann::json>
+  /// Reads arrays within an array. One kind is kept as long as all of them are of it.
   void read_arrays(std::uint64_t count, typename Json::array_t& values, value_kind& kind,
                    std::size_t depth) {
     for (std::uint64_t i = 0; i < count; ++i) {
@@ -183,7 +180,7 @@ class value_reader {
     }
   }
 
-  /// For a copy of what `kind` holds.
+  /// Takes the memory of a copy of `kind`.
   void take_kind_memory(const value_kind& kind) {
     take_memory(kind.elements.size() * sizeof(value_kind));
     for (const value_kind& element : kind.elements) take_kind_memory(element);
@@ -199,25 +196,26 @@ class value_reader {
 
 }  // namespace detail
 
-/// A file's metadata: an object with the file's keys, the record of values among them where it is
-/// needed, and what tensors are aligned to.
-struct metadata_section {
-  nlohmann::json values{};  ///< an object
+/// A file's metadata.
+template <class Json>
+struct basic_metadata_section {
+  Json values{};  ///< an object of the file's keys, and a value_record where one is needed
   std::uint64_t alignment_bytes = default_alignment_bytes;
 };
+using metadata_section = basic_metadata_section<nlohmann::json>;
 
-/// Reads `count` keys and values. Throws truncated, and bad_metadata for a key that is empty, over
-/// 65535 bytes, not UTF-8, there twice or the record's own, for an unknown type, a bool that is neither
-/// 0 nor 1, arrays nested too deep, over 64 MiB in all, and an alignment that is none;
-/// directory_too_large.
+/// Reads `count` keys and values. Throws truncated; bad_metadata for a key that is empty, over 65535
+/// bytes, not UTF-8, there twice or the record's, for a type that does not exist, a bool that is
+/// neither 0 nor 1, arrays nested deeper than max_array_depth, more than 64 MiB in all, and a
+/// general.alignment that is no u32 or no power of two up to 1 MiB; directory_too_large.
 template <class Json = nlohmann::json>
-[[nodiscard]] metadata_section read_metadata(byte_cursor& from, std::uint64_t count,
-                                             memory_budget& budget) {
-  metadata_section section;
-  value_record record;
-  budget.take(count, json_member_bytes({}), "metadata");
+[[nodiscard]] basic_metadata_section<Json> read_metadata(byte_cursor& from, std::uint64_t count,
+                                                         memory_budget& budget) {
+  basic_metadata_section<Json> section;
+  basic_value_record<Json> record;
+  budget.take(count, json_member_bytes<Json>({}), "metadata");
   typename Json::object_t values;
-  detail::value_reader reader(from, budget);
+  detail::value_reader<Json> reader(from, budget);
   from.limit(max_metadata_bytes);
   for (std::uint64_t i = 0; i < count; ++i) {
     from.enter("metadata", i);
@@ -233,7 +231,7 @@ template <class Json = nlohmann::json>
     if (find_invalid_utf8(key) != std::string_view::npos) {
       refuse(join_text({"'", key, "', which is not UTF-8"}), "UTF-8");
     }
-    if (key == value_record::key) {
+    if (key == basic_value_record<Json>::key) {
       refuse(join_text({"'", key, "'"}), "a key that this library does not keep for itself");
     }
     budget.take(memory_budget::string_bytes(key.size()), "metadata");
@@ -262,9 +260,10 @@ template <class Json = nlohmann::json>
 }
 
 /// As above, without a budget.
-[[nodiscard]] inline metadata_section read_metadata(byte_cursor& from, std::uint64_t count) {
+template <class Json = nlohmann::json>
+[[nodiscard]] basic_metadata_section<Json> read_metadata(byte_cursor& from, std::uint64_t count) {
   memory_budget endless;
-  return read_metadata(from, count, endless);
+  return read_metadata<Json>(from, count, endless);
 }
 
 }  // namespace nibble::gguf

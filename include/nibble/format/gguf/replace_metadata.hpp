@@ -23,17 +23,22 @@
 
 namespace nibble::gguf {
 
-/// Other metadata for a file that parse() takes. Offsets of tensors count from the data, so that the
-/// list of tensors and the data need no change, whatever the tensors' types. Throws bad_metadata (also
-/// for another general.alignment, which would move the tensors), bad_record, what parse() throws of the
-/// old file, and what it would of the new one.
-[[nodiscard]] inline replaced_metadata replace_metadata(std::span<const std::byte> file,
-                                                        const nlohmann::json& metadata) {
-  static_cast<void>(parse(file));
+/// The GGUF file `file` with other metadata, an object, which become keys and values as
+/// append_metadata() says. Tensor list and tensors stay as they are, whatever their types, for offsets
+/// in the list count from the start of the data. What is returned refers to `file`. A braced list is
+/// taken for a nlohmann::json.
+///
+/// Throws bad_metadata (also for another general.alignment, which would move the tensors), bad_record,
+/// and what parse() throws for the old file and for the new one.
+template <class Json = nlohmann::json>
+[[nodiscard]] replaced_metadata replace_metadata(std::span<const std::byte> file,
+                                                 const Json& metadata) {
+  static_cast<void>(parse<Json>(file));
   require_object(metadata, "metadata");
   header head = header::parse(file);
   byte_cursor cursor(file, header::bytes);
-  const std::uint64_t alignment_bytes = read_metadata(cursor, head.metadata_count).alignment_bytes;
+  const std::uint64_t alignment_bytes =
+      read_metadata<Json>(cursor, head.metadata_count).alignment_bytes;
   if (const std::uint64_t other = alignment_of(metadata); other != alignment_bytes) {
     throw error(error_code::bad_metadata,
                 {.field = std::string(alignment_key),
@@ -59,7 +64,7 @@ namespace nibble::gguf {
     made.kept = file.subspan(static_cast<std::size_t>(*data_offset));
   }
   made.file_bytes = made.front.size() + made.kept.size();
-  static_cast<void>(parse(made.front, made.file_bytes));
+  static_cast<void>(parse<Json>(made.front, made.file_bytes));
   return made;
 }
 

@@ -24,17 +24,20 @@
 
 namespace nibble::gguf {
 
-/// Everything of a GGUF file of version 3 but its tensors' bytes. Tensors stand in the order of their
-/// names, without gaps but the padding to general.alignment, as ggml wants them to.
-class serialiser {
+/// Everything of a GGUF file of version 3 but its tensors' bytes: a ContainerSerialiser. Tensors stand
+/// in the order of the bytes of their names, without gaps but the padding to general.alignment, which
+/// is what ggml asks for.
+template <class Json>
+class basic_serialiser {
  public:
-  /// Metadata becomes keys and values as append_metadata() says.
+  /// `tensors` in any order, with names that differ. `metadata`, an object, becomes keys and values as
+  /// append_metadata() says.
   ///
   /// Throws, naming the tensor, unsupported_encoding (no ggml type), bad_name (64 bytes and more, which
-  /// ggml has no room for), bad_shape (more than four dimensions, rows of partial blocks); bad_metadata
-  /// and bad_record as append_metadata() and alignment_of() do; bad_layout (over 2^63 bytes).
-  serialiser(std::vector<planned_tensor> tensors, const nlohmann::json& metadata)
-      : order_(tensors.size()) {
+  /// ggml has no room for), bad_shape (more than four dimensions, a dimension of 2^63 and more, rows of
+  /// partial blocks); bad_metadata and bad_record as append_metadata() and alignment_of() do;
+  /// bad_layout (over 2^63 bytes).
+  basic_serialiser(std::vector<planned_tensor> tensors, const Json& metadata) : order_(tensors.size()) {
     require_object(metadata, "metadata");
     const std::uint64_t alignment_bytes = alignment_of(metadata);
     for (const planned_tensor& tensor : tensors) require_representable(tensor);
@@ -66,23 +69,27 @@ class serialiser {
     front_.resize(static_cast<std::size_t>(layout_.data_offset));
   }
 
-  /// The tensors, as indices into the list given, in the order in which their bytes stand.
+  /// The tensors in the order in which their bytes stand, as indices into the list given.
   [[nodiscard]] std::span<const std::size_t> order() const noexcept { return order_; }
-  /// First byte of the tensor that stands at a place of order().
+  /// Where in the file the bytes of tensor order()[place] start.
   [[nodiscard]] std::uint64_t offset_bytes(std::size_t place) const noexcept {
     return layout_.data_offset + layout_.tensor_offsets[place];
   }
-  /// Up to where the tensors' bytes end, padding included.
+  /// Where the bytes of the last tensor end, padding included.
+  [[nodiscard]] std::uint64_t data_end() const noexcept { return layout_.data_end; }
+  /// Size of the file, which ends with the last tensor's padding.
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return layout_.data_end; }
+  /// GGUF has no checksum of the file.
   static constexpr bool has_footer = false;
 
-  /// What a reader finds in a file of `file_bytes` with that front. Throws as parse().
-  [[nodiscard]] static directory read_back(std::span<const std::byte> front, std::uint64_t file_bytes,
-                                           std::span<const std::byte>) {
-    return parse(front, file_bytes);
+  /// The directory of a file of `file_bytes` that starts with `front`. Throws as parse().
+  [[nodiscard]] static basic_directory<Json> read_back(std::span<const std::byte> front,
+                                                       std::uint64_t file_bytes,
+                                                       std::span<const std::byte>) {
+    return parse<Json>(front, file_bytes);
   }
 
-  /// Every byte before the first tensor. GGUF has no place for checksums.
+  /// Every byte before the first tensor. Checksums are ignored: GGUF has no place for them.
   [[nodiscard]] std::vector<std::byte> front(std::span<const std::uint32_t>) const { return front_; }
 
  private:
@@ -94,8 +101,8 @@ class serialiser {
                          .found = std::move(found),
                          .expected = std::move(expected)});
     };
-    const bool is_kept = tensor.is_unlisted_in(container::gguf);
-    if (!is_kept && (tensor.unlisted || !describe(tensor.encoding).gguf_type)) {
+    const bool is_kept = tensor.has_unknown_dtype_of(container::gguf);
+    if (!is_kept && (tensor.unknown_dtype || !describe(tensor.encoding).gguf_type)) {
       refuse(error_code::unsupported_encoding, "encoding", tensor.dtype_text(),
              "one that GGUF has a type for");
     }
@@ -121,8 +128,8 @@ class serialiser {
     append_string(front_, tensor.name);
     append_number(front_, static_cast<std::uint32_t>(tensor.shape.rank()));
     for (std::size_t i = tensor.shape.rank(); i-- > 0;) append_number(front_, tensor.shape[i]);
-    append_number(front_, tensor.unlisted
-                              ? tensor.unlisted->id
+    append_number(front_, tensor.unknown_dtype
+                              ? tensor.unknown_dtype->id
                               : std::uint32_t{describe(tensor.encoding).gguf_type.value_or(0)});
     append_number(front_, offset);
   }
@@ -131,5 +138,6 @@ class serialiser {
   std::vector<std::byte> front_;
   layout layout_;
 };
+using serialiser = basic_serialiser<nlohmann::json>;
 
 }  // namespace nibble::gguf

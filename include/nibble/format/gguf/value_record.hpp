@@ -21,57 +21,42 @@
 
 namespace nibble::gguf {
 
-/// `text` with every byte that is not UTF-8 replaced by U+FFFD.
-[[nodiscard]] inline std::string replace_invalid_utf8(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  while (!text.empty()) {
-    const std::size_t valid = std::min(find_invalid_utf8(text), text.size());
-    out += text.substr(0, valid);
-    text.remove_prefix(valid);
-    if (text.empty()) break;
-    out += "\xEF\xBF\xBD";
-    text.remove_prefix(1);
-  }
-  return out;
-}
-
-/// The bytes of a leaf of a value (a number or a string), for which JSON has no text.
+/// The bytes of a number or string of a value, a leaf, for which JSON has no text.
 struct leaf_bytes {
   std::uint64_t leaf;  ///< its place among the value's leaves, depth first; a scalar is leaf 0
   std::string bytes;   ///< as they stand in the file; of a string without the length before them
 };
 
-/// What the JSON of a GGUF file's metadata does not say of its values. It stands beside them, under a
-/// key of its own, and goes wherever the metadata goes, so that a GGUF file can be written that has
-/// the values of the first:
+/// What JSON does not say of the values in a GGUF file's metadata. It is a member of the metadata,
+/// under a key of its own, and is copied with them, so that a GGUF file with the same values can be
+/// written again:
 ///
 ///   "nibble.gguf": {
 ///     "types": {"tokenizer.ggml.token_type": ["i32"], "llama.block_count": "u64"},
 ///     "bytes": {"general.nan": "0:0000c07f", "general.names": "1:ff 12:c328"}
 ///   }
 ///
-/// types: of the values that natural_kind() would take for something else, the type by name; of an
-/// array a list, that holds the kind of all elements, or where those are arrays of several kinds the
-/// kind of each, or nothing where nothing is known.
-/// bytes: of the values that hold NaN, infinities (null in the JSON) or strings that are not UTF-8
-/// (there U+FFFD for each byte in the wrong place), "leaf:bytes in hexadecimal" of each, with a space
-/// between them.
+/// types: the kind of every value that has another kind than natural_kind() gives it. A kind is the
+/// name of a type, or of an array a list: with one kind where all elements are of it, with the kind of
+/// each where they are arrays of several kinds, and empty where nothing is known of them. bytes: the
+/// leaves that JSON has no text for: NaN and infinities, which are null in the JSON, and strings that
+/// are not UTF-8, which have U+FFFD for each byte in the wrong place. Each is written as "leaf:bytes in
+/// hexadecimal", with a space between them.
 ///
-/// Absent where there is nothing to say. Where a value was changed since and what is recorded of it
-/// does not fit any more, its natural kind counts.
-class value_record {
+/// The record is absent where it has nothing to say. Where a value was changed and no longer fits what
+/// is recorded of it, its natural kind is used.
+template <class Json>
+class basic_value_record {
  public:
+  /// The member of the metadata that the record is.
   static constexpr const char* key = "nibble.gguf";
 
-  template <class Json = nlohmann::json>
-  value_record() : types_(Json::object()), bytes_(Json::object()) {}
+  basic_value_record() = default;
 
-  /// The record in `metadata`; an empty one where there is none. Throws bad_record where it is
-  /// malformed.
-  template <class Json = nlohmann::json>
-  [[nodiscard]] static value_record find(const Json& metadata) {
-    value_record found;
+  /// The record in `metadata`, an object; an empty record where it has none. Throws bad_record where
+  /// the record is malformed.
+  [[nodiscard]] static basic_value_record find(const Json& metadata) {
+    basic_value_record found;
     const auto record = metadata.find(key);
     if (record == metadata.end()) return found;
     if (!record->is_object()) refuse("", record->type_name(), "an object");
@@ -89,31 +74,25 @@ class value_record {
   }
 
   /// Puts the record into `metadata` unless there is nothing to say.
-  template <class Json = nlohmann::json>
   void store(Json& metadata) && {
-    Json& types = types_;
-    Json& bytes = bytes_;
-    if (types.empty() && bytes.empty()) return;
+    if (types_.empty() && bytes_.empty()) return;
     Json& record = metadata[key] = Json::object();
-    if (!types.empty()) record["types"] = std::move(types);
-    if (!bytes.empty()) record["bytes"] = std::move(bytes);
+    if (!types_.empty()) record["types"] = std::move(types_);
+    if (!bytes_.empty()) record["bytes"] = std::move(bytes_);
   }
 
-  /// Throws directory_too_large.
-  template <class Json = nlohmann::json>
+  /// Records the kind of the value under the key `name`. Throws directory_too_large.
   void add_kind(const std::string& name, const value_kind& kind, memory_budget& budget) {
-    Json& types = types_;
-    budget.take(json_member_bytes(name), key);
-    types[name] = to_json<Json>(kind, budget);
+    budget.take(json_member_bytes<Json>(name), key);
+    types_[name] = to_json(kind, budget);
   }
-  /// `leaves` as append_leaf() makes it. Throws directory_too_large.
-  template <class Json = nlohmann::json>
+  /// Records leaves of the value under the key `name`, as a text that append_leaf() has made. Throws
+  /// directory_too_large.
   void add_bytes(const std::string& name, std::string leaves, memory_budget& budget) {
-    Json& bytes = bytes_;
-    budget.take(json_member_bytes(name) + sizeof(std::string), key);
-    bytes[name] = std::move(leaves);
+    budget.take(json_member_bytes<Json>(name) + sizeof(std::string), key);
+    bytes_[name] = std::move(leaves);
   }
-  /// Appends what add_bytes() is given; leaves come in increasing order.
+  /// Appends a leaf to the text that add_bytes() takes. Leaves are appended in increasing order.
   static void append_leaf(std::string& to, std::uint64_t leaf, std::string_view bytes) {
     to += join_text({to.empty() ? "" : " ", leaf, ":"});
     constexpr std::string_view digits = "0123456789abcdef";
@@ -123,20 +102,16 @@ class value_record {
     }
   }
 
-  /// What is recorded of the value of that name, or nothing. Throws bad_record.
-  template <class Json = nlohmann::json>
+  /// The recorded kind of the value under the key `name`, or nothing. Throws bad_record.
   [[nodiscard]] std::optional<value_kind> kind_of(const std::string& name) const {
-    const Json& types = types_;
-    const auto found = types.find(name);
-    return found == types.end() ? std::nullopt : std::optional(kind_from_json(name, *found, 0));
+    const auto found = types_.find(name);
+    return found == types_.end() ? std::nullopt : std::optional(kind_from_json(name, *found, 0));
   }
-  /// As above; in increasing order of leaves.
-  template <class Json = nlohmann::json>
+  /// The recorded leaves of the value under the key `name`, in increasing order. Throws bad_record.
   [[nodiscard]] std::vector<leaf_bytes> bytes_of(const std::string& name) const {
     std::vector<leaf_bytes> leaves;
-    const Json& recorded = bytes_;
-    const auto found = recorded.find(name);
-    if (found == recorded.end()) return leaves;
+    const auto found = bytes_.find(name);
+    if (found == bytes_.end()) return leaves;
     if (!found->is_string()) refuse("bytes." + name, found->type_name(), "a string");
     std::string_view text = found->template get_ref<const std::string&>();
     while (!text.empty()) {
@@ -165,21 +140,19 @@ class value_record {
                  .expected = std::move(expected)});
   }
 
-  template <class Json = nlohmann::json>
   [[nodiscard]] static Json to_json(const value_kind& kind, memory_budget& budget) {
     if (kind.type != value_type::array) {
       budget.take(sizeof(std::string), key);
       return to_string(kind.type);
     }
     budget.take(sizeof(typename Json::array_t), key);
-    budget.take(kind.elements.size(), sizeof(Json) + json_bytes_while_destroyed, key);
+    budget.take(kind.elements.size(), sizeof(Json) + json_bytes_while_destroyed<Json>, key);
     typename Json::array_t list;
     list.reserve(kind.elements.size());
     for (const value_kind& element : kind.elements) list.push_back(to_json(element, budget));
     return Json(std::move(list));
   }
 
-  template <class Json = nlohmann::json>
   [[nodiscard]] static value_kind kind_from_json(const std::string& name, const Json& from,
                                                  std::size_t depth) {
     if (from.is_string()) {
@@ -212,8 +185,9 @@ class value_record {
     return bytes;
   }
 
-  nlohmann::json types_;
-  nlohmann::json bytes_;
+  Json types_ = Json::object();
+  Json bytes_ = Json::object();
 };
+using value_record = basic_value_record<nlohmann::json>;
 
 }  // namespace nibble::gguf

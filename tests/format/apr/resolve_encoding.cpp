@@ -1,4 +1,4 @@
-#include <nibble/format/apr/settle.hpp>
+#include <nibble/format/apr/resolve_encoding.hpp>
 
 #include <array>
 #include <cstddef>
@@ -18,8 +18,8 @@
 
 using nibble::encoding;
 using nibble::shape;
-using nibble::apr::settle_recorded;
-using nibble::apr::settle_unrecorded;
+using nibble::apr::check_recorded_encoding;
+using nibble::apr::infer_encoding;
 using nibble_test::missing_parts;
 using nibble_test::outcome_of;
 using nibble_test::size_by_formula;
@@ -28,7 +28,7 @@ namespace {
 
 using names = std::set<std::string>;
 
-/// FORMAT.md section 3: what an id may mean in a file with a record, and in one without.
+/// format/README.md section 3: what an id may mean in a file with a record, and in one without.
 struct id_meaning {
   names recorded;
   names unrecorded;
@@ -68,13 +68,13 @@ bool stands(std::string_view name, std::uint64_t rows, std::uint64_t cols) {
   return !of_ggml.contains(name) || is_whole;
 }
 
-std::string settled(int id, const shape& dimensions, std::uint64_t size) {
-  const auto which = settle_unrecorded("w", static_cast<std::uint8_t>(id), dimensions, size);
+std::string resolved(int id, const shape& dimensions, std::uint64_t size) {
+  const auto which = infer_encoding("w", static_cast<std::uint8_t>(id), dimensions, size);
   return which ? std::string(nibble::to_string(*which)) : "unknown";
 }
 
 std::string refused(int id, const shape& dimensions, std::uint64_t size) {
-  const auto result = outcome_of([&] { static_cast<void>(settled(id, dimensions, size)); });
+  const auto result = outcome_of([&] { static_cast<void>(resolved(id, dimensions, size)); });
   CHECK(result.code == "size_mismatch");
   CHECK(missing_parts(result.message, {"'w'", fmt::format("id {}", id), dimensions.to_string(),
                                        fmt::format("{} bytes", size)})
@@ -84,7 +84,7 @@ std::string refused(int id, const shape& dimensions, std::uint64_t size) {
 
 }  // namespace
 
-TEST_CASE("with a record an id bears the encodings of the table and no others", "[settle]") {
+TEST_CASE("with a record an id bears the encodings of the table and no others", "[resolve_encoding]") {
   const shape dimensions{4, 256};
   for (int id = 0; id < 256; ++id) {
     const auto meaning = meanings.find(id);
@@ -95,7 +95,7 @@ TEST_CASE("with a record an id bears the encodings of the table and no others", 
       const std::uint64_t size = size_by_formula(figures.name, {4, 256});
       std::optional<encoding> taken;
       const auto result = outcome_of([&] {
-        taken = settle_recorded("w", *which, static_cast<std::uint8_t>(id), dimensions, size);
+        taken = check_recorded_encoding("w", *which, static_cast<std::uint8_t>(id), dimensions, size);
       });
       if (meaning != meanings.end() && meaning->second.recorded.contains(std::string(figures.name))) {
         CHECK(result.code == "taken");
@@ -111,17 +111,17 @@ TEST_CASE("with a record an id bears the encodings of the table and no others", 
   }
 }
 
-TEST_CASE("with a record the size must be the encoding's to the byte", "[settle]") {
+TEST_CASE("with a record the size must be the encoding's to the byte", "[resolve_encoding]") {
   for (const auto& figures : nibble_test::all_figures) {
     CAPTURE(figures.name);
     const auto which = nibble::encoding_from_name(figures.name);
     REQUIRE(which.has_value());
     const std::uint64_t size = size_by_formula(figures.name, {3, 200});
     const auto id = static_cast<std::uint8_t>(figures.dtype_id);
-    CHECK(settle_recorded("w", *which, id, {3, 200}, size) == *which);
+    CHECK(check_recorded_encoding("w", *which, id, {3, 200}, size) == *which);
     for (const std::uint64_t wrong : {size - 1, size + 1, std::uint64_t{0}, size * 2}) {
       const auto result = outcome_of([&] {
-        static_cast<void>(settle_recorded("w", *which, id, {3, 200}, wrong));
+        static_cast<void>(check_recorded_encoding("w", *which, id, {3, 200}, wrong));
       });
       CHECK(result.code == "size_mismatch");
       CHECK(missing_parts(result.message,
@@ -132,24 +132,24 @@ TEST_CASE("with a record the size must be the encoding's to the byte", "[settle]
   }
 }
 
-TEST_CASE("without a record an id means what the table says", "[settle]") {
+TEST_CASE("without a record an id means what the table says", "[resolve_encoding]") {
   for (int id = 0; id < 256; ++id) {
     const auto meaning = meanings.find(id);
     for (const auto& figures : nibble_test::all_figures) {
       CAPTURE(id, figures.name);
       const std::uint64_t size = size_by_formula(figures.name, {5, 256});
       if (meaning == meanings.end()) {
-        CHECK(settled(id, {5, 256}, size) == "unknown");
-        CHECK(settled(id, {5, 256}, 1) == "unknown");
+        CHECK(resolved(id, {5, 256}, size) == "unknown");
+        CHECK(resolved(id, {5, 256}, 1) == "unknown");
       } else if (meaning->second.unrecorded.contains(std::string(figures.name))) {
-        CHECK(settled(id, {5, 256}, size) == figures.name);
+        CHECK(resolved(id, {5, 256}, size) == figures.name);
         CHECK_FALSE(refused(id, {5, 256}, size + 1).empty());
       }
     }
   }
 }
 
-TEST_CASE("what no candidate needs is refused with what each would", "[settle]") {
+TEST_CASE("what no candidate needs is refused with what each would", "[resolve_encoding]") {
   CHECK(missing_parts(refused(0, {2, 3}, 23), {"24 for f32"}).empty());
   CHECK(missing_parts(refused(3, {2, 32}, 41), {"512 for f64 or 40 for q4_1"}).empty());
   CHECK(missing_parts(refused(8, {2, 32}, 69), {"36 for apr_q4 or 68 for q8_0"}).empty());
@@ -159,7 +159,7 @@ TEST_CASE("what no candidate needs is refused with what each would", "[settle]")
   CHECK(missing_parts(refused(0, {576, 576}, 331'780), {"1327104 for f32"}).empty());
 }
 
-TEST_CASE("bytes that would fit q4 or q8 are not read without a record", "[settle]") {
+TEST_CASE("bytes that would fit q4 or q8 are not read without a record", "[resolve_encoding]") {
   const std::string as_q4 = refused(8, {576, 576}, size_by_formula("q4", {576, 576}));
   CHECK(missing_parts(as_q4, {"they would fit q4", "records it under 'nibble'"}).empty());
   const std::string as_q8 = refused(9, {192, 576}, size_by_formula("q8", {192, 576}));
@@ -168,47 +168,47 @@ TEST_CASE("bytes that would fit q4 or q8 are not read without a record", "[settl
   CHECK(refused(8, {2, 33}, 81).find("they would fit") == std::string::npos);
 }
 
-TEST_CASE("partial rows of several are no candidates, of one row they are", "[settle]") {
-  CHECK(settled(12, {300}, 288) == "q4_k");
-  CHECK(settled(12, {1, 300}, 288) == "q4_k");
-  CHECK(settled(12, {2, 256}, 288) == "q4_k");
+TEST_CASE("partial rows of several are no candidates, of one row they are", "[resolve_encoding]") {
+  CHECK(resolved(12, {300}, 288) == "q4_k");
+  CHECK(resolved(12, {1, 300}, 288) == "q4_k");
+  CHECK(resolved(12, {2, 256}, 288) == "q4_k");
   CHECK(
       missing_parts(refused(12, {2, 200}, 288), {"they would fit q4_k", "whole blocks only"}).empty());
   CHECK(missing_parts(refused(2, {33}, 36), {"they would fit q4_0", "whole blocks only"}).empty());
-  CHECK(settled(2, {64}, 36) == "q4_0");
+  CHECK(resolved(2, {64}, 36) == "q4_0");
   CHECK_FALSE(refused(23, {1, 300}, 272).empty());  // blocks of 256, but no k-quant
   // Recorded, the same bytes have one meaning.
-  CHECK(settle_recorded("w", encoding::q4_k, 12, {2, 200}, 288) == encoding::q4_k);
+  CHECK(check_recorded_encoding("w", encoding::q4_k, 12, {2, 200}, 288) == encoding::q4_k);
 }
 
-TEST_CASE("an empty tensor is the first candidate", "[settle]") {
+TEST_CASE("an empty tensor is the first candidate", "[resolve_encoding]") {
   const std::map<int, std::string> firsts = {
       {0, "f32"},  {3, "f64"},   {6, "i8"},      {7, "u8"},       {8, "apr_q4"},  {9, "apr_q8"},
       {2, "q4_0"}, {12, "q4_k"}, {23, "iq4_xs"}, {128, "apr_q4"}, {129, "apr_q8"}};
   for (const auto& [id, first] : firsts) {
     for (const shape& dimensions : {shape{0}, shape{0, 7}, shape{7, 0}, shape{3, 0, 5}}) {
-      CHECK(settled(id, dimensions, 0) == first);
+      CHECK(resolved(id, dimensions, 0) == first);
       CHECK_FALSE(refused(id, dimensions, 4).empty());
     }
   }
-  CHECK(settle_recorded("w", encoding::q4, 8, {0, 7}, 0) == encoding::q4);
+  CHECK(check_recorded_encoding("w", encoding::q4, 8, {0, 7}, 0) == encoding::q4);
 }
 
-TEST_CASE("a scalar is a matrix of one", "[settle]") {
-  CHECK(settled(0, {}, 4) == "f32");
-  CHECK(settled(129, {}, 5) == "apr_q8");
-  CHECK(settled(128, {}, 18) == "apr_q4");
+TEST_CASE("a scalar is a matrix of one", "[resolve_encoding]") {
+  CHECK(resolved(0, {}, 4) == "f32");
+  CHECK(resolved(129, {}, 5) == "apr_q8");
+  CHECK(resolved(128, {}, 18) == "apr_q4");
 }
 
-TEST_CASE("sizes that 64 bits do not hold fit nothing", "[settle]") {
+TEST_CASE("sizes that 64 bits do not hold fit nothing", "[resolve_encoding]") {
   const shape huge{std::uint64_t{1} << 62U};
   CHECK(missing_parts(refused(3, huge, 0), {"over 2^64 for f64"}).empty());
   const auto result =
-      outcome_of([&] { static_cast<void>(settle_recorded("w", encoding::f64, 3, huge, 0)); });
+      outcome_of([&] { static_cast<void>(check_recorded_encoding("w", encoding::f64, 3, huge, 0)); });
   CHECK(result.code == "size_mismatch");
 }
 
-TEST_CASE("no two candidates of an id ever have the same size", "[settle]") {
+TEST_CASE("no two candidates of an id ever have the same size", "[resolve_encoding]") {
   // The names and sizes come from the tables of the format; the library's own candidates and sizes are
   // held against them for every shape.
   struct candidate {
@@ -229,7 +229,7 @@ TEST_CASE("no two candidates of an id ever have the same size", "[settle]") {
   }
   std::uint64_t clashes = 0;
   std::uint64_t disagreements = 0;
-  std::uint64_t settled_shapes = 0;
+  std::uint64_t resolved_shapes = 0;
   const auto try_shape = [&](const shape& dimensions, std::uint64_t rows, std::uint64_t cols) {
     for (const auto& some : of_ids) {
       std::array<std::uint64_t, 4> taken_sizes{};
@@ -244,8 +244,8 @@ TEST_CASE("no two candidates of an id ever have the same size", "[settle]") {
         for (std::size_t i = 0; i < taken; ++i) clashes += taken_sizes[i] == size ? 1U : 0U;
         taken_sizes[taken++] = size;
         if (rows % 37 == 0 || cols % 96 == 0) {
-          disagreements += settle_unrecorded("w", one.id, dimensions, size) != one.which ? 1U : 0U;
-          ++settled_shapes;
+          disagreements += infer_encoding("w", one.id, dimensions, size) != one.which ? 1U : 0U;
+          ++resolved_shapes;
         }
       }
     }
@@ -262,12 +262,13 @@ TEST_CASE("no two candidates of an id ever have the same size", "[settle]") {
   CHECK(of_ids.size() == 5);
   CHECK(clashes == 0);
   CHECK(disagreements == 0);
-  CHECK(settled_shapes > 10'000);
+  CHECK(resolved_shapes > 10'000);
 }
 
-TEST_CASE("where q8 and apr_q8 take the same bytes, the record alone tells them apart", "[settle]") {
+TEST_CASE("where q8 and apr_q8 take the same bytes, the record alone tells them apart",
+          "[resolve_encoding]") {
   REQUIRE(size_by_formula("q8", {32}) == size_by_formula("apr_q8", {32}));
-  CHECK(settled(9, {32}, 36) == "apr_q8");
-  CHECK(settle_recorded("w", encoding::q8, 9, {32}, 36) == encoding::q8);
-  CHECK(settle_recorded("w", encoding::apr_q8, 9, {32}, 36) == encoding::apr_q8);
+  CHECK(resolved(9, {32}, 36) == "apr_q8");
+  CHECK(check_recorded_encoding("w", encoding::q8, 9, {32}, 36) == encoding::q8);
+  CHECK(check_recorded_encoding("w", encoding::apr_q8, 9, {32}, 36) == encoding::apr_q8);
 }

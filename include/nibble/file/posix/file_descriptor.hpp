@@ -2,14 +2,9 @@
 
 #include <cerrno>
 #include <concepts>
-#include <string>
-#include <string_view>
-#include <system_error>
 #include <utility>
 
 #include <unistd.h>
-
-#include <nibble/core/error.hpp>
 
 namespace nibble {
 
@@ -43,14 +38,6 @@ template <std::invocable Call>
     const auto answer = call();
     if (answer >= 0 || errno != EINTR) return answer;
   }
-}
-
-/// Throws `code` for the system call that has just failed with `number`, naming file and call.
-[[noreturn]] inline void throw_system_error(error_code code, std::string_view file,
-                                            std::string_view call, int number) {
-  throw error(code, {.file = std::string(file),
-                     .field = std::string(call),
-                     .found = std::system_category().message(number)});
 }
 
 }  // namespace nibble

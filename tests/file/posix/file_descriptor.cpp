@@ -1,4 +1,4 @@
-#include <nibble/file/file_descriptor.hpp>
+#include <nibble/file/posix/file_descriptor.hpp>
 
 #include <cerrno>
 #include <type_traits>
@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
 
 using nibble::file_descriptor;
@@ -83,12 +82,4 @@ TEST_CASE("assigning a descriptor closes the former one at last", "[file_descrip
     CHECK(owner.get() == new_number);
   }
   CHECK_FALSE(is_open(new_number));
-}
-
-TEST_CASE("a failed system call names file, call and the system's reason", "[file_descriptor]") {
-  const auto result = nibble_test::outcome_of([] {
-    nibble::throw_system_error(nibble::error_code::write_failed, "some/file", "fsync", ENOSPC);
-  });
-  CHECK(result.code == "write_failed");
-  CHECK(nibble_test::missing_parts(result.message, {"some/file", "fsync", "No space left"}).empty());
 }
