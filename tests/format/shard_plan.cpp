@@ -18,9 +18,9 @@ namespace {
 std::vector<plan_entry> plan_of(const std::vector<std::uint64_t>& sizes) {
   std::vector<plan_entry> plan;
   for (std::size_t i = 0; i < sizes.size(); ++i) {
-    plan.push_back({{std::string(1, static_cast<char>('z' - i)), nibble::encoding::u8,
-                     nibble::shape{sizes[i]}, sizes[i]},
-                    nibble::stored_in_memory{}});
+    plan.push_back(
+        {{std::string(1, static_cast<char>('z' - i)), nibble::encoding::u8, nibble::shape{}, sizes[i]},
+         nibble::stored_in_memory{}});
   }
   return plan;
 }
