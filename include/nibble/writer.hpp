@@ -37,7 +37,7 @@ namespace nibble {
 
 /// What write() may be told.
 struct write_options {
-  nibble::container container = nibble::container::apr;
+  nibble::container container = nibble::container::apr;  ///< which kind of file to write
   nibble::executor* executor = nullptr;  ///< packs and writes; null: the calling thread does
   /// Called after every part (256 KiB of f32 or a row, 1 MiB of stored bytes), by one thread at a time;
   /// false cancels. Encodings with one scale for the tensor read it up to twice before they write it;
@@ -62,6 +62,7 @@ class basic_writer : public tensor_plan {
   /// The file's metadata, an object to be filled. "nibble" and "quantization" are written by the
   /// library.
   [[nodiscard]] Json& metadata() noexcept { return metadata_; }
+  /// As above.
   [[nodiscard]] const Json& metadata() const noexcept { return metadata_; }
 
   /// Packs and writes all tensors. The file appears under `path` when every byte of it is on the disk;
@@ -185,6 +186,7 @@ class basic_writer : public tensor_plan {
   Json metadata_;
 };
 
+/// A writer whose metadata is nlohmann::json.
 using writer = basic_writer<nlohmann::json>;
 
 inline namespace NIBBLE_ARCHITECTURE {

@@ -85,6 +85,8 @@ struct compiled_elsewhere {
 
 using default_architecture = compiled_elsewhere;
 #else
+/// Where products and decoding are computed unless a call says otherwise: the instruction set that
+/// this translation unit is compiled for.
 using default_architecture = simd::best_architecture;
 #endif
 

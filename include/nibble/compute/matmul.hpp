@@ -78,6 +78,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// weights: at most max_matmul_scratch_bytes, or what one row takes where that is more.
 [[nodiscard]] constexpr std::size_t matmul_scratch_bytes(std::uint64_t cols, std::size_t x_rows,
                                                          matmul_mode mode) noexcept {
+  if (cols == 0 || x_rows == 0) return 0;
   constexpr std::size_t alignment = kernel::prepared_alignment_bytes - 1;
   const auto count = static_cast<std::size_t>(cols);
   const auto bytes_of = [&]<kernel::Activation Value>(Value) {

@@ -133,11 +133,10 @@ class tensor_packer {
   }
 
   [[noreturn]] void refuse_encoding() const {
-    throw error(error_code::unsupported_encoding,
-                {.tensor = name_,
-                 .field = "encoding",
-                 .found = std::string(to_string(encoding_)),
-                 .expected = std::string(packable_encodings_text)});
+    throw error(error_code::unsupported_encoding, {.tensor = name_,
+                                                   .field = "encoding",
+                                                   .found = std::string(to_string(encoding_)),
+                                                   .expected = std::string(packable_encodings_text)});
   }
 
   void require_finite(const piece& part) const {
@@ -325,11 +324,10 @@ inline void quantize(encoding which, const shape& dimensions, std::span<const fl
                                 " bytes for ", to_string(which), " of ", dimensions.to_string()})});
   }
   if (!is_packable(which)) {
-    throw error(error_code::unsupported_encoding,
-                {.tensor = std::string(name),
-                 .field = "encoding",
-                 .found = std::string(to_string(which)),
-                 .expected = std::string(packable_encodings_text)});
+    throw error(error_code::unsupported_encoding, {.tensor = std::string(name),
+                                                   .field = "encoding",
+                                                   .found = std::string(to_string(which)),
+                                                   .expected = std::string(packable_encodings_text)});
   }
   const tensor_packer packer(std::string(name), which, dimensions, values, options);
   run_tasks(options.executor, packer.chunk_count(), [&](std::size_t chunk) {

@@ -95,7 +95,7 @@ template <class Architecture>
 }
 
 template <class Architecture>
-void transpose(square<Architecture>& rows, Architecture, xsimd::neon64) noexcept {
+void transpose(lane_tile<Architecture>& rows, Architecture, xsimd::neon64) noexcept {
   const int64x2_t even_upper = vreinterpretq_s64_s32(vtrn1q_s32(rows[0], rows[1]));
   const int64x2_t odd_upper = vreinterpretq_s64_s32(vtrn2q_s32(rows[0], rows[1]));
   const int64x2_t even_lower = vreinterpretq_s64_s32(vtrn1q_s32(rows[2], rows[3]));
@@ -136,7 +136,7 @@ inline rounded_block round_block(const float* values, float steps) noexcept {
 }
 
 template <class Architecture>
-std::int32_t code_block(const float* values, float steps, std::int16_t* codes, Architecture,
+std::int32_t quantize_block(const float* values, float steps, std::int16_t* codes, Architecture,
                         xsimd::neon64) noexcept {
   const rounded_block rounded = round_block(values, steps);
   NIBBLE_UNROLL
@@ -145,7 +145,7 @@ std::int32_t code_block(const float* values, float steps, std::int16_t* codes, A
 }
 
 template <class Architecture>
-std::int32_t code_block(const float* values, float steps, std::int8_t* codes, Architecture,
+std::int32_t quantize_block(const float* values, float steps, std::int8_t* codes, Architecture,
                         xsimd::neon64) noexcept {
   const rounded_block rounded = round_block(values, steps);
   NIBBLE_UNROLL

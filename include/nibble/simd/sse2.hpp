@@ -119,7 +119,7 @@ template <class Architecture>
 }
 
 template <class Architecture>
-void transpose(square<Architecture>& rows, Architecture, xsimd::sse2) noexcept {
+void transpose(lane_tile<Architecture>& rows, Architecture, xsimd::sse2) noexcept {
   const __m128i upper_low = _mm_unpacklo_epi32(rows[0], rows[1]);
   const __m128i upper_high = _mm_unpackhi_epi32(rows[0], rows[1]);
   const __m128i lower_low = _mm_unpacklo_epi32(rows[2], rows[3]);
@@ -175,7 +175,7 @@ template <class Architecture>
 }
 
 template <class Architecture>
-std::int32_t code_block(const float* values, float steps, std::int16_t* codes, Architecture,
+std::int32_t quantize_block(const float* values, float steps, std::int16_t* codes, Architecture,
                         xsimd::sse2) noexcept {
   const auto rounded = round_to_words<Architecture>(values, steps);
   NIBBLE_UNROLL
@@ -186,7 +186,7 @@ std::int32_t code_block(const float* values, float steps, std::int16_t* codes, A
 }
 
 template <class Architecture>
-std::int32_t code_block(const float* values, float steps, std::int8_t* codes, Architecture,
+std::int32_t quantize_block(const float* values, float steps, std::int8_t* codes, Architecture,
                         xsimd::sse2) noexcept {
   const auto rounded = round_to_words<Architecture>(values, steps);
   NIBBLE_UNROLL

@@ -256,16 +256,16 @@ inline constexpr std::size_t joined_blocks = vector<std::uint8_t, Architecture>:
 /// The codes, as bytes, of as many blocks of nibbles as there are lanes: two vectors for every
 /// joined_blocks of them. Architecture is a block_architecture.
 template <class Architecture>
-using nibble_group = std::array<vector<std::uint8_t, Architecture>,
+using lane_blocks = std::array<vector<std::uint8_t, Architecture>,
                                 2 * lanes<Architecture> / joined_blocks<Architecture>>;
 
-/// Whether group_products beats byte_products.
+/// Whether lane_block_products beats byte_products.
 template <class Architecture>
-inline constexpr bool has_group_products = std::is_base_of_v<xsimd::avx2, Architecture>;
+inline constexpr bool has_lane_block_products = std::is_base_of_v<xsimd::avx2, Architecture>;
 
 /// As many rows of 32 bits a lane as there are lanes.
 template <class Architecture>
-using square = std::array<vector<std::int32_t, Architecture>, lanes<Architecture>>;
+using lane_tile = std::array<vector<std::int32_t, Architecture>, lanes<Architecture>>;
 
 /// Converts an architecture tag with less ease than a tag's own bases, so that an overload for an
 /// instruction set wins over the portable one wherever it applies.

@@ -1,4 +1,4 @@
-#include <nibble/kernel/weight_blocks.hpp>
+#include <nibble/kernel/stored_row.hpp>
 
 #include <array>
 #include <cmath>
@@ -30,24 +30,25 @@ void require_values(std::size_t cols) {
   const nibble_test::independent_decoder expected(nibble::to_string(Codec::encoding), bytes, cols);
   REQUIRE(kernel::rows_are_blocks<Codec>(w));
   const std::size_t blocks = (cols + 31) / 32;
-  constexpr float shift = kernel::shift_of<Codec, Value>();
+  constexpr float bias = kernel::code_bias<Codec, Value>();
   kernel::block_scales scales;
-  std::array<std::byte, kernel::row_blocks<Codec>::memory_bytes + 1> memory;
+  std::array<std::byte, kernel::stored_row<Codec>::memory_bytes + 1> memory;
   for (std::size_t r = 0; r < rows; ++r) {
-    const kernel::row_blocks<Codec> row(w, r, memory.data());
-    row.template load_scales<Architecture>(w, 0, blocks, shift, scales);
+    const kernel::stored_row<Codec> row(w, r, memory.data());
+    row.template load_scales<Architecture>(w, {0, blocks}, bias, scales);
     for (std::size_t b = 0; b < blocks; ++b) {
       const auto codes = nibble_test::numbers_of(
           kernel::load_codes<block_tag, Codec::packing, Value>(row.codes_of(b)));
       for (std::size_t i = 0; i < 32 && b * 32 + i < cols; ++i) {
-        const bool is_natural = kernel::order_of<Codec>() == kernel::activation_order::natural;
+        const bool is_natural =
+            kernel::activation_order_of<Codec>() == kernel::activation_order::natural;
         const std::size_t place = is_natural ? i : i / 2 + i % 2 * 16;
         double value = static_cast<double>(scales.scales[b]) * codes[place];
-        if (kernel::row_blocks<Codec>::has_offsets(shift))
+        if (kernel::stored_row<Codec>::has_offsets(bias))
           value += static_cast<double>(scales.offsets[b]);
         const double wanted = static_cast<double>(expected(r, b * 32 + i));
-        const double parts = expected.parts(r, b * 32 + i) +
-                             std::fabs(shift * static_cast<double>(scales.scales[b])) * 2;
+        const double parts =
+            expected.parts(r, b * 32 + i) + std::fabs(bias * static_cast<double>(scales.scales[b])) * 2;
         if (!(std::fabs(value - wanted) <= 0x1p-22 * parts)) {
           FAIL(nibble::to_string(Codec::encoding) << " row " << r << " element " << b * 32 + i << ": "
                                                   << value << " instead of " << wanted);
@@ -73,15 +74,9 @@ void check_codecs() {
   }
 }
 
-TEST_CASE("codes, scales and offsets of blocks make the weight's values", "[weight_blocks]") {
+TEST_CASE("codes, scales and offsets of blocks make the weight's values", "[stored_row]") {
   nibble_test::for_every_architecture(
       []<class Architecture>(Architecture) { check_codecs<Architecture>(); });
-}
-
-TEST_CASE("rows that start inside a block are no rows of blocks", "[weight_blocks]") {
-  const auto bytes = nibble_test::finite_stored_bytes(nibble::encoding::apr_q4, 3, 33, 1);
-  CHECK_FALSE(kernel::rows_are_blocks<nibble::apr_q4>(
-      tensor_view("w", nibble::encoding::apr_q4, {3, 33}, bytes)));
 }
 
 }  // namespace

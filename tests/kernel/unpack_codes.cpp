@@ -1,4 +1,4 @@
-#include <nibble/kernel/code_groups.hpp>
+#include <nibble/kernel/unpack_codes.hpp>
 
 #include <array>
 #include <cstddef>
@@ -30,11 +30,11 @@ void require_values() {
     std::array<std::byte, Codec::block_elements + 2> stored{};
     std::array<std::byte, Codec::block_elements + 2> counted{};
     const std::byte* const from = bytes.data() + at;
-    kernel::take_codes_apart<Architecture, Codec, kernel::code_form::stored>(from, stored.data() + 1);
-    kernel::take_codes_apart<Architecture, Codec, kernel::code_form::counted>(from, counted.data() + 1);
-    std::array<float, kernel::most_block_parts> scales;
-    std::array<float, kernel::most_block_parts> mins;
-    kernel::load_scales_of_parts<Architecture, Codec>(from, scales.data(), mins.data());
+    kernel::unpack_codes<Architecture, Codec, kernel::code_form::stored>(from, stored.data() + 1);
+    kernel::unpack_codes<Architecture, Codec, kernel::code_form::counted>(from, counted.data() + 1);
+    std::array<float, kernel::max_sub_blocks> scales;
+    std::array<float, kernel::max_sub_blocks> mins;
+    kernel::load_sub_block_scales<Architecture, Codec>(from, scales.data(), mins.data());
     for (std::size_t j = 0; j < expected.size(); ++j) {
       const int number = std::to_integer<std::int8_t>(counted[j + 1]);
       const int code = std::to_integer<std::uint8_t>(stored[j + 1]);
@@ -68,12 +68,12 @@ void check_codecs() {
   CHECK(codecs == 10);
 }
 
-TEST_CASE("codes in several places are taken apart to what the scalar codec reads", "[code_groups]") {
+TEST_CASE("codes in several places are unpacked to what the scalar codec reads", "[unpack_codes]") {
   SECTION("best architecture") { check_codecs<simd::best_architecture>(); }
   SECTION("portable") { check_codecs<simd::portable>(); }
 }
 
-TEST_CASE("a block's header is what its codes leave", "[code_groups]") {
+TEST_CASE("a block's header is what its codes leave", "[unpack_codes]") {
   const auto is_range = [](const kernel::code_range& range, std::size_t first, std::size_t last) {
     return range.first == first && range.last == last;
   };

@@ -1,4 +1,4 @@
-#include <nibble/compute/value_census.hpp>
+#include <nibble/compute/value_counts.hpp>
 
 #include <bit>
 #include <cmath>
@@ -19,9 +19,9 @@ namespace {
 
 using nibble::encoding;
 using nibble::tensor_view;
-using nibble::value_census;
+using nibble::value_counts;
 
-void check_equal(const value_census& found, const value_census& expected) {
+void check_equal(const value_counts& found, const value_counts& expected) {
   CHECK(found.elements == expected.elements);
   CHECK(found.nan == expected.nan);
   CHECK(found.infinite == expected.infinite);
@@ -29,12 +29,13 @@ void check_equal(const value_census& found, const value_census& expected) {
   CHECK(found.non_finite_scales == expected.non_finite_scales);
 }
 
-/// NaN or infinity, by the exponent that FORMAT.md's little-endian float16 keeps in its second byte.
+/// NaN or infinity, by the exponent that format/README.md's little-endian float16 keeps in its second
+/// byte.
 std::uint64_t is_special_half(std::span<const std::byte> bytes, std::size_t at) {
   return (bytes[at + 1] & std::byte{0x7C}) == std::byte{0x7C} ? 1U : 0U;
 }
 
-/// Where FORMAT.md and ggml's structs put a block's float16 scale and min.
+/// Where format/README.md and ggml's structs put a block's float16 scale and min.
 struct halves_of_block {
   encoding of;
   std::size_t block_bytes;
@@ -48,9 +49,9 @@ const std::vector<halves_of_block> stored_halves = {
     {encoding::q6_k, 210, {208}}, {encoding::iq4_nl, 18, {0}},   {encoding::iq4_xs, 136, {0}},
 };
 
-value_census counted_independently(encoding which, std::uint64_t rows, std::uint64_t cols,
+value_counts counted_independently(encoding which, std::uint64_t rows, std::uint64_t cols,
                                    std::span<const std::byte> bytes) {
-  value_census census{.elements = rows * cols};
+  value_counts census{.elements = rows * cols};
   const auto count = [&](auto value) {
     census.nan += std::isnan(value) ? 1U : 0U;
     census.infinite += std::isinf(value) ? 1U : 0U;
@@ -82,7 +83,7 @@ value_census counted_independently(encoding which, std::uint64_t rows, std::uint
   return census;
 }
 
-TEST_CASE("a census counts what an independent decoder counts", "[value_census]") {
+TEST_CASE("a census counts what an independent decoder counts", "[value_counts]") {
   std::uint32_t seed = 0;
   for (const encoding which : nibble_test::decodable_encodings) {
     // Beyond one panel of 16,384 too, along the tensor and along the row.
@@ -94,49 +95,49 @@ TEST_CASE("a census counts what an independent decoder counts", "[value_census]"
         if (at / 64 % 5 == 0) bytes[at] = std::byte{0};
       }
       const tensor_view view("w", which, {rows, cols}, bytes);
-      const value_census expected = counted_independently(which, rows, cols, bytes);
+      const value_counts expected = counted_independently(which, rows, cols, bytes);
       CAPTURE(nibble::to_string(which), rows, cols);
-      check_equal(nibble::take_census(view), expected);
-      check_equal(nibble::take_census<nibble::simd::portable>(view), expected);
+      check_equal(nibble::count_values(view), expected);
+      check_equal(nibble::count_values<nibble::simd::portable>(view), expected);
     }
   }
 }
 
-TEST_CASE("a census of values that were written by hand", "[value_census]") {
+TEST_CASE("a census of values that were written by hand", "[value_counts]") {
   const std::vector<float> values = {0.0F, -0.0F, 1.0F, HUGE_VALF, -HUGE_VALF, std::nanf(""), -1e-45F};
   const auto bytes = std::as_bytes(std::span(values));
-  check_equal(nibble::take_census(tensor_view("w", encoding::f32, {7}, bytes)),
+  check_equal(nibble::count_values(tensor_view("w", encoding::f32, {7}, bytes)),
               {.elements = 7, .nan = 1, .infinite = 2, .zero = 2, .non_finite_scales = 0});
 
   // A block of one column whose scale is infinite and whose min NaN: two scales, one value.
   const auto block = nibble_test::from_hex("007c 007e 01000000000000000000000000000000");
-  check_equal(nibble::take_census(tensor_view("w", encoding::q4, {1, 1}, block)),
+  check_equal(nibble::count_values(tensor_view("w", encoding::q4, {1, 1}, block)),
               {.elements = 1, .nan = 1, .infinite = 0, .zero = 0, .non_finite_scales = 2});
 
   // A reference block of which the scale counts as 0: all its values are zeros, its spare codes none.
   const auto reference = nibble_test::from_hex("007c 0123456789abcdef0123456789abcdef");
-  check_equal(nibble::take_census(tensor_view("w", encoding::apr_q4, {5}, reference)),
+  check_equal(nibble::count_values(tensor_view("w", encoding::apr_q4, {5}, reference)),
               {.elements = 5, .nan = 0, .infinite = 0, .zero = 5, .non_finite_scales = 1});
 
   const auto whole = nibble_test::from_hex("0000807f 000102ff");  // an infinite f32 scale
-  check_equal(nibble::take_census(tensor_view("w", encoding::apr_q8, {4}, whole)),
+  check_equal(nibble::count_values(tensor_view("w", encoding::apr_q8, {4}, whole)),
               {.elements = 4, .nan = 1, .infinite = 3, .zero = 0, .non_finite_scales = 1});
 }
 
-TEST_CASE("a census of nothing counts nothing", "[value_census]") {
+TEST_CASE("a census of nothing counts nothing", "[value_counts]") {
   for (const encoding which : nibble_test::decodable_encodings) {
-    check_equal(nibble::take_census(tensor_view("w", which, {0, 5}, {})), {});
-    check_equal(nibble::take_census(tensor_view("w", which, {5, 0}, {})), {});
+    check_equal(nibble::count_values(tensor_view("w", which, {0, 5}, {})), {});
+    check_equal(nibble::count_values(tensor_view("w", which, {5, 0}, {})), {});
   }
 }
 
-TEST_CASE("a census of what cannot be decoded is refused by name", "[value_census]") {
+TEST_CASE("a census of what cannot be decoded is refused by name", "[value_counts]") {
   for (const nibble::encoding_description& row : nibble::encodings) {
     if (nibble::is_decodable(row.encoding)) continue;
     const auto bytes =
         nibble_test::random_bytes(static_cast<std::size_t>(*nibble::stored_bytes(row, 1, 256)), 1);
     const auto thrown = nibble_test::error_of([&] {
-      static_cast<void>(nibble::take_census(tensor_view("ffn", row.encoding, {256}, bytes)));
+      static_cast<void>(nibble::count_values(tensor_view("ffn", row.encoding, {256}, bytes)));
     });
     REQUIRE(thrown);
     CHECK(thrown->code() == nibble::error_code::unsupported_encoding);
@@ -145,7 +146,7 @@ TEST_CASE("a census of what cannot be decoded is refused by name", "[value_censu
   const nibble::tensor_info unknown{.name = "odd", .dtype_id = 77, .shape = {4}, .size_bytes = 4};
   const auto bytes = nibble_test::random_bytes(4, 2);
   CHECK(nibble_test::code_of([&] {
-          static_cast<void>(nibble::take_census(tensor_view(unknown, bytes)));
+          static_cast<void>(nibble::count_values(tensor_view(unknown, bytes)));
         }) == nibble::error_code::unsupported_encoding);
 }
 

@@ -1,4 +1,4 @@
-#include <nibble/kernel/bit_blocks.hpp>
+#include <nibble/kernel/unpacked_row.hpp>
 
 #include <algorithm>
 #include <array>
@@ -26,20 +26,20 @@ template <class Architecture, class Codec, class Value>
 void require_values(std::size_t cols) {
   constexpr std::size_t rows = 3;
   constexpr std::size_t most = 16;
-  using row_type = typename kernel::row_view<Codec, Value, most>::type;
+  using row_type = kernel::weight_row<Codec, Value, most>;
   using block_tag = simd::block_architecture<Architecture>;
   const auto bytes = nibble_test::finite_stored_bytes(Codec::encoding, rows, cols, 7);
   const tensor_view w("w", Codec::encoding, {rows, cols}, bytes);
   const nibble_test::independent_decoder expected(nibble::to_string(Codec::encoding), bytes, cols);
   const std::size_t blocks = (cols + 31) / 32;
-  constexpr float shift = kernel::shift_of<Codec, Value>();
+  constexpr float bias = kernel::code_bias<Codec, Value>();
   kernel::block_scales scales;
   alignas(64) std::array<std::byte, row_type::memory_bytes> memory;
   for (std::size_t r = 0; r < rows; ++r) {
     row_type row(w, r, memory.data());
     for (std::size_t first = 0; first < blocks; first += most) {
       const std::size_t count = std::min(most, blocks - first);
-      row.template load_scales<Architecture>(w, first, count, shift, scales);
+      row.template load_scales<Architecture>(w, {first, count}, bias, scales);
       for (std::size_t b = 0; b < count; ++b) {
         for (std::size_t i = 0; i < 32 && (first + b) * 32 + i < cols; ++i) {
           const std::size_t col = (first + b) * 32 + i;
@@ -47,15 +47,15 @@ void require_values(std::size_t cols) {
           double value = 0.0;
           double parts = expected.parts(r, col);
           if constexpr (row_type::is_decoded) {
-            float own;
-            std::memcpy(&own, codes + i * sizeof(float), sizeof(own));
-            value = static_cast<double>(own);
+            float decoded;
+            std::memcpy(&decoded, codes + i * sizeof(float), sizeof(decoded));
+            value = static_cast<double>(decoded);
           } else {
             const auto numbers = nibble_test::numbers_of(
                 kernel::load_codes<block_tag, kernel::packing_of<Codec, Value>(), Value>(codes));
             value = static_cast<double>(scales.scales[b]) * numbers[i];
-            if (row_type::has_offsets(shift)) value += static_cast<double>(scales.offsets[b]);
-            parts += std::fabs(static_cast<double>(shift * scales.scales[b])) * 2;
+            if (row_type::has_offsets(bias)) value += static_cast<double>(scales.offsets[b]);
+            parts += std::fabs(static_cast<double>(bias * scales.scales[b])) * 2;
           }
           const auto wanted = static_cast<double>(expected(r, col));
           if (!(std::fabs(value - wanted) <= 0x1p-22 * parts)) {
@@ -92,23 +92,9 @@ void check_codecs() {
   }
 }
 
-TEST_CASE("what is taken apart for products makes the weight's values", "[bit_blocks]") {
+TEST_CASE("what is unpacked for products makes the weight's values", "[unpacked_row]") {
   SECTION("best architecture") { check_codecs<simd::best_architecture>(); }
   SECTION("portable") { check_codecs<simd::portable>(); }
-}
-
-TEST_CASE("weights with a scale for every 16 are decoded before and have no products of codes",
-          "[bit_blocks]") {
-  static_assert(kernel::decodes_before<nibble::q6_k, float>());
-  static_assert(!kernel::decodes_before<nibble::q4_k, float>());
-  static_assert(!kernel::decodes_before<nibble::q4_0, float>());
-  static_assert(!kernel::has_block_scales<nibble::q6_k>() && kernel::has_block_scales<nibble::q4_k>());
-  static_assert(kernel::largest_byte_code<nibble::q4_k>() == 15);
-  static_assert(kernel::largest_byte_code<nibble::q5_1>() == 31);
-  static_assert(kernel::largest_byte_code<nibble::mxfp4>() == 255);
-  static_assert(kernel::largest_byte_code<nibble::q4_0>() == 15);
-  static_assert(kernel::largest_byte_code<nibble::q8_0>() == 255);
-  SUCCEED("the assertions were compiled");
 }
 
 }  // namespace
