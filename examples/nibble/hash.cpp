@@ -17,6 +17,8 @@
 #include <nibble/file/path_text.hpp>
 #include <nibble/reader.hpp>
 
+#include <benchmarks/support/thread_pool.hpp>
+
 #include "command.hpp"
 #include "metadata.hpp"
 #include "open_input.hpp"
@@ -24,7 +26,6 @@
 #include "sha256.hpp"
 #include "standard_streams.hpp"
 #include "text_layout.hpp"
-#include "thread_executor.hpp"
 
 namespace nibble_command {
 namespace {
@@ -120,7 +121,7 @@ exit_code hash(const hash_options& options) {
   }
   std::vector<hashed> subjects = subjects_of(file, files);
   {
-    thread_executor on(options.threads);
+    nibble_benchmark::thread_pool on(options.threads);
     progress_bar bar;
     watched_executor watched(on, bar, file.name());
     // Whole files last in the list and longest at work: they are begun first.

@@ -137,7 +137,7 @@ inline rounded_block round_block(const float* values, float steps) noexcept {
 
 template <class Architecture>
 std::int32_t quantize_block(const float* values, float steps, std::int16_t* codes, Architecture,
-                        xsimd::neon64) noexcept {
+                            xsimd::neon64) noexcept {
   const rounded_block rounded = round_block(values, steps);
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 4; ++i) vst1q_s16(codes + 8 * i, rounded.codes[i]);
@@ -146,7 +146,7 @@ std::int32_t quantize_block(const float* values, float steps, std::int16_t* code
 
 template <class Architecture>
 std::int32_t quantize_block(const float* values, float steps, std::int8_t* codes, Architecture,
-                        xsimd::neon64) noexcept {
+                            xsimd::neon64) noexcept {
   const rounded_block rounded = round_block(values, steps);
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 2; ++i) {

@@ -176,7 +176,7 @@ template <class Architecture>
 
 template <class Architecture>
 std::int32_t quantize_block(const float* values, float steps, std::int16_t* codes, Architecture,
-                        xsimd::sse2) noexcept {
+                            xsimd::sse2) noexcept {
   const auto rounded = round_to_words<Architecture>(values, steps);
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 4; ++i) {
@@ -187,7 +187,7 @@ std::int32_t quantize_block(const float* values, float steps, std::int16_t* code
 
 template <class Architecture>
 std::int32_t quantize_block(const float* values, float steps, std::int8_t* codes, Architecture,
-                        xsimd::sse2) noexcept {
+                            xsimd::sse2) noexcept {
   const auto rounded = round_to_words<Architecture>(values, steps);
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 2; ++i) {

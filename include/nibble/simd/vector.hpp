@@ -257,7 +257,7 @@ inline constexpr std::size_t joined_blocks = vector<std::uint8_t, Architecture>:
 /// joined_blocks of them. Architecture is a block_architecture.
 template <class Architecture>
 using lane_blocks = std::array<vector<std::uint8_t, Architecture>,
-                                2 * lanes<Architecture> / joined_blocks<Architecture>>;
+                               2 * lanes<Architecture> / joined_blocks<Architecture>>;
 
 /// Whether lane_block_products beats byte_products.
 template <class Architecture>

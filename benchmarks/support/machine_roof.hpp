@@ -24,7 +24,7 @@
 
 /// What the machine itself can do, to hold kernels against: read memory, write it past the caches,
 /// multiply and add.
-namespace nibble_command {
+namespace nibble_benchmark {
 
 /// Floats that start on a cache line.
 class line_aligned_floats {
@@ -200,4 +200,4 @@ struct machine_roof {
   return roof;
 }
 
-}  // namespace nibble_command
+}  // namespace nibble_benchmark

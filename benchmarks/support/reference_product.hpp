@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-namespace nibble_command {
+namespace nibble_benchmark {
 
 /// Values in -1..1 without structure, for the inputs of a product.
 [[nodiscard]] inline std::vector<float> unstructured_values(std::size_t count) {
@@ -58,4 +58,4 @@ template <class DecodeRow>
   return std::isfinite(error) ? error : std::numeric_limits<double>::infinity();
 }
 
-}  // namespace nibble_command
+}  // namespace nibble_benchmark

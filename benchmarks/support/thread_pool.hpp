@@ -10,7 +10,7 @@
 
 #include <nibble/compute/executor.hpp>
 
-namespace nibble_command {
+namespace nibble_benchmark {
 
 /// Threads that live as long as the pool does and sleep between one run() and the next, for work that
 /// comes in many small pieces; the calling thread works along. Calls from several threads queue up.
@@ -74,4 +74,4 @@ class thread_pool final : public nibble::executor {
   std::vector<std::jthread> helpers_;
 };
 
-}  // namespace nibble_command
+}  // namespace nibble_benchmark

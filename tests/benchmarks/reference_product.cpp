@@ -1,3 +1,5 @@
+#include <benchmarks/support/reference_product.hpp>
+
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -5,8 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "../../examples/nibble/reference_product.hpp"
-#include "../support/catch.hpp"
+#include <support/catch.hpp>
 
 namespace {
 
@@ -14,7 +15,7 @@ namespace {
 struct counted_product {
   std::uint64_t outputs = 2000;
   std::uint64_t inputs = 8;
-  std::vector<float> x = nibble_command::unstructured_values(5 * 8);
+  std::vector<float> x = nibble_benchmark::unstructured_values(5 * 8);
   std::vector<float> y = std::vector<float>(5 * 2000);
 
   counted_product() {
@@ -27,18 +28,18 @@ struct counted_product {
     }
   }
   [[nodiscard]] double error() const {
-    return nibble_command::product_error(outputs, inputs, x, y,
-                                         [](std::uint64_t row, std::span<float> values) {
-                                           for (float& value : values) {
-                                             value = static_cast<float>(row + 1);
-                                           }
-                                         });
+    return nibble_benchmark::product_error(outputs, inputs, x, y,
+                                           [](std::uint64_t row, std::span<float> values) {
+                                             for (float& value : values) {
+                                               value = static_cast<float>(row + 1);
+                                             }
+                                           });
   }
 };
 
 }  // namespace
 
-TEST_CASE("a right product is told from a wrong one", "[command]") {
+TEST_CASE("a right product is told from a wrong one", "[reference_product]") {
   counted_product product;
   REQUIRE(product.error() < 1e-6);
   SECTION("the last output of the last input vector") {

@@ -1,14 +1,15 @@
+#include <benchmarks/support/thread_pool.hpp>
+
 #include <atomic>
 #include <cstddef>
 #include <thread>
 #include <vector>
 
-#include "../../examples/nibble/thread_pool.hpp"
-#include "../support/catch.hpp"
+#include <support/catch.hpp>
 
-TEST_CASE("a thread pool runs each task once, round after round", "[command]") {
+TEST_CASE("a thread pool runs each task once, round after round", "[thread_pool]") {
   const unsigned threads = GENERATE(1U, 2U, 5U);
-  nibble_command::thread_pool pool(threads);
+  nibble_benchmark::thread_pool pool(threads);
   REQUIRE(pool.threads() == threads);
   for (std::size_t round = 0; round < 500; ++round) {
     std::vector<std::atomic<int>> runs(round % 17);
@@ -20,8 +21,8 @@ TEST_CASE("a thread pool runs each task once, round after round", "[command]") {
   }
 }
 
-TEST_CASE("a thread pool may be asked by several threads at once", "[command]") {
-  nibble_command::thread_pool pool(3);
+TEST_CASE("a thread pool may be asked by several threads at once", "[thread_pool]") {
+  nibble_benchmark::thread_pool pool(3);
   std::atomic<std::size_t> runs{0};
   {
     std::vector<std::jthread> hosts;

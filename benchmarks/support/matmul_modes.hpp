@@ -5,7 +5,7 @@
 
 #include <nibble/compute/matmul.hpp>
 
-namespace nibble_command {
+namespace nibble_benchmark {
 
 /// A mode of matmul as tools list and check it.
 struct matmul_mode_description {
@@ -23,4 +23,4 @@ inline constexpr std::array matmul_modes{
     matmul_mode_description{nibble::matmul_mode::int8, "int8", 3e-2},
 };
 
-}  // namespace nibble_command
+}  // namespace nibble_benchmark
