@@ -160,6 +160,7 @@ struct basic_shard_record {
     }
   }
 };
+/// A shard record whose metadata are nlohmann::json.
 using shard_record = basic_shard_record<nlohmann::json>;
 
 }  // namespace nibble

@@ -32,6 +32,7 @@
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
@@ -194,4 +195,5 @@ void multiply_float_panels(const float_panel_source<Architecture>& source, const
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

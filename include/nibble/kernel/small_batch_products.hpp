@@ -44,6 +44,7 @@
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
@@ -584,4 +585,5 @@ void multiply_small_batch(const tensor_view& weight, row_range rows, const activ
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

@@ -33,8 +33,9 @@ namespace nibble::apr {
          2 * sizeof(std::uint64_t);
 }
 
-/// The least and the most that an entry takes.
+/// The least that an entry takes.
 inline constexpr std::size_t min_index_entry_bytes = index_entry_bytes(0, 0);
+/// The most that an entry takes.
 inline constexpr std::size_t max_index_entry_bytes = index_entry_bytes(max_name_bytes, shape::max_rank);
 
 /// Writes the entry of `tensor`, which starts `offset_bytes` behind data_offset, to the front of

@@ -166,6 +166,7 @@ class basic_serialiser {
   std::uint32_t metadata_bytes_ = 0;
   layout layout_;
 };
+/// A serialiser whose metadata are nlohmann::json.
 using serialiser = basic_serialiser<nlohmann::json>;
 
 }  // namespace nibble::apr

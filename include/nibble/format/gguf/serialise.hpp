@@ -138,6 +138,7 @@ class basic_serialiser {
   std::vector<std::byte> front_;
   layout layout_;
 };
+/// A serialiser whose metadata are nlohmann::json.
 using serialiser = basic_serialiser<nlohmann::json>;
 
 }  // namespace nibble::gguf

@@ -31,9 +31,9 @@ enum class value_type : std::uint32_t {
 
 /// A row of the table of value types.
 struct value_type_description {
-  value_type type;
-  std::string_view name;
-  std::uint32_t bytes;  ///< that a value takes; of strings and arrays, that an empty one takes
+  value_type type;        ///< by its id
+  std::string_view name;  ///< what the record of values calls it
+  std::uint32_t bytes;    ///< that a value takes; of strings and arrays, that an empty one takes
 };
 
 /// Every value type, at the place of its id.

@@ -173,6 +173,7 @@ class basic_serialiser {
   std::vector<std::byte> front_;
   std::uint64_t file_bytes_ = 0;
 };
+/// A serialiser whose metadata are nlohmann::json.
 using serialiser = basic_serialiser<nlohmann::json>;
 
 }  // namespace nibble::safetensors
