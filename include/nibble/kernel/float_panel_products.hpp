@@ -17,7 +17,7 @@
 //
 // Sums, two vectors for each row of a tile, fill the registers; they are added to y once a panel. The
 // panel (32 KiB) stays in the first-level cache while all tiles pass over it. The interleaved
-// activations (1 MiB at most) stream from the second, in the order in which they are stored.
+// activations (1 MiB at most) are read in the order in which they are stored.
 
 #include <algorithm>
 #include <array>
