@@ -72,6 +72,7 @@ inline constexpr std::size_t max_matmul_scratch_bytes =
 inline constexpr std::size_t max_matmul_scratch_cols = 245'760;
 static_assert(kernel::prepared_row_bytes<float>(max_matmul_scratch_cols) <= kernel::max_prepared_bytes);
 
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// Bytes of scratch that matmul needs for `x_rows` rows of `cols` activations in a mode, whatever the
@@ -293,4 +294,5 @@ void matmul(const repacked_weight& w, std::span<const float> x, std::span<float>
 }
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

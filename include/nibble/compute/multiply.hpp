@@ -54,6 +54,7 @@ struct checked_activations {
   std::size_t stride_elements;
 };
 
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
@@ -247,4 +248,5 @@ void multiply_checked(std::span<const checked_product> products, const checked_a
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

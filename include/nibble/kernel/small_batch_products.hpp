@@ -18,9 +18,8 @@
 // blocks where there are few rows); nothing else is written but y, once a pass. The weight streams from
 // memory once.
 //
-// Measured: the most rows at once (max_small_batch_rows); how many blocks are summed up side by side
-// (blocks_at_once); from 4 rows on, f32 activations are multiplied with values rather than codes
-// (multiplies_values).
+// Measured: the most rows at once (max_small_batch_rows), and from how many rows on panels are faster
+// (product_plan.hpp).
 
 #include <algorithm>
 #include <array>
@@ -44,6 +43,7 @@
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
@@ -153,7 +153,7 @@ struct float_loader {
 
 /// How many blocks are summed up side by side. A sum waits for the one before it, and few rows of
 /// activations have few sums that do not depend on each other. A sum waits once a block, but four times
-/// a block of float weights, which have no scales. Measured.
+/// a block of float weights, which have no scales.
 template <Activation Value>
 [[nodiscard]] constexpr std::size_t blocks_at_once(std::size_t rows, bool has_scales) noexcept {
   if (rows == 1) return has_scales ? 2 : 4;
@@ -584,4 +584,5 @@ void multiply_small_batch(const tensor_view& weight, row_range rows, const activ
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

@@ -45,6 +45,7 @@
 #endif
 
 namespace nibble::simd {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// The architecture of hosts for which xsimd has no batches, and the twin that every intrinsic is held
@@ -275,4 +276,5 @@ struct any_architecture {
 };
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble::simd
