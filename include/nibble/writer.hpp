@@ -137,7 +137,7 @@ class basic_writer : public tensor_plan {
     return tensors;
   }
 
-  template <class Architecture, Serialiser Serialiser>
+  template <class Architecture, ContainerSerialiser Serialiser>
   void write_file(Serialiser serialiser, std::span<const std::size_t> shard, const std::string& path,
                   const write_options& options) const {
     atomic_file file(path, serialiser.file_bytes());
