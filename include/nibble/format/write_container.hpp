@@ -34,9 +34,9 @@ template <ContainerSerialiser Serialiser>
   return whole.value();
 }
 
-/// Writes what stands around the tensors, whose checksums are given in file order, and reads it back:
-/// what a reader would refuse never appears under the file's name. Throws write_failed, and as parsing
-/// does.
+/// Writes what stands around the tensors, whose checksums are given in file order. The bytes are parsed
+/// once more as a reader would: what it would refuse never appears under the file's name. Throws
+/// write_failed, and as parsing does.
 template <ContainerSerialiser Serialiser>
 void write_around_tensors(Serialiser& serialiser, std::span<const crc32_sum> tensors,
                           atomic_file& file) {
@@ -55,7 +55,9 @@ void write_around_tensors(Serialiser& serialiser, std::span<const crc32_sum> ten
 
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// The parts of tensors of a plan, those of `places` in the order of the file, ready to be packed.
+/// The parts of the plan's tensors at `places`, in the order of the file. serialiser.order() lists
+/// positions in `places`, and `places` positions in `plan`. Where an encoding has one scale for the
+/// whole tensor, its source is read here once or twice.
 template <ContainerSerialiser Serialiser>
 [[nodiscard]] std::vector<tensor_parts> prepare_tensors(const Serialiser& serialiser,
                                                         std::span<const plan_entry> plan,
@@ -63,8 +65,8 @@ template <ContainerSerialiser Serialiser>
                                                         progress_report& report, executor* on) {
   std::vector<tensor_parts> tensors;
   tensors.reserve(places.size());
-  for (const std::size_t place : serialiser.order()) {
-    const auto& [tensor, source] = plan[places[place]];
+  for (const std::size_t position : serialiser.order()) {
+    const auto& [tensor, source] = plan[places[position]];
     tensors.emplace_back(tensor, source, on, [&name = tensor.name, &report] { report.add(0, name); });
   }
   return tensors;

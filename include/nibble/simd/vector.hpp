@@ -250,7 +250,7 @@ template <class Architecture>
 using block_words = std::array<vector<std::int16_t, Architecture>,
                                block_codes / vector<std::int16_t, Architecture>::size>;
 
-/// Blocks of nibbles whose 16 bytes fill a vector.
+/// The number of blocks of nibbles, 16 bytes each, that fill a vector.
 template <class Architecture>
 inline constexpr std::size_t joined_blocks = vector<std::uint8_t, Architecture>::size * 2 / block_codes;
 
