@@ -3,11 +3,13 @@
 // Small-batch products (GEMV and a little more): up to 15 rows of activations with blocks as they are
 // stored. Loop nest of multiply_small_batch, for one tile of activations and some weight rows:
 //
-//   for each pass over the columns                  at most 128 blocks: the tile's activations of a
-//   pass |                                               fill 16 KiB, half a first-level cache for each
-//   weight row |   widen the scales of the pass                where they are not read from the blocks
-//   themselves for each vector's worth of blocks               multiply_lane_blocks, for_each_block |
-//   ask memory for blocks of the row after the next one for each block a vector runs along its 32 codes
+//   for each pass over the columns               at most 128 blocks: the tile's activations of a pass
+//   |                                            fill 16 KiB, half a first-level cache
+//   for each weight row
+//   |   widen the scales of the pass             where they are not read from the blocks themselves
+//   for each vector's worth of blocks            multiply_lane_blocks, for_each_block
+//   |   ask memory for blocks of the row after the next one
+//   for each block                               a vector runs along its 32 codes
 //   |   unpack its codes once, into registers
 //   for each row of the tile, unrolled to the end
 //       multiply the codes with the row's activations, and add to the row's sum
