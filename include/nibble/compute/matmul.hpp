@@ -258,7 +258,7 @@ void matmul(std::span<const matmul_product> products, std::span<const float> x,
   std::array<checked_product, kernel::max_joint_products> checked;
   for (std::size_t done = 0; done < products.size(); done += checked.size()) {
     const auto next = products.subspan(done, std::min(checked.size(), products.size() - done));
-    const auto end = std::ranges::transform(next, checked.begin(), kernel::to_checked).out;
+    const auto end = std::transform(next.begin(), next.end(), checked.begin(), kernel::to_checked);
     const std::span<const checked_product> batch(checked.begin(), end);
     if constexpr (PickedAtRunTime<Architecture>) {
       Architecture::kernels().matmul(batch, activations, options.mode, options.executor, scratch);

@@ -233,7 +233,8 @@ void multiply_checked(std::span<const checked_product> products, const checked_a
     const auto has_this_plan = [&](const planned_product& other) {
       return other.plan.activations == plan;
     };
-    if (std::ranges::any_of(planned.first(i), has_this_plan)) continue;
+    const auto before = planned.first(i);
+    if (std::any_of(before.begin(), before.end(), has_this_plan)) continue;
     const joint_products call{planned.subspan(i), x, executor, scratch.data()};
     switch (plan.format) {
       case activation_format::f32_interleaved: multiply_interleaved<Architecture>(call, plan); break;

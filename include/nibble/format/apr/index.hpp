@@ -148,7 +148,8 @@ class index_cursor {
 
   /// Throws bad_index where anything but zero padding, less than 64 bytes, is left.
   void finish() const {
-    const bool is_zero = std::ranges::all_of(index_, [](std::byte b) { return b == std::byte{0}; });
+    const bool is_zero =
+        std::all_of(index_.begin(), index_.end(), [](std::byte b) { return b == std::byte{0}; });
     if (is_zero && index_.size() < alignment_bytes) return;
     throw error(error_code::bad_index,
                 {.field = "index",
