@@ -6,7 +6,7 @@
 #include <nibble/compute/kernel_table.hpp>
 #include <nibble/compute/multiply.hpp>
 #include <nibble/compute/repack.hpp>
-#include <nibble/compute/value_census.hpp>
+#include <nibble/compute/value_counts.hpp>
 
 #if !defined(NIBBLE_KERNELS)
 #define NIBBLE_KERNELS NIBBLE_INSTRUCTION_SET
@@ -42,7 +42,7 @@ NIBBLE_ONE_SERVES extern constinit const nibble::kernel_table NIBBLE_TABLE_NAME(
     .widen_bf16 = nibble::kernel::widen<architecture, nibble::bfloat16>,
     .narrow_f16 = nibble::kernel::narrow<architecture, nibble::float16>,
     .narrow_bf16 = nibble::kernel::narrow<architecture, nibble::bfloat16>,
-    .take_census = nibble::kernel::count_values<architecture>,
+    .count_values = nibble::kernel::count_values<architecture>,
     .repack = nibble::kernel::make_repacked<architecture>,
     .matmul = nibble::kernel::multiply_checked<architecture>,
 };

@@ -7,7 +7,8 @@
 # take the place of the target's own.
 #
 # Needs ELF and GNU binutils (ld, objcopy, nm, objdump) on x86-64, and on 64-bit ARM under Linux, where
-# the kernels are neon_i8mm, neon_dotprod and baseline; elsewhere there is one instruction set. Kernels
+# the kernels are neon_i8mm, neon_dotprod and baseline; elsewhere there is one instruction set, on Windows
+# the one that every 64-bit processor has (GCC misaligns AVX there: bug 54412). Kernels
 # are neither instrumented by sanitizers nor subject to link-time optimization; the target may be both.
 include_guard(GLOBAL)
 
@@ -31,7 +32,9 @@ function(nibble_make_kernels)
   set(names baseline)
   set(flags_baseline)
   set(is_localised FALSE)
-  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND CMAKE_SIZEOF_VOID_P EQUAL 8)
+  if(WIN32)
+    # Objects are COFF, whose symbols cannot be made local to a table, nor hidden.
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND CMAKE_SIZEOF_VOID_P EQUAL 8)
     include(CheckCXXCompilerFlag)
     check_cxx_compiler_flag(-mavxvnni NIBBLE_HAS_MAVXVNNI)
     set(flags_baseline -march=x86-64)

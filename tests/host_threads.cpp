@@ -40,7 +40,7 @@ TEST_CASE("several threads of a host read, decode and multiply by one reader at 
     std::vector<result> results;
     for (const nibble::tensor_view& w : in) {
       result& one = results.emplace_back();
-      nibble::dequantize(in[w.name()], one.decoded, on);
+      nibble::dequantize(in[w.name()], one.decoded, {.executor = on});
       nibble::matmul(w, x, one.y, {.executor = on});
     }
     return results;

@@ -132,7 +132,7 @@ nlohmann::json metadata_of(const file_bytes& file) {
       nibble_test::text_of(std::span(file).subspan(64, number_at<std::uint32_t>(file, 20))));
 }
 
-/// Every sum and place of a file, computed again from FORMAT.md.
+/// Every sum and place of a file, computed again from format/README.md.
 void check_by_hand(const file_bytes& file) {
   REQUIRE(file.size() >= 68);
   CHECK(nibble_test::text_of(std::span(file).first(6)) == std::string_view("APR\0\2\0", 6));
@@ -953,8 +953,9 @@ TEST_CASE("what nobody here can decode is kept in the container that it came fro
       CHECK(nibble_test::code_of([&] { out.add_unknown_dtype(in.container(), "x", tensor); }) ==
             nibble::error_code::invalid_argument);
     } else {
-      CHECK(nibble_test::code_of([&] { out.add_unknown_dtype(nibble::container::apr, name, tensor); }) ==
-            nibble::error_code::invalid_argument);
+      CHECK(nibble_test::code_of([&] {
+              out.add_unknown_dtype(nibble::container::apr, name, tensor);
+            }) == nibble::error_code::invalid_argument);
       out.add_unknown_dtype(in.container(), name, tensor);
     }
   }

@@ -8,9 +8,9 @@
 
 #include <nibble/compute/dequantize.hpp>
 
-#include "../support/packed_weight.hpp"
-#include "../support/report.hpp"
-#include "../support/threads.hpp"
+#include <benchmarks/support/packed_weight.hpp>
+#include <benchmarks/support/report.hpp>
+#include <benchmarks/support/threads.hpp>
 
 namespace {
 

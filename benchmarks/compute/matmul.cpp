@@ -9,17 +9,17 @@
 #include <nibble/compute/matmul.hpp>
 #include <nibble/compute/repack.hpp>
 
-#include "../../examples/nibble/matmul_modes.hpp"
-#include "../../examples/nibble/reference_product.hpp"
-#include "../support/packed_weight.hpp"
-#include "../support/report.hpp"
-#include "../support/shapes.hpp"
-#include "../support/threads.hpp"
+#include <benchmarks/support/matmul_modes.hpp>
+#include <benchmarks/support/packed_weight.hpp>
+#include <benchmarks/support/reference_product.hpp>
+#include <benchmarks/support/report.hpp>
+#include <benchmarks/support/shapes.hpp>
+#include <benchmarks/support/threads.hpp>
 
 namespace {
 
+using nibble_benchmark::matmul_mode_description;
 using nibble_benchmark::matmul_shape;
-using nibble_command::matmul_mode_description;
 
 /// `multiplied` is the weight, or what it was repacked to.
 template <class Multiplied, class Options>
@@ -27,13 +27,13 @@ void multiply(benchmark::State& state, const nibble::tensor_view& weight, const 
               std::size_t multiplied_bytes, const matmul_mode_description& mode, std::size_t x_rows,
               const Options& options) {
   const std::vector<float> x =
-      nibble_command::unstructured_values(x_rows * static_cast<std::size_t>(weight.cols()));
+      nibble_benchmark::unstructured_values(x_rows * static_cast<std::size_t>(weight.cols()));
   std::vector<float> y(x_rows * static_cast<std::size_t>(weight.rows()));
   nibble::matmul(multiplied, x, y, options);
-  const double error = nibble_command::product_error(weight.rows(), weight.cols(), x, y,
-                                                     [&](std::uint64_t row, std::span<float> values) {
-                                                       nibble::dequantize_rows(weight, row, 1, values);
-                                                     });
+  const double error = nibble_benchmark::product_error(
+      weight.rows(), weight.cols(), x, y, [&](std::uint64_t row, std::span<float> values) {
+        nibble::dequantize_rows(weight, row, 1, values);
+      });
   if (error >= mode.wrong_from) state.SkipWithError("not the product");
   for (auto _ : state) {
     nibble::matmul(multiplied, x, y, options);
@@ -95,13 +95,13 @@ const bool registered = [] {
   };
   for (const matmul_shape& shape : nibble_benchmark::matmul_shapes()) {
     for (const nibble::encoding which : nibble_benchmark::packed_encodings) {
-      for (const auto& mode : nibble_command::matmul_modes) add(which, mode, shape, multiply_packed);
+      for (const auto& mode : nibble_benchmark::matmul_modes) add(which, mode, shape, multiply_packed);
     }
   }
   for (const matmul_shape& shape : nibble_benchmark::matmul_shapes()) {
     if (shape.inputs % nibble::describe(nibble::encoding::q4_k).block_elements != 0) continue;
     for (const nibble::encoding which : {nibble::encoding::q4, nibble::encoding::q4_k}) {
-      for (const auto& mode : nibble_command::matmul_modes) {
+      for (const auto& mode : nibble_benchmark::matmul_modes) {
         if (mode.mode == nibble::matmul_mode::exact) continue;
         if (which == nibble::encoding::q4_k) add(which, mode, shape, multiply_packed);
         add(which, mode, shape, multiply_repacked, "_repacked");
@@ -109,7 +109,7 @@ const bool registered = [] {
     }
   }
   for (const nibble::encoding which : {nibble::encoding::q8, nibble::encoding::q4}) {
-    for (const auto& mode : nibble_command::matmul_modes) {
+    for (const auto& mode : nibble_benchmark::matmul_modes) {
       add(which, mode, nibble_benchmark::shape_beyond_caches(), multiply_beyond_caches);
     }
   }

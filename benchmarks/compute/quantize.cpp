@@ -6,9 +6,9 @@
 
 #include <nibble/compute/quantize.hpp>
 
-#include "../support/packed_weight.hpp"
-#include "../support/report.hpp"
-#include "../support/threads.hpp"
+#include <benchmarks/support/packed_weight.hpp>
+#include <benchmarks/support/report.hpp>
+#include <benchmarks/support/threads.hpp>
 
 namespace {
 

@@ -14,11 +14,11 @@
 #include <ggml-cpu.h>
 #include <ggml.h>
 
-#include "../../examples/nibble/reference_product.hpp"
-#include "../support/packed_weight.hpp"
-#include "../support/report.hpp"
-#include "../support/shapes.hpp"
-#include "../support/threads.hpp"
+#include <benchmarks/support/packed_weight.hpp>
+#include <benchmarks/support/reference_product.hpp>
+#include <benchmarks/support/report.hpp>
+#include <benchmarks/support/shapes.hpp>
+#include <benchmarks/support/threads.hpp>
 
 namespace {
 
@@ -182,13 +182,13 @@ void multiply(benchmark::State& state, ggml_type type, const buffer_type& in, co
   product graph(type, bytes, shape, x_rows, in.type);
   graph.set_threads(threads);
   const std::vector<float> x =
-      nibble_command::unstructured_values(x_rows * static_cast<std::size_t>(shape.inputs));
+      nibble_benchmark::unstructured_values(x_rows * static_cast<std::size_t>(shape.inputs));
   std::vector<float> y(x_rows * static_cast<std::size_t>(shape.outputs));
   graph.set_x(x);
   graph.compute();
   graph.get_y(y);
   const std::size_t row_bytes = ggml_row_size(type, static_cast<std::int64_t>(shape.inputs));
-  const double error = nibble_command::product_error(
+  const double error = nibble_benchmark::product_error(
       shape.outputs, shape.inputs, x, y, [&](std::uint64_t row, std::span<float> to) {
         ggml_get_type_traits(type)->to_float(bytes.data() + row * row_bytes, to.data(),
                                              static_cast<std::int64_t>(to.size()));

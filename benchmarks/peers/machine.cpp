@@ -7,15 +7,15 @@
 
 #include <benchmark/benchmark.h>
 
-#include "../../examples/nibble/machine_roof.hpp"
-#include "../support/report.hpp"
-#include "../support/threads.hpp"
+#include <benchmarks/support/machine_roof.hpp>
+#include <benchmarks/support/report.hpp>
+#include <benchmarks/support/threads.hpp>
 
 namespace {
 
+using nibble_benchmark::line_aligned_floats;
+using nibble_benchmark::run_in_parts;
 using nibble_benchmark::work;
-using nibble_command::line_aligned_floats;
-using nibble_command::run_in_parts;
 
 constexpr std::size_t bytes_in_third_level = std::size_t{8} << 20U;
 
@@ -32,7 +32,7 @@ void read(benchmark::State& state, std::size_t bytes, unsigned threads) {
   std::atomic<float> sum{0.0F};
   const auto sweep = [&] {
     run_in_parts(on, threads, memory.span(),
-                 [&](std::span<float> part) { sum.fetch_add(nibble_command::read_sweep(part)); });
+                 [&](std::span<float> part) { sum.fetch_add(nibble_benchmark::read_sweep(part)); });
   };
   sweep();
   if (sum != 1.0F) state.SkipWithError("not the sum");
@@ -43,7 +43,7 @@ void read(benchmark::State& state, std::size_t bytes, unsigned threads) {
 /// write(part) fills a part with `value`.
 template <class Write>
 void write(benchmark::State& state, unsigned threads, float value, Write&& write) {
-  const line_aligned_floats memory(nibble_command::bytes_beyond_caches() / sizeof(float));
+  const line_aligned_floats memory(nibble_benchmark::bytes_beyond_caches() / sizeof(float));
   nibble::executor* const on = nibble_benchmark::executor_of(threads);
   std::ranges::fill(memory.span(), -1.0F);
   run_in_parts(on, threads, memory.span(), write);
@@ -57,7 +57,7 @@ void write(benchmark::State& state, unsigned threads, float value, Write&& write
 }
 
 void copy(benchmark::State& state, unsigned threads) {
-  const line_aligned_floats memory(nibble_command::bytes_beyond_caches() / sizeof(float));
+  const line_aligned_floats memory(nibble_benchmark::bytes_beyond_caches() / sizeof(float));
   nibble::executor* const on = nibble_benchmark::executor_of(threads);
   const std::span<float> from = memory.span().first(memory.span().size() / 2);
   const std::span<float> to = memory.span().subspan(from.size());
@@ -81,7 +81,7 @@ void multiply_add(benchmark::State& state, unsigned threads) {
   nibble::executor* const on = nibble_benchmark::executor_of(threads);
   std::atomic<bool> is_right{true};
   auto chains = [&](std::size_t) {
-    if (nibble_command::multiply_add_chains(steps) != nibble_command::multiply_add_result) {
+    if (nibble_benchmark::multiply_add_chains(steps) != nibble_benchmark::multiply_add_result) {
       is_right = false;
     }
   };
@@ -89,7 +89,7 @@ void multiply_add(benchmark::State& state, unsigned threads) {
   if (!is_right) state.SkipWithError("not the result");
   for (auto _ : state) nibble::run_tasks(on, threads, chains);
   state.counters["FLOP"] =
-      benchmark::Counter(static_cast<double>(threads * steps * nibble_command::multiply_add_flop),
+      benchmark::Counter(static_cast<double>(threads * steps * nibble_benchmark::multiply_add_flop),
                          benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000);
 }
 
@@ -98,12 +98,12 @@ const bool registered = [] {
     const auto add = [&](const char* name, auto body) {
       nibble_benchmark::register_benchmark(std::string("machine/") + name, threads, body);
     };
-    const std::size_t beyond = nibble_command::bytes_beyond_caches();
+    const std::size_t beyond = nibble_benchmark::bytes_beyond_caches();
     add("read/memory", [=](benchmark::State& state) { read(state, beyond, threads); });
     add("read/8MiB", [=](benchmark::State& state) { read(state, bytes_in_third_level, threads); });
     add("write/past_caches", [=](benchmark::State& state) {
       write(state, threads, 1.0F,
-            [](std::span<float> part) { nibble_command::write_past_caches(part, 1.0F); });
+            [](std::span<float> part) { nibble_benchmark::write_past_caches(part, 1.0F); });
     });
     add("write/memset", [=](benchmark::State& state) {
       write(state, threads, 0.0F,

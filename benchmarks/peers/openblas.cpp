@@ -7,11 +7,11 @@
 #include <benchmark/benchmark.h>
 #include <cblas.h>
 
-#include "../../examples/nibble/reference_product.hpp"
-#include "../support/packed_weight.hpp"
-#include "../support/report.hpp"
-#include "../support/shapes.hpp"
-#include "../support/threads.hpp"
+#include <benchmarks/support/packed_weight.hpp>
+#include <benchmarks/support/reference_product.hpp>
+#include <benchmarks/support/report.hpp>
+#include <benchmarks/support/shapes.hpp>
+#include <benchmarks/support/threads.hpp>
 
 namespace {
 
@@ -24,7 +24,7 @@ void multiply(benchmark::State& state, const matmul_shape& shape, std::size_t x_
   const auto outputs = static_cast<blasint>(shape.outputs);
   const auto inputs = static_cast<blasint>(shape.inputs);
   const std::vector<float> x =
-      nibble_command::unstructured_values(x_rows * static_cast<std::size_t>(shape.inputs));
+      nibble_benchmark::unstructured_values(x_rows * static_cast<std::size_t>(shape.inputs));
   std::vector<float> y(x_rows * static_cast<std::size_t>(shape.outputs));
   openblas_set_num_threads(static_cast<int>(threads));
   const auto multiply_once = [&] {
@@ -37,7 +37,7 @@ void multiply(benchmark::State& state, const matmul_shape& shape, std::size_t x_
     }
   };
   multiply_once();
-  const double error = nibble_command::product_error(
+  const double error = nibble_benchmark::product_error(
       shape.outputs, shape.inputs, x, y, [&](std::uint64_t row, std::span<float> to) {
         std::copy_n(weights.begin() + static_cast<std::ptrdiff_t>(row * shape.inputs), to.size(),
                     to.begin());

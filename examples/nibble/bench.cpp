@@ -18,18 +18,30 @@
 
 #include <nibble/nibble.hpp>
 
+#include <benchmarks/support/machine_roof.hpp>
+#include <benchmarks/support/matmul_modes.hpp>
+#include <benchmarks/support/reference_product.hpp>
+#include <benchmarks/support/thread_pool.hpp>
+
 #include "command.hpp"
-#include "machine_roof.hpp"
-#include "matmul_modes.hpp"
 #include "open_input.hpp"
 #include "progress_bar.hpp"
-#include "reference_product.hpp"
 #include "standard_streams.hpp"
 #include "table.hpp"
 #include "text_layout.hpp"
-#include "thread_pool.hpp"
 
 namespace nibble_command {
+
+using nibble_benchmark::fastest_seconds;
+using nibble_benchmark::line_aligned_floats;
+using nibble_benchmark::machine_roof;
+using nibble_benchmark::matmul_mode_description;
+using nibble_benchmark::matmul_modes;
+using nibble_benchmark::measure_roof;
+using nibble_benchmark::product_error;
+using nibble_benchmark::thread_pool;
+using nibble_benchmark::unstructured_values;
+
 namespace {
 
 /// What of a file's weights is worked on, so that a run takes about ten seconds whatever the file.
@@ -157,7 +169,7 @@ measurement measure_decode(const nibble::reader& file, std::span<const nibble::t
   const auto decode = [&] {
     std::span<float> rest = values.span();
     for (const nibble::tensor_view& part : weights.parts) {
-      nibble::dequantize(part, rest.first(static_cast<std::size_t>(part.elements())), on);
+      nibble::dequantize(part, rest.first(static_cast<std::size_t>(part.elements())), {.executor = on});
       rest = rest.subspan(static_cast<std::size_t>(part.elements()));
     }
   };

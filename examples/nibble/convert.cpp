@@ -1,6 +1,5 @@
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
@@ -198,7 +197,7 @@ exit_code convert(const convert_options& options) {
   write_file(plan, options.output, options.input, to, options.threads);
   print_out(text + fmt::format("{}: {}, {} -> {} bytes\n", nibble::escape_text(options.output),
                                counted(conversions.size(), "tensor"), grouped(from.file_bytes()),
-                               grouped(std::filesystem::file_size(options.output))));
+                               grouped(size_of_file(options.output))));
   return exit_code::fine;
 }
 

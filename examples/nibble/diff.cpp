@@ -16,6 +16,8 @@
 
 #include <nibble/nibble.hpp>
 
+#include <benchmarks/support/thread_pool.hpp>
+
 #include "command.hpp"
 #include "open_input.hpp"
 #include "progress_bar.hpp"
@@ -23,7 +25,6 @@
 #include "table.hpp"
 #include "tensor_errors.hpp"
 #include "text_layout.hpp"
-#include "thread_executor.hpp"
 #include "value_range.hpp"
 
 namespace nibble_command {
@@ -142,7 +143,7 @@ void measure(comparison& files, unsigned threads) {
 
   std::vector<tensor_errors> errors(parts.size());
   {
-    thread_executor on(threads);
+    nibble_benchmark::thread_pool on(threads);
     progress_bar bar;
     watched_executor watched(on, bar, "comparing");
     nibble::run_tasks(&watched, parts.size(), [&](std::size_t i) {

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cstddef>
-#include <filesystem>
 #include <map>
 #include <span>
 #include <string>
@@ -15,7 +14,10 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/file/input_file.hpp>
+#include <nibble/file/path_text.hpp>
 #include <nibble/reader.hpp>
+
+#include <benchmarks/support/thread_pool.hpp>
 
 #include "command.hpp"
 #include "metadata.hpp"
@@ -24,7 +26,6 @@
 #include "sha256.hpp"
 #include "standard_streams.hpp"
 #include "text_layout.hpp"
-#include "thread_executor.hpp"
 
 namespace nibble_command {
 namespace {
@@ -46,7 +47,7 @@ std::vector<hashed> subjects_of(const nibble::reader& file,
     subjects.push_back({"tensor " + nibble::escape_text(tensor.name()), tensor.bytes()});
   }
   const auto add_file = [&](const std::string& path, const nibble::input_file& bytes) {
-    const std::string name = std::filesystem::path(path).filename().string();
+    const std::string name = nibble::text_of_path(nibble::path_of_text(path).filename());
     subjects.push_back({"file " + nibble::escape_text(name), bytes.bytes()});
   };
   if (file.shards().empty()) {
@@ -120,7 +121,7 @@ exit_code hash(const hash_options& options) {
   }
   std::vector<hashed> subjects = subjects_of(file, files);
   {
-    thread_executor on(options.threads);
+    nibble_benchmark::thread_pool on(options.threads);
     progress_bar bar;
     watched_executor watched(on, bar, file.name());
     // Whole files last in the list and longest at work: they are begun first.

@@ -10,7 +10,42 @@
 #include <nibble/compute/row_source.hpp>
 #include <nibble/core/error.hpp>
 
+#if defined(_WIN32)
+#include <atomic>
+extern "C" __declspec(dllimport) int __stdcall SetConsoleCtrlHandler(int(__stdcall*)(unsigned long),
+                                                                     int);
+#endif
+
 namespace nibble_command {
+
+#if defined(_WIN32)
+
+/// While one lives, Ctrl-C (as SIGINT) and Ctrl-Break (as SIGTERM) are noted rather than obeyed, so
+/// that work can clean up behind itself. The second one ends the program at once.
+class interruption {
+ public:
+  interruption() { ::SetConsoleCtrlHandler(note, 1); }
+  interruption(const interruption&) = delete;
+  interruption& operator=(const interruption&) = delete;
+  ~interruption() { ::SetConsoleCtrlHandler(note, 0); }
+
+  /// The signal that came, or 0.
+  [[nodiscard]] static int received() noexcept { return received_; }
+
+ private:
+  /// Called by the system, on a thread of its own.
+  static int __stdcall note(unsigned long event) {
+    constexpr unsigned long control_c = 0;
+    constexpr unsigned long control_break = 1;
+    if (event != control_c && event != control_break) return 0;
+    int none = 0;
+    return received_.compare_exchange_strong(none, event == control_c ? SIGINT : SIGTERM) ? 1 : 0;
+  }
+
+  static inline std::atomic<int> received_{0};
+};
+
+#else
 
 /// While one lives, SIGINT and SIGTERM are noted rather than obeyed, so that work can clean up behind
 /// itself. The second signal of a kind ends the program at once. Signals that are ignored stay so.
@@ -40,6 +75,8 @@ class interruption {
   static inline volatile std::sig_atomic_t received_ = 0;
   std::array<struct sigaction, signals.size()> previous_{};
 };
+
+#endif
 
 /// The same rows, but throws cancelled once a signal has come: a tensor may be read in full before the
 /// writer first calls the progress callback.

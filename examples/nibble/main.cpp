@@ -19,6 +19,7 @@
 #include <nibble/core/text.hpp>
 #include <nibble/version.hpp>
 
+#include "arguments.hpp"
 #include "command.hpp"
 #include "interruption.hpp"
 #include "standard_streams.hpp"
@@ -224,7 +225,7 @@ CLI::App& add_merge(CLI::App& app, merge_options& options) {
 }
 
 /// Parses the arguments and runs the subcommand that they name.
-exit_code run(int argc, char** argv) {
+exit_code run(const std::vector<std::string>& arguments) {
   CLI::App app(
       "Quantized tensor files: pack, convert, list, check, unpack, compare, split, merge, measure.",
       "nibble");
@@ -258,19 +259,21 @@ exit_code run(int argc, char** argv) {
   const CLI::App& merging = add_merge(app, to_merge);
   add_bench(app, to_bench);
 
+  std::vector<const char*> words;
+  for (const std::string& argument : arguments) words.push_back(argument.c_str());
   try {
-    app.parse(argc, argv);
+    app.parse(static_cast<int>(words.size()), words.data());
   } catch (const CLI::Success& asked) {  // --help, --version
     std::ostringstream text;
     app.exit(asked, text, text);
     print_out(text.str());
     return exit_code::fine;
   } catch (const CLI::ParseError& problem) {
-    if (app.get_subcommands().empty() && argc > 1 && *argv[1] != '-') {
+    if (app.get_subcommands().empty() && arguments.size() > 1 && !arguments[1].starts_with('-')) {
       throw usage_error(fmt::format(
           "'{}' is no subcommand: pack, convert, inspect, verify, unpack, diff, hash, meta, "
           "split, merge or bench",
-          nibble::escape_text(argv[1])));
+          nibble::escape_text(arguments[1])));
     }
     throw usage_error(nibble::escape_text(problem.what()));
   }
@@ -295,7 +298,7 @@ int main(int argc, char** argv) {
   exit_code code = exit_code::input_output_failed;
   try {
     nibble_command::prepare_standard_streams();
-    code = nibble_command::run(argc, argv);
+    code = nibble_command::run(nibble_command::arguments_of(argc, argv));
   } catch (const nibble_command::usage_error& problem) {
     nibble_command::print_error(problem.what());
     code = exit_code::wrong_usage;

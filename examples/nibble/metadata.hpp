@@ -11,11 +11,13 @@
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/error.hpp>
-#include <nibble/file/file_descriptor.hpp>
+#include <nibble/file/system_calls.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/gguf/value_record.hpp>
 #include <nibble/format/json_text.hpp>
 #include <nibble/reader.hpp>
+
+#include "standard_streams.hpp"
 
 namespace nibble_command {
 
@@ -42,11 +44,16 @@ namespace nibble_command {
   struct closer {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
+#if defined(_WIN32)
+  const std::unique_ptr<std::FILE, closer> file(
+      ::_wfopen(nibble::windows::native_path(path).c_str(), L"rb"));
+#else
   const std::unique_ptr<std::FILE, closer> file(std::fopen(path.c_str(), "rb"));
+#endif
   if (!file) {
     const int reason = errno;
-    nibble::throw_system_error(reason == ENOENT ? error_code::file_not_found : error_code::read_failed,
-                               path, "open", reason);
+    throw_stream_error(reason == ENOENT ? error_code::file_not_found : error_code::read_failed, path,
+                       "open", reason);
   }
   std::string text;
   std::array<char, 65536> buffer;
@@ -54,7 +61,7 @@ namespace nibble_command {
     text.append(buffer.data(), count);
   }
   if (std::ferror(file.get()) != 0) {
-    nibble::throw_system_error(error_code::read_failed, path, "read", errno);
+    throw_stream_error(error_code::read_failed, path, "read", errno);
   }
   return text;
 }

@@ -9,14 +9,12 @@
 #include <string>
 #include <string_view>
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <fmt/format.h>
 
 #include <nibble/compute/executor.hpp>
 #include <nibble/core/text.hpp>
 
+#include "terminal.hpp"
 #include "text_layout.hpp"
 
 namespace nibble_command {
@@ -25,11 +23,11 @@ namespace nibble_command {
 /// standard error is not a terminal.
 class progress_bar {
  public:
-  progress_bar() : is_terminal_(::isatty(STDERR_FILENO) == 1) {}
+  progress_bar() : is_terminal_(terminal::is_there()) {}
   progress_bar(const progress_bar&) = delete;
   progress_bar& operator=(const progress_bar&) = delete;
   ~progress_bar() {
-    if (drawn_columns_ != 0) write(fmt::format("\r{:{}}\r", "", drawn_columns_));
+    if (drawn_columns_ != 0) terminal::write(fmt::format("\r{:{}}\r", "", drawn_columns_));
   }
 
   /// Draws at most ten times a second; `label` says what is at work. Any thread may call.
@@ -48,25 +46,16 @@ class progress_bar {
   }
 
  private:
-  static void write(std::string_view text) {
-    static_cast<void>(!::write(STDERR_FILENO, text.data(), text.size()));
-  }
-
   void draw(double fraction, std::string_view label) {
     constexpr std::size_t bar_columns = 24;
-    winsize window{};
-    std::size_t terminal_columns = 80;
-    if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col != 0) {
-      terminal_columns = window.ws_col;
-    }
     const auto filled = static_cast<std::size_t>(fraction * static_cast<double>(bar_columns));
     const std::string line =
         fmt::format("[{:#<{}}{:.<{}}] {:3.0f} %  {}", "", filled, "", bar_columns - filled,
                     100.0 * fraction, nibble::escape_text(label));
-    const std::string_view shown = fit_columns(line, terminal_columns - 1);
+    const std::string_view shown = fit_columns(line, terminal::columns() - 1);
     const std::size_t columns = display_columns(shown);
     const std::size_t left_over = drawn_columns_ > columns ? drawn_columns_ - columns : 0;
-    write(fmt::format("\r{}{:{}}", shown, "", left_over));
+    terminal::write(fmt::format("\r{}{:{}}", shown, "", left_over));
     drawn_columns_ = columns;
   }
 

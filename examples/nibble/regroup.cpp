@@ -1,5 +1,4 @@
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -36,8 +35,7 @@ exit_code regroup(const nibble::reader& from, const std::string& output, nibble:
   const auto paths = write_file(plan, output, from.name(), container, threads, shard_size_bytes);
   std::string text;
   for (const std::string& path : paths) {
-    text += fmt::format("{}: {}\n", nibble::escape_text(path),
-                        counted(std::filesystem::file_size(path), "byte"));
+    text += fmt::format("{}: {}\n", nibble::escape_text(path), counted(size_of_file(path), "byte"));
   }
   print_out(text);
   return exit_code::fine;

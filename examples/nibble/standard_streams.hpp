@@ -5,18 +5,41 @@
 #include <cstdio>
 #include <string>
 #include <string_view>
+#include <system_error>
 
+#if defined(_WIN32)
+#include <fcntl.h>
+#include <io.h>
+extern "C" __declspec(dllimport) int __stdcall SetConsoleOutputCP(unsigned);
+#else
 #include <fcntl.h>
 #include <unistd.h>
+#endif
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/error.hpp>
-#include <nibble/file/file_descriptor.hpp>
 
 namespace nibble_command {
 
+/// Throws `code` for a call of the C library that has failed with this errno, naming file and call.
+[[noreturn]] inline void throw_stream_error(nibble::error_code code, std::string_view file,
+                                            std::string_view call, int number) {
+  throw nibble::error(code, {.file = std::string(file),
+                             .field = std::string(call),
+                             .found = std::generic_category().message(number)});
+}
+
+#if defined(_WIN32)
+/// Makes standard output take bytes as they are, without a carriage return before each line's end, and
+/// a terminal show them as UTF-8.
+inline void prepare_standard_streams() {
+  constexpr unsigned utf8 = 65001;
+  ::SetConsoleOutputCP(utf8);
+  for (std::FILE* const stream : {stdout, stderr}) ::_setmode(::_fileno(stream), _O_BINARY);
+}
+#else
 /// Occupies the standard descriptors that the caller left closed, so that no file opened later becomes
 /// standard output by accident; writing to one of these fails. Makes a closed pipe an error, too, where
 /// it would be a signal.
@@ -28,11 +51,12 @@ inline void prepare_standard_streams() {
   }
   std::signal(SIGPIPE, SIG_IGN);
 }
+#endif
 
 /// Writes to standard output. Throws write_failed, also where only the flush fails.
 inline void print_out(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    nibble::throw_system_error(nibble::error_code::write_failed, "standard output", "write", errno);
+    throw_stream_error(nibble::error_code::write_failed, "standard output", "write", errno);
   }
 }
 

@@ -1,4 +1,3 @@
-#include <filesystem>
 #include <string>
 #include <utility>
 
@@ -41,7 +40,7 @@ exit_code unpack(const unpack_options& options) {
   write_file(plan, options.output, options.input, nibble::container::safetensors, options.threads);
   print_out(fmt::format("{}: {}, {} -> {} bytes\n", nibble::escape_text(options.output),
                         counted(from.size(), "tensor"), grouped(from.file_bytes()),
-                        grouped(std::filesystem::file_size(options.output))));
+                        grouped(size_of_file(options.output))));
   return exit_code::fine;
 }
 

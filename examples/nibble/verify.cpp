@@ -8,12 +8,13 @@
 
 #include <nibble/nibble.hpp>
 
+#include <benchmarks/support/thread_pool.hpp>
+
 #include "command.hpp"
 #include "open_input.hpp"
 #include "progress_bar.hpp"
 #include "standard_streams.hpp"
 #include "text_layout.hpp"
-#include "thread_executor.hpp"
 
 namespace nibble_command {
 namespace {
@@ -31,7 +32,7 @@ std::string describe(const nibble::finding& found) {
 }
 
 std::vector<nibble::finding> examine(const nibble::reader& file, unsigned threads) {
-  thread_executor on(threads);
+  nibble_benchmark::thread_pool on(threads);
   progress_bar bar;
   watched_executor watched(on, bar, file.name());
   return file.examine({.executor = &watched});

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,20 +10,28 @@
 #include <fmt/format.h>
 
 #include <nibble/core/text.hpp>
+#include <nibble/file/byte_source.hpp>
+#include <nibble/file/path_text.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/reader.hpp>
 #include <nibble/writer.hpp>
 
+#include <benchmarks/support/thread_pool.hpp>
+
 #include "exit_code.hpp"
 #include "interruption.hpp"
 #include "progress_bar.hpp"
-#include "thread_executor.hpp"
 
 namespace nibble_command {
 
+/// How long a file is that was written.
+[[nodiscard]] inline std::uint64_t size_of_file(const std::string& path) {
+  return nibble::file_source(path).size_bytes();
+}
+
 /// The container that the extension of a path names, or nothing.
 [[nodiscard]] inline std::optional<nibble::container> container_named_by(const std::string& path) {
-  const std::string extension = std::filesystem::path(path).extension();
+  const std::string extension = nibble::text_of_path(nibble::path_of_text(path).extension());
   for (const auto which :
        {nibble::container::apr, nibble::container::gguf, nibble::container::safetensors}) {
     if (extension == "." + std::string(nibble::to_string(which))) return which;
@@ -50,7 +57,7 @@ inline std::vector<std::string> write_file(const nibble::writer& plan, const std
                                            unsigned threads, std::uint64_t shard_size_bytes = 0) {
   require_honest_name(path, container);
   const interruption noted;
-  thread_executor on(threads);
+  nibble_benchmark::thread_pool on(threads);
   progress_bar bar;
   const nibble::write_options options{
       .container = container,

@@ -53,6 +53,7 @@
 ///                           nibble::dequantize_rows(view, first_row, row_count, floats)
 ///   compute/matmul.hpp      nibble::matmul(view, x, y, {.mode = nibble::matmul_mode::int8}), and with
 ///                           bias, strides, scratch, and several weights of one x
+///   compute/repack.hpp      nibble::repack(view, mode): a copy that products are faster with
 ///   compute/quantize.hpp    nibble::quantize(encoding, shape, floats, bytes)
 ///   compute/executor.hpp    nibble::executor: run all of it on threads of yours
 ///   core/error.hpp          nibble::error: the one exception; nibble::error_code: its codes

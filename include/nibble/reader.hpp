@@ -108,6 +108,7 @@ class basic_reader : public tensor_list<tensor_view> {
     return basic_reader(path, std::move(opened.shards()), std::move(opened.notes()));
   }
 
+  /// Which kind of file it is.
   [[nodiscard]] nibble::container container() const noexcept { return directory_.container; }
   /// The file's size; of a set, the sum.
   [[nodiscard]] std::uint64_t file_bytes() const noexcept {
@@ -226,6 +227,7 @@ class basic_reader : public tensor_list<tensor_view> {
   basic_directory<Json> directory_;
 };
 
+/// A reader whose metadata is nlohmann::json.
 using reader = basic_reader<nlohmann::json>;
 
 }  // namespace nibble

@@ -38,6 +38,7 @@ class loaded_tensor {
   [[nodiscard]] tensor_view view() const noexcept {
     return {info_, {bytes_.get(), static_cast<std::size_t>(info_.size_bytes)}};
   }
+  /// The same, so that it is taken where a view is.
   operator tensor_view() const noexcept { return view(); }  // NOLINT: implicit by purpose
 
  private:
@@ -75,7 +76,9 @@ class basic_source_reader : public tensor_list<tensor_description> {
          [](const tensor_info& tensor) { return tensor_description(tensor); });
   }
 
+  /// Which kind of file it is.
   [[nodiscard]] nibble::container container() const noexcept { return directory_.container; }
+  /// Bytes of the source.
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return file_bytes_; }
   /// As basic_reader::metadata().
   [[nodiscard]] const Json& metadata() const noexcept { return directory_.metadata; }
@@ -168,6 +171,7 @@ class basic_source_reader : public tensor_list<tensor_description> {
   basic_directory<Json> directory_;
 };
 
+/// A source reader whose metadata is nlohmann::json.
 using source_reader = basic_source_reader<nlohmann::json>;
 
 }  // namespace nibble

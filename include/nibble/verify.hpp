@@ -9,7 +9,7 @@
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/executor.hpp>
-#include <nibble/compute/value_census.hpp>
+#include <nibble/compute/value_counts.hpp>
 #include <nibble/core/architecture.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
@@ -87,20 +87,20 @@ inline namespace NIBBLE_ARCHITECTURE {
         join_text({tensor.dtype_text(), " cannot be decoded here, its values were not looked at"}));
     return findings;
   }
-  const value_census census = take_census(tensor);
-  if (census.non_finite_scales != 0) {
+  const value_counts counts = count_values(tensor);
+  if (counts.non_finite_scales != 0) {
     add(finding::kind::problem, "scales",
-        join_text({census.non_finite_scales, " scales or mins are not finite"}));
+        join_text({counts.non_finite_scales, " scales or mins are not finite"}));
   }
-  if (census.nan != 0 || census.infinite != 0) {
+  if (counts.nan != 0 || counts.infinite != 0) {
     add(finding::kind::problem, "values",
-        join_text({census.nan, " NaN and ", census.infinite, " infinite of ", census.elements,
+        join_text({counts.nan, " NaN and ", counts.infinite, " infinite of ", counts.elements,
                    " (F-DATA-QUALITY-001)"}));
   }
-  const bool is_matrix = tensor.shape().rank() >= 2 && census.elements != 0;
-  if (is_matrix && verification::has_too_many_zeros(census.zero, census.elements)) {
+  const bool is_matrix = tensor.shape().rank() >= 2 && counts.elements != 0;
+  if (is_matrix && verification::has_too_many_zeros(counts.zero, counts.elements)) {
     const double percent =
-        100.0 * static_cast<double>(census.zero) / static_cast<double>(census.elements);
+        100.0 * static_cast<double>(counts.zero) / static_cast<double>(counts.elements);
     add(finding::kind::problem, "values",
         join_text({fixed_text(percent, 1), " % zeros, more than 80 % (F-DATA-QUALITY-001)"}));
   }

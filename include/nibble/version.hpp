@@ -17,10 +17,9 @@
 
 namespace nibble {
 
-/// The version's parts, and all of them: "0.2.0".
-inline constexpr int version_major = NIBBLE_VERSION_MAJOR;
-inline constexpr int version_minor = NIBBLE_VERSION_MINOR;
-inline constexpr int version_patch = NIBBLE_VERSION_PATCH;
-inline constexpr std::string_view version = NIBBLE_VERSION_STRING;
+inline constexpr int version_major = NIBBLE_VERSION_MAJOR;          ///< the interface's
+inline constexpr int version_minor = NIBBLE_VERSION_MINOR;          ///< the interface's, before 1.0
+inline constexpr int version_patch = NIBBLE_VERSION_PATCH;          ///< mends what was wrong
+inline constexpr std::string_view version = NIBBLE_VERSION_STRING;  ///< all of them: "0.2.0"
 
 }  // namespace nibble

@@ -21,6 +21,7 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/file/atomic_file.hpp>
+#include <nibble/file/path_text.hpp>
 #include <nibble/format/apr/serialise.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/gguf/serialise.hpp>
@@ -36,7 +37,7 @@ namespace nibble {
 
 /// What write() may be told.
 struct write_options {
-  nibble::container container = nibble::container::apr;
+  nibble::container container = nibble::container::apr;  ///< which kind of file to write
   nibble::executor* executor = nullptr;  ///< packs and writes; null: the calling thread does
   /// Called after every part (256 KiB of f32 or a row, 1 MiB of stored bytes), by one thread at a time;
   /// false cancels. Encodings with one scale for the tensor read it up to twice before they write it;
@@ -61,11 +62,13 @@ class basic_writer : public tensor_plan {
   /// The file's metadata, an object to be filled. "nibble" and "quantization" are written by the
   /// library.
   [[nodiscard]] Json& metadata() noexcept { return metadata_; }
+  /// As above.
   [[nodiscard]] const Json& metadata() const noexcept { return metadata_; }
 
   /// Packs and writes all tensors. The file appears under `path` when every byte of it is on the disk;
-  /// on any failure what stood there before is untouched and no temporary file stays. Memory beyond the
-  /// plan: about 0.5 MiB or two rows a task, and the directory.
+  /// on a failure before that, the old file is untouched and no temporary file stays. A directory that
+  /// cannot be synced is an error too, though the new file is in place then. Memory beyond the plan:
+  /// about 0.5 MiB or two rows a task, and the directory.
   ///
   /// With options.shard_size_bytes, a plan of more tensor bytes becomes a set of files, each of whole
   /// tensors, in the order of their names, as many as fit; one that alone is larger has a file to
@@ -76,8 +79,8 @@ class basic_writer : public tensor_plan {
   /// open_set() refuses by name. Every file of the set is open until then.
   ///
   /// What a killed write of .apr to this path left beside it, of one file or of any number of shards,
-  /// is removed first; what a live writer has locked is not. Shards under their own names stay, also
-  /// those of an older set of another number.
+  /// is removed first; what a live writer has locked is not. Shards under their final names stay, also
+  /// those of an older set of more shards.
   ///
   /// Returns the paths of the files written.
   ///
@@ -86,6 +89,9 @@ class basic_writer : public tensor_plan {
   /// readers refuse (directory_too_large: tens of thousands of tensors without bytes, say),
   /// invalid_argument (shards of another container than .apr), cancelled, and whatever a row source or
   /// the progress callback throws.
+  ///
+  /// The template parameter is no choice: it gives each translation unit the code of its own
+  /// instruction set (core/architecture.hpp).
   template <std::same_as<this_architecture> Architecture = this_architecture>
   std::vector<std::string> write(const std::string& path, const write_options& options = {}) const {
     try {
@@ -135,7 +141,7 @@ class basic_writer : public tensor_plan {
     return tensors;
   }
 
-  template <class Architecture, Serialiser Serialiser>
+  template <class Architecture, ContainerSerialiser Serialiser>
   void write_file(Serialiser serialiser, std::span<const std::size_t> shard, const std::string& path,
                   const write_options& options) const {
     atomic_file file(path, serialiser.file_bytes());
@@ -158,14 +164,14 @@ class basic_writer : public tensor_plan {
   [[nodiscard]] std::vector<std::string> write_set(const std::vector<places>& shards,
                                                    const std::string& path,
                                                    const write_options& options) const {
-    const std::filesystem::path target(path);
-    const shard_names names = names_of_set(target);
+    const std::filesystem::path folder = path_of_text(path).parent_path();
+    const shard_names names = names_of_set(path);
     std::vector<apr::basic_serialiser<Json>> serialisers;
     std::vector<std::string> paths;
     for (std::size_t i = 0; i < shards.size(); ++i) {
       const shard_position at{i, shards.size()};
       serialisers.emplace_back(tensors_at(shards[i]), metadata_of_shard(at, names));
-      paths.push_back((target.parent_path() / names.name_of(at)).string());
+      paths.push_back(text_of_path(folder / path_of_text(names.name_of(at))));
     }
     std::vector<std::unique_ptr<atomic_file>> files;
     std::vector<atomic_file*> to_commit;
@@ -184,6 +190,7 @@ class basic_writer : public tensor_plan {
   Json metadata_;
 };
 
+/// A writer whose metadata is nlohmann::json.
 using writer = basic_writer<nlohmann::json>;
 
 inline namespace NIBBLE_ARCHITECTURE {

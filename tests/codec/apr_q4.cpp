@@ -41,7 +41,8 @@ TEST_CASE("an apr_q4 block written by hand unpacks to its values", "[apr_q4]") {
   CHECK(values == golden_apr_q4_values);
 }
 
-TEST_CASE("apr_q4 blocks of any scale unpack as FORMAT.md says, signed zeros included", "[apr_q4]") {
+TEST_CASE("apr_q4 blocks of any scale unpack as format/README.md says, signed zeros included",
+          "[apr_q4]") {
   const auto codes = nibble_test::random_bytes(16 * 0x10000, 5);
   std::size_t counted_as_zero = 0;
   for (std::uint32_t scale = 0; scale < 0x10000U; ++scale) {

@@ -16,9 +16,9 @@
 
 namespace nibble_test {
 
-/// FORMAT.md, section 2, read as a program: what an element of stored bytes is. Shares nothing with the
-/// library, its table included; offsets are counted from the text and values formed in double, where
-/// scale * q + min is exact for float16 scales, so that the last step to f32 is the only one that
+/// format/README.md, section 2, read as a program: what an element of stored bytes is. Shares nothing
+/// with the library, its table included; offsets are counted from the text and values formed in double,
+/// where scale * q + min is exact for float16 scales, so that the last step to f32 is the only one that
 /// rounds.
 class independent_decoder {
  public:

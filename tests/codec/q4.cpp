@@ -38,7 +38,7 @@ TEST_CASE("a q4 block written by hand unpacks to its values and packs to its byt
   CHECK(nibble_test::to_hex(nibble_test::bytes_of(packed)) == nibble_test::to_hex(stored));
 }
 
-TEST_CASE("q4 blocks of any bytes unpack as FORMAT.md says", "[q4]") {
+TEST_CASE("q4 blocks of any bytes unpack as format/README.md says", "[q4]") {
   nibble_test::require_unpacks_as_documented<q4>("q4");
 }
 

@@ -34,7 +34,7 @@ TEST_CASE("a q8 block written by hand unpacks to its values and packs to its byt
   CHECK(nibble_test::to_hex(nibble_test::bytes_of(packed)) == nibble_test::to_hex(stored));
 }
 
-TEST_CASE("q8 blocks of any bytes unpack as FORMAT.md says", "[q8]") {
+TEST_CASE("q8 blocks of any bytes unpack as format/README.md says", "[q8]") {
   nibble_test::require_unpacks_as_documented<q8>("q8");
 }
 

@@ -14,13 +14,16 @@
 #include <thread>
 #include <vector>
 
+#if !defined(_WIN32)
 #include <fcntl.h>
 #include <unistd.h>
+#endif
 
 #include <nlohmann/json.hpp>
 
 #include "../support/catch.hpp"
 #include "../support/files.hpp"
+#include "../support/passed_by.hpp"
 #include "../support/random_values.hpp"
 #include "process.hpp"
 #include "require.hpp"
@@ -216,7 +219,9 @@ TEST_CASE("standard output that fails exits with 4", "[command]") {
                                                    {"pack", in, "-o", files / "out.apr"},
                                                    {"--help"}}) {
     INFO(arguments[0]);
+#if !defined(_WIN32)
     require_refusal(run(arguments, {.standard_output = "/dev/full"}), 4, {"standard output"});
+#endif
     require_refusal(run(arguments, {.closes_standard_output = true}), 4, {"standard output"});
   }
   // Where standard output was closed, the summary must not have become part of the file.
@@ -893,6 +898,12 @@ void write_large_file(const std::string& path) {
 
 }  // namespace
 
+#if defined(_WIN32)
+NIBBLE_PASSED_BY_TEST_CASE("a signal ends pack without a trace", "[command]",
+                           "signals; programs of Windows are told by their console")
+NIBBLE_PASSED_BY_TEST_CASE("a progress bar is drawn on a terminal only, and goes away", "[command]",
+                           "pseudo-terminals")
+#else
 TEST_CASE("a signal ends pack without a trace", "[command]") {
   const temporary_directory files;
   write_large_file(files / "in.safetensors");
@@ -949,6 +960,8 @@ TEST_CASE("a progress bar is drawn on a terminal only, and goes away", "[command
     REQUIRE(run(arguments).err.empty());
   }
 }
+
+#endif
 
 TEST_CASE("a real model keeps its values", "[command]") {
   NIBBLE_REQUIRE_SHARED_OR_PASS_BY(folder);

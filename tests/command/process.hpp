@@ -9,11 +9,23 @@
 #include <string>
 #include <vector>
 
+#if defined(_WIN32)
+#ifndef NOMINMAX
+#define NOMINMAX
+#endif
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+// A field of the library's errors.
+#undef ERROR
+#else
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#endif
+
+#include <nibble/file/input_file.hpp>
 
 #include "../support/files.hpp"
 
@@ -35,6 +47,88 @@ struct redirection {
   std::optional<std::string> standard_error{};
   bool closes_standard_output = false;
 };
+
+#if defined(_WIN32)
+
+/// A running `nibble` with these arguments.
+class process {
+ public:
+  explicit process(const std::vector<std::string>& arguments, const redirection& to = {})
+      : out_(to.standard_output.value_or(files_ / "out")),
+        err_(to.standard_error.value_or(files_ / "err")) {
+    const std::string program = command_path();
+    std::wstring line = quoted(program);
+    for (const std::string& argument : arguments) line += L' ' + quoted(argument);
+    const nibble::file_handle in = open("NUL", GENERIC_READ, OPEN_EXISTING);
+    const nibble::file_handle out = open(out_, GENERIC_WRITE, OPEN_ALWAYS);
+    const nibble::file_handle err = open(err_, GENERIC_WRITE, OPEN_ALWAYS);
+    STARTUPINFOW start{};
+    start.cb = sizeof(start);
+    start.dwFlags = STARTF_USESTDHANDLES;
+    start.hStdInput = in.get();
+    start.hStdOutput = to.closes_standard_output ? nullptr : out.get();
+    start.hStdError = err.get();
+    PROCESS_INFORMATION made{};
+    if (::CreateProcessW(nibble::windows::native_path(program).c_str(), line.data(), nullptr, nullptr,
+                         TRUE, CREATE_NEW_PROCESS_GROUP, nullptr, nullptr, &start, &made) == 0) {
+      throw std::runtime_error("cannot run " + program);
+    }
+    ::CloseHandle(made.hThread);
+    process_ = nibble::file_handle(made.hProcess);
+  }
+  process(const process&) = delete;
+  process& operator=(const process&) = delete;
+  ~process() {
+    if (!process_.is_open()) return;
+    ::TerminateProcess(process_.get(), 1);
+    ::WaitForSingleObject(process_.get(), INFINITE);
+  }
+
+  /// Its exit code.
+  int wait() {
+    DWORD code = 0;
+    ::WaitForSingleObject(process_.get(), INFINITE);
+    ::GetExitCodeProcess(process_.get(), &code);
+    process_ = nibble::file_handle();
+    return static_cast<int>(code);
+  }
+
+  [[nodiscard]] std::string out() const { return text_of(out_); }
+  [[nodiscard]] std::string err() const { return text_of(err_); }
+
+ private:
+  /// A file that the process inherits.
+  static nibble::file_handle open(const std::string& path, DWORD access, DWORD how) {
+    SECURITY_ATTRIBUTES inherited{sizeof(SECURITY_ATTRIBUTES), nullptr, TRUE};
+    return nibble::file_handle(::CreateFileW(nibble::windows::native_path(path).c_str(), access,
+                                             FILE_SHARE_READ | FILE_SHARE_WRITE, &inherited, how, 0,
+                                             nullptr));
+  }
+
+  /// An argument as it stands in a line that CommandLineToArgvW takes apart.
+  static std::wstring quoted(const std::string& argument) {
+    std::wstring text = L"\"";
+    std::size_t backslashes = 0;
+    for (const wchar_t unit : nibble::windows::utf16_of(argument)) {
+      if (unit == L'"') text.append(backslashes + 1, L'\\');
+      text += unit;
+      backslashes = unit == L'\\' ? backslashes + 1 : 0;
+    }
+    return text.append(backslashes, L'\\') + L'"';
+  }
+
+  static std::string text_of(const std::string& path) {
+    const nibble::input_file file(path, nibble::file_access::read);
+    return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+  }
+
+  temporary_directory files_;
+  std::string out_;
+  std::string err_;
+  nibble::file_handle process_;
+};
+
+#else
 
 /// A running `nibble` with these arguments.
 class process {
@@ -101,6 +195,8 @@ class process {
   std::string err_;
   pid_t id_ = -1;
 };
+
+#endif
 
 /// What came of a process.
 struct outcome {

@@ -13,7 +13,6 @@
 #include <fmt/format.h>
 
 #include <core/independent_halves.hpp>
-#include <simd/emulated_widths.hpp>
 #include <support/catch.hpp>
 #include <support/errors.hpp>
 #include <support/guarded_memory.hpp>
@@ -146,49 +145,6 @@ TEMPLATE_TEST_CASE("conversion stays between the guard pages", "[convert]", floa
     }
   }
   CHECK(wrong == 0);
-}
-
-TEMPLATE_TEST_CASE("the kernels read and write bytes at odd addresses", "[convert]", float16,
-                   bfloat16) {
-  using nibble::simd::best_architecture;
-  using nibble::simd::portable;
-  const auto bytes = nibble_test::random_bytes(400, 5);
-  for (std::size_t offset = 0; offset < 64; ++offset) {
-    for (const std::size_t count : {1U, 7U, 8U, 9U, 16U, 33U, 70U}) {
-      std::vector<float> best(count);
-      std::vector<float> twin(count);
-      nibble::kernel::widen<best_architecture, TestType>(bytes.data() + offset, count, best.data());
-      nibble::kernel::widen<portable, TestType>(bytes.data() + offset, count, twin.data());
-      for (std::size_t i = 0; i < count; ++i) {
-        const auto low = std::to_integer<unsigned>(bytes[offset + 2 * i]);
-        const auto high = std::to_integer<unsigned>(bytes[offset + 2 * i + 1]);
-        const TestType half{static_cast<std::uint16_t>(low + 256U * high)};
-        if (!is_right(half, best[i]) || !is_right(half, twin[i]))
-          FAIL("element " << i << " at " << offset);
-      }
-    }
-  }
-  SUCCEED("every offset");
-}
-
-TEMPLATE_TEST_CASE("widths that this machine lacks convert as the portable code does", "[convert]",
-                   float16, bfloat16) {
-  using nibble::simd::portable;
-  nibble_test::for_emulated_widths([]<class Architecture>(Architecture) {
-    for (const std::size_t count : {1U, 7U, 8U, 9U, 16U, 33U, 70U}) {
-      const auto bytes = nibble_test::random_bytes(count * sizeof(TestType), 6);
-      std::vector<float> widened(count), twin(count);
-      nibble::kernel::widen<Architecture, TestType>(bytes.data(), count, widened.data());
-      nibble::kernel::widen<portable, TestType>(bytes.data(), count, twin.data());
-      CHECK(std::memcmp(widened.data(), twin.data(), count * sizeof(float)) == 0);
-      const auto values = nibble_test::mixed_magnitudes(count, 7);
-      std::vector<TestType> narrowed(count), twin_narrowed(count);
-      nibble::kernel::narrow<Architecture>(values.data(), count, narrowed.data());
-      nibble::kernel::narrow<portable>(values.data(), count, twin_narrowed.data());
-      CHECK(std::memcmp(narrowed.data(), twin_narrowed.data(), count * sizeof(TestType)) == 0);
-    }
-  });
-  SUCCEED("every width there is");
 }
 
 TEMPLATE_TEST_CASE("spans of different sizes are refused before anything is written", "[convert]",

@@ -63,7 +63,7 @@ struct way {
   using architecture = Architecture;
   static void rows(const tensor_view& from, std::uint64_t first, std::uint64_t count,
                    std::span<To> into, nibble::executor* on = nullptr) {
-    nibble::dequantize_rows<To, Architecture>(from, first, count, into, on);
+    nibble::dequantize_rows<To, Architecture>(from, first, count, into, {.executor = on});
   }
 };
 using best = nibble::simd::best_architecture;
@@ -93,7 +93,7 @@ void require_rows(const tensor_view& view, std::uint64_t first, std::uint64_t co
   (way<float, best>), (way<float, twin>), (way<float16, best>), (way<float16, twin>), \
       (way<bfloat16, best>), (way<bfloat16, twin>)
 
-TEMPLATE_TEST_CASE("every encoding decodes to the numbers of FORMAT.md, whatever the columns",
+TEMPLATE_TEST_CASE("every encoding decodes to the numbers of format/README.md, whatever the columns",
                    "[dequantize]", NIBBLE_TEST_WAYS) {
   std::uint32_t seed = 0;
   for (const encoding which : decodable_encodings) {
@@ -149,36 +149,7 @@ TEST_CASE("all codes of a block under all float16 scales decode alike on every a
   SUCCEED("65,536 scales");
 }
 
-TEST_CASE("the vector kernels equal the scalar codec bit for bit", "[dequantize]") {
-  // NaN payloads aside, which FORMAT.md does not compare.
-  const auto check = [&]<nibble::BlockCodec Codec>(Codec) {
-    using block = typename Codec::block;
-    const auto bytes = nibble_test::random_bytes(3000 * sizeof(block), 7);
-    for (std::size_t at = 0; at < bytes.size(); at += sizeof(block)) {
-      block scalar_block;
-      std::memcpy(&scalar_block, bytes.data() + at, sizeof(block));
-      std::array<float, Codec::block_elements> scalar{};
-      std::array<float, Codec::block_elements> vectored{};
-      Codec::unpack(scalar_block, scalar);
-      nibble::kernel::decode_block<best, Codec>(bytes.data() + at, vectored.data());
-      if (nibble_test::first_difference(scalar, vectored) != -1) FAIL("best, block at " << at);
-      nibble::kernel::decode_block<twin, Codec>(bytes.data() + at, vectored.data());
-      if (nibble_test::first_difference(scalar, vectored) != -1) FAIL("portable, block at " << at);
-    }
-  };
-  std::size_t codecs = 0;
-  for (const encoding which : decodable_encodings) {
-    nibble::visit_codec(which, "w", [&]<nibble::Codec Codec>(Codec codec) {
-      if constexpr (nibble::BlockCodec<Codec>) {
-        check(codec);
-        ++codecs;
-      }
-    });
-  }
-  CHECK(codecs == 16);
-}
-
-TEST_CASE("widths that this machine lacks decode to the numbers of FORMAT.md", "[dequantize]") {
+TEST_CASE("widths that this machine lacks decode to the numbers of format/README.md", "[dequantize]") {
   nibble_test::for_emulated_widths([]<class Architecture>(Architecture) {
     constexpr std::uint64_t rows = 5;
     for (const encoding which : decodable_encodings) {
@@ -193,32 +164,6 @@ TEST_CASE("widths that this machine lacks decode to the numbers of FORMAT.md", "
     }
   });
   SUCCEED("every width there is");
-}
-
-TEMPLATE_TEST_CASE("a run is decoded from any element on for any length", "[dequantize]", best, twin) {
-  constexpr std::size_t elements = 340;
-  for (const encoding which : decodable_encodings) {
-    const auto bytes = any_stored_bytes(which, 1, elements, 5);
-    const auto expected = independent_decoder(nibble::to_string(which), bytes, elements).rows(0, 1);
-    // Across the first two ends of blocks.
-    const std::size_t start = nibble::describe(which).block_elements == 256 ? 200 : 0;
-    nibble::visit_codec(which, "w", [&]<nibble::Codec Codec>(Codec) {
-      for (std::size_t first = start; first <= start + 70; ++first) {
-        for (std::size_t count = 0; count <= 70; ++count) {
-          std::array<float, 72> values;
-          values.fill(sentinel<float>());
-          nibble::kernel::decode_run<TestType, Codec>(bytes.data(), first, count, values.data() + 1);
-          const auto found = std::span(values).subspan(1, count);
-          const bool right =
-              nibble_test::first_difference(found, std::span(expected).subspan(first, count)) == -1 &&
-              is_sentinel(values[0]) && is_sentinel(values[count + 1]);
-          if (!right)
-            FAIL(fmt::format("{}: {} elements from {}", nibble::to_string(which), count, first));
-        }
-      }
-    });
-  }
-  SUCCEED("every run");
 }
 
 TEMPLATE_TEST_CASE("bytes may start at any address and floats at any float", "[dequantize]",
@@ -270,45 +215,6 @@ TEMPLATE_TEST_CASE("decoding stays between the guard pages", "[dequantize]", NIB
   SUCCEED("every encoding");
 }
 
-TEMPLATE_TEST_CASE("values copied past the caches are those that are not, and nothing beside them",
-                   "[dequantize]", best, twin) {
-  namespace kernel = nibble::kernel;
-  std::vector<float> values(4200);
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
-  for (const std::size_t count : {0U, 1U, 15U, 16U, 17U, 31U, 32U, 33U, 100U, 4095U, 4160U}) {
-    for (std::size_t offset = 0; offset < 17; ++offset) {
-      alignas(64) std::array<float, 4200> to;
-      to.fill(-1.0F);
-      kernel::copy_past_caches<TestType>(values.data() + offset % 5, count, to.data() + offset);
-      nibble::simd::order_stores_past_caches(TestType{});
-      for (std::size_t i = 0; i < to.size(); ++i) {
-        const bool is_inside = i >= offset && i < offset + count;
-        if (to[i] != (is_inside ? values[i - offset + offset % 5] : -1.0F)) {
-          FAIL(count << " floats at " << offset << ": " << i);
-        }
-      }
-    }
-  }
-  for (const encoding which : decodable_encodings) {
-    for (const std::uint64_t cols : {1U, 31U, 97U, 4099U, 9000U}) {
-      const auto bytes = any_stored_bytes(which, 3, cols, 77);
-      const auto expected = independent_decoder(nibble::to_string(which), bytes, cols).rows(0, 3);
-      const tensor_view view("w", which, {3, cols}, bytes);
-      const auto decoder = kernel::decoder_of<TestType>(view);
-      for (const placed where : {placed::against_the_page_before, placed::against_the_page_behind}) {
-        const guarded_memory<float> to(static_cast<std::size_t>(2 * cols), where);
-        kernel::decode_rows<TestType>(decoder, view, 1, 2, true, to.span().data());
-        for (std::size_t i = 0; i < to.span().size(); ++i) {
-          if (!is_right(to.span()[i], expected[static_cast<std::size_t>(cols) + i])) {
-            FAIL(nibble::to_string(which) << " " << cols << " columns: " << i);
-          }
-        }
-      }
-    }
-  }
-  SUCCEED("every encoding");
-}
-
 TEST_CASE("large tensors are decoded past the caches to the same values", "[dequantize]") {
   constexpr std::uint64_t cols = 1000;
   constexpr std::uint64_t rows = nibble::kernel::least_elements_past_caches / cols + 1;
@@ -316,7 +222,7 @@ TEST_CASE("large tensors are decoded past the caches to the same values", "[dequ
   const tensor_view view("w", encoding::q4, {rows, cols}, bytes);
   nibble_test::shuffled_executor shuffled(5);
   std::vector<float> values(static_cast<std::size_t>(rows * cols));
-  nibble::dequantize<float, best>(view, values, &shuffled);
+  nibble::dequantize<float, best>(view, values, {.executor = &shuffled});
   for (std::uint64_t row = 0; row < rows; ++row) {
     std::vector<float> alone(cols);
     nibble::dequantize_rows<float, twin>(view, row, 1, alone);
@@ -339,7 +245,7 @@ TEST_CASE("decoding does not depend on the executor", "[dequantize]") {
       const auto expected = independent_decoder(nibble::to_string(which), bytes, cols).rows(0, rows);
       std::vector<float> values(expected.size());
       const std::size_t before = threads.tasks_run;
-      nibble::dequantize(view, values, &threads);
+      nibble::dequantize(view, values, {.executor = &threads});
       CHECK(threads.tasks_run > before + 1);
       if (nibble_test::first_difference(values, expected) != -1) FAIL(nibble::to_string(which));
       require_rows<way<float16, best>>(view, 1, rows - 1, expected, &threads);

@@ -49,7 +49,7 @@ inline void check_executor(nibble::executor& on) {
     const nibble::tensor_view w("w", which, shape, packed);
     std::vector<float> decoded(values.size());
     auto decoded_serially = decoded;
-    nibble::dequantize(w, decoded, &on);
+    nibble::dequantize(w, decoded, {.executor = &on});
     nibble::dequantize(w, decoded_serially);
     CHECK(decoded == decoded_serially);
 

@@ -803,6 +803,8 @@ TEST_CASE("the largest scratch does for any number of rows, each as long as is d
       }
     }
     CHECK(nibble::matmul_scratch_bytes(2 * longest, 1, mode) > nibble::max_matmul_scratch_bytes);
+    CHECK(nibble::matmul_scratch_bytes(0, 5, mode) == 0);
+    CHECK(nibble::matmul_scratch_bytes(5, 0, mode) == 0);
   }
   CHECK(most + 1 == nibble::max_matmul_scratch_bytes);
 

@@ -35,9 +35,11 @@ TEST_CASE("tasks of weight rows cover each row once, in whole panels but for the
       const tensor_view w("w", encoding::u8, {n, k}, bytes);
       for (const std::size_t m : {1U, 7U, 5000U}) {
         std::vector<int> seen(n);
-        kernel::for_weight_rows(&executor, w, m, [&](std::uint64_t first, std::size_t count) {
-          if (first % 32 != 0 || (count % 32 != 0 && first + count != n)) FAIL("a torn panel");
-          for (std::size_t i = 0; i < count; ++i) ++seen[static_cast<std::size_t>(first) + i];
+        kernel::for_weight_rows(&executor, w, m, [&](kernel::row_range rows) {
+          const auto first = static_cast<std::size_t>(rows.first);
+          if (first % 32 != 0 || (rows.count % 32 != 0 && first + rows.count != n))
+            FAIL("a torn panel");
+          for (std::size_t i = 0; i < rows.count; ++i) ++seen[first + i];
         });
         CHECK(seen == std::vector<int>(n, 1));
       }

@@ -429,8 +429,8 @@ TEST_CASE("the same input gives the same bytes on every machine, compiler and in
   };
   const auto values = portable_values(173 * 501);
   // zlib's CRC-32 of the packed bytes. A program of its own, in another language and straight from
-  // FORMAT.md, gave the same for all but the best rule of apr_q8 and apr_q4, which pin what the search
-  // finds.
+  // format/README.md, gave the same for all but the best rule of apr_q8 and apr_q4, which pin what the
+  // search finds.
   for (const golden& expected : {golden{encoding::f16, packing_rule::best, 0xD7432693U},
                                  golden{encoding::bf16, packing_rule::best, 0xF801F240U},
                                  golden{encoding::q8, packing_rule::best, 0xE3820EC9U},

@@ -23,7 +23,7 @@ using nibble::stored_bytes;
 
 enum class runs { along_tensor, along_row };
 
-/// FORMAT.md, sections 2 and 3, a second time: the code's own table is held against this one.
+/// format/README.md, sections 2 and 3, a second time: the code's own table is held against this one.
 struct documented_encoding {
   std::string_view name;
   std::uint64_t block_elements;
@@ -83,7 +83,7 @@ constexpr std::array<documented_encoding, 39> documented = {{
     {"mxfp4", 32, 17, 0, runs::along_row, 39, none, false, 39, ""},
 }};
 
-TEST_CASE("the table says of every encoding what FORMAT.md says", "[encoding]") {
+TEST_CASE("the table says of every encoding what format/README.md says", "[encoding]") {
   REQUIRE(nibble::encodings.size() == documented.size());
   for (const documented_encoding& expected : documented) {
     CAPTURE(expected.name);
@@ -153,7 +153,8 @@ TEST_CASE("stored bytes are counted block by block for every small matrix", "[en
   CHECK(matrices == 39 * 6 * 601);
 }
 
-TEST_CASE("stored bytes are those of the matrices that FORMAT.md and the fixtures name", "[encoding]") {
+TEST_CASE("stored bytes are those of the matrices that format/README.md and the fixtures name",
+          "[encoding]") {
   // 172 columns are five blocks and a partial sixth, in each of 64 rows.
   CHECK(stored_bytes(encoding::q8, shape{64, 172}) == 64U * 6U * 36U);
   CHECK(stored_bytes(encoding::q4, shape{64, 172}) == 64U * 6U * 20U);

@@ -111,7 +111,7 @@ template <class To>
 void require_same_decode(const tensor_view& view, nibble::executor* on) {
   std::vector<To> expected(view.elements()), found(view.elements());
   nibble::dequantize<To, portable>(view, std::span(expected));
-  nibble::dequantize(view, found, on);
+  nibble::dequantize(view, found, {.executor = on});
   CHECK(is_same(expected, found));
 }
 
@@ -129,8 +129,8 @@ TEST_CASE("every kernel decodes to the portable code's bits", "[dispatch]") {
         require_same_decode<nibble::float16>(view, on);
         require_same_decode<nibble::bfloat16>(view, on);
       }
-      const nibble::value_census expected = nibble::take_census<portable>(view);
-      const nibble::value_census found = nibble::take_census(view);
+      const nibble::value_counts expected = nibble::count_values<portable>(view);
+      const nibble::value_counts found = nibble::count_values(view);
       CHECK(found.elements == expected.elements);
       CHECK(found.zero == expected.zero);
       CHECK(found.nan + found.infinite == 0);
@@ -263,22 +263,22 @@ TEST_CASE("errors are caught as what they are", "[dispatch]") {
         error_code::unsupported_encoding);
   CHECK(nibble_test::code_of([&] { nibble::matmul(undecodable, x, y); }) ==
         error_code::unsupported_encoding);
-  CHECK(nibble_test::code_of([&] { static_cast<void>(nibble::take_census(undecodable)); }) ==
+  CHECK(nibble_test::code_of([&] { static_cast<void>(nibble::count_values(undecodable)); }) ==
         error_code::unsupported_encoding);
   CHECK(nibble_test::code_of([&] {
           static_cast<void>(nibble::repack(undecodable, nibble::matmul_mode::int8));
         }) == error_code::unsupported_encoding);
 
-  // The doors have proved what kernels are given; if a kernel throws all the same, it throws our error.
+  // Public functions have checked what kernels are given; if a kernel throws all the same, it throws our error.
   CHECK(nibble_test::code_of([&] {
           nibble::picked_at_run_time::kernels().decode_f32(undecodable, 0, 1, values.data(), nullptr);
         }) == error_code::unsupported_encoding);
 
   throwing_executor ours(nibble::error(error_code::cancelled, {.field = "executor"}));
-  CHECK(nibble_test::code_of([&] { nibble::dequantize(view, values, &ours); }) ==
+  CHECK(nibble_test::code_of([&] { nibble::dequantize(view, values, {.executor = &ours}); }) ==
         error_code::cancelled);
   throwing_executor theirs(std::length_error("theirs"));
-  CHECK_THROWS_AS(nibble::dequantize(view, values, &theirs), std::length_error);
+  CHECK_THROWS_AS(nibble::dequantize(view, values, {.executor = &theirs}), std::length_error);
   const std::vector<float> ones(8 * 64, 1.0F);
   std::vector<float> outputs(8 * 4096);
   CHECK_THROWS_AS(nibble::matmul(view, ones, outputs, {.executor = &theirs}), std::length_error);

@@ -13,13 +13,16 @@
 #include <utility>
 #include <vector>
 
+#if !defined(_WIN32)
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#endif
 
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
 #include <support/files.hpp>
+#include <support/passed_by.hpp>
 #include <support/random_values.hpp>
 
 using nibble::input_file;
@@ -49,6 +52,23 @@ TEST_CASE("an empty file has no bytes", "[input_file]") {
   CHECK(input_file().bytes().empty());
 }
 
+#if defined(_WIN32)
+NIBBLE_PASSED_BY_TEST_CASE(
+    "a file that is not there is not found, by name and reason", "[input_file]",
+    "names and texts of POSIX; file/windows/system_calls.cpp has those of Windows")
+NIBBLE_PASSED_BY_TEST_CASE(
+    "what is no regular file is not read", "[input_file]",
+    "names and texts of POSIX; file/windows/system_calls.cpp has those of Windows")
+NIBBLE_PASSED_BY_TEST_CASE(
+    "a path through a file fails with the system's reason", "[input_file]",
+    "names and texts of POSIX; file/windows/system_calls.cpp has those of Windows")
+NIBBLE_PASSED_BY_TEST_CASE(
+    "a file without read permission fails with the system's reason", "[input_file]",
+    "names and texts of POSIX; file/windows/system_calls.cpp has those of Windows")
+NIBBLE_PASSED_BY_TEST_CASE(
+    "a pipe that nobody writes to is refused rather than waited for", "[input_file]",
+    "names and texts of POSIX; file/windows/system_calls.cpp has those of Windows")
+#else
 TEST_CASE("a file that is not there is not found, by name and reason", "[input_file]") {
   const nibble_test::temporary_directory folder;
   for (const nibble::file_access how : {nibble::file_access::mapped, nibble::file_access::read}) {
@@ -113,6 +133,7 @@ TEST_CASE("a pipe that nobody writes to is refused rather than waited for", "[in
   CHECK(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 0);
 }
+#endif
 
 TEST_CASE("a moved file keeps its bytes where they are", "[input_file]") {
   const nibble_test::temporary_directory folder;
@@ -135,6 +156,11 @@ TEST_CASE("a moved file keeps its bytes where they are", "[input_file]") {
   }
 }
 
+#if defined(_WIN32)
+NIBBLE_PASSED_BY_TEST_CASE(
+    "a mapping outlives the file's replacement", "[input_file]",
+    "std::filesystem renames; file/windows/atomic_file.cpp replaces a mapped file")
+#else
 TEST_CASE("a mapping outlives the file's replacement", "[input_file]") {
   const nibble_test::temporary_directory folder;
   const auto bytes = nibble_test::random_bytes(5000, 3);
@@ -144,6 +170,7 @@ TEST_CASE("a mapping outlives the file's replacement", "[input_file]") {
   std::filesystem::rename(folder / "next", folder / "bytes");
   CHECK(std::ranges::equal(file.bytes(), bytes));
 }
+#endif
 
 TEST_CASE("bytes that were read do not change with the file", "[input_file]") {
   const nibble_test::temporary_directory folder;
@@ -154,6 +181,9 @@ TEST_CASE("bytes that were read do not change with the file", "[input_file]") {
   CHECK(std::ranges::equal(file.bytes(), bytes));
 }
 
+#if defined(_WIN32)
+NIBBLE_PASSED_BY_TEST_CASE("opening files leaves no descriptor behind", "[input_file]", "descriptors")
+#else
 TEST_CASE("opening files leaves no descriptor behind", "[input_file]") {
   const nibble_test::temporary_directory folder;
   nibble_test::write_file(folder / "bytes", nibble_test::random_bytes(10, 3));
@@ -169,3 +199,4 @@ TEST_CASE("opening files leaves no descriptor behind", "[input_file]") {
     CHECK(after == before);
   }
 }
+#endif

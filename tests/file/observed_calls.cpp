@@ -11,17 +11,16 @@
 #include <utility>
 #include <vector>
 
+#if defined(__GLIBC__) && defined(__LP64__)
+#define NIBBLE_TEST_OBSERVES_CALLS 1
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/types.h>
-#include <unistd.h>
-
-#if defined(__GLIBC__) && defined(__LP64__)
-#define NIBBLE_TEST_OBSERVES_CALLS 1
 #include <sys/syscall.h>
+#include <sys/types.h>
 #include <sys/uio.h>
+#include <unistd.h>
 #else
 #define NIBBLE_TEST_OBSERVES_CALLS 0
 #endif

@@ -1,5 +1,6 @@
 // Scalar codecs on arbitrary floats and bytes: what packs decodes to finite values within the bound
-// that the codec's file derives, what does not says why, and any bytes decode to what FORMAT.md says.
+// that the codec's file derives, what does not says why, and any bytes decode to what format/README.md
+// says.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -27,7 +28,7 @@ bool is_same(float one, float other) {
          (std::isnan(one) && std::isnan(other));
 }
 
-/// Decoded values against the decoder that was written from FORMAT.md.
+/// Decoded values against the decoder that was written from format/README.md.
 void check_decoded(nibble::encoding which, std::span<const std::byte> bytes,
                    std::span<const float> values) {
   const nibble_test::independent_decoder expected(nibble::to_string(which), bytes, values.size());

@@ -24,7 +24,7 @@ using nibble_fuzz::require;
 
 /// One run of blocks (a row, or the tensor) by the scalar codec.
 template <nibble::Codec Codec>
-void decode_run(std::span<const std::byte> from, std::span<float> to) {
+void decode_range(std::span<const std::byte> from, std::span<float> to) {
   if (to.empty()) return;
   if constexpr (nibble::PlainCodec<Codec>) {
     for (std::size_t i = 0; i < to.size(); ++i) {
@@ -56,12 +56,12 @@ std::vector<float> decode_by_codec(const nibble::tensor_view& tensor) {
   nibble::visit_codec(tensor.encoding(), "", [&]<nibble::Codec Codec>(Codec) {
     const auto& row = nibble::describe(Codec::encoding);
     if (row.blocks_run_along == nibble::block_run::tensor) {
-      decode_run<Codec>(tensor.bytes(), values);
+      decode_range<Codec>(tensor.bytes(), values);
     } else if (cols != 0) {
       const auto row_bytes = static_cast<std::size_t>(*nibble::stored_bytes(row, 1, cols));
       for (std::size_t i = 0; i < values.size() / cols; ++i) {
-        decode_run<Codec>(tensor.bytes().subspan(i * row_bytes, row_bytes),
-                          std::span(values).subspan(i * cols, cols));
+        decode_range<Codec>(tensor.bytes().subspan(i * row_bytes, row_bytes),
+                            std::span(values).subspan(i * cols, cols));
       }
     }
   });

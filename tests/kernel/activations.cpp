@@ -48,11 +48,11 @@ std::size_t place_of(std::size_t b, std::size_t i, const activation_layout& layo
 
 template <class Architecture, class Value>
 void require_codes_within_half_a_step(const std::vector<float>& x, const activation_layout& layout) {
-  const prepared_row<Architecture, Value> of(x, layout);
-  REQUIRE(of.row.row_blocks % kernel::padding_blocks == 0);
-  REQUIRE(of.row.row_blocks * 32 >= x.size());
-  for (std::size_t b = 0; b < of.row.row_blocks; ++b) {
-    const auto step = static_cast<double>(of.row.steps[b]);
+  const prepared_row<Architecture, Value> prepared(x, layout);
+  REQUIRE(prepared.row.row_blocks % kernel::padding_blocks == 0);
+  REQUIRE(prepared.row.row_blocks * 32 >= x.size());
+  for (std::size_t b = 0; b < prepared.row.row_blocks; ++b) {
+    const auto step = static_cast<double>(prepared.row.scales[b]);
     const auto most = static_cast<double>(std::numeric_limits<Value>::max());
     // x * (1 / step) is rounded twice to f32, and so off by most * 2^-23 where it is largest.
     const double half = 0.5 + most * 0x1p-22;
@@ -60,7 +60,7 @@ void require_codes_within_half_a_step(const std::vector<float>& x, const activat
     double largest = 0.0;
     for (std::size_t i = 0; i < 32; ++i) {
       const double value = b * 32 + i < x.size() ? static_cast<double>(x[b * 32 + i]) : 0.0;
-      const long code = of.row.values[place_of(b, i, layout)];
+      const long code = prepared.row.values[place_of(b, i, layout)];
       sum += code;
       largest = std::max(largest, std::fabs(value));
       if (!(std::fabs(value - step * static_cast<double>(code)) <= step * half)) {
@@ -69,7 +69,8 @@ void require_codes_within_half_a_step(const std::vector<float>& x, const activat
     }
     if (!(std::fabs(step * most - largest) <= 1e-6 * largest)) FAIL("step of block " << b);
     const double expected = step * static_cast<double>(sum);
-    if (!(std::fabs(static_cast<double>(of.row.sums[b]) - expected) <= 1e-6 * std::fabs(expected))) {
+    if (!(std::fabs(static_cast<double>(prepared.row.sums[b]) - expected) <=
+          1e-6 * std::fabs(expected))) {
       FAIL("sum of block " << b);
     }
   }
@@ -97,17 +98,17 @@ TEST_CASE("activations of exact products are kept, in the order asked for", "[ac
   for (const std::size_t cols : {1U, 33U, 512U, 700U}) {
     const auto x = nibble_test::gaussian(cols, 9, 1.0F);
     for (const auto& layout : layouts) {
-      const prepared_row<simd::best_architecture, float> of(x, layout);
-      for (std::size_t b = 0; b < of.row.row_blocks; ++b) {
+      const prepared_row<simd::best_architecture, float> prepared(x, layout);
+      for (std::size_t b = 0; b < prepared.row.row_blocks; ++b) {
         double sum = 0.0;
         double magnitudes = 0.0;
         for (std::size_t i = 0; i < 32; ++i) {
           const float value = b * 32 + i < cols ? x[b * 32 + i] : 0.0F;
-          if (of.row.values[place_of(b, i, layout)] != value) FAIL("element " << b * 32 + i);
+          if (prepared.row.values[place_of(b, i, layout)] != value) FAIL("element " << b * 32 + i);
           sum += static_cast<double>(value);
           magnitudes += std::fabs(static_cast<double>(value));
         }
-        CHECK(std::fabs(static_cast<double>(of.row.sums[b]) - sum) <= 32 * 0x1p-24 * magnitudes);
+        CHECK(std::fabs(static_cast<double>(prepared.row.sums[b]) - sum) <= 32 * 0x1p-24 * magnitudes);
       }
     }
   }
@@ -119,34 +120,17 @@ TEST_CASE("blocks that cannot be coded say so in their step", "[activations]") {
   for (const float bad : {nan, infinity, -infinity}) {
     auto x = nibble_test::gaussian(96, 2, 1.0F);
     x[40] = bad;
-    const prepared_row<simd::best_architecture, std::int8_t> of(x);
-    CHECK(std::isnan(of.row.steps[1]));
-    CHECK(std::isnan(of.row.sums[1]));
-    CHECK(std::isfinite(of.row.steps[0]));
-    CHECK(std::isfinite(of.row.steps[2]));
+    const prepared_row<simd::best_architecture, std::int8_t> prepared(x);
+    CHECK(std::isnan(prepared.row.scales[1]));
+    CHECK(std::isnan(prepared.row.sums[1]));
+    CHECK(std::isfinite(prepared.row.scales[0]));
+    CHECK(std::isfinite(prepared.row.scales[2]));
   }
   // Too small for their step to have a reciprocal: zeros.
-  const prepared_row<simd::best_architecture, std::int16_t> of(std::vector<float>(32, 1e-38F));
-  CHECK(of.row.steps[0] == 0.0F);
-  CHECK(std::all_of(of.row.values, of.row.values + 32, [](std::int16_t code) { return code == 0; }));
-}
-
-TEST_CASE("tiles share rows evenly and leave none out", "[activations]") {
-  for (const std::size_t most : {1U, 4U, 6U, 12U}) {
-    for (std::size_t rows = 1; rows <= 40; ++rows) {
-      std::size_t done = 0;
-      std::size_t least = most;
-      std::size_t largest = 0;
-      while (done < rows) {
-        const std::size_t tile = kernel::tile_rows_at(done, rows, most);
-        least = std::min(least, tile);
-        largest = std::max(largest, tile);
-        done += tile;
-      }
-      if (done != rows || largest > most || largest - least > 1) FAIL(rows << " rows by " << most);
-    }
-  }
-  SUCCEED("every number of rows");
+  const prepared_row<simd::best_architecture, std::int16_t> prepared(std::vector<float>(32, 1e-38F));
+  CHECK(prepared.row.scales[0] == 0.0F);
+  CHECK(std::all_of(prepared.row.values, prepared.row.values + 32,
+                    [](std::int16_t code) { return code == 0; }));
 }
 
 TEST_CASE("rows of activations lie by tiles, each as if it were alone", "[activations]") {
@@ -175,7 +159,7 @@ TEST_CASE("rows of activations lie by tiles, each as if it were alone", "[activa
           }
           for (std::size_t b = 0; b < all.row_blocks; ++b) {
             const std::size_t at = (m - tile) * found.row_blocks + b;
-            if (found.steps[at] != alone.row.steps[b] || found.sums[at] != alone.row.sums[b]) {
+            if (found.scales[at] != alone.row.scales[b] || found.sums[at] != alone.row.sums[b]) {
               FAIL("row " << m << " block " << b);
             }
           }

@@ -16,11 +16,11 @@ namespace simd = nibble::simd;
 template <class Architecture, class Codec, class Value>
 void check(std::size_t m, std::size_t k) {
   nibble_test::require_kernel_products<Architecture, Codec, Value>(
-      m, k, {kernel::order_of<Codec>(), 1}, kernel::code_tile_rows,
+      m, k, {kernel::activation_order_of<Codec>(), 1}, kernel::code_tile_rows,
       [=](const auto& w, std::uint64_t first, std::size_t count, const auto&, const auto& prepared,
           const auto& y) {
         kernel::multiply_code_panels<Architecture>(
-            kernel::panel_source_of<Architecture, Codec, Value>(), w, first, count, prepared, y);
+            kernel::code_panel_source_of<Architecture, Codec, Value>(), w, {first, count}, prepared, y);
       });
 }
 

@@ -27,7 +27,7 @@ using nibble_test::placed;
 template <class Architecture, class Codec>
 void check(std::size_t m, std::size_t k, std::size_t part_cols) {
   nibble_test::require_kernel_products<Architecture, Codec, float>(
-      m, k, {kernel::order_of<Codec>(), 1}, m,
+      m, k, {kernel::activation_order_of<Codec>(), 1}, m,
       [=](const tensor_view& w, std::uint64_t first, std::size_t count, const std::vector<float>& x,
           const auto&, const kernel::product_output& y) {
         const auto source = kernel::float_panel_source_of<Architecture>(w);
@@ -39,7 +39,7 @@ void check(std::size_t m, std::size_t k, std::size_t part_cols) {
           for (std::size_t tile = 0; tile < part.tiles(); ++tile) {
             kernel::interleave_tile(x.data(), k, tile, part);
           }
-          kernel::multiply_float_panels<Architecture>(source, w, first, count, part, y);
+          kernel::multiply_float_panels<Architecture>(source, w, {first, count}, part, y);
         }
       });
 }
@@ -72,47 +72,6 @@ TEST_CASE("products of panels of floats with few and many rows lie within their 
   nibble_test::for_every_architecture(
       []<class Architecture>(Architecture) { check_all<Architecture>(); });
   SUCCEED("every number of rows");
-}
-
-/// A panel of every encoding holds what decoding gives, bit for bit, row by row in lanes, and zeros in
-/// lanes without a row.
-template <class Architecture>
-void check_panels() {
-  constexpr std::size_t width = simd::lanes<Architecture>;
-  constexpr std::size_t most = kernel::float_panel_cols<Architecture>;
-  std::vector<float> panel(most * width);
-  for (const encoding which : nibble_test::decodable_encodings) {
-    for (const std::size_t k : {1U, 31U, 64U, 513U, 800U}) {
-      constexpr std::size_t rows = 2 * width - 3;
-      const auto bytes = nibble_test::finite_stored_bytes(which, rows, k, 11);
-      const nibble_test::independent_decoder expected(nibble::to_string(which), bytes, k);
-      const tensor_view w("w", which, {rows, k}, bytes);
-      const auto source = kernel::float_panel_source_of<Architecture>(w);
-      for (const std::size_t first_row : {std::size_t{0}, width}) {
-        const std::size_t own_rows = std::min(width, rows - first_row);
-        for (std::size_t first = 0; first < k; first += most) {
-          const std::size_t count = std::min(most, k - first);
-          kernel::fill_float_panel(source, w, first_row, own_rows, first, count, panel.data(), width);
-          for (std::size_t i = 0; i < count * width; ++i) {
-            const std::size_t row = i % width;
-            const float wanted = row < own_rows ? expected(first_row + row, first + i / width) : 0.0F;
-            // A lane of nothing may be -0, and so may scale * 0 where an offset was taken off.
-            if (panel[i] != wanted) {
-              FAIL(nibble::to_string(which)
-                   << " K " << k << " row " << first_row + row << " column " << first + i / width
-                   << ": " << panel[i] << " instead of " << wanted);
-            }
-          }
-        }
-      }
-    }
-  }
-}
-
-TEST_CASE("a panel of floats holds decoded rows in its lanes", "[float_panel_products]") {
-  nibble_test::for_every_architecture(
-      []<class Architecture>(Architecture) { check_panels<Architecture>(); });
-  SUCCEED("every encoding");
 }
 
 TEST_CASE("interleaved activations are those of x, tile by tile and column by column",

@@ -17,7 +17,7 @@
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/kernel/activations.hpp>
 #include <nibble/kernel/product_output.hpp>
-#include <nibble/kernel/weight_blocks.hpp>
+#include <nibble/kernel/stored_row.hpp>
 
 #include <support/catch.hpp>
 #include <support/decoded_weight.hpp>
@@ -39,19 +39,19 @@ struct kernel_problem {
     const double rounding = (static_cast<double>(k) + 9.0) * 0x1p-24;
     for (std::size_t i = 0; i < m; ++i) {
       for (std::size_t j = 1; j < kernel_outputs - 1; ++j) {
-        expectation& of = expected[i * kernel_outputs + j];
+        expectation& sums = expected[i * kernel_outputs + j];
         for (std::size_t first = 0; first < k; first += 32) {
           double largest = 0.0;
           double magnitudes = 0.0;
           for (std::size_t at = first; at < std::min(first + 32, k); ++at) {
             const auto activation = static_cast<double>(x[i * k + at]);
             const auto weight = static_cast<double>(weights.values[j * k + at]);
-            of.product += activation * weight;
-            of.roundings += rounding * std::fabs(activation) * weights.parts[j * k + at];
+            sums.product += activation * weight;
+            sums.roundings += rounding * std::fabs(activation) * weights.parts[j * k + at];
             largest = std::max(largest, std::fabs(activation));
             magnitudes += std::fabs(weight);
           }
-          of.largest += largest * magnitudes;
+          sums.largest += largest * magnitudes;
         }
       }
     }
@@ -75,7 +75,7 @@ inline const kernel_problem& kernel_problem_of(nibble::encoding which, std::size
 }
 
 /// Holds y against its bound, where activations were coded in so many steps.
-inline void require_expected(const kernel_problem& of, nibble::encoding which, std::size_t m,
+inline void require_expected(const kernel_problem& problem, nibble::encoding which, std::size_t m,
                              std::size_t k, double steps, const std::vector<float>& y) {
   for (std::size_t i = 0; i < m; ++i) {
     for (std::size_t j = 0; j < kernel_outputs; ++j) {
@@ -85,7 +85,7 @@ inline void require_expected(const kernel_problem& of, nibble::encoding which, s
         continue;
       }
       const auto found = static_cast<double>(written);
-      const kernel_problem::expectation& expected = of.expected[i * kernel_outputs + j];
+      const kernel_problem::expectation& expected = problem.expected[i * kernel_outputs + j];
       const double bound = expected.roundings + expected.largest / steps;
       if (!(std::fabs(found - expected.product) <= bound)) {
         FAIL(fmt::format("{} M {} K {}: y[{}][{}] is {} instead of {} +- {}", nibble::to_string(which),
@@ -101,27 +101,28 @@ inline void require_expected(const kernel_problem& of, nibble::encoding which, s
 /// called with (weight, first row, rows, x, prepared x, output).
 template <class Architecture, class Codec, class Value, class Multiply>
 void require_kernel_products(std::size_t m, std::size_t k,
-                             const nibble::kernel::activation_layout& layout,
-                             std::size_t most_tile_rows, const Multiply& multiply) {
+                             const nibble::kernel::activation_layout& layout, std::size_t max_tile_rows,
+                             const Multiply& multiply) {
   namespace kernel = nibble::kernel;
   constexpr std::size_t n = kernel_outputs;
-  const kernel_problem& of = kernel_problem_of(Codec::encoding, m, k);
-  const nibble::tensor_view w("w", Codec::encoding, {n, k}, of.bytes);
+  const kernel_problem& problem = kernel_problem_of(Codec::encoding, m, k);
+  const nibble::tensor_view w("w", Codec::encoding, {n, k}, problem.bytes);
 
   std::vector<std::byte> memory(m * kernel::prepared_row_bytes<Value>(k) + 64);
   auto* start = memory.data();
   while (reinterpret_cast<std::uintptr_t>(start) % 64 != 0) ++start;
-  const auto prepared = kernel::place_activations<Value>(start, m, most_tile_rows, k);
+  const auto prepared = kernel::place_activations<Value>(start, m, max_tile_rows, k);
   for (std::size_t i = 0; i < m; ++i) {
-    kernel::prepare_row<Architecture>(of.x.data() + i * k, k, layout, i, prepared);
+    kernel::prepare_row<Architecture>(problem.x.data() + i * k, k, layout, i, prepared);
   }
   std::vector<float> y(m * n, -7777.0F);
-  multiply(w, std::uint64_t{1}, n - 2, of.x, prepared, kernel::product_output{y.data(), n, nullptr});
+  multiply(w, std::uint64_t{1}, n - 2, problem.x, prepared,
+           kernel::product_output{y.data(), n, nullptr});
 
   double steps = std::numeric_limits<double>::infinity();
   if constexpr (!std::is_same_v<Value, float>)
     steps = std::is_same_v<Value, std::int16_t> ? 64000 : 253;
-  require_expected(of, Codec::encoding, m, k, steps, y);
+  require_expected(problem, Codec::encoding, m, k, steps, y);
 }
 
 }  // namespace nibble_test

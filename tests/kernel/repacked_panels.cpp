@@ -18,7 +18,7 @@ using nibble::tensor_view;
 
 template <class Architecture, class Codec, class Value>
 nibble::repacked_panels repacked(const tensor_view& w) {
-  const auto source = kernel::panel_source_of<Architecture, Codec, Value>();
+  const auto source = kernel::code_panel_source_of<Architecture, Codec, Value>();
   nibble::repacked_panels panels = kernel::allocate_panels<Architecture, Value>(
       w, kernel::stored_codes_of<Codec, Value>(), source.has_offsets);
   // In any order: the last one first.
@@ -29,13 +29,13 @@ nibble::repacked_panels repacked(const tensor_view& w) {
 template <class Architecture, class Codec, class Value>
 void check(std::size_t m, std::size_t k) {
   nibble_test::require_kernel_products<Architecture, Codec, Value>(
-      m, k, {kernel::order_of<Codec>(), 1}, kernel::code_tile_rows,
+      m, k, {kernel::activation_order_of<Codec>(), 1}, kernel::code_tile_rows,
       [](const tensor_view& w, std::uint64_t first, std::size_t count, const auto&,
          const auto& prepared, kernel::product_output y) {
         // A task starts at a panel's start: what is repacked are the rows that are asked for.
         const tensor_view rows = w.rows(first, count);
         y.y += first;
-        kernel::multiply_repacked<Architecture>(repacked<Architecture, Codec, Value>(rows), 0, count,
+        kernel::multiply_repacked<Architecture>(repacked<Architecture, Codec, Value>(rows), {0, count},
                                                 prepared, y);
       });
 }

@@ -19,14 +19,13 @@ template <class Architecture, class Codec, class Value>
 void check(std::size_t m, std::size_t k) {
   for (const std::size_t most : {m, m / 2 + 1}) {
     nibble_test::require_kernel_products<Architecture, Codec, Value>(
-        m, k, kernel::row_products_layout<Architecture, Codec, Value>(), most,
+        m, k, kernel::small_batch_layout<Architecture, Codec, Value>(), most,
         [m](const auto& w, std::uint64_t first, std::size_t count, const auto&, const auto& x,
             const auto& y) {
           for (std::size_t row = 0; row < m; row += x.tile_rows(row)) {
             kernel::product_output part = y;
             part.y += row * y.stride_elements;
-            kernel::multiply_rows<Architecture, Codec>(w, first, count, x.tile(row), x.tile_rows(row),
-                                                       part);
+            kernel::multiply_small_batch<Architecture, Codec>(w, {first, count}, x.tile(row), part);
           }
         });
   }
@@ -34,7 +33,7 @@ void check(std::size_t m, std::size_t k) {
 
 template <class Architecture, class Value, class... Codecs>
 void check_codecs(std::initializer_list<std::size_t> lengths) {
-  for (std::size_t m = 1; m <= kernel::max_row_products<Value>; ++m) {
+  for (std::size_t m = 1; m <= kernel::max_small_batch_rows<Value>; ++m) {
     for (const std::size_t k : lengths) (check<Architecture, Codecs, Value>(m, k), ...);
   }
 }
@@ -53,7 +52,8 @@ void check_all() {
   check_codecs<Architecture, std::int8_t, q4_0, q4_k>({1, 256, 545, 4127});
 }
 
-TEST_CASE("row products of every number of rows lie within their bound", "[row_products]") {
+TEST_CASE("small-batch products of every number of rows lie within their bound",
+          "[small_batch_products]") {
   nibble_test::for_every_architecture(
       []<class Architecture>(Architecture) { check_all<simd::block_architecture<Architecture>>(); });
   SUCCEED("every number of rows");

@@ -35,6 +35,21 @@ string(REPLACE TYPE float wrong "${use}")
 expect(compiles -O0 "${right}")
 expect(fails -O0 "${wrong}")
 
+# What a call of matmul does not use cannot be passed to it. The kernels are another unit's.
+set(use "#include <nibble/compute/matmul.hpp>
+void use(const nibble::matmul_product& one, const nibble::repacked_weight& repacked,
+         std::span<const float> x, std::span<float> y, const nibble::tensor_view& w) { CALL; }")
+function(expect_call result call)
+  string(REPLACE CALL "${call}" program "${use}")
+  expect(${result} -DNIBBLE_DISPATCH "${program}")
+endfunction()
+expect_call(compiles "nibble::matmul(w, x, y, {.bias = x, .y_stride_elements = 3})")
+expect_call(compiles "nibble::matmul({one, one}, x, {.x_stride_elements = 3})")
+expect_call(fails "nibble::matmul({one, one}, x, {.bias = x})")
+expect_call(fails "nibble::matmul({one, one}, x, {.y_stride_elements = 3})")
+expect_call(compiles "nibble::matmul(repacked, x, y, {.bias = x})")
+expect_call(fails "nibble::matmul(repacked, x, y, {.mode = nibble::matmul_mode::int8})")
+
 # Opening a file does without the kernels that verifying it needs, and says which header has them.
 set(verify "void use(const nibble::reader& in) { in.verify(\"w\"); }")
 expect(compiles -O0 "#include <nibble/reader.hpp>\n#include <nibble/verify.hpp>\n${verify}")

@@ -233,10 +233,10 @@ void check_groups() {
   for (std::uint32_t seed = 0; seed < 50; ++seed) {
     const auto bytes = nibble_test::random_bytes(20 * blocks, seed);
     const auto words = numbers_of(simd::load_words_apart<20>(bytes.data(), tag, any));
-    const auto group = simd::load_nibble_group<20>(bytes.data() + 4, tag, any);
+    const auto group = simd::load_lane_blocks<20>(bytes.data() + 4, tag, any);
     const auto x = numbers_with_ends<std::int8_t>(32 * blocks, -127, 127, seed);
     const auto sums =
-        numbers_of(simd::group_products<Architecture>(group, x.data(), 32 * joined, tag, any));
+        numbers_of(simd::lane_block_products<Architecture>(group, x.data(), 32 * joined, tag, any));
     for (std::size_t b = 0; b < blocks; ++b) {
       int sum = 0;
       std::uint32_t word = 0;
@@ -292,7 +292,7 @@ TEST_CASE("activations are coded to the nearest code, ties to even", "[portable]
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i) * 0.5F - 8.0F;
   std::array<std::int8_t, 32> codes;
   const auto sum =
-      simd::code_block(values.data(), 1.0F, codes.data(), tag, simd::any_architecture(tag));
+      simd::quantize_block(values.data(), 1.0F, codes.data(), tag, simd::any_architecture(tag));
   std::int32_t expected_sum = 0;
   for (std::size_t i = 0; i < values.size(); ++i) {
     const auto nearest = static_cast<std::int32_t>(std::nearbyint(values[i]));

@@ -87,15 +87,15 @@ void require_group_operations() {
     auto bytes = random_bytes(seed % 64 + StrideBytes * (blocks - 1) + 16, seed);
     if (seed == 0) std::fill(bytes.begin(), bytes.end(), std::byte{0xFF});
     const std::byte* const from = bytes.data() + seed % 64;
-    const auto group = simd::load_nibble_group<StrideBytes>(from, own, own);
-    const auto expected = simd::load_nibble_group<StrideBytes>(from, own, twin);
-    if (numbers_of(group) != numbers_of(expected)) FAIL("load_nibble_group at " << seed);
+    const auto group = simd::load_lane_blocks<StrideBytes>(from, own, own);
+    const auto expected = simd::load_lane_blocks<StrideBytes>(from, own, twin);
+    if (numbers_of(group) != numbers_of(expected)) FAIL("load_lane_blocks at " << seed);
     const std::size_t stride = unit_elements + seed % 3 * 32;
     const auto x =
         numbers_with_ends<std::int8_t>(stride * blocks, seed == 0 ? 127 : -127, 127, seed + 1);
-    if (numbers_of(simd::group_products<Architecture>(group, x.data(), stride, own, own)) !=
-        numbers_of(simd::group_products<Architecture>(group, x.data(), stride, own, twin)))
-      FAIL("group_products " << seed);
+    if (numbers_of(simd::lane_block_products<Architecture>(group, x.data(), stride, own, own)) !=
+        numbers_of(simd::lane_block_products<Architecture>(group, x.data(), stride, own, twin)))
+      FAIL("lane_block_products " << seed);
   }
 }
 
@@ -174,9 +174,10 @@ void require_block_operations() {
       std::array<Code, 32> codes;
       std::array<Code, 32> expected;
       const float steps = static_cast<float>(std::numeric_limits<Code>::max()) / largest;
-      const auto sum = simd::code_block(values.data() + 1, steps, codes.data(), own, own);
-      const auto expected_sum = simd::code_block(values.data() + 1, steps, expected.data(), own, twin);
-      if (codes != expected || sum != expected_sum) FAIL("code_block " << seed);
+      const auto sum = simd::quantize_block(values.data() + 1, steps, codes.data(), own, own);
+      const auto expected_sum =
+          simd::quantize_block(values.data() + 1, steps, expected.data(), own, twin);
+      if (codes != expected || sum != expected_sum) FAIL("quantize_block " << seed);
     };
     code(std::int8_t{});
     code(std::int16_t{});
@@ -205,7 +206,7 @@ void require_panel_operations() {
   using words_vector = simd::vector<std::int16_t, Architecture>;
   const int most_code = simd::multiplies_any_byte<Architecture> ? 255 : 15;
   for (std::uint32_t seed = 0; seed < 100; ++seed) {
-    simd::square<Architecture> square;
+    simd::lane_tile<Architecture> square;
     std::mt19937 generator(seed);
     for (integers& row : square) {
       std::array<std::int32_t, width> numbers;

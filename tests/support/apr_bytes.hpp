@@ -45,7 +45,7 @@ namespace nibble_test {
   return ~sum;
 }
 
-/// Figures of an encoding as FORMAT.md tables them.
+/// Figures of an encoding as format/README.md tables them.
 struct encoding_figures {
   std::string_view name;
   std::uint64_t block_elements;
@@ -73,10 +73,10 @@ inline constexpr std::array<encoding_figures, 25> all_figures{{
   for (const encoding_figures& row : all_figures) {
     if (row.name == name) return row;
   }
-  throw std::logic_error("no such encoding in FORMAT.md");
+  throw std::logic_error("no such encoding in format/README.md");
 }
 
-/// Stored size by FORMAT.md's two formulas, for tensors whose figures fit 64 bits.
+/// Stored size by format/README.md's two formulas, for tensors whose figures fit 64 bits.
 [[nodiscard]] constexpr std::uint64_t size_of_matrix(const encoding_figures& of, std::uint64_t rows,
                                                      std::uint64_t cols) {
   if (rows == 0 || cols == 0) return 0;
@@ -198,7 +198,7 @@ struct apr_file {
                      sums);
 }
 
-/// Bytes that an encoding of FORMAT.md decodes to finite values: random codes under tame scales.
+/// Bytes that an encoding of format/README.md decodes to finite values: random codes under tame scales.
 [[nodiscard]] inline std::vector<std::byte> tame_bytes(std::string_view encoding,
                                                        const std::vector<std::uint64_t>& dimensions,
                                                        std::uint32_t seed) {

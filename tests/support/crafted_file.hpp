@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -17,6 +16,7 @@
 #include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
 #include <support/memory_meter.hpp>
+#include <support/work_meter.hpp>
 
 /// Files that lie, one a row.
 namespace nibble_test {
@@ -33,35 +33,13 @@ struct crafted_file {
 [[nodiscard]] inline std::uint64_t most_memory_bytes(std::size_t file_bytes) {
   return 4 * std::uint64_t{file_bytes} + 16'000'000;
 }
-inline constexpr double most_seconds = 0.1;
-
-/// How many times as long as on the processor that the bound is meant for (2.8 GHz, its memory at hand)
-/// this one takes now: processors are shared, and clocks rise and fall.
-[[nodiscard]] inline double slowness() {
-  constexpr double usual_seconds = 0.005;
-  double least = 1000.0;
-  for (int turn = 0; turn < 2; ++turn) {
-    const double start = thread_seconds();
-    std::uint64_t state = 1;
-    for (int i = 0; i < 2'000'000; ++i) state = state * 6364136223846793005U + 1442695040888963407U;
-    const std::vector<std::uint64_t> written(1U << 21U, state);
-    const volatile std::uint64_t used = written[state % written.size()];
-    static_cast<void>(used);
-    least = std::min(least, thread_seconds() - start);
-  }
-  return std::max(1.0, least / usual_seconds);
+/// What it may hand out one after the other: lists that double as they grow, and nothing twice.
+[[nodiscard]] inline std::uint64_t most_memory_in_all_bytes(std::size_t file_bytes) {
+  return 2 * most_memory_bytes(file_bytes);
 }
-
-/// Tries again a few times over before it says that something is slow.
-template <class Work>
-[[nodiscard]] expense least_expense_of(const Work& work) {
-  expense least = expense_of(work);
-  for (int turn = 0; turn < 9 && least.seconds > most_seconds; ++turn) {
-    const expense again = expense_of(work);
-    least.seconds = std::min(least.seconds, again.seconds / slowness());
-    least.peak_bytes = std::max(least.peak_bytes, again.peak_bytes);
-  }
-  return least;
+/// And run: a few looks at each byte, with room for what is not optimized.
+[[nodiscard]] inline std::uint64_t most_blocks_of_code(std::size_t file_bytes) {
+  return 100 * std::uint64_t{file_bytes} + 1'000'000;
 }
 
 /// A message is one line that a terminal can be shown.
@@ -82,26 +60,30 @@ template <class Work>
 }
 
 /// Opens a row by `open`, which gives notes, and holds what comes against what the row says and against
-/// the bounds of memory and time.
+/// the bounds of memory and work.
 template <class Open>
 void check_crafted(const crafted_file& row, const Open& open) {
   INFO(row.what);
   outcome result;
   std::string notes;
-  const expense spent = least_expense_of([&] { result = outcome_of([&] { notes = open(row); }); });
+  const std::uint64_t blocks_before = work_meter::blocks_run();
+  const expense spent = expense_of([&] { result = outcome_of([&] { notes = open(row); }); });
+  const std::uint64_t blocks_of_code = work_meter::blocks_run() - blocks_before;
   CHECK(result.code == row.code);
   CHECK(missing_parts(result.code == "taken" ? notes : result.message, row.named) == "");
   if (result.code != "taken") CHECK(missing_parts(result.message, {"crafted", ": "}) == "");
   CHECK(is_fit_for_a_terminal(result.message));
-  if (is_sanitized) return;
-  CHECK(spent.peak_bytes < most_memory_bytes(row.file.size()));
-  CHECK(spent.seconds < most_seconds);
+  CHECK(blocks_of_code < most_blocks_of_code(row.file.size()));
   if (row.file.size() > 500'000) {
     // For who runs the test by hand with -s.
-    SUCCEED(fmt::format("{}: {} bytes, {:.1f} MB of memory, {:.0f} ms, {}", row.what, row.file.size(),
-                        1e-6 * static_cast<double>(spent.peak_bytes), 1e3 * spent.seconds,
-                        result.code));
+    SUCCEED(fmt::format("{}: {} bytes, {:.1f} MB of memory, {:.1f} in all, {:.1f} M blocks, {}",
+                        row.what, row.file.size(), 1e-6 * static_cast<double>(spent.peak_bytes),
+                        1e-6 * static_cast<double>(spent.total_bytes),
+                        1e-6 * static_cast<double>(blocks_of_code), result.code));
   }
+  if (is_sanitized) return;
+  CHECK(spent.peak_bytes < most_memory_bytes(row.file.size()));
+  CHECK(spent.total_bytes < most_memory_in_all_bytes(row.file.size()));
 }
 
 inline void check_crafted(const crafted_file& row) { check_crafted(row, open_in_memory); }

@@ -9,30 +9,81 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <vector>
 
+#if defined(_WIN32)
+#include <random>
+#else
 #include <unistd.h>
+#endif
+
+#include <nibble/file/path_text.hpp>
+#if defined(_WIN32)
+#include <nibble/file/system_calls.hpp>
+#endif
+
+#if defined(_WIN32)
+extern "C" __declspec(dllimport) int __stdcall CreateDirectoryW(const wchar_t*, _SECURITY_ATTRIBUTES*);
+extern "C" __declspec(dllimport) int __stdcall RemoveDirectoryW(const wchar_t*);
+#endif
 
 namespace nibble_test {
+
+/// Makes a directory, also where its path is too long for Windows's older calls.
+inline void make_directory(const std::string& path) {
+#if defined(_WIN32)
+  if (::CreateDirectoryW(nibble::windows::native_path(path).c_str(), nullptr) == 0) {
+    throw std::runtime_error("cannot make " + path);
+  }
+#else
+  std::filesystem::create_directory(path);
+#endif
+}
+/// Removes a directory and what is in it, as above.
+inline void remove_tree(const std::filesystem::path& path, std::error_code& failure) {
+#if defined(_WIN32)
+  std::vector<std::filesystem::path> inside;
+  nibble::system_calls::for_each_name(path, [&](const std::string& name, const auto&) {
+    inside.push_back(path / nibble::path_of_text(name));
+  });
+  for (const std::filesystem::path& each : inside) remove_tree(each, failure);
+  const std::wstring native = nibble::windows::full_native_path(path.native());
+  if (::DeleteFileW(native.c_str()) == 0 && ::RemoveDirectoryW(native.c_str()) == 0) {
+    failure.assign(nibble::system_calls::last_reason(), std::system_category());
+  }
+#else
+  std::filesystem::remove_all(path, failure);
+#endif
+}
 
 /// A directory of its own that goes with the object.
 class temporary_directory {
  public:
   temporary_directory() {
+#if defined(_WIN32)
+    std::random_device random;
+    do {
+      path_ = std::filesystem::temp_directory_path() / ("nibble-test-" + std::to_string(random()));
+    } while (!std::filesystem::create_directory(path_));
+#else
     std::string pattern = (std::filesystem::temp_directory_path() / "nibble-test-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
     path_ = pattern;
+#endif
   }
   temporary_directory(const temporary_directory&) = delete;
   temporary_directory& operator=(const temporary_directory&) = delete;
   ~temporary_directory() {
     std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
+    remove_tree(path_, ignored);
   }
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   /// The path of a file in it.
-  [[nodiscard]] std::string operator/(const std::string& name) const { return (path_ / name).string(); }
+  [[nodiscard]] std::string operator/(const std::string& name) const {
+    return nibble::text_of_path(path_ / nibble::path_of_text(name));
+  }
 
  private:
   std::filesystem::path path_;

@@ -15,6 +15,7 @@ namespace {
 // Of this thread, less than nothing where it frees what others made.
 thread_local std::int64_t live = 0;
 thread_local std::int64_t peak = 0;
+thread_local std::uint64_t total = 0;
 
 #if !NIBBLE_TEST_IS_SANITIZED
 
@@ -33,6 +34,7 @@ void* allocate(std::size_t size, std::size_t alignment) noexcept {
   if (start == nullptr) return nullptr;
   std::memcpy(start, &size, sizeof(size));
   live += static_cast<std::int64_t>(size);
+  total += size;
   if (live > peak) peak = live;
   return start + room;
 }
@@ -78,6 +80,7 @@ namespace nibble_test {
 
 std::int64_t memory_meter::live_bytes() noexcept { return live; }
 std::int64_t memory_meter::peak_bytes() noexcept { return peak; }
+std::uint64_t memory_meter::total_bytes() noexcept { return total; }
 void memory_meter::reset_peak() noexcept { peak = live; }
 
 }  // namespace nibble_test
@@ -95,6 +98,8 @@ TEST_CASE("the meter sees what is allocated, and its peak after it is gone", "[m
     if (second.size() + static_cast<std::size_t>(third[0]) != 1'000) throw std::bad_alloc();
   });
   CHECK(spent.peak_bytes == 1'500'000);
+  CHECK(spent.total_bytes == 1'500'000 + 64'000 + 100 * sizeof(int));
   const auto later = nibble_test::expense_of([] { const std::vector<wide> alone(1'000); });
   CHECK(later.peak_bytes == 64'000);
+  CHECK(later.total_bytes == 64'000);
 }

@@ -16,7 +16,8 @@
 
 namespace nibble_test {
 
-/// The encodings that can be decoded: as FORMAT.md lists them, and what else safetensors files hold.
+/// The encodings that can be decoded: as format/README.md lists them, and what else safetensors files
+/// hold.
 inline constexpr std::array decodable_encodings = {
     nibble::encoding::f32,    nibble::encoding::f16,    nibble::encoding::bf16,
     nibble::encoding::f64,    nibble::encoding::i32,    nibble::encoding::i64,

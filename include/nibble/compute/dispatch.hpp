@@ -13,7 +13,11 @@
 #include <nibble/compute/kernel_table.hpp>
 
 /// The kernels that nibble_add_dispatch built, best first, and a null pointer after the last.
-extern "C" [[gnu::visibility("hidden")]] const nibble::kernel_table* const nibble_kernel_tables[];
+extern "C"
+#if !defined(_WIN32)  // whose objects know no visibility
+    [[gnu::visibility("hidden")]]
+#endif
+    const nibble::kernel_table* const nibble_kernel_tables[];
 #elif defined(NIBBLE_KERNELS_ELSEWHERE)
 #include <nibble/compute/kernel_table.hpp>
 
@@ -22,7 +26,10 @@ extern "C" [[gnu::visibility("hidden")]] const nibble::kernel_table* const nibbl
 /// The kernels that nibble_add_kernels built. The name holds the instruction set: a unit that is
 /// compiled for another one than they are does not link.
 extern "C"
-    [[gnu::visibility("hidden")]] const nibble::kernel_table NIBBLE_KERNELS_FOR(NIBBLE_INSTRUCTION_SET);
+#if !defined(_WIN32)
+    [[gnu::visibility("hidden")]]
+#endif
+    const nibble::kernel_table NIBBLE_KERNELS_FOR(NIBBLE_INSTRUCTION_SET);
 #endif
 
 namespace nibble {
@@ -78,6 +85,8 @@ struct compiled_elsewhere {
 
 using default_architecture = compiled_elsewhere;
 #else
+/// Where products and decoding are computed unless a call says otherwise: the instruction set that
+/// this translation unit is compiled for.
 using default_architecture = simd::best_architecture;
 #endif
 

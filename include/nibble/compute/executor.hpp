@@ -18,11 +18,13 @@ concept Task =
 /// A reference to a callable void(std::size_t task); like a view, it owns nothing.
 class task_reference {
  public:
+  /// Refers to `callable`, which must outlive every call.
   template <Task Callable>
   task_reference(Callable& callable) noexcept  // NOLINT: implicit by purpose
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
         call_([](void* object, std::size_t task) { (*static_cast<Callable*>(object))(task); }) {}
 
+  /// Calls it.
   void operator()(std::size_t task) const { call_(object_, task); }
 
  private:
@@ -59,11 +61,11 @@ struct compute_options {
   nibble::executor* executor = nullptr;  ///< runs the work; null: the calling thread does
 };
 
-/// Runs body(task) for every task on `on`, or on the calling thread where it is null. After the first
-/// exception no further task starts its work, and the exception is rethrown here.
+/// Calls body(task) for every task, on the executor or, where it is null, on the calling thread. After
+/// the first exception no further task starts its work, and the exception is rethrown here.
 template <class Body>
-void run_tasks(executor* on, std::size_t tasks, Body&& body) {
-  if (on == nullptr || tasks < 2) {
+void run_tasks(executor* executor, std::size_t tasks, Body&& body) {
+  if (executor == nullptr || tasks < 2) {
     for (std::size_t task = 0; task < tasks; ++task) body(task);
     return;
   }
@@ -77,7 +79,7 @@ void run_tasks(executor* on, std::size_t tasks, Body&& body) {
       if (!has_failed.exchange(true, std::memory_order_relaxed)) first = std::current_exception();
     }
   };
-  on->run(tasks, shielded);
+  executor->run(tasks, shielded);
   if (first) std::rethrow_exception(first);
 }
 

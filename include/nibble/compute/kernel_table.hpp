@@ -19,7 +19,7 @@ namespace nibble {
 
 struct checked_product;
 struct checked_activations;
-struct value_census;
+struct value_counts;
 class repacked_weight;
 
 /// The kernels of one instruction set, as nibble_add_dispatch builds them: all that its object shows to
@@ -40,7 +40,7 @@ struct kernel_table {
   void (*narrow_f16)(const float* from, std::size_t count, float16* to) noexcept;
   void (*narrow_bf16)(const float* from, std::size_t count, bfloat16* to) noexcept;
 
-  value_census (*take_census)(const tensor_view&);
+  value_counts (*count_values)(const tensor_view&);
   repacked_weight (*repack)(const tensor_view&, matmul_mode, executor*);
   void (*matmul)(std::span<const checked_product>, const checked_activations&, matmul_mode, executor*,
                  std::span<std::byte> scratch);

@@ -20,18 +20,20 @@
 #include <nibble/kernel/product_plan.hpp>
 #include <nibble/kernel/repacked_panels.hpp>
 #include <nibble/kernel/small_batch_products.hpp>
+#include <nibble/kernel/tiles.hpp>
+#include <nibble/kernel/weight_slice.hpp>
 #include <nibble/simd/simd.hpp>
 
-// The loops of matmul that hand tasks to an executor; what runs in a task is in kernel/. For the
-// products of one x:
+// The loops of matmul that hand tasks to an executor; what runs in a task is in kernel/. Loop nest of
+// multiply_checked, for the products of one x:
 //
-//   a plan for every product (kernel/product_plan.hpp)
-//   for every activation plan among them
-//     for as many rows of x as fit the scratch (float panels: as many rows and columns)
-//       those rows are prepared (tasks: rows; float panels: tiles)
-//       for every product of this activation plan
-//         for 32 and more weight rows (tasks)
-//           its kernel, over tiles of the prepared rows
+//   choose a plan for each product (kernel/product_plan.hpp)
+//   for each activation plan among them
+//     for each group of rows of x that fits the scratch (for float panels: of rows and columns)
+//       prepare these rows (tasks: rows, or for float panels tiles)
+//       for each product with this activation plan
+//         for each group of 32 weight rows or more (tasks)
+//           run the product's kernel over the tiles of the prepared rows
 
 namespace nibble {
 
@@ -52,6 +54,7 @@ struct checked_activations {
   std::size_t stride_elements;
 };
 
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
@@ -93,14 +96,14 @@ struct joint_products {
   return std::max<std::uint64_t>(1, least_task_products / row_products / unit) * unit;
 }
 
-/// Calls body(first_row, row_count) for all rows of a weight, in tasks.
+/// Calls body(row_range) for all rows of a weight, in tasks.
 template <class Body>
 void for_weight_rows(executor* executor, const tensor_view& weight, std::size_t x_rows, Body&& body) {
   const std::uint64_t outputs = weight.rows();
   const std::uint64_t unit = rows_per_task(weight.cols(), x_rows);
   run_tasks(executor, static_cast<std::size_t>(divide_round_up(outputs, unit)), [&](std::size_t task) {
     const std::uint64_t first = task * unit;
-    body(first, static_cast<std::size_t>(std::min(unit, outputs - first)));
+    body(row_range{first, static_cast<std::size_t>(std::min(unit, outputs - first))});
   });
 }
 
@@ -127,12 +130,11 @@ struct interleaved_size {
   return {rows, std::min(cols, most / rows * interleaved_cols)};
 }
 
-/// multiply_rows for any codec. A function pointer erases the codec, so that callers are instantiated
-/// once for each kind of activations.
+/// multiply_small_batch for any codec. A function pointer erases the codec, so that callers are
+/// instantiated once for each kind of activations.
 template <Activation Value>
-using multiply_rows_function = void (*)(const tensor_view&, std::uint64_t, std::size_t,
-                                        const activation_tile<Value>&, std::size_t,
-                                        const product_output&) noexcept;
+using small_batch_function = void (*)(const tensor_view&, row_range, const activation_tile<Value>&,
+                                      const product_output&) noexcept;
 
 /// One product with prepared activations, which are rows m .. m + x.rows of the call's.
 template <class Architecture, Activation Value>
@@ -141,35 +143,33 @@ void multiply_prepared(const joint_products& call, const planned_product& planne
   using panel_architecture = simd::integer_architecture<Architecture>;
   const checked_product& product = planned.product;
   const tensor_view& weight = *product.weight;
-  multiply_rows_function<Value> multiply = nullptr;
-  panel_source<panel_architecture, Value> source{};
+  small_batch_function<Value> multiply = nullptr;
+  code_panel_source<panel_architecture, Value> source{};
   visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
     if constexpr (has_code_products<Architecture, Codec, Value>()) {
-      multiply = &multiply_rows<simd::block_architecture<Architecture>, Codec, Value>;
-      source = panel_source_of<panel_architecture, Codec, Value>();
-    } else if constexpr (std::same_as<Value, float> && has_float_row_products<Codec>()) {
-      multiply = &multiply_rows<Architecture, Codec, Value>;
+      multiply = &multiply_small_batch<simd::block_architecture<Architecture>, Codec, Value>;
+      source = code_panel_source_of<panel_architecture, Codec, Value>();
+    } else if constexpr (std::same_as<Value, float> && has_small_batch_products<Codec>()) {
+      multiply = &multiply_small_batch<Architecture, Codec, Value>;
     }
   });
-  for_weight_rows(call.executor, weight, call.x.rows, [&](std::uint64_t first, std::size_t count) {
+  for_weight_rows(call.executor, weight, call.x.rows, [&](row_range rows) {
     product_output y{product.y + m * product.y_stride_elements, product.y_stride_elements,
                      product.bias};
     if constexpr (!std::same_as<Value, float>) {
       if (planned.plan.kernel == product_kernel::repacked_panels) {
-        multiply_repacked<panel_architecture>(*product.repacked, first, count, x, y);
+        multiply_repacked<panel_architecture>(*product.repacked, rows, x, y);
         return;
       }
       if (planned.plan.kernel == product_kernel::code_panels) {
-        multiply_code_panels<panel_architecture>(source, weight, first, count, x, y);
+        multiply_code_panels<panel_architecture>(source, weight, rows, x, y);
         return;
       }
     }
-    for (std::size_t row = 0; row < x.rows;) {
-      const std::size_t rows = x.tile_rows(row);
-      multiply(weight, first, count, x.tile(row), rows, y);
-      y.y += rows * y.stride_elements;
-      row += rows;
-    }
+    for_each_tile(x.rows, x.max_tile_rows, [&](std::size_t row, std::size_t tile_rows) {
+      multiply(weight, rows, x.tile(row), y);
+      y.y += tile_rows * y.stride_elements;
+    });
   });
 }
 
@@ -178,8 +178,7 @@ template <class Architecture, Activation Value>
 void multiply_planned(const joint_products& call, const activation_plan& plan) {
   const std::size_t cols = call.x.cols;
   const std::size_t most_rows = prepared_rows<Value>(call.x.rows, cols);
-  for (std::size_t m = 0; m < call.x.rows;) {
-    const std::size_t rows = tile_rows_at(m, call.x.rows, most_rows);
+  for_each_tile(call.x.rows, most_rows, [&](std::size_t m, std::size_t rows) {
     const auto x = place_activations<Value>(call.scratch, rows, plan.tile_rows, cols);
     run_tasks(call.executor_for(rows * cols), rows, [&](std::size_t row) {
       prepare_row<Architecture>(call.x.values + (m + row) * call.x.stride_elements, cols, plan.layout,
@@ -189,8 +188,7 @@ void multiply_planned(const joint_products& call, const activation_plan& plan) {
       if (planned.plan.activations != plan) continue;
       multiply_prepared<Architecture>(call, planned, m, x);
     }
-    m += rows;
-  }
+  });
 }
 
 /// The products of one activation plan, whose activations are interleaved for float panels.
@@ -198,8 +196,7 @@ template <class Architecture>
 void multiply_interleaved(const joint_products& call, const activation_plan& plan) {
   const std::size_t cols = call.x.cols;
   const interleaved_size most = interleaved_size_of(call.x.rows, cols);
-  for (std::size_t m = 0; m < call.x.rows;) {
-    const std::size_t rows = tile_rows_at(m, call.x.rows, most.rows);
+  for_each_tile(call.x.rows, most.rows, [&](std::size_t m, std::size_t rows) {
     for (std::size_t first = 0; first < cols; first += most.cols) {
       const interleaved_activations x{rows, plan.tile_rows, first, std::min(most.cols, cols - first),
                                       reinterpret_cast<float*>(call.scratch)};
@@ -212,15 +209,12 @@ void multiply_interleaved(const joint_products& call, const activation_plan& pla
         const auto source = float_panel_source_of<Architecture>(*product.weight);
         const product_output y{product.y + m * product.y_stride_elements, product.y_stride_elements,
                                product.bias};
-        for_weight_rows(call.executor, *product.weight, call.x.rows,
-                        [&](std::uint64_t first_row, std::size_t count) {
-                          multiply_float_panels<Architecture>(source, *product.weight, first_row, count,
-                                                              x, y);
-                        });
+        for_weight_rows(call.executor, *product.weight, call.x.rows, [&](row_range weight_rows) {
+          multiply_float_panels<Architecture>(source, *product.weight, weight_rows, x, y);
+        });
       }
     }
-    m += rows;
-  }
+  });
 }
 
 /// At most max_joint_products products of one x. `scratch` is aligned to prepared_alignment_bytes and
@@ -239,12 +233,15 @@ void multiply_checked(std::span<const checked_product> products, const checked_a
     const auto has_this_plan = [&](const planned_product& other) {
       return other.plan.activations == plan;
     };
-    if (std::ranges::any_of(planned.first(i), has_this_plan)) continue;
+    const auto before = planned.first(i);
+    if (std::any_of(before.begin(), before.end(), has_this_plan)) continue;
     const joint_products call{planned.subspan(i), x, executor, scratch.data()};
     switch (plan.format) {
-      case preparation::interleaved_floats: multiply_interleaved<Architecture>(call, plan); break;
-      case preparation::floats: multiply_planned<Architecture, float>(call, plan); break;
-      case preparation::words: multiply_planned<Architecture, std::int16_t>(call, plan); break;
+      case activation_format::f32_interleaved: multiply_interleaved<Architecture>(call, plan); break;
+      case activation_format::f32_blocks: multiply_planned<Architecture, float>(call, plan); break;
+      case activation_format::int16_codes:
+        multiply_planned<Architecture, std::int16_t>(call, plan);
+        break;
       default: multiply_planned<Architecture, std::int8_t>(call, plan); break;
     }
   }
@@ -252,4 +249,5 @@ void multiply_checked(std::span<const checked_product> products, const checked_a
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

@@ -10,8 +10,8 @@
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/kernel/code_panel.hpp>
 #include <nibble/kernel/matmul_mode.hpp>
+#include <nibble/kernel/product_traits.hpp>
 #include <nibble/kernel/repacked_panels.hpp>
-#include <nibble/kernel/weight_blocks.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
@@ -39,12 +39,13 @@ class repacked_weight {
   repacked_panels panels_;
 };
 
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
 /// The panels of a weight whose rows_are_blocks, for products with Value; a task repacks one panel.
 template <class Architecture, Activation Value>
-[[nodiscard]] repacked_panels make_panels(const panel_source<Architecture, Value>& source,
+[[nodiscard]] repacked_panels make_panels(const code_panel_source<Architecture, Value>& source,
                                           const stored_codes& codes, const tensor_view& weight,
                                           executor* executor) {
   repacked_panels made = allocate_panels<Architecture, Value>(weight, codes, source.has_offsets);
@@ -63,13 +64,13 @@ template <class Architecture>
     if (!rows_are_blocks<Codec>(weight)) return;
     const auto make = [&]<Activation Value>(Value) {
       if constexpr (has_code_products<Architecture, Codec, Value>()) {
-        made = make_panels(panel_source_of<panel_architecture, Codec, Value>(),
+        made = make_panels(code_panel_source_of<panel_architecture, Codec, Value>(),
                            stored_codes_of<Codec, Value>(), weight, executor);
       }
     };
-    switch (coded_as<Architecture, Codec>(weight, mode)) {
-      case preparation::bytes: make(std::int8_t{}); break;
-      case preparation::words: make(std::int16_t{}); break;
+    switch (activation_format_for<Architecture, Codec>(weight, mode)) {
+      case activation_format::int8_codes: make(std::int8_t{}); break;
+      case activation_format::int16_codes: make(std::int16_t{}); break;
       default: break;
     }
   });
@@ -101,4 +102,5 @@ template <class Architecture = default_architecture>
 }
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

@@ -34,6 +34,7 @@ class tensor_description {
         size_bytes_(info.size_bytes),
         crc32_(info.crc32) {}
 
+  /// UTF-8, as the file has it.
   [[nodiscard]] std::string_view name() const noexcept { return name_; }
   /// False where the file's dtype is not known here: listed, but not to be decoded.
   [[nodiscard]] bool has_encoding() const noexcept { return encoding_.has_value(); }
@@ -54,9 +55,13 @@ class tensor_description {
     if (encoding_) return std::string(to_string(*encoding_));
     return dtype_id_ ? join_text({"id ", *dtype_id_}) : std::string(dtype_);
   }
+  /// Outermost dimension first.
   [[nodiscard]] const nibble::shape& shape() const noexcept { return shape_; }
+  /// The product of all dimensions.
   [[nodiscard]] std::uint64_t elements() const noexcept { return shape_.elements(); }
+  /// The product of all dimensions but the last; 1 for vectors and scalars.
   [[nodiscard]] std::uint64_t rows() const noexcept { return shape_.rows(); }
+  /// The last dimension; 1 for scalars.
   [[nodiscard]] std::uint64_t cols() const noexcept { return shape_.cols(); }
   /// Number of stored bytes.
   [[nodiscard]] std::uint64_t size_bytes() const noexcept { return size_bytes_; }

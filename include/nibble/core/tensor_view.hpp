@@ -69,6 +69,7 @@ class tensor_view : public tensor_description {
         bytes_.subspan(static_cast<std::size_t>(place->offset), static_cast<std::size_t>(place->size));
     return part;
   }
+  /// The product of all dimensions but the last; 1 for vectors and scalars.
   using tensor_description::rows;
 
   /// All stored bytes, of no particular alignment.

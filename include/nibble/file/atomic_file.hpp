@@ -1,27 +1,21 @@
 #pragma once
 
 #include <algorithm>
-#include <cerrno>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <limits>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
-
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
-#include <nibble/file/file_descriptor.hpp>
+#include <nibble/file/path_text.hpp>
+#include <nibble/file/system_calls.hpp>
+#include <nibble/file/system_error.hpp>
 
 namespace nibble {
 
@@ -34,12 +28,13 @@ namespace nibble {
 /// is a symbolic link, the file that it points to is replaced; an existing file's permissions are kept.
 class atomic_file {
  public:
+  /// What the partial file's name has behind the file's.
   static constexpr const char* partial_suffix = ".nibble-partial";
 
   /// Creates the partial file with room for size_bytes. Throws write_failed (with the system's reason:
   /// a disk without room is found here where the file system can tell), already_being_written.
   atomic_file(const std::string& path, std::uint64_t size_bytes)
-      : path_(path), target_(resolve(path)), partial_(target_.string() + partial_suffix) {
+      : path_(path), target_(system_calls::replaced_path(path)), partial_(target_ + partial_suffix) {
     acquire();
     try {
       prepare(size_bytes);
@@ -60,32 +55,28 @@ class atomic_file {
   /// be removed stays: a file that a live writer has locked, or where nothing can be locked.
   template <std::predicate<const std::string&> Meant>
   static void remove_leftovers(const std::filesystem::path& folder, const Meant& is_meant) {
-    std::error_code failure;
-    std::filesystem::directory_iterator entries(folder.empty() ? "." : folder, failure);
-    for (; !failure && entries != std::filesystem::directory_iterator(); entries.increment(failure)) {
-      const std::filesystem::path path = folder / entries->path().filename();
-      std::string name = path.filename().string();
+    system_calls::for_each_name(folder, [&](std::string name, const auto& is_link) {
+      const std::string path = text_of_path(folder / path_of_text(name));
       if (name.ends_with(partial_suffix)) {
         name.resize(name.size() - std::string_view(partial_suffix).size());
-        if (is_meant(name)) remove_if_left(path.string());
-      } else if (std::error_code unknown; entries->is_symlink(unknown) && is_meant(name)) {
+        if (is_meant(name)) remove_if_left(path);
+      } else if (is_link() && is_meant(name)) {
         try {
-          remove_if_left(resolve(path.string()).string() + partial_suffix);
+          remove_if_left(system_calls::replaced_path(path) + partial_suffix);
         } catch (const error&) {  // it leads to no file that could be written
         }
       }
-    }
+    });
   }
 
   /// Writes bytes at an offset; any thread, any order. Throws write_failed.
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
-      const ssize_t count = retry_interrupted([&] {
-        return ::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-      });
-      if (count <= 0) fail("write", count < 0 ? errno : EIO);
-      bytes = bytes.subspan(static_cast<std::size_t>(count));
-      offset += static_cast<std::uint64_t>(count);
+      const transfer written = system_calls::write_at(file_, offset, bytes);
+      if (written.reason != 0) fail({.call = "write", .reason = written.reason});
+      if (written.count_bytes == 0) fail({.call = "write", .reason = system_calls::no_progress});
+      bytes = bytes.subspan(written.count_bytes);
+      offset += written.count_bytes;
     }
   }
 
@@ -111,39 +102,29 @@ class atomic_file {
 
  private:
   void sync() {
-    if (mode_ && ::fchmod(file_.get(), *mode_) != 0) fail("fchmod", errno);
-    if (retry_interrupted([&] { return ::fsync(file_.get()); }) != 0) fail("fsync", errno);
+    require(permissions_.restore(file_));
+    require(system_calls::sync(file_));
   }
 
   void publish() {
     // Without locks another writer may have taken this file for a leftover and put its own there.
     if (!is_named(file_)) fail_for_another_file();
-    if (::rename(partial_.c_str(), target_.c_str()) != 0) fail("rename", errno);
+    require(system_calls::rename(file_, partial_, target_));
     committed_ = true;
-    sync_directory();
+    require(system_calls::sync_names(file_, target_));
+    file_ = system_calls::file_handle();
   }
 
   void withdraw_target() {
-    if (::unlink(target_.c_str()) != 0) {
-      if (errno == ENOENT) return;
-      fail("removal of the old file", errno);
+    if (const int reason = system_calls::remove(target_)) {
+      if (system_calls::means_not_found(reason)) return;
+      fail({.call = "removal of the old file", .reason = reason});
     }
-    sync_directory();
+    require(system_calls::sync_names({}, target_));
   }
 
-  void sync_directory() const {
-    const std::filesystem::path parent = target_.parent_path();
-    const file_descriptor folder(
-        open_file(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!folder.is_open()) fail("open of the directory", errno);
-    // Some file systems cannot sync a directory and say EINVAL; they need none.
-    if (retry_interrupted([&] { return ::fsync(folder.get()); }) != 0 && errno != EINVAL) {
-      fail("fsync of the directory", errno);
-    }
-  }
-
-  [[noreturn]] void fail(std::string_view call, int reason) const {
-    throw_system_error(error_code::write_failed, path_, call, reason);
+  [[noreturn]] void fail(const system_failure& failure) const {
+    throw_system_error(error_code::write_failed, path_, failure);
   }
   [[noreturn]] void fail_for_another_file() const {
     throw error(error_code::write_failed, {.file = path_,
@@ -151,37 +132,8 @@ class atomic_file {
                                            .found = "another file or none",
                                            .expected = "the one that this writer made"});
   }
-
-  /// A descriptor, or -1 with the reason in errno.
-  static int open_file(const char* path, int flags, mode_t mode = 0) noexcept {
-    return retry_interrupted([&] { return ::open(path, flags, mode); });
-  }
-
-  static std::filesystem::path resolve(const std::string& path) {
-    std::error_code failure;
-    const auto status = std::filesystem::status(path, failure);
-    if (failure && status.type() != std::filesystem::file_type::not_found) {
-      throw_system_error(error_code::write_failed, path, "stat", failure.value());
-    }
-    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
-      throw error(error_code::write_failed,
-                  {.file = path,
-                   .field = "file type",
-                   .found = std::filesystem::is_directory(status) ? "a directory" : "a special file",
-                   .expected = "a regular file or none"});
-    }
-    std::filesystem::path target = path;
-    while (true) {
-      const auto target_status = std::filesystem::symlink_status(target, failure);
-      // What cannot be looked at may be a link, which a file is not to replace.
-      if (failure && target_status.type() != std::filesystem::file_type::not_found) {
-        throw_system_error(error_code::write_failed, path, "lstat", failure.value());
-      }
-      if (!std::filesystem::is_symlink(target_status)) break;
-      target = target.parent_path() / std::filesystem::read_symlink(target, failure);
-      if (failure) throw_system_error(error_code::write_failed, path, "readlink", failure.value());
-    }
-    return target;
+  void require(const system_failure& failure) const {
+    if (failure) fail(failure);
   }
 
   /// Creates the partial file and locks it. One that is there already belongs to a live writer, who
@@ -190,10 +142,10 @@ class atomic_file {
     // Others may take it away or be in its place a few times, and not for ever.
     constexpr int max_attempts = 100;
     for (int attempt = 0; attempt < max_attempts; ++attempt) {
-      file_descriptor created(open_file(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-      const int reason = errno;
+      system_calls::file_handle created = system_calls::create_new(partial_);
       if (!created.is_open()) {
-        if (reason != EEXIST) fail(join_text({"open of ", partial_}), reason);
+        const int reason = system_calls::last_reason();
+        if (!system_calls::means_name_is_taken(reason)) fail_to_open_partial(reason);
         remove_leftover();
         continue;
       }
@@ -202,7 +154,9 @@ class atomic_file {
         if (!is_named(created)) continue;
       } catch (const error& refusal) {
         // Whoever holds the lock of a file that was made just now removes it as a leftover.
-        if (refusal.code() != error_code::already_being_written) ::unlink(partial_.c_str());
+        if (refusal.code() != error_code::already_being_written) {
+          static_cast<void>(system_calls::remove(partial_));
+        }
         throw;
       }
       file_ = std::move(created);
@@ -211,111 +165,75 @@ class atomic_file {
     fail_for_another_file();
   }
 
-  /// Closed, with the reason in errno, where it cannot be opened.
-  static file_descriptor open_leftover(const std::string& partial) {
-    // NFS locks exclusively only what is open for writing; another user's leftover may only be
-    // readable.
-    constexpr int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
-    file_descriptor leftover(open_file(partial.c_str(), flags | O_RDWR));
-    if (!leftover.is_open() && errno == EACCES) {
-      leftover = file_descriptor(open_file(partial.c_str(), flags | O_RDONLY));
-    }
-    return leftover;
+  [[noreturn]] void fail_to_open_partial(int reason) const {
+    fail({.call = join_text({"open of ", partial_}), .reason = reason});
   }
 
   static void remove_if_left(const std::string& partial) {
-    struct stat status {};
-    if (::lstat(partial.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return;
-    const file_descriptor leftover = open_leftover(partial);
-    if (!leftover.is_open()) return;
-    if (try_lock(leftover) == 0 && is_name_of(partial, leftover).value_or(false)) {
-      ::unlink(partial.c_str());
+    if (!system_calls::is_regular_file(partial)) return;
+    const system_calls::file_handle leftover = system_calls::open_leftover(partial);
+    if (!leftover.is_open() || system_calls::try_lock(leftover)) return;
+    if (system_calls::is_name_of(partial, leftover).value_or(false)) {
+      static_cast<void>(system_calls::remove(partial));
     }
   }
 
   void remove_leftover() {
-    const file_descriptor leftover = open_leftover(partial_);
-    const int reason = errno;
+    const system_calls::file_handle leftover = system_calls::open_leftover(partial_);
     if (!leftover.is_open()) {
-      if (reason == ENOENT) return;
-      fail(join_text({"open of ", partial_}), reason);
+      const int reason = system_calls::last_reason();
+      if (system_calls::means_not_found(reason)) return;
+      fail_to_open_partial(reason);
     }
     lock(leftover);
-    if (is_named(leftover) && ::unlink(partial_.c_str()) != 0 && errno != ENOENT) {
-      fail(join_text({"removal of ", partial_}), errno);
+    if (!is_named(leftover)) return;
+    const int reason = system_calls::remove(partial_);
+    if (reason != 0 && !system_calls::means_not_found(reason)) {
+      fail({.call = join_text({"removal of ", partial_}), .reason = reason});
     }
   }
 
   /// Throws already_being_written. A file system without locks has none to be held.
-  void lock(const file_descriptor& file) const {
-    const int reason = try_lock(file);
-    if (reason == 0 || reason == ENOSYS || reason == EOPNOTSUPP || reason == ENOLCK) return;
-    if (reason != EWOULDBLOCK) fail("flock", reason);
+  void lock(const system_calls::file_handle& file) const {
+    const system_failure failure = system_calls::try_lock(file);
+    if (!failure || system_calls::means_no_locks(failure.reason)) return;
+    if (!system_calls::means_locked(failure.reason)) fail(failure);
     throw error(error_code::already_being_written, {.file = path_,
                                                     .field = partial_,
                                                     .found = "a lock held by another writer",
                                                     .expected = "one writer to a path at a time"});
   }
-  /// 0, or why there is no lock.
-  [[nodiscard]] static int try_lock(const file_descriptor& file) noexcept {
-    return retry_interrupted([&] { return ::flock(file.get(), LOCK_EX | LOCK_NB); }) == 0 ? 0 : errno;
-  }
 
   /// Whether the partial name still means this file: between open and lock its owner may have renamed
   /// or removed it, or another writer taken it for a leftover. Throws write_failed where the system
   /// does not say.
-  [[nodiscard]] bool is_named(const file_descriptor& file) const {
-    const std::optional<bool> answer = is_name_of(partial_, file);
-    if (!answer) fail("stat", errno);
+  [[nodiscard]] bool is_named(const system_calls::file_handle& file) const {
+    const std::optional<bool> answer = system_calls::is_name_of(partial_, file);
+    if (!answer) fail({.call = "stat", .reason = system_calls::last_reason()});
     return *answer;
-  }
-  /// Nothing, with the reason in errno, where the system does not say.
-  [[nodiscard]] static std::optional<bool> is_name_of(const std::string& name,
-                                                      const file_descriptor& file) noexcept {
-    struct stat opened {};
-    struct stat named {};
-    if (::fstat(file.get(), &opened) != 0) return std::nullopt;
-    if (::lstat(name.c_str(), &named) != 0) {
-      return errno == ENOENT ? std::optional(false) : std::nullopt;
-    }
-    return named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
   }
 
   void prepare(std::uint64_t size_bytes) {
-    if (size_bytes > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) {
-      fail("file size", EFBIG);
+    if (size_bytes > system_calls::max_file_bytes) {
+      fail({.call = "file size", .reason = system_calls::too_large});
     }
-    struct stat existing {};
-    if (::stat(target_.c_str(), &existing) == 0) {
-      mode_ = existing.st_mode & 07777U;
-      // Readable by nobody that could not read the old file, and still open to the next writer.
-      if (::fchmod(file_.get(), (*mode_ & 0777U) | 0600U) != 0) fail("fchmod", errno);
-    } else if (errno != ENOENT) {
-      fail("stat", errno);
-    }
-#if defined(__linux__)
-    if (size_bytes != 0 && ::fallocate(file_.get(), 0, 0, static_cast<off_t>(size_bytes)) != 0 &&
-        errno != EOPNOTSUPP && errno != EINTR && errno != ENOSYS) {
-      fail("fallocate", errno);
-    }
-#endif
-    if (retry_interrupted([&] { return ::ftruncate(file_.get(), static_cast<off_t>(size_bytes)); }) !=
-        0) {
-      fail("ftruncate", errno);
-    }
+    require(permissions_.restrict_file(file_, partial_, target_));
+    require(system_calls::reserve(file_, size_bytes));
   }
 
   /// While the lock is still held, so that only this writer's own file can go.
   void discard() noexcept {
-    if (file_.is_open() && is_name_of(partial_, file_).value_or(false)) ::unlink(partial_.c_str());
-    file_ = file_descriptor();
+    if (file_.is_open() && system_calls::is_name_of(partial_, file_).value_or(false)) {
+      static_cast<void>(system_calls::remove(partial_));
+    }
+    file_ = system_calls::file_handle();
   }
 
   std::string path_;
-  std::filesystem::path target_;
+  std::string target_;
   std::string partial_;
-  file_descriptor file_;
-  std::optional<mode_t> mode_;
+  system_calls::file_handle file_;
+  system_calls::kept_permissions permissions_;
   bool committed_ = false;
 };
 

@@ -1,18 +1,16 @@
 #pragma once
 
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <utility>
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <nibble/core/error.hpp>
-#include <nibble/file/file_descriptor.hpp>
+#include <nibble/file/file_status.hpp>
+#include <nibble/file/opened_file.hpp>
+#include <nibble/file/system_calls.hpp>
+#include <nibble/file/system_error.hpp>
 
 namespace nibble {
 
@@ -38,52 +36,29 @@ class byte_source {
 class file_source final : public byte_source {
  public:
   /// Throws file_not_found, read_failed.
-  explicit file_source(std::string path)
-      : path_(std::move(path)), file_(retry_interrupted([&] {
-          return ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        })) {
-    if (!file_.is_open()) {
-      const int reason = errno;
-      throw_system_error(reason == ENOENT ? error_code::file_not_found : error_code::read_failed, path_,
-                         "open", reason);
-    }
-    struct stat status {};
-    if (::fstat(file_.get(), &status) != 0) {
-      throw_system_error(error_code::read_failed, path_, "fstat", errno);
-    }
-    if (!S_ISREG(status.st_mode)) {
-      throw error(error_code::read_failed,
-                  {.file = path_,
-                   .field = "file type",
-                   .found = S_ISDIR(status.st_mode) ? "a directory" : "a special file",
-                   .expected = "a regular file"});
-    }
-    size_bytes_ = static_cast<std::uint64_t>(status.st_size);
-  }
+  explicit file_source(std::string path) : path_(std::move(path)), opened_(opened_file::at(path_)) {}
 
-  [[nodiscard]] std::uint64_t size_bytes() const override { return size_bytes_; }
+  [[nodiscard]] std::uint64_t size_bytes() const override { return opened_.size_bytes; }
 
   /// Throws read_failed, also where the file has become shorter.
   void read_at(std::uint64_t offset, std::span<std::byte> to) const override {
     while (!to.empty()) {
-      const ssize_t count = retry_interrupted(
-          [&] { return ::pread(file_.get(), to.data(), to.size(), static_cast<off_t>(offset)); });
-      if (count < 0) throw_system_error(error_code::read_failed, path_, "read", errno);
-      if (count == 0) {
+      const transfer read = system_calls::read_at(opened_.file, offset, to);
+      if (read.reason != 0) throw_system_error(error_code::read_failed, path_, "read", read.reason);
+      if (read.count_bytes == 0) {
         throw error(error_code::read_failed, {.file = path_,
                                               .field = "read",
                                               .found = "the end of the file",
                                               .expected = "the bytes that it had when it was opened"});
       }
-      to = to.subspan(static_cast<std::size_t>(count));
-      offset += static_cast<std::uint64_t>(count);
+      to = to.subspan(read.count_bytes);
+      offset += read.count_bytes;
     }
   }
 
  private:
   std::string path_;
-  file_descriptor file_;
-  std::uint64_t size_bytes_ = 0;
+  opened_file opened_;
 };
 
 }  // namespace nibble

@@ -14,6 +14,7 @@ class crc32_sum {
   /// Of no bytes.
   crc32_sum() = default;
 
+  /// Of these bytes.
   explicit crc32_sum(std::span<const std::byte> bytes)
       : value_(static_cast<std::uint32_t>(
             ::crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()))),
@@ -36,7 +37,9 @@ class crc32_sum {
     return *this;
   }
 
+  /// The checksum.
   [[nodiscard]] std::uint32_t value() const noexcept { return value_; }
+  /// How many bytes it is of.
   [[nodiscard]] std::uint64_t size_bytes() const noexcept { return size_bytes_; }
 
  private:

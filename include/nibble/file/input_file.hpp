@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -9,13 +8,11 @@
 #include <utility>
 #include <vector>
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <nibble/core/error.hpp>
-#include <nibble/file/file_descriptor.hpp>
+#include <nibble/file/file_status.hpp>
+#include <nibble/file/opened_file.hpp>
+#include <nibble/file/system_calls.hpp>
+#include <nibble/file/system_error.hpp>
 
 namespace nibble {
 
@@ -33,45 +30,29 @@ class input_file {
 
   /// Throws file_not_found, read_failed (with the system's reason).
   input_file(const std::string& path, file_access how) {
-    // Without blocking, so that a pipe without a writer is told apart from a file, and not waited for.
-    const file_descriptor file(
-        retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
-    if (!file.is_open()) {
-      const int reason = errno;
-      throw_system_error(reason == ENOENT ? error_code::file_not_found : error_code::read_failed, path,
-                         "open", reason);
+    const opened_file opened = opened_file::at(path);
+    if (opened.size_bytes > std::numeric_limits<std::size_t>::max()) {
+      throw_system_error(error_code::read_failed, path, "file size", system_calls::too_large);
     }
-    struct stat status {};
-    if (::fstat(file.get(), &status) != 0) {
-      throw_system_error(error_code::read_failed, path, "fstat", errno);
-    }
-    if (!S_ISREG(status.st_mode)) {
-      throw error(error_code::read_failed,
-                  {.file = path,
-                   .field = "file type",
-                   .found = S_ISDIR(status.st_mode) ? "a directory" : "a special file",
-                   .expected = "a regular file"});
-    }
-    if (static_cast<std::uint64_t>(status.st_size) > std::numeric_limits<std::size_t>::max()) {
-      throw_system_error(error_code::read_failed, path, "file size", EFBIG);
-    }
-    const auto size = static_cast<std::size_t>(status.st_size);
+    const auto size = static_cast<std::size_t>(opened.size_bytes);
     if (size == 0) return;
     if (how == file_access::mapped) {
-      void* const address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
-      if (address == MAP_FAILED) throw_system_error(error_code::read_failed, path, "mmap", errno);
-      mapping_ = address;
-      bytes_ = {static_cast<const std::byte*>(address), size};
+      if (const system_failure failure = system_calls::map(opened.file, size, mapping_)) {
+        throw_system_error(error_code::read_failed, path, failure);
+      }
+      bytes_ = {mapping_, size};
     } else {
       copy_.resize(size);
-      read_all(file, path);
+      read_all(opened.file, path);
       bytes_ = copy_;
     }
   }
+  /// Leaves `other` without a file.
   input_file(input_file&& other) noexcept
       : mapping_(std::exchange(other.mapping_, nullptr)),
         copy_(std::move(other.copy_)),
         bytes_(std::exchange(other.bytes_, {})) {}
+  /// Closes the file that was open; leaves `other` without one.
   input_file& operator=(input_file&& other) noexcept {
     std::swap(mapping_, other.mapping_);
     std::swap(copy_, other.copy_);
@@ -79,27 +60,27 @@ class input_file {
     return *this;
   }
   ~input_file() {
-    if (mapping_ != nullptr) ::munmap(mapping_, bytes_.size());
+    if (mapping_ != nullptr) system_calls::unmap(mapping_, bytes_.size());
   }
 
+  /// All bytes, valid as long as this object, or the one that it is moved to, lives.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
  private:
-  void read_all(const file_descriptor& file, const std::string& path) {
+  void read_all(const system_calls::file_handle& file, const std::string& path) {
     std::span<std::byte> rest(copy_);
     while (!rest.empty()) {
-      const ssize_t count =
-          retry_interrupted([&] { return ::read(file.get(), rest.data(), rest.size()); });
-      if (count < 0) throw_system_error(error_code::read_failed, path, "read", errno);
-      if (count == 0) {  // shrunk since fstat: what is there is the file
+      const transfer read = system_calls::read_next(file, rest);
+      if (read.reason != 0) throw_system_error(error_code::read_failed, path, "read", read.reason);
+      if (read.count_bytes == 0) {  // shrunk since it was opened: what is there is the file
         copy_.resize(copy_.size() - rest.size());
         return;
       }
-      rest = rest.subspan(static_cast<std::size_t>(count));
+      rest = rest.subspan(read.count_bytes);
     }
   }
 
-  void* mapping_ = nullptr;
+  const std::byte* mapping_ = nullptr;
   std::vector<std::byte> copy_;
   std::span<const std::byte> bytes_;
 };

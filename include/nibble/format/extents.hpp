@@ -13,9 +13,10 @@
 
 namespace nibble {
 
-/// Throws truncated for a tensor past the end of the file, bad_layout for two that overlap; returns the
-/// end of the last one. Tensors start at `data_offset` or behind it, and end below 2^64. Empty ones may
-/// share an offset with others.
+/// Checks that the tensors lie in the file and that no two overlap; returns where the last one ends.
+/// Tensors must start at `data_offset` or behind it, and end below 2^64. Tensors without bytes may
+/// share an offset with others. Throws truncated for a tensor past the end of the file, bad_layout for
+/// two that overlap.
 inline std::uint64_t check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_offset,
                                    std::uint64_t file_bytes) {
   std::uint64_t end = data_offset;

@@ -12,31 +12,36 @@ namespace nibble {
 /// Something that opening or verifying a file found and did not refuse. examine() in verify.hpp says
 /// what it looks for, F-DATA-QUALITY-001 among it.
 struct finding {
+  /// How bad it is.
   enum class kind : unsigned char {
     note,     ///< unusual, harmless to what is read
     problem,  ///< the file is damaged or its values are unusable
   };
-  kind severity = kind::note;
-  std::string tensor{};  ///< name, or empty where the file as a whole is meant
-  std::string field{};   ///< "footer", "crc32", "scales", "values", ...
-  std::string text{};    ///< what was found, and what was expected
-  std::string file{};    ///< the shard's path where a set was read, otherwise empty
+  kind severity = kind::note;  ///< note or problem
+  std::string tensor{};        ///< name, or empty where the file as a whole is meant
+  std::string field{};         ///< "footer", "crc32", "scales", "values", ...
+  std::string text{};          ///< what was found, and what was expected
+  std::string file{};          ///< the shard's path where a set was read, otherwise empty
 };
 
-/// Findings of one kind, of which a file may hold as many as tensors: the first hundred are listed, and
-/// how many more there are is said in one.
+/// Collects findings of one kind, of which a file may give as many as it has tensors: the first hundred
+/// are listed, and one more says how many others there are.
 class note_series {
  public:
+  /// How many are listed one by one.
   static constexpr std::uint64_t max_listed = 100;
 
+  /// Findings are appended to `to`, which must outlive the series.
   explicit note_series(std::vector<finding>& to) : to_(to) {}
 
-  void add(finding one) {
+  /// Lists one finding, or counts it.
+  void add(finding found) {
     if (++count_ <= max_listed) {
-      last_field_ = one.field;
-      to_.push_back(std::move(one));
+      last_field_ = found.field;
+      to_.push_back(std::move(found));
     }
   }
+  /// Appends the finding that says how many are not listed, where there are such.
   void finish() && {
     if (count_ <= max_listed) return;
     to_.push_back({.field = std::move(last_field_),

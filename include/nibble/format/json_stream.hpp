@@ -15,16 +15,18 @@
 
 namespace nibble {
 
-/// How deep JSON from a file may nest: printing and comparing it recurse.
+/// How deep JSON from a file may nest. There is a limit because printing and comparing it recurse.
 inline constexpr std::size_t max_json_depth = 128;
 
-/// Reads JSON (RFC 8259) from its front to its end, token by token, building nothing: for headers of
-/// megabytes, where a tree or a parser that copies every byte would be most of the time that opening
-/// takes. Names the byte where the text is no JSON.
+/// Reads JSON (RFC 8259) from front to back, token by token, and builds no tree: for headers of
+/// megabytes, where building a tree, or copying every byte, would be most of the time that opening
+/// takes.
 ///
-/// The text must be UTF-8 and outlive the stream. Everything throws bad_metadata for what is no JSON.
+/// The text must be UTF-8 and outlive the stream. Every function throws bad_metadata, which names the
+/// byte, where the text is no JSON.
 class json_stream {
  public:
+  /// `field` names the text in messages, and must outlive the stream.
   json_stream(std::string_view text, std::string_view field) : text_(text), field_(field) {}
 
   /// The first byte of the next token, or 0 at the end of the text.
@@ -33,26 +35,26 @@ class json_stream {
     return at_ < text_.size() ? text_[at_] : '\0';
   }
 
-  /// Takes the next token where it is this mark.
+  /// Takes the next token if it is this mark; returns whether it is.
   [[nodiscard]] bool take(char mark) noexcept {
     if (peek() != mark || at_ == text_.size()) return false;
     ++at_;
     return true;
   }
 
-  /// Takes a mark that must come next.
+  /// Takes the next token, which must be this mark.
   void require(char mark) {
     if (!take(mark)) refuse(join_text({"'", std::string_view(&mark, 1), "'"}));
   }
 
-  /// Throws unless nothing but white space is left.
+  /// Throws where anything but white space is left.
   void require_end() {
     static_cast<void>(peek());
     if (at_ != text_.size()) refuse("the end of the text");
   }
 
-  /// Takes a string. What it holds stays valid while the text does, or where the string has escapes,
-  /// while `unescaped` is left alone.
+  /// Takes a string and returns what it says. The view is into the text, or, where the string has
+  /// escapes, into `unescaped`.
   [[nodiscard]] std::string_view take_string(std::string& unescaped) {
     require('"');
     const std::size_t start = at_;
@@ -72,7 +74,7 @@ class json_stream {
     return unescaped;
   }
 
-  /// Takes a number, as it is written.
+  /// Takes a number and returns its text.
   [[nodiscard]] std::string_view take_number() {
     static_cast<void>(peek());
     const std::size_t start = at_;
@@ -98,7 +100,7 @@ class json_stream {
     return text_.substr(start, at_ - start);
   }
 
-  /// Takes null, true or false, whichever comes next, and says which: "null", "true", "false".
+  /// Takes null, true or false, and returns its text.
   [[nodiscard]] std::string_view take_literal() {
     static_cast<void>(peek());
     for (const std::string_view literal : {"null", "true", "false"}) {
@@ -109,7 +111,7 @@ class json_stream {
     refuse("a value");
   }
 
-  /// Takes a value of any kind, at most max_json_depth deep with `depth` levels open around it.
+  /// Skips a value of any kind, around which `depth` levels are open: at most max_json_depth in all.
   void skip_value(std::size_t depth = 0) {
     std::string ignored;
     const auto enter = [&](char mark) {
@@ -144,7 +146,7 @@ class json_stream {
     }
   }
 
-  /// What the next token is, for a message: "a string", "an object", "null", a number as it is written.
+  /// What the next token is, for a message: "a string", "an object", "null", the text of a number.
   [[nodiscard]] std::string describe_next() {
     switch (peek()) {
       case '\0': return at_ == text_.size() ? "the end of the text" : "a zero byte";
@@ -161,12 +163,12 @@ class json_stream {
                                          : join_text({"'", std::string_view(&next, 1), "'"});
   }
 
-  /// Throws bad_metadata, saying what comes next and what should.
-  [[noreturn]] void refuse(std::string_view wanted) const {
+  /// Throws bad_metadata, which says what comes next and what is expected.
+  [[noreturn]] void refuse(std::string_view expected) const {
     const std::string next = at_ == text_.size() ? std::string("the end of the text")
                                                  : join_text({"'", text_.substr(at_, 1), "'"});
     throw error(error_code::bad_metadata, {.field = join_text({field_, ", byte ", at_}),
-                                           .found = join_text({next, " in place of ", wanted}),
+                                           .found = join_text({next, " in place of ", expected}),
                                            .expected = "a JSON object"});
   }
 
@@ -184,7 +186,7 @@ class json_stream {
     return at_ < text_.size() && is_digit(text_[at_]);
   }
 
-  /// Goes on to the next quotation mark, backslash or control character.
+  /// Skips to the next quotation mark, backslash or control character.
   void skip_plain() noexcept {
     while (at_ < text_.size()) {
       const char byte = text_[at_];
@@ -193,7 +195,7 @@ class json_stream {
     }
   }
 
-  /// The four hexadecimal digits that come next.
+  /// Takes four hexadecimal digits.
   [[nodiscard]] std::uint32_t take_code_unit() {
     std::uint32_t unit = 0;
     const char* const start = text_.data() + at_;
@@ -207,9 +209,9 @@ class json_stream {
   void take_escape(std::string& to) {
     if (at_ == text_.size()) refuse("an escape");
     static constexpr std::string_view marks = "\"\\/bfnrt";
-    static constexpr std::string_view meant = "\"\\/\b\f\n\r\t";
+    static constexpr std::string_view values = "\"\\/\b\f\n\r\t";
     if (const std::size_t which = marks.find(text_[at_]); which != std::string_view::npos) {
-      to += meant[which];
+      to += values[which];
       ++at_;
       return;
     }

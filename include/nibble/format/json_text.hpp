@@ -16,6 +16,7 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/utf8.hpp>
 #include <nibble/format/json_footprint.hpp>
 #include <nibble/format/json_stream.hpp>
 #include <nibble/format/memory_budget.hpp>
@@ -37,8 +38,9 @@ namespace nibble {
   return text;
 }
 
-/// Throws bad_metadata unless `text` is UTF-8 and its brackets nest at most max_json_depth deep;
-/// directory_too_large where the tree of what it holds would take more than is left of `budget`.
+/// Takes from `budget` what the tree of a JSON text takes at most. Throws bad_metadata where the text
+/// is not UTF-8, has a zero byte, or nests deeper than max_json_depth; directory_too_large where less
+/// is left of the budget.
 template <class Json = nlohmann::json>
 void require_parsable_json(std::string_view text, std::string_view field, memory_budget& budget) {
   const auto refuse = [&](std::string found, std::string expected) {
@@ -54,7 +56,7 @@ void require_parsable_json(std::string_view text, std::string_view field, memory
   if (const std::size_t at = text.find('\0'); at != std::string_view::npos) {
     refuse(join_text({"a zero byte at ", at}), "a JSON object");
   }
-  // Strings may be megabytes long: their ends are looked for, not stepped to.
+  // Strings may be megabytes long, so their ends are searched for.
   const auto end_of_string = [&](std::size_t start) {
     std::size_t quote = start;
     while ((quote = text.find('"', quote)) != std::string_view::npos) {
@@ -105,14 +107,14 @@ void require_object(const Json& value, std::string_view field) {
 }
 
 namespace detail {
-/// Builds the tree of a JSON text whose nesting has been proved to be bounded. Strings, most of what
-/// metadata is, are copied once.
+/// Builds the tree of a JSON text that require_parsable_json() has passed. Strings, most of what
+/// metadata are, are copied once.
 template <class Json>
 class json_tree_reader {
  public:
   json_tree_reader(std::string_view text, std::string_view field) : from_(text, field) {}
 
-  /// The value that is all of the text.
+  /// The value that the text holds.
   [[nodiscard]] Json read() {
     Json value = take();
     from_.require_end();
@@ -149,8 +151,8 @@ class json_tree_reader {
     return value;
   }
 
-  /// Elements are gathered behind those of the arrays around, so that the array itself is made in its
-  /// size and never grows.
+  /// Elements are gathered behind those of the arrays around this one; so the array is allocated once,
+  /// in its size.
   [[nodiscard]] Json take_array() {
     Json value = Json::array();
     from_.require('[');
@@ -168,7 +170,7 @@ class json_tree_reader {
     return value;
   }
 
-  /// What nlohmann::json makes of a number: whole ones of 64 bits stay whole.
+  /// The number as nlohmann::json reads it: whole numbers of 64 bits stay whole.
   [[nodiscard]] Json number(std::string_view text) {
     const auto read_as = [&](auto& value) {
       const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -184,7 +186,7 @@ class json_tree_reader {
     double real = 0;
     if (read_as(real)) return real;
 #endif
-    // Beyond a double's range, or below it. The parser takes ten times the number's text of memory.
+    // Beyond the range of a double, or below it. The parser takes ten times the memory of the text.
     constexpr std::size_t max_characters = 1000;
     if (text.size() > max_characters)
       from_.refuse(join_text({"a number of at most ", max_characters, " characters"}));
@@ -197,8 +199,9 @@ class json_tree_reader {
 };
 }  // namespace detail
 
-/// The JSON object that `text` (trimmed) holds; of doubled keys the last counts. Throws bad_metadata,
-/// and directory_too_large where it would take more memory than is left of `budget`.
+/// The JSON object that `text` (trimmed) holds; of a key that is there twice the last counts. `field`
+/// names the text in messages. Throws bad_metadata; directory_too_large where the tree would take more
+/// memory than is left of `budget`.
 template <class Json = nlohmann::json>
 [[nodiscard]] Json parse_json_object(std::string_view text, std::string_view field,
                                      memory_budget& budget) {
@@ -221,9 +224,9 @@ template <class Json = nlohmann::json>
   return parse_json_object<Json>(text, field, endless);
 }
 
-/// Text of `value` for a file. Throws bad_metadata for what JSON cannot say: strings that are not
-/// UTF-8, NaN and infinities (which would silently become null), binary values, nesting too deep to be
-/// read back.
+/// The text of `value` for a file. Throws bad_metadata for what JSON has no text for: strings that are
+/// not UTF-8, NaN and infinities (which would become null), binary values, and nesting too deep to be
+/// read again.
 template <class Json>
 [[nodiscard]] std::string print_json(const Json& value, std::string_view field) {
   const auto require_printable = [&](const auto& self, const Json& part, std::size_t depth) -> void {

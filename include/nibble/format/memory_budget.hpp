@@ -12,42 +12,43 @@
 
 namespace nibble {
 
-/// What the directory of a file may take of memory: four times the file and 15 MB. A short file can ask
-/// for many times its size (an empty JSON array has two bytes in a text and forty in memory), and a
-/// model never does: its directory is small beside its tensors, and a file that holds nothing but the
+/// The memory that the directory of a file may take: four times the file and 15 MB. A short file can
+/// need many times its size (an empty JSON array has two bytes in a text and forty in memory). A model
+/// never does: its directory is small beside its tensors, and a file that holds nothing but a
 /// vocabulary of 150,000 words stays below.
 ///
-/// Bytes are those asked of the allocator. They are taken before they are asked for where that can be
-/// told, and no later than one string after it.
+/// What counts is what is asked of the allocator. Memory is taken from the budget before it is
+/// allocated where its size is known before, and else one string later at most.
 class memory_budget {
  public:
-  /// A megabyte below the 16 that are promised, for what is not worth counting.
+  /// A megabyte below the 16 that reader.hpp promises, for what is not counted one by one.
   static constexpr std::uint64_t base_bytes = 15'000'000;
   static constexpr std::uint64_t bytes_per_file_byte = 4;
 
-  /// Without end.
+  /// A budget without a limit.
   memory_budget() = default;
-  /// Of a file of `file_bytes`.
+  /// The budget of a file of `file_bytes`.
   explicit memory_budget(std::uint64_t file_bytes) noexcept {
     const auto scaled = checked_multiply(file_bytes, bytes_per_file_byte);
     const auto sum = scaled ? checked_add(*scaled, base_bytes) : std::nullopt;
     limit_bytes_ = sum.value_or(limit_bytes_);
   }
 
-  /// Throws directory_too_large, naming the field, where less than `bytes` are left.
+  /// Takes `bytes` for what is read from `field`. Throws directory_too_large where less are left.
   void take(std::uint64_t bytes, std::string_view field) {
     if (bytes > limit_bytes_ - taken_bytes_) refuse(bytes, field);
     taken_bytes_ += bytes;
   }
+  /// Takes `count` times `bytes`.
   void take(std::uint64_t count, std::uint64_t bytes, std::string_view field) {
     take(checked_multiply(count, bytes).value_or(std::numeric_limits<std::uint64_t>::max()), field);
   }
-  /// What a string of that many bytes has outside itself.
+  /// What a string of `size` bytes allocates: nothing where it fits into the string object.
   [[nodiscard]] static std::uint64_t string_bytes(std::size_t size) noexcept {
     static const std::size_t inside = std::string().capacity();
     return size <= inside ? 0 : std::uint64_t{size} + 1;
   }
-  /// What an entry of a map has beside key and value: three pointers and a colour.
+  /// What an entry of a map takes beside key and value: three pointers and a colour.
   static constexpr std::uint64_t map_entry_bytes = 4 * sizeof(void*);
 
  private:
@@ -63,12 +64,13 @@ class memory_budget {
   std::uint64_t taken_bytes_ = 0;
 };
 
-/// A string that is filled again and again, whose memory a budget covers.
+/// A string that is filled again and again, and whose memory is taken from a budget.
 struct reused_string {
   std::string text{};
 
+  /// Takes from `budget` what the string has grown by. Throws directory_too_large.
   void cover(memory_budget& budget, std::string_view field) {
-    // While it grows, the old bytes stand beside the new ones.
+    // While it grows, old and new bytes are there at once.
     const std::uint64_t needed = 2 * std::uint64_t{text.capacity()};
     if (needed <= covered_bytes_) return;
     budget.take(needed - covered_bytes_, field);

@@ -26,7 +26,7 @@ struct planned_tensor {
   nibble::encoding encoding;  ///< u8 where the dtype is unknown
   nibble::shape shape;        ///< outermost dimension first
   std::uint64_t size_bytes;   ///< stored_bytes(encoding, shape), unless the dtype is unknown
-  std::optional<nibble::unknown_dtype> unknown_dtype{};
+  std::optional<nibble::unknown_dtype> unknown_dtype{};  ///< nothing where the encoding says it
 
   /// The dtype as messages name it: the encoding's name, or of an unknown dtype its name or id.
   [[nodiscard]] std::string dtype_text() const {

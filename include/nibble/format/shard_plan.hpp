@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <nibble/file/atomic_file.hpp>
+#include <nibble/file/path_text.hpp>
 #include <nibble/format/shards.hpp>
 #include <nibble/format/tensor_plan.hpp>
 
@@ -27,8 +28,8 @@ namespace nibble {
     shards[0] = std::move(places);
     return shards;
   }
-  std::ranges::sort(places, {},
-                    [&](std::size_t place) -> const std::string& { return plan[place].tensor.name; });
+  std::sort(places.begin(), places.end(),
+            [&](std::size_t a, std::size_t b) { return plan[a].tensor.name < plan[b].tensor.name; });
   std::uint64_t bytes = 0;
   for (const std::size_t place : places) {
     const std::uint64_t tensor_bytes = plan[place].tensor.size_bytes;
@@ -44,16 +45,18 @@ namespace nibble {
 }
 
 /// The names of a set's files when it is written to `path`: NAME-00001-of-00003.apr for NAME.apr.
-[[nodiscard]] inline shard_names names_of_set(const std::filesystem::path& path) {
-  return {path.stem().string() + "-", path.extension().string()};
+[[nodiscard]] inline shard_names names_of_set(const std::string& path) {
+  const std::filesystem::path target = path_of_text(path);
+  return {text_of_path(target.stem()) + "-", text_of_path(target.extension())};
 }
 
 /// Removes what killed writes to `path` left beside it, of one file or of a set: a set may have had
 /// another number of shards, or none. What a live writer has locked stays.
-inline void remove_leftovers_of_set(const std::filesystem::path& path) {
-  const std::string whole = path.filename().string();
+inline void remove_leftovers_of_set(const std::string& path) {
+  const std::filesystem::path target = path_of_text(path);
+  const std::string whole = text_of_path(target.filename());
   const shard_names set = names_of_set(path);
-  atomic_file::remove_leftovers(path.parent_path(), [&](const std::string& name) {
+  atomic_file::remove_leftovers(target.parent_path(), [&](const std::string& name) {
     if (name == whole) return true;
     const auto named = shard_names::from_file_name(name);
     return named && named->first.before == set.before && named->first.after == set.after;

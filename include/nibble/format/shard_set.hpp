@@ -15,6 +15,7 @@
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/file/input_file.hpp>
+#include <nibble/file/path_text.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/finding.hpp>
 #include <nibble/format/safetensors/index.hpp>
@@ -25,7 +26,7 @@ namespace nibble {
 /// What a file name says of the set that it is part of: the set's names and the file's position.
 [[nodiscard]] inline std::optional<std::pair<shard_names, shard_position>> shard_of_path(
     const std::string& path) {
-  return shard_names::from_file_name(std::filesystem::path(path).filename().string());
+  return shard_names::from_file_name(text_of_path(path_of_text(path).filename()));
 }
 
 /// "shard 2 of 3".
@@ -43,7 +44,7 @@ class shard_set {
   ///
   /// Throws as basic_reader::open_set() does, but for duplicate_name.
   shard_set(const std::string& path, file_access how)
-      : path_(path), folder_(std::filesystem::path(path).parent_path()), how_(how) {
+      : path_(path), folder_(path_of_text(path).parent_path()), how_(how) {
     if (const input_file file(path, how); safetensors::is_index(file.bytes())) {
       open_indexed(file.bytes());
       return;
@@ -98,7 +99,7 @@ class shard_set {
   }
 
   [[nodiscard]] std::string path_in_folder(const std::string& name) const {
-    return (folder_ / name).string();
+    return text_of_path(folder_ / path_of_text(name));
   }
 
   /// Opens one file. Throws file_not_found, saying which shard is missing.

@@ -16,26 +16,28 @@
 
 namespace nibble {
 
-/// Which part of a set of files one of them is.
+/// Which file of a set one of them is.
 struct shard_position {
   std::uint64_t index;  ///< from 0
-  std::uint64_t count;
+  std::uint64_t count;  ///< files of the set
   friend bool operator==(const shard_position&, const shard_position&) = default;
 };
 
-/// The names of a set's files: NAME-00001-of-00003.apr, counted from 1.
+/// The names of the files of a set: NAME-00001-of-00003.apr, counted from 1.
 struct shard_names {
   std::string before;  ///< "NAME-"
   std::string after;   ///< ".apr"
 
-  /// As metadata.sharding.pattern spells it: "NAME-{:05d}-of-{:05d}.apr".
+  /// The names as metadata.sharding.pattern has them: "NAME-{:05d}-of-{:05d}.apr".
   [[nodiscard]] std::string pattern() const { return before + "{:05d}-of-{:05d}" + after; }
 
+  /// The name of one file.
   [[nodiscard]] std::string name_of(const shard_position& at) const {
     return join_text({before, digits(at.index + 1), "-of-", digits(at.count), after});
   }
 
-  /// From metadata.sharding.pattern; nothing where it is spelt otherwise, or is no plain file name.
+  /// The names that a metadata.sharding.pattern says; nothing where it is written otherwise, or leads
+  /// out of the directory.
   [[nodiscard]] static std::optional<shard_names> from_pattern(std::string_view pattern) {
     for (const std::string_view numbers : {"{:05d}-of-{:05d}", "{:05}-of-{:05}"}) {
       const std::size_t at = pattern.find(numbers);
@@ -47,7 +49,8 @@ struct shard_names {
     return std::nullopt;
   }
 
-  /// From the name of one of the files, with the place that it says; nothing where the name says none.
+  /// The names of the set that a file is of by its own name, and which file it is; nothing for a name
+  /// of another form.
   [[nodiscard]] static std::optional<std::pair<shard_names, shard_position>> from_file_name(
       std::string_view name) {
     constexpr std::string_view between = "-of-";
@@ -66,9 +69,13 @@ struct shard_names {
                      shard_position{*number - 1, *count});
   }
 
-  /// Whether a name from a file stays in the directory that it is looked up in.
+  /// Whether a name that a file gives stays in the directory in which it is looked up.
   [[nodiscard]] static bool is_plain_name(std::string_view name) noexcept {
+#if defined(_WIN32)
+    constexpr std::string_view leading_away("/\\\0:", 4);  // C:name, name:stream
+#else
     constexpr std::string_view leading_away("/\\\0", 3);
+#endif
     return !name.empty() && name != "." && name != ".." &&
            name.find_first_of(leading_away) == std::string_view::npos;
   }
@@ -84,7 +91,7 @@ struct shard_names {
     if (text.size() < min_digits) text.insert(0, min_digits - text.size(), '0');
     return text;
   }
-  /// Five digits, or more without a zero before them.
+  /// A number of five digits, or of more without a leading zero.
   [[nodiscard]] static std::optional<std::uint64_t> parse_number(std::string_view text) {
     constexpr std::size_t max_digits = 9;
     if (text.size() < min_digits || text.size() > max_digits) return std::nullopt;
@@ -95,19 +102,21 @@ struct shard_names {
   }
 };
 
-/// What a file's metadata says of the set that it is part of.
+/// What the metadata of a file say of the set that the file is of.
 template <class Json>
 struct basic_shard_record {
-  shard_position at;
+  shard_position at;                             ///< which part it is
   std::optional<std::uint64_t> total_bytes{};    ///< of the tensors of all shards
   std::optional<std::uint64_t> total_tensors{};  ///< in all shards
   std::optional<std::string> pattern{};          ///< of the files' names
   friend bool operator==(const basic_shard_record&, const basic_shard_record&) = default;
 
+  /// The member of an .apr file's metadata that the record is.
   static constexpr const char* key = "sharding";
 
-  /// An .apr file's "sharding", or a GGUF file's "split.no", "split.count" and "split.tensors.count";
-  /// nothing where there is none, or one that says no place among two files or more.
+  /// The record in `metadata`, an object: an .apr file's "sharding", or a GGUF file's "split.no",
+  /// "split.count" and "split.tensors.count". Nothing where there is none, and where it does not say
+  /// which of two or more files this is.
   [[nodiscard]] static std::optional<basic_shard_record> find(const Json& metadata) {
     const auto number = [](const Json& from, const char* field) -> std::optional<std::uint64_t> {
       const auto found = from.find(field);
@@ -136,7 +145,7 @@ struct basic_shard_record {
     return record;
   }
 
-  /// As .apr files hold it.
+  /// The record as "sharding" of an .apr file.
   [[nodiscard]] Json to_json() const {
     Json sharding{{"shard_count", at.count}, {"shard_index", at.index}};
     if (total_bytes) sharding["total_size"] = *total_bytes;
@@ -144,13 +153,14 @@ struct basic_shard_record {
     return sharding;
   }
 
-  /// Takes out of `metadata` what is true of a shard alone.
+  /// Removes from `metadata` what is true of one file of a set alone.
   static void erase_from(Json& metadata) {
     for (const char* const field : {key, "split.no", "split.count", "split.tensors.count"}) {
       metadata.erase(field);
     }
   }
 };
+/// A shard record whose metadata are nlohmann::json.
 using shard_record = basic_shard_record<nlohmann::json>;
 
 }  // namespace nibble

@@ -25,8 +25,11 @@ class tensor_list {
   /// The container's path, or what the caller named its bytes.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
+  /// All of them.
   [[nodiscard]] std::span<const Tensor> tensors() const noexcept { return tensors_; }
+  /// The first tensor, for loops over all.
   [[nodiscard]] auto begin() const noexcept { return tensors_.begin(); }
+  /// Behind the last one.
   [[nodiscard]] auto end() const noexcept { return tensors_.end(); }
   /// Number of tensors.
   [[nodiscard]] std::size_t size() const noexcept { return tensors_.size(); }
@@ -36,6 +39,7 @@ class tensor_list {
     const auto place = names_.find(tensor, name_at());
     return place ? &tensors_[*place] : nullptr;
   }
+  /// Whether there is a tensor of that name.
   [[nodiscard]] bool contains(std::string_view tensor) const noexcept {
     return find(tensor) != nullptr;
   }
@@ -56,6 +60,7 @@ class tensor_list {
   const Tensor& operator[](std::nullptr_t) const = delete;
 
  protected:
+  /// No tensors yet, of a container of that name.
   explicit tensor_list(std::string name) : name_(std::move(name)) {}
 
   /// Lists what make_tensor() makes of every entry of a directory. `names` is the index of their

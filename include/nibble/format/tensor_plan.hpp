@@ -28,8 +28,8 @@ namespace nibble {
 
 /// A tensor of a plan, and where its bytes come from.
 struct plan_entry {
-  planned_tensor tensor;
-  tensor_source source;
+  planned_tensor tensor;  ///< what the file says of it
+  tensor_source source;   ///< where its bytes come from
 };
 
 /// The tensors that a file is to hold, each with its name, encoding and shape, and where its bytes come
@@ -135,6 +135,7 @@ class tensor_plan {
   /// In the order of add().
   [[nodiscard]] std::span<const plan_entry> entries() const noexcept { return entries_; }
 
+  /// Stored bytes of all tensors together.
   [[nodiscard]] std::uint64_t planned_bytes() const noexcept {
     std::uint64_t sum = 0;
     for (const plan_entry& entry : entries_) sum += entry.tensor.size_bytes;

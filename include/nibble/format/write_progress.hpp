@@ -12,13 +12,14 @@ namespace nibble {
 /// How far a write has come.
 struct write_progress {
   std::uint64_t written_bytes;  ///< of tensors
-  std::uint64_t total_bytes;
-  std::string_view tensor;  ///< the one that the latest bytes belong to
+  std::uint64_t total_bytes;    ///< of all tensors
+  std::string_view tensor;      ///< the one that the latest bytes belong to
 };
 
 /// Counts what is written and asks the callback, one thread at a time, until it has returned false.
 class progress_report {
  public:
+  /// Told how far the write has come; returns false to cancel.
   using callback_type = std::function<bool(const write_progress&)>;
 
   /// `callback`, which may be empty, must outlive the report.

@@ -1,5 +1,15 @@
 #pragma once
 
+// Prepares activations for products with blocks of codes. Loop nest, one row at a time:
+//
+//   for each block of 32 elements of the row
+//     copy it, padded with zeros, in the order in which kernels unpack codes
+//     as f32: its sum; quantized: its largest magnitude, then codes, their scale and their sum
+//
+// A block stays in registers. What is written lies in the order in which a product reads it: all rows
+// of a tile side by side, block after block. Products read sums and scales by whole vectors, and so
+// rows are padded to 16 blocks, the lanes of the widest vector.
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -8,101 +18,119 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <span>
 #include <type_traits>
 
 #include <nibble/core/architecture.hpp>
+#include <nibble/core/checked.hpp>
+#include <nibble/kernel/tiles.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
-/// What activations are treated as: f32, or codes of a block each of which stands for a step.
+/// The type of a prepared activation: f32, or the code of a quantized activation.
 template <class T>
 concept Activation =
     std::same_as<T, float> || std::same_as<T, std::int16_t> || std::same_as<T, std::int8_t>;
 
-/// What a product asks the activations to be prepared as: of f32, blocks or columns of tiles.
-enum class preparation : std::uint8_t { none, floats, interleaved_floats, words, bytes };
+/// What activations are prepared as.
+enum class activation_format : std::uint8_t {
+  f32_blocks,       ///< f32, in blocks of 32; prepared_activations<float>
+  f32_interleaved,  ///< f32, column by column of a tile; interleaved_activations
+  int16_codes,      ///< 16-bit codes with a scale for each block
+  int8_codes,       ///< 8-bit codes with a scale for each block
+};
+
+/// The format of prepared_activations<Value>.
 template <Activation Value>
-[[nodiscard]] constexpr preparation preparation_of() noexcept {
-  if constexpr (std::same_as<Value, float>) return preparation::floats;
-  return std::same_as<Value, std::int8_t> ? preparation::bytes : preparation::words;
+[[nodiscard]] constexpr activation_format block_format_of() noexcept {
+  if constexpr (std::same_as<Value, float>) return activation_format::f32_blocks;
+  return std::same_as<Value, std::int8_t> ? activation_format::int8_codes
+                                          : activation_format::int16_codes;
 }
 
-/// How the activations of a block are ordered: as kernels take the block's codes apart.
+/// The order of the activations in a block. It is the order in which kernels unpack the block's codes:
+/// where codes 2j and 2j + 1 share a byte, all low nibbles come before all high ones.
 enum class activation_order : std::uint8_t { natural, even_then_odd };
 
-/// How a row's blocks lie: in an order, and each on its own, or two joined, the first halves of both
-/// before the second ones.
+/// The layout of the blocks of a prepared row. joined_blocks is 1 or 2. Two joined blocks A and B are
+/// stored as A[0..15] B[0..15] A[16..31] B[16..31]: a 32-byte vector that is loaded from two blocks of
+/// nibbles holds the low nibbles of both, and then the high nibbles of both.
 struct activation_layout {
   activation_order order = activation_order::natural;
   std::size_t joined_blocks = 1;
   friend bool operator==(const activation_layout&, const activation_layout&) = default;
 };
 
-/// Rows are padded to whole groups of blocks, so that kernels may read scales and sums by vectors.
+/// Rows are padded to a multiple of so many blocks: the lanes of the widest vector.
 inline constexpr std::size_t padding_blocks = 16;
 
-/// Rows of the tile that starts at row m of `rows`: tiles of about the same size, at most `most`.
-[[nodiscard]] constexpr std::size_t tile_rows_at(std::size_t m, std::size_t rows,
-                                                 std::size_t most) noexcept {
-  const std::size_t tiles_left = (rows - m + most - 1) / most;
-  return (rows - m + tiles_left - 1) / tiles_left;
+/// Blocks of 32 that `elements` fill, the last one perhaps in part.
+[[nodiscard]] constexpr std::size_t blocks_in(std::size_t elements) noexcept {
+  return static_cast<std::size_t>(divide_round_up(elements, simd::block_codes));
+}
+
+/// `blocks`, rounded up to a multiple of padding_blocks.
+[[nodiscard]] constexpr std::size_t pad_blocks(std::size_t blocks) noexcept {
+  return static_cast<std::size_t>(divide_round_up(blocks, padding_blocks)) * padding_blocks;
 }
 
 /// Rows of activations that are multiplied together.
 template <Activation Value>
 struct activation_tile {
   const Value* values;     ///< [row_blocks / joined_blocks][rows][32 * joined_blocks]
-  const float* steps;      ///< [rows][row_blocks]; what a code of 1 stands for; none for f32
-  const float* sums;       ///< [rows][row_blocks]; of the values that the block's codes stand for
+  const float* scales;     ///< [rows][row_blocks]; what a code of 1 stands for; unset for f32
+  const float* sums;       ///< [rows][row_blocks]; of what a block's values stand for
   std::size_t row_blocks;  ///< a multiple of padding_blocks
+  std::size_t rows;
 };
 
-/// Activations by blocks of 32, padded with zeros, in tiles: what is multiplied together lies together.
-/// In memory that place_activations was given.
+/// Activations in blocks of 32, padded with zeros, tile after tile. It lies in memory that
+/// place_activations was given.
 template <Activation Value>
 struct prepared_activations {
   std::size_t rows;
-  std::size_t most_tile_rows;
+  std::size_t max_tile_rows;
   std::size_t row_blocks;  ///< of each row, a multiple of padding_blocks
-  Value* values;           ///< of each tile in turn
-  float* steps;            ///< [rows][row_blocks]
+  Value* values;           ///< tile after tile, each as activation_tile says
+  float* scales;           ///< [rows][row_blocks]
   float* sums;             ///< [rows][row_blocks]
 
   /// Rows of the tile that starts at row m.
   [[nodiscard]] std::size_t tile_rows(std::size_t m) const noexcept {
-    return tile_rows_at(m, rows, most_tile_rows);
+    return tile_rows_at(m, rows, max_tile_rows);
   }
+  /// The tile that starts at row m.
   [[nodiscard]] activation_tile<Value> tile(std::size_t m) const noexcept {
-    return {values + m * row_blocks * simd::block_codes, steps + m * row_blocks, sums + m * row_blocks,
-            row_blocks};
+    return {values + m * row_blocks * simd::block_codes, scales + m * row_blocks, sums + m * row_blocks,
+            row_blocks, tile_rows(m)};
   }
 };
 
 /// Blocks of a prepared row of `cols` elements.
 [[nodiscard]] constexpr std::size_t padded_blocks(std::size_t cols) noexcept {
-  constexpr std::size_t group = simd::block_codes * padding_blocks;
-  return (cols + group - 1) / group * padding_blocks;
+  return pad_blocks(blocks_in(cols));
 }
 
-/// Memory for one prepared row.
+/// Bytes of one prepared row.
 template <Activation Value>
 [[nodiscard]] constexpr std::size_t prepared_row_bytes(std::size_t cols) noexcept {
   return padded_blocks(cols) * (simd::block_codes * sizeof(Value) + 2 * sizeof(float));
 }
 
-/// Rows of `cols` activations in `memory`, aligned to 64 bytes and rows * prepared_row_bytes long.
+/// Places `rows` rows of `cols` activations in `memory`, which is aligned to 64 bytes and has
+/// rows * prepared_row_bytes bytes. Nothing is written.
 template <Activation Value>
 [[nodiscard]] prepared_activations<Value> place_activations(std::byte* memory, std::size_t rows,
-                                                            std::size_t most_tile_rows,
+                                                            std::size_t max_tile_rows,
                                                             std::size_t cols) noexcept {
   const std::size_t blocks = rows * padded_blocks(cols);
-  auto* const numbers = reinterpret_cast<float*>(memory);
-  return {rows,    most_tile_rows,  padded_blocks(cols), reinterpret_cast<Value*>(numbers + 2 * blocks),
-          numbers, numbers + blocks};
+  auto* const scales = reinterpret_cast<float*>(memory);
+  float* const sums = scales + blocks;
+  auto* const values = reinterpret_cast<Value*>(sums + blocks);
+  return {rows, max_tile_rows, padded_blocks(cols), values, scales, sums};
 }
 
 /// The sum of a block's values.
@@ -117,73 +145,76 @@ template <class Architecture>
   return simd::sum_of_lanes(sums, Architecture{}, Architecture{});
 }
 
-/// Codes a block: step = max|x| / largest code, each code the nearest to x / step, ties to even. A
-/// block that holds NaN or an infinity has the step NaN; one whose largest magnitude is below largest
-/// code / largest f32 counts as zeros.
+/// Quantizes a block: scale = max|x| / largest code, and each code is the nearest to x / scale, ties to
+/// even. `sum` is the sum of what the codes stand for. A block that holds NaN or an infinity has the
+/// scale NaN. A block whose largest magnitude is below largest code / largest f32 counts as zeros.
 template <class Architecture, Activation Value>
-void code_activations(const float* values, Value* codes, float& step, float& sum) noexcept {
+void quantize_activations(const float* values, Value* codes, float& scale, float& sum) noexcept {
   using block_tag = simd::block_architecture<Architecture>;
   constexpr auto largest_code = static_cast<float>(std::numeric_limits<Value>::max());
+  constexpr std::int32_t infinity_bits = 0x7F800000;
   const auto largest_bits =
       std::bit_cast<std::int32_t>(simd::largest_magnitude(values, block_tag{}, block_tag{}));
-  constexpr std::int32_t infinity_bits = 0x7F800000;
   const auto largest = std::bit_cast<float>(largest_bits);
-  const float steps = largest_code / largest;
-  if (largest_bits < infinity_bits && std::bit_cast<std::int32_t>(steps) < infinity_bits) {
-    step = largest / largest_code;
-    sum = step * static_cast<float>(simd::code_block(values, steps, codes, block_tag{}, block_tag{}));
+  const float inverse_scale = largest_code / largest;
+  if (largest_bits < infinity_bits && std::bit_cast<std::int32_t>(inverse_scale) < infinity_bits) {
+    scale = largest / largest_code;
+    const auto sum_of_codes =
+        simd::quantize_block(values, inverse_scale, codes, block_tag{}, block_tag{});
+    sum = scale * static_cast<float>(sum_of_codes);
     return;
   }
   std::fill_n(codes, simd::block_codes, Value{0});
-  step = largest_bits < infinity_bits ? 0.0F : std::numeric_limits<float>::quiet_NaN();
-  sum = step;
+  scale = largest_bits < infinity_bits ? 0.0F : std::numeric_limits<float>::quiet_NaN();
+  sum = scale;
 }
 
-/// Prepares row `row` from the `cols` activations at `x`.
+/// Prepares row `row` of `to` from the `cols` activations at `x`.
 template <class Architecture, Activation Value>
 void prepare_row(const float* x, std::size_t cols, const activation_layout& layout, std::size_t row,
                  const prepared_activations<Value>& to) noexcept {
   constexpr std::size_t block_elements = simd::block_codes;
-  const std::size_t first = row * to.row_blocks;
-  std::size_t tile = 0;
-  std::size_t tile_rows = to.tile_rows(0);
-  while (tile + tile_rows <= row) {
-    tile += tile_rows;
-    tile_rows = to.tile_rows(tile);
-  }
+  constexpr std::size_t half = block_elements / 2;
+  const std::size_t first_block = row * to.row_blocks;
+  const row_tile tile = tile_of_row(row, to.rows, to.max_tile_rows);
+  // A unit is the joined blocks of one row.
   const std::size_t unit_elements = layout.joined_blocks * block_elements;
+  const bool is_joined = layout.joined_blocks != 1;
   const bool is_natural = layout.order == activation_order::natural;
-  Value* unit = to.values + tile * to.row_blocks * block_elements + (row - tile) * unit_elements;
-  std::array<float, block_elements> own;
-  std::array<Value, block_elements> coded;
+  Value* unit =
+      to.values + tile.first * to.row_blocks * block_elements + (row - tile.first) * unit_elements;
+  std::array<float, block_elements> reordered;
+  std::array<Value, block_elements> unjoined;
   for (std::size_t b = 0; b < to.row_blocks; ++b) {
     const std::size_t at = b * block_elements;
     const std::size_t count = at < cols ? std::min(block_elements, cols - at) : 0;
     const float* block = x + (count == 0 ? 0 : at);
     if (count != block_elements || !is_natural) {
       for (std::size_t i = 0; i < block_elements; ++i) {
-        const std::size_t place = is_natural ? i : i / 2 + i % 2 * (block_elements / 2);
-        own[place] = i < count ? block[i] : 0.0F;
+        const std::size_t place = is_natural ? i : i / 2 + i % 2 * half;
+        reordered[place] = i < count ? block[i] : 0.0F;
       }
-      block = own.data();
+      block = reordered.data();
     }
-    Value* const values = layout.joined_blocks == 1 ? unit : coded.data();
+    Value* const values = is_joined ? unjoined.data() : unit;
     if constexpr (std::same_as<Value, float>) {
       std::memcpy(values, block, block_elements * sizeof(float));
-      to.sums[first + b] = sum_of_block<Architecture>(block);
+      to.sums[first_block + b] = sum_of_block<Architecture>(block);
     } else {
-      code_activations<Architecture>(block, values, to.steps[first + b], to.sums[first + b]);
+      quantize_activations<Architecture>(block, values, to.scales[first_block + b],
+                                         to.sums[first_block + b]);
     }
     const std::size_t place = b % layout.joined_blocks;
-    if (layout.joined_blocks != 1) {
-      constexpr std::size_t half = block_elements / 2;
-      std::memcpy(unit + place * half, coded.data(), half * sizeof(Value));
-      std::memcpy(unit + place * half + unit_elements / 2, coded.data() + half, half * sizeof(Value));
+    if (is_joined) {
+      Value* const first_half = unit + place * half;
+      std::memcpy(first_half, unjoined.data(), half * sizeof(Value));
+      std::memcpy(first_half + unit_elements / 2, unjoined.data() + half, half * sizeof(Value));
     }
-    if (place + 1 == layout.joined_blocks) unit += tile_rows * unit_elements;
+    if (place + 1 == layout.joined_blocks) unit += tile.rows * unit_elements;
   }
 }
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

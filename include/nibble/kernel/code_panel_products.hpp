@@ -1,5 +1,22 @@
 #pragma once
 
+// Products of many rows of quantized activations, by panels of codes. Loop nest of
+// multiply_code_panels, for some weight rows and all prepared activations:
+//
+//   for each panel of as many weight rows as there are lanes
+//     for each 32 blocks of its columns: fill_code_panel unpacks them once         (code_panel.hpp)
+//       for each tile of at most 6 rows of activations
+//         for each block                                                  multiply_code_panel
+//           for each vector of its codes: four bytes, or two words, of each lane's row
+//             for each row of the tile, unrolled to the end
+//               multiply with four, or two, activations in all lanes, and add to the row's integers
+//           scale the integers, and add them to the row's sums
+//
+// Integers of a block and sums, two vectors for each row of the tile, stay in registers. The panel and
+// the activations of 32 blocks stay in the first-level cache. A lane is a weight row, so that no sum is
+// taken across lanes. Repacked weights enter at multiply_panel_blocks, with panels that were made
+// before.
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -7,37 +24,36 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
-#include <utility>
 
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/kernel/activations.hpp>
 #include <nibble/kernel/code_panel.hpp>
 #include <nibble/kernel/product_output.hpp>
+#include <nibble/kernel/tiles.hpp>
+#include <nibble/kernel/weight_slice.hpp>
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
-// Products of many rows of coded activations: every activation is multiplied with all rows of a panel
-// at once.
-
-/// Rows of activations a tile: their sums fill the registers.
+/// Rows of activations of a tile, at most: their sums fill the registers.
 inline constexpr std::size_t code_tile_rows = 6;
 
 /// Blocks of a panel, a lane a weight row.
 struct panel_blocks {
-  const std::byte* codes;     ///< of each block, as each_lane_codes says
-  const float* scales;        ///< [lanes] of each block
+  const std::byte* codes;     ///< of the first block, as for_each_lane_vector reads them
+  const float* scales;        ///< [lanes] of the first block
   const float* offsets;       ///< the same, where there are any
   std::size_t codes_bytes;    ///< from one block's codes to the next
   std::size_t scales_floats;  ///< from one block's scales, or offsets, to the next
-  std::size_t ahead_bytes;    ///< from a block's codes to what is asked of memory meanwhile
+  std::size_t ahead_bytes;    ///< from a block's codes to those that memory is asked for meanwhile
   std::size_t code_bits;      ///< of a code as it is stored
-  std::int16_t code_zero;     ///< that 16-bit codes stored as 8 bits count from
+  std::int16_t code_zero;     ///< what 16-bit codes that are stored in 8 bits count from
   bool has_offsets;
 
-  /// Those from the count-th on.
+  /// The blocks from number `count` on.
   [[nodiscard]] panel_blocks from(std::size_t count) const noexcept {
     panel_blocks rest = *this;
     rest.codes += count * codes_bytes;
@@ -47,6 +63,7 @@ struct panel_blocks {
   }
 };
 
+/// The blocks of a panel that was filled.
 template <class Architecture, Activation Value>
 [[nodiscard]] panel_blocks blocks_of(const code_panel<Architecture, Value>& panel,
                                      bool has_offsets) noexcept {
@@ -62,23 +79,24 @@ template <class Architecture, Activation Value>
           has_offsets};
 }
 
-/// Calls use(codes, place) with a block's codes in turn, quads of bytes or pairs of words in each lane,
-/// and the place of the first in the block. Stored in fewer bits, a lane has the first quad's codes, or
-/// pair's, in the lowest bits of its bytes, or words, and the next ones' above them.
+/// Calls use(codes, place) for every vector of a block's codes: in each lane four bytes, or two words,
+/// of its row. `place` is the first one's number in the block. Codes that are stored in fewer bits
+/// share a vector: the first four (two) of a lane are in the lowest bits of its bytes (words), the next
+/// ones above them.
 template <class Architecture, Activation Value, std::size_t CodeBits, class Use>
-NIBBLE_IN_PLACE inline void each_lane_codes(const panel_blocks& of, Use&& use) noexcept {
+NIBBLE_IN_PLACE inline void for_each_lane_vector(const panel_blocks& block, Use&& use) noexcept {
   using panel = code_panel<Architecture, Value>;
   using integers = simd::vector<std::int32_t, Architecture>;
   using lane_vector = simd::vector<typename panel::code, Architecture>;
-  constexpr std::size_t own_bits = 8 * sizeof(typename panel::code);
-  constexpr std::size_t fields = own_bits / CodeBits;
-  constexpr bool counts_from_zero = own_bits == 16 && CodeBits == 8;
+  constexpr std::size_t unpacked_bits = 8 * sizeof(typename panel::code);
+  constexpr std::size_t fields = unpacked_bits / CodeBits;
+  constexpr bool counts_from_zero = unpacked_bits == 16 && CodeBits == 8;
   constexpr auto field_mask = static_cast<std::uint32_t>((1U << CodeBits) - 1);
-  const integers mask(
-      static_cast<std::int32_t>(own_bits == 8 ? field_mask * 0x01010101U : field_mask * 0x00010001U));
+  const integers mask(static_cast<std::int32_t>(unpacked_bits == 8 ? field_mask * 0x01010101U
+                                                                   : field_mask * 0x00010001U));
   NIBBLE_UNROLL_TWICE
   for (std::size_t v = 0; v < panel::block_vectors / fields; ++v) {
-    const std::byte* const from = of.codes + v * panel::width * sizeof(std::int32_t);
+    const std::byte* const from = block.codes + v * panel::width * sizeof(std::int32_t);
     const std::size_t at = v * fields * panel::lane_codes;
     if constexpr (fields == 1) {
       use(simd::load_bytes<typename panel::code, Architecture>(from), at);
@@ -88,17 +106,18 @@ NIBBLE_IN_PLACE inline void each_lane_codes(const panel_blocks& of, Use&& use) n
       for (std::size_t n = 0; n < fields; ++n) {
         const integers shifted = n == 0 ? stored : stored >> static_cast<int>(CodeBits * n);
         auto codes = std::bit_cast<lane_vector>(shifted & mask);
-        if constexpr (counts_from_zero) codes = codes - lane_vector(of.code_zero);
+        if constexpr (counts_from_zero) codes = codes - lane_vector(block.code_zero);
         use(codes, at + n * panel::lane_codes);
       }
     }
   }
 }
 
-/// sums[Rows][lanes] = the products of blocks with the Rows rows of x, from block `first` on.
+/// sums[Rows][lanes] = the products of a panel with the Rows rows of x: `blocks` are the row's blocks
+/// that the panel holds.
 template <class Architecture, Activation Value, bool HasOffsets, std::size_t CodeBits, std::size_t Rows>
-void multiply_code_panel(panel_blocks panel, std::size_t blocks, const activation_tile<Value>& x,
-                         std::size_t first, float* sums) noexcept {
+void multiply_code_panel(panel_blocks panel, block_range blocks, const activation_tile<Value>& x,
+                         float* sums) noexcept {
   using floats = simd::vector<float, Architecture>;
   using lane_vector = simd::vector<typename code_panel<Architecture, Value>::code, Architecture>;
   constexpr bool is_bytes = std::same_as<Value, std::int8_t>;
@@ -106,7 +125,7 @@ void multiply_code_panel(panel_blocks panel, std::size_t blocks, const activatio
   constexpr Architecture tag{};
   std::array<floats, Rows> totals;
   totals.fill(floats(0.0F));
-  for (std::size_t b = first; b < first + blocks; ++b) {
+  for (std::size_t b = blocks.first; b < blocks.first + blocks.count; ++b) {
     for (std::size_t line = 0; line < panel.codes_bytes; line += simd::line_bytes) {
       simd::prefetch(panel.codes, panel.ahead_bytes + line);
     }
@@ -117,7 +136,7 @@ void multiply_code_panel(panel_blocks panel, std::size_t blocks, const activatio
                                              simd::vector<std::int32_t, Architecture>>;
     std::array<products_type, Rows> products;
     products.fill(products_type(0));
-    each_lane_codes<Architecture, Value, CodeBits>(
+    for_each_lane_vector<Architecture, Value, CodeBits>(
         panel, [&](const lane_vector& codes, std::size_t at) {
           NIBBLE_UNROLL
           for (std::size_t m = 0; m < Rows; ++m) {
@@ -137,8 +156,9 @@ void multiply_code_panel(panel_blocks panel, std::size_t blocks, const activatio
       } else {
         block_sums = to_float(products[m]);
       }
-      // Codes times a scale near f32's largest number are infinite; times a step they are activations.
-      totals[m] = fma(block_sums * floats(x.steps[m * x.row_blocks + b]), scales, totals[m]);
+      // The scale of the activations comes first: sums of codes, times a weight's scale near f32's
+      // largest number, would be infinite.
+      totals[m] = fma(block_sums * floats(x.scales[m * x.row_blocks + b]), scales, totals[m]);
     }
     if constexpr (HasOffsets) {
       const floats offsets = simd::load<Architecture>(panel.offsets);
@@ -156,72 +176,64 @@ void multiply_code_panel(panel_blocks panel, std::size_t blocks, const activatio
 }
 
 template <Activation Value>
-using code_tile_function = void (*)(panel_blocks, std::size_t, const activation_tile<Value>&,
-                                    std::size_t, float*) noexcept;
+using code_tile_function = void (*)(panel_blocks, block_range, const activation_tile<Value>&,
+                                    float* sums) noexcept;
 
-/// multiply_code_panel for `rows` rows of activations.
+/// multiply_code_panel for `rows` rows of activations, 1 to code_tile_rows.
 template <class Architecture, Activation Value>
 [[nodiscard]] code_tile_function<Value> choose_code_tile(std::size_t rows,
-                                                         const panel_blocks& of) noexcept {
+                                                         const panel_blocks& panel) noexcept {
   const auto choose = [&]<bool HasOffsets, std::size_t CodeBits>() {
-    return [&]<std::size_t... I>(std::index_sequence<I...>) {
-      constexpr std::array<code_tile_function<Value>, sizeof...(I)> functions = {
-          &multiply_code_panel<Architecture, Value, HasOffsets, CodeBits, I + 1>...};
-      return functions[rows - 1];
-    }
-    (std::make_index_sequence<code_tile_rows>{});
+    return choose_by_rows<code_tile_function<Value>, code_tile_rows>(rows, []<std::size_t Rows>() {
+      return &multiply_code_panel<Architecture, Value, HasOffsets, CodeBits, Rows>;
+    });
   };
   const auto choose_bits = [&]<bool HasOffsets>() {
-    if (of.code_bits == 4) return choose.template operator()<HasOffsets, 4>();
+    if (panel.code_bits == 4) return choose.template operator()<HasOffsets, 4>();
     if constexpr (std::same_as<Value, std::int16_t>) {
-      if (of.code_bits == 16) return choose.template operator()<HasOffsets, 16>();
+      if (panel.code_bits == 16) return choose.template operator()<HasOffsets, 16>();
     }
     return choose.template operator()<HasOffsets, 8>();
   };
-  return of.has_offsets ? choose_bits.template operator()<true>()
-                        : choose_bits.template operator()<false>();
+  return panel.has_offsets ? choose_bits.template operator()<true>()
+                           : choose_bits.template operator()<false>();
 }
 
-/// Products of coded activations, in tiles of at most code_tile_rows, with `count` blocks, from block
-/// `first` on, of weight rows first_row .. first_row + lanes, one for each lane or fewer.
+/// Products of quantized activations, in tiles of at most code_tile_rows, with a panel. `blocks` are
+/// the blocks of a row that the panel holds, `rows` the weight rows in its lanes, one each or fewer.
 template <class Architecture, Activation Value>
-void multiply_panel_blocks(const panel_blocks& panel, std::size_t first, std::size_t count,
-                           std::uint64_t first_row, std::size_t lanes,
+void multiply_panel_blocks(const panel_blocks& panel, block_range blocks, row_range rows,
                            const prepared_activations<Value>& x, const product_output& y) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;
   alignas(64) std::array<float, code_tile_rows * width> sums;
-  for (std::size_t m = 0; m < x.rows;) {
-    const std::size_t rows = x.tile_rows(m);
-    const auto multiply = choose_code_tile<Architecture, Value>(rows, panel);
-    multiply(panel, count, x.tile(m), first, sums.data());
-    for (std::size_t i = 0; i < rows; ++i) {
-      y.put_row(m + i, first_row, sums.data() + i * width, lanes, first == 0);
+  for_each_tile(x.rows, x.max_tile_rows, [&](std::size_t m, std::size_t tile_rows) {
+    const auto multiply = choose_code_tile<Architecture, Value>(tile_rows, panel);
+    multiply(panel, blocks, x.tile(m), sums.data());
+    for (std::size_t i = 0; i < tile_rows; ++i) {
+      y.put_row(m + i, rows.first, sums.data() + i * width, rows.count, blocks.first == 0);
     }
-    m += rows;
-  }
+  });
 }
 
-/// Products of coded activations with rows first_row .. first_row + row_count of a weight whose
-/// rows_are_blocks.
+/// Products of quantized activations with some rows of a weight whose rows_are_blocks.
 template <class Architecture, Activation Value>
-void multiply_code_panels(const panel_source<Architecture, Value>& source, const tensor_view& weight,
-                          std::uint64_t first_row, std::size_t row_count,
+void multiply_code_panels(const code_panel_source<Architecture, Value>& source,
+                          const tensor_view& weight, row_range rows,
                           const prepared_activations<Value>& x, const product_output& y) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;
-  const auto cols = static_cast<std::size_t>(weight.cols());
-  const std::size_t blocks = (cols + simd::block_codes - 1) / simd::block_codes;
+  const std::size_t blocks = blocks_in(static_cast<std::size_t>(weight.cols()));
   code_panel<Architecture, Value> panel;
-  for (std::size_t n = 0; n < row_count; n += width) {
-    const std::size_t lanes = std::min(width, row_count - n);
+  for (std::size_t n = 0; n < rows.count; n += width) {
+    const row_range lanes{rows.first + n, std::min(width, rows.count - n)};
     for (std::size_t first = 0; first < blocks; first += code_panel_blocks) {
-      const std::size_t count = std::min(code_panel_blocks, blocks - first);
-      fill_code_panel(source, weight, first_row + n, lanes, first, count, panel);
-      multiply_panel_blocks<Architecture>(blocks_of(panel, source.has_offsets), first, count,
-                                          first_row + n, lanes, x, y);
+      const block_range range{first, std::min(code_panel_blocks, blocks - first)};
+      fill_code_panel(source, {weight, lanes, range}, panel);
+      multiply_panel_blocks<Architecture>(blocks_of(panel, source.has_offsets), range, lanes, x, y);
     }
   }
 }
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

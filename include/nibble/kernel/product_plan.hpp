@@ -10,9 +10,9 @@
 #include <nibble/kernel/code_panel_products.hpp>
 #include <nibble/kernel/float_panel_products.hpp>
 #include <nibble/kernel/matmul_mode.hpp>
+#include <nibble/kernel/product_traits.hpp>
 #include <nibble/kernel/repacked_panels.hpp>
 #include <nibble/kernel/small_batch_products.hpp>
-#include <nibble/kernel/weight_blocks.hpp>
 #include <nibble/simd/simd.hpp>
 
 // The one place where the way to multiply is chosen, by mode, encoding and rows of activations:
@@ -28,6 +28,7 @@
 // 32), and for f64 and integer weights.
 
 namespace nibble {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
@@ -36,7 +37,7 @@ enum class product_kernel : std::uint8_t { small_batch, code_panels, repacked_pa
 
 /// How activations are laid out for a kernel.
 struct activation_plan {
-  preparation format = preparation::none;
+  activation_format format = activation_format::f32_blocks;
   activation_layout layout{};
   std::size_t tile_rows = 0;  ///< the most rows that are multiplied together
   friend bool operator==(const activation_plan&, const activation_plan&) = default;
@@ -62,7 +63,7 @@ inline constexpr std::size_t most_float_rows = least_panel_rows<f32, float>() - 
 
 /// Encodings that have small-batch products of f32 activations.
 template <Codec Codec>
-[[nodiscard]] constexpr bool has_float_row_products() noexcept {
+[[nodiscard]] constexpr bool has_small_batch_products() noexcept {
   if constexpr (PlainCodec<Codec>) return Codec::can_pack;
   return true;
 }
@@ -82,27 +83,29 @@ template <class Architecture, Codec Codec>
                                                matmul_mode mode,
                                                const repacked_panels* repacked) noexcept {
   using block_architecture = simd::block_architecture<Architecture>;
-  const product_plan float_panels{{preparation::interleaved_floats, {}, float_tile_rows<Architecture>},
-                                  product_kernel::float_panels};
+  const product_plan float_panels{
+      {activation_format::f32_interleaved, {}, float_tile_rows<Architecture>},
+      product_kernel::float_panels};
   if (!rows_are_blocks<Codec>(weight)) return float_panels;
   const auto small_batch = []<Activation Value>(Value) -> product_plan {
-    return {{preparation_of<Value>(), row_products_layout<block_architecture, Codec, Value>(),
-             max_row_products<Value>},
+    return {{block_format_of<Value>(), small_batch_layout<block_architecture, Codec, Value>(),
+             max_small_batch_rows<Value>},
             product_kernel::small_batch};
   };
   const auto coded = [&]<Activation Value>(Value value) -> product_plan {
-    const activation_plan tiles{preparation_of<Value>(), {order_of<Codec>(), 1}, code_tile_rows};
+    const activation_plan tiles{
+        block_format_of<Value>(), {activation_order_of<Codec>(), 1}, code_tile_rows};
     if (suits_kernels<Architecture, Value>(repacked)) return {tiles, product_kernel::repacked_panels};
     if (x_rows >= least_panel_rows<Codec, Value>()) return {tiles, product_kernel::code_panels};
     return small_batch(value);
   };
-  switch (coded_as<Architecture, Codec>(weight, mode)) {
-    case preparation::bytes: return coded(std::int8_t{});
-    case preparation::words: return coded(std::int16_t{});
+  switch (activation_format_for<Architecture, Codec>(weight, mode)) {
+    case activation_format::int8_codes: return coded(std::int8_t{});
+    case activation_format::int16_codes: return coded(std::int16_t{});
     default: break;
   }
   const bool is_small = x_rows < least_panel_rows<Codec, float>();
-  return is_small && has_float_row_products<Codec>() ? small_batch(float{}) : float_panels;
+  return is_small && has_small_batch_products<Codec>() ? small_batch(float{}) : float_panels;
 }
 
 /// The plan for a weight of any encoding. Throws unsupported_encoding.
@@ -118,4 +121,5 @@ template <class Architecture>
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

@@ -14,7 +14,8 @@
 #include <nibble/kernel/code_panel.hpp>
 #include <nibble/kernel/code_panel_products.hpp>
 #include <nibble/kernel/product_output.hpp>
-#include <nibble/kernel/weight_blocks.hpp>
+#include <nibble/kernel/product_traits.hpp>
+#include <nibble/kernel/weight_slice.hpp>
 #include <nibble/simd/simd.hpp>
 
 // Panels that are stored once and multiplied many times. To repack, for every panel of as many weight
@@ -56,6 +57,7 @@ struct repacked_panels {
   [[nodiscard]] std::size_t panel_bytes() const noexcept { return blocks * block_bytes(); }
 };
 
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
@@ -131,14 +133,13 @@ template <class Architecture, Activation Value>
                                               bool has_offsets) {
   using panel_type = code_panel<Architecture, Value>;
   constexpr std::size_t width = panel_type::width;
-  repacked_panels panels{
-      .lanes = width,
-      .lane_code_bytes = sizeof(typename panel_type::code),
-      .code_bits = codes.bits,
-      .code_zero = codes.zero,
-      .blocks = static_cast<std::size_t>(divide_round_up(weight.cols(), simd::block_codes)),
-      .panels = static_cast<std::size_t>(divide_round_up(weight.rows(), width)),
-      .has_offsets = has_offsets};
+  repacked_panels panels{.lanes = width,
+                         .lane_code_bytes = sizeof(typename panel_type::code),
+                         .code_bits = codes.bits,
+                         .code_zero = codes.zero,
+                         .blocks = blocks_in(static_cast<std::size_t>(weight.cols())),
+                         .panels = static_cast<std::size_t>(divide_round_up(weight.rows(), width)),
+                         .has_offsets = has_offsets};
   // No product overflows: a stored row takes a byte and more, and is in memory.
   constexpr std::size_t alignment = 64;
   panels.size_bytes = panels.panels * panels.panel_bytes() + alignment;
@@ -151,7 +152,7 @@ template <class Architecture, Activation Value>
 /// Repacks the rows of panel `index` of a weight whose rows_are_blocks. Panels may be stored at once,
 /// by several threads.
 template <class Architecture, Activation Value>
-void store_panel(const panel_source<Architecture, Value>& source, const tensor_view& weight,
+void store_panel(const code_panel_source<Architecture, Value>& source, const tensor_view& weight,
                  std::size_t index, const repacked_panels& to) noexcept {
   constexpr std::size_t width = code_panel<Architecture, Value>::width;
   code_panel<Architecture, Value> panel;
@@ -159,7 +160,7 @@ void store_panel(const panel_source<Architecture, Value>& source, const tensor_v
   const auto rows = static_cast<std::size_t>(std::min<std::uint64_t>(width, weight.rows() - first_row));
   for (std::size_t first = 0; first < to.blocks; first += code_panel_blocks) {
     const std::size_t count = std::min(code_panel_blocks, to.blocks - first);
-    fill_code_panel(source, weight, first_row, rows, first, count, panel);
+    fill_code_panel(source, {weight, {first_row, rows}, {first, count}}, panel);
     for (std::size_t b = 0; b < count; ++b) {
       store_panel_block(panel, b, to,
                         to.start + index * to.panel_bytes() + (first + b) * to.block_bytes());
@@ -167,26 +168,26 @@ void store_panel(const panel_source<Architecture, Value>& source, const tensor_v
   }
 }
 
-/// Products of quantized activations, in tiles of at most code_tile_rows, with rows first_row ..
-/// first_row
-/// + row_count of a repacked weight, from a panel's start on.
+/// Products of quantized activations, in tiles of at most code_tile_rows, with some rows of a repacked
+/// weight, the first of which is a panel's first.
 template <class Architecture, Activation Value>
-void multiply_repacked(const repacked_panels& panels, std::uint64_t first_row, std::size_t row_count,
+void multiply_repacked(const repacked_panels& panels, row_range rows,
                        const prepared_activations<Value>& x, const product_output& y) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;
   // One pass over a panel for one tile; what several pass over stays in the first-level cache.
   constexpr std::size_t most_bytes = 24 * 1024;
   const std::size_t pass = x.rows <= code_tile_rows ? panels.blocks : most_bytes / panels.block_bytes();
-  for (std::size_t n = 0; n < row_count; n += width) {
-    const panel_blocks panel = blocks_of(panels, first_row + n);
+  for (std::size_t n = 0; n < rows.count; n += width) {
+    const panel_blocks panel = blocks_of(panels, rows.first + n);
     for (std::size_t first = 0; first < panels.blocks; first += pass) {
-      multiply_panel_blocks<Architecture>(panel.from(first), first,
-                                          std::min(pass, panels.blocks - first), first_row + n,
-                                          std::min(width, row_count - n), x, y);
+      multiply_panel_blocks<Architecture>(panel.from(first),
+                                          {first, std::min(pass, panels.blocks - first)},
+                                          {rows.first + n, std::min(width, rows.count - n)}, x, y);
     }
   }
 }
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

@@ -13,6 +13,7 @@
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 template <class Architecture>
@@ -123,15 +124,15 @@ template <class Architecture>
 }
 
 template <class Architecture>
-void transpose(square<Architecture>& rows, Architecture, xsimd::avx512f) noexcept {
-  square<Architecture> pairs;
+void transpose(lane_tile<Architecture>& rows, Architecture, xsimd::avx512f) noexcept {
+  lane_tile<Architecture> pairs;
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 16; i += 2) {
     pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
     pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
   }
   // quads[4 i + j]: in 128-bit part p, columns 4 p + j of rows 4 i .. 4 i + 3.
-  square<Architecture> quads;
+  lane_tile<Architecture> quads;
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 16; i += 4) {
     quads[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
@@ -186,6 +187,7 @@ requires(!multiplies_any_byte<Architecture>)
 #endif
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble::simd
 
 #endif

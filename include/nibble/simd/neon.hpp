@@ -12,6 +12,7 @@
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 // Memory is read and written as bytes, for which any alignment will do.
@@ -95,7 +96,7 @@ template <class Architecture>
 }
 
 template <class Architecture>
-void transpose(square<Architecture>& rows, Architecture, xsimd::neon64) noexcept {
+void transpose(lane_tile<Architecture>& rows, Architecture, xsimd::neon64) noexcept {
   const int64x2_t even_upper = vreinterpretq_s64_s32(vtrn1q_s32(rows[0], rows[1]));
   const int64x2_t odd_upper = vreinterpretq_s64_s32(vtrn2q_s32(rows[0], rows[1]));
   const int64x2_t even_lower = vreinterpretq_s64_s32(vtrn1q_s32(rows[2], rows[3]));
@@ -136,8 +137,8 @@ inline rounded_block round_block(const float* values, float steps) noexcept {
 }
 
 template <class Architecture>
-std::int32_t code_block(const float* values, float steps, std::int16_t* codes, Architecture,
-                        xsimd::neon64) noexcept {
+std::int32_t quantize_block(const float* values, float steps, std::int16_t* codes, Architecture,
+                            xsimd::neon64) noexcept {
   const rounded_block rounded = round_block(values, steps);
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 4; ++i) vst1q_s16(codes + 8 * i, rounded.codes[i]);
@@ -145,8 +146,8 @@ std::int32_t code_block(const float* values, float steps, std::int16_t* codes, A
 }
 
 template <class Architecture>
-std::int32_t code_block(const float* values, float steps, std::int8_t* codes, Architecture,
-                        xsimd::neon64) noexcept {
+std::int32_t quantize_block(const float* values, float steps, std::int8_t* codes, Architecture,
+                            xsimd::neon64) noexcept {
   const rounded_block rounded = round_block(values, steps);
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 2; ++i) {
@@ -293,6 +294,7 @@ template <class Architecture>
 #endif
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble::simd
 
 #endif

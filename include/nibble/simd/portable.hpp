@@ -12,6 +12,7 @@
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// Every operation of this folder, for any architecture, lane by lane. Overloads for an instruction set
@@ -188,7 +189,7 @@ template <class Architecture>
 
 /// Lane i of vector j becomes lane j of vector i.
 template <class Architecture>
-void transpose(square<Architecture>& rows, Architecture, any_architecture) noexcept {
+void transpose(lane_tile<Architecture>& rows, Architecture, any_architecture) noexcept {
   constexpr std::size_t width = lanes<Architecture>;
   std::array<std::array<std::int32_t, width>, width> from;
   for (std::size_t i = 0; i < width; ++i) rows[i].store_unaligned(from[i].data());
@@ -214,8 +215,8 @@ template <class Architecture>
 /// codes[i] = values[i] * steps rounded to nearest even, for 32 of them; every product lies within
 /// Code. Returns the sum of the codes.
 template <class Code, class Architecture>
-std::int32_t code_block(const float* values, float steps, Code* codes, Architecture,
-                        any_architecture) noexcept {
+std::int32_t quantize_block(const float* values, float steps, Code* codes, Architecture,
+                            any_architecture) noexcept {
   std::int32_t sum = 0;
   for (std::size_t i = 0; i < block_codes; ++i) {
     const auto code = static_cast<std::int32_t>(std::nearbyint(values[i] * steps));
@@ -358,11 +359,11 @@ template <class Architecture>
 /// Codes 0..15 of as many blocks as there are lanes, the nibbles of their 16 bytes that lie StrideBytes
 /// apart: for every joined_blocks of them the low nibbles of each, then the high ones.
 template <std::size_t StrideBytes, class Architecture>
-[[nodiscard]] nibble_group<Architecture> load_nibble_group(const std::byte* from, Architecture,
-                                                           any_architecture) noexcept {
+[[nodiscard]] lane_blocks<Architecture> load_lane_blocks(const std::byte* from, Architecture,
+                                                         any_architecture) noexcept {
   using part = vector<std::uint8_t, Architecture>;
   constexpr std::size_t joined = joined_blocks<Architecture>;
-  nibble_group<Architecture> group;
+  lane_blocks<Architecture> group;
   for (std::size_t i = 0; i < group.size(); ++i) {
     std::array<std::uint8_t, part::size> codes;
     for (std::size_t j = 0; j < codes.size(); ++j) {
@@ -376,13 +377,11 @@ template <std::size_t StrideBytes, class Architecture>
 }
 
 /// Lane i: the sum of the products of block i's codes with its activations, which lie as
-/// load_nibble_group orders codes, those for each joined_blocks stride_elements apart.
+/// load_lane_blocks orders codes, those for each joined_blocks stride_elements apart.
 template <class Architecture>
-[[nodiscard]] vector<std::int32_t, Architecture> group_products(const nibble_group<Architecture>& group,
-                                                                const std::int8_t* activations,
-                                                                std::size_t stride_elements,
-                                                                Architecture,
-                                                                any_architecture) noexcept {
+[[nodiscard]] vector<std::int32_t, Architecture> lane_block_products(
+    const lane_blocks<Architecture>& group, const std::int8_t* activations, std::size_t stride_elements,
+    Architecture, any_architecture) noexcept {
   constexpr std::size_t size = vector<std::uint8_t, Architecture>::size;
   std::array<std::int32_t, lanes<Architecture>> sums{};
   for (std::size_t i = 0; i < group.size(); ++i) {
@@ -464,4 +463,5 @@ template <class Architecture>
 }
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble::simd

@@ -11,6 +11,7 @@
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 inline __m128i load_sixteen_bytes(const void* from) noexcept {
@@ -119,7 +120,7 @@ template <class Architecture>
 }
 
 template <class Architecture>
-void transpose(square<Architecture>& rows, Architecture, xsimd::sse2) noexcept {
+void transpose(lane_tile<Architecture>& rows, Architecture, xsimd::sse2) noexcept {
   const __m128i upper_low = _mm_unpacklo_epi32(rows[0], rows[1]);
   const __m128i upper_high = _mm_unpackhi_epi32(rows[0], rows[1]);
   const __m128i lower_low = _mm_unpacklo_epi32(rows[2], rows[3]);
@@ -175,8 +176,8 @@ template <class Architecture>
 }
 
 template <class Architecture>
-std::int32_t code_block(const float* values, float steps, std::int16_t* codes, Architecture,
-                        xsimd::sse2) noexcept {
+std::int32_t quantize_block(const float* values, float steps, std::int16_t* codes, Architecture,
+                            xsimd::sse2) noexcept {
   const auto rounded = round_to_words<Architecture>(values, steps);
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 4; ++i) {
@@ -186,8 +187,8 @@ std::int32_t code_block(const float* values, float steps, std::int16_t* codes, A
 }
 
 template <class Architecture>
-std::int32_t code_block(const float* values, float steps, std::int8_t* codes, Architecture,
-                        xsimd::sse2) noexcept {
+std::int32_t quantize_block(const float* values, float steps, std::int8_t* codes, Architecture,
+                            xsimd::sse2) noexcept {
   const auto rounded = round_to_words<Architecture>(values, steps);
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 2; ++i) {
@@ -295,6 +296,7 @@ template <class Architecture>
 }
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble::simd
 
 #endif

@@ -45,6 +45,7 @@
 #endif
 
 namespace nibble::simd {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// The architecture of hosts for which xsimd has no batches, and the twin that every intrinsic is held
@@ -249,23 +250,23 @@ template <class Architecture>
 using block_words = std::array<vector<std::int16_t, Architecture>,
                                block_codes / vector<std::int16_t, Architecture>::size>;
 
-/// Blocks of nibbles whose 16 bytes fill a vector.
+/// The number of blocks of nibbles, 16 bytes each, that fill a vector.
 template <class Architecture>
 inline constexpr std::size_t joined_blocks = vector<std::uint8_t, Architecture>::size * 2 / block_codes;
 
 /// The codes, as bytes, of as many blocks of nibbles as there are lanes: two vectors for every
 /// joined_blocks of them. Architecture is a block_architecture.
 template <class Architecture>
-using nibble_group = std::array<vector<std::uint8_t, Architecture>,
-                                2 * lanes<Architecture> / joined_blocks<Architecture>>;
+using lane_blocks = std::array<vector<std::uint8_t, Architecture>,
+                               2 * lanes<Architecture> / joined_blocks<Architecture>>;
 
-/// Whether group_products beats byte_products.
+/// Whether lane_block_products beats byte_products.
 template <class Architecture>
-inline constexpr bool has_group_products = std::is_base_of_v<xsimd::avx2, Architecture>;
+inline constexpr bool has_lane_block_products = std::is_base_of_v<xsimd::avx2, Architecture>;
 
 /// As many rows of 32 bits a lane as there are lanes.
 template <class Architecture>
-using square = std::array<vector<std::int32_t, Architecture>, lanes<Architecture>>;
+using lane_tile = std::array<vector<std::int32_t, Architecture>, lanes<Architecture>>;
 
 /// Converts an architecture tag with less ease than a tag's own bases, so that an overload for an
 /// instruction set wins over the portable one wherever it applies.
@@ -275,4 +276,5 @@ struct any_architecture {
 };
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble::simd

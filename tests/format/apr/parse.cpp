@@ -131,7 +131,7 @@ TEST_CASE("a file of no tensors is read", "[apr_parse]") {
 }
 
 TEST_CASE("a golden file made by another program's hands is read", "[apr_parse]") {
-  // By Python: struct.pack and zlib.crc32 along FORMAT.md; one f32 [2] = {1, -2} named "a".
+  // By Python: struct.pack and zlib.crc32 along format/README.md; one f32 [2] = {1, -2} named "a".
   const file_bytes golden = nibble_test::bytes_of_hex(
       "4150520002000004010000004000000000000000070000008000000000000000"
       "c000000000000000bf6f18d90000000000000000000000000000000000000000"

@@ -28,7 +28,7 @@ namespace {
 
 using names = std::set<std::string>;
 
-/// FORMAT.md section 3: what an id may mean in a file with a record, and in one without.
+/// format/README.md section 3: what an id may mean in a file with a record, and in one without.
 struct id_meaning {
   names recorded;
   names unrecorded;

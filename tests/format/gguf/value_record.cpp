@@ -20,7 +20,6 @@
 #include <support/gguf_bytes.hpp>
 
 using nibble::gguf::leaf_bytes;
-using nibble::gguf::replace_invalid_utf8;
 using nibble::gguf::value_kind;
 using nibble::gguf::value_record;
 using nibble::gguf::value_type;
@@ -84,28 +83,6 @@ byte_list random_value(std::mt19937& generator, std::uint32_t type, std::size_t 
   }
 }
 
-}  // namespace
-
-TEST_CASE("every byte that is not UTF-8 becomes U+FFFD", "[gguf_value_record]") {
-  const std::string mark = "\xEF\xBF\xBD";
-  const std::vector<std::pair<std::string, std::string>> rows = {
-      {"", ""},
-      {"plain", "plain"},
-      {"\xC3\xA9\xE2\x96\x81\xF0\x9F\xA6\x99", "\xC3\xA9\xE2\x96\x81\xF0\x9F\xA6\x99"},
-      {"\xFF", mark},
-      {"a\x80z", "a" + mark + "z"},
-      {"\xC3", mark},
-      {"\xC3(", mark + "("},
-      {"\xE2\x96", mark + mark},
-      {"\xE2\x96\xC3\xA9", mark + mark + "\xC3\xA9"},
-      {"\xC0\x80", mark + mark},                        // an overlong zero
-      {"\xED\xA0\x80", mark + mark + mark},             // a surrogate
-      {"\xF4\x90\x80\x80", mark + mark + mark + mark},  // beyond U+10FFFF
-      {std::string("\0\xFE\0", 3), std::string(1, '\0') + mark + std::string(1, '\0')},
-  };
-  for (const auto& [text, expected] : rows) CHECK(replace_invalid_utf8(text) == expected);
-}
-
 nibble::memory_budget endless;
 
 std::string joined(const std::vector<leaf_bytes>& leaves) {
@@ -113,6 +90,8 @@ std::string joined(const std::vector<leaf_bytes>& leaves) {
   for (const leaf_bytes& each : leaves) value_record::append_leaf(text, each.leaf, each.bytes);
   return text;
 }
+
+}  // namespace
 
 TEST_CASE("kinds of any shape are found as they were recorded", "[gguf_value_record]") {
   std::mt19937 generator(1);

@@ -11,19 +11,20 @@
 
 namespace nibble::apr {
 
-/// Where everything in a file stands. Offsets are absolute.
+/// Where every part of a file starts, as offsets from the start of the file.
 struct layout {
-  std::uint64_t metadata_offset = header_bytes;
-  std::uint64_t index_offset = 0;
-  std::uint64_t data_offset = 0;
-  std::vector<std::uint64_t> tensor_offsets;  ///< in the order of the sizes given
-  std::uint64_t data_end = 0;                 ///< the last tensor's padding included
-  std::uint64_t file_bytes = 0;               ///< footer included
+  std::uint64_t metadata_offset = header_bytes;  ///< behind the header
+  std::uint64_t index_offset = 0;                ///< behind the metadata
+  std::uint64_t data_offset = 0;                 ///< behind the index
+  std::vector<std::uint64_t> tensor_offsets;     ///< in the order of the sizes given
+  std::uint64_t data_end = 0;                    ///< the last tensor's padding included
+  std::uint64_t file_bytes = 0;                  ///< footer included
 };
 
-/// The one function that turns sizes into places: sections in the order header, metadata, index, data,
-/// tensors one behind the other in the order of `tensor_bytes`, each start a multiple of 64. The writer
-/// places by it, and the reader holds files against it. Nothing where 64 bits do not hold an offset.
+/// The layout of a file with parts of these sizes: header, metadata, index and data in this order, then
+/// the tensors in the order of `tensor_bytes`, each part at the next multiple of 64. The writer takes
+/// its offsets from here, and the reader compares those of a file with them. Nothing where 64 bits do
+/// not hold an offset.
 [[nodiscard]] inline std::optional<layout> lay_out(std::uint64_t metadata_bytes,
                                                    std::uint64_t index_bytes,
                                                    std::span<const std::uint64_t> tensor_bytes) {

@@ -17,20 +17,29 @@
 
 namespace nibble::apr {
 
-/// What a file of this library says of its own bytes, under "nibble" in the metadata: the encoding and
-/// the CRC-32 of every tensor, in index order, and the block figures behind the encodings' names.
+/// What a file of this library says of its tensors, under "nibble" in the metadata: the encoding and
+/// the CRC-32 of every tensor, in the order of the index, and the block figures of these encodings.
+///
+///   {"version": 1, "packing": [{"encoding": "q4", "block_elements": 32, "block_bytes": 20}, ...],
+///    "tensors": "0001...", "crc32": "0a1b2c3d99887766..."}
+///
+/// "tensors" has two hexadecimal digits a tensor, the place of its encoding in "packing"; "crc32" has
+/// eight.
 template <class Json>
 struct basic_packing_record {
+  /// The version that is written, and the only one that is read.
   static constexpr int version = 1;
+  /// The key in the metadata.
   static constexpr const char* key = "nibble";
+  /// The most encodings in one file.
   static constexpr std::size_t max_packings = 256;
 
-  std::vector<encoding> tensor_encodings;
-  std::vector<std::uint32_t> tensor_crc32;
+  std::vector<encoding> tensor_encodings;   ///< in the order of the index
+  std::vector<std::uint32_t> tensor_crc32;  ///< of the stored bytes, without padding
 
-  /// The record in `metadata`, or nothing where it has none. Throws bad_record where the record is
-  /// malformed, is not of `tensor_count` tensors, or disagrees with this library's table, and
-  /// unsupported_version.
+  /// The record in `metadata`, an object; nothing where it has none. Throws bad_record for a record
+  /// that is malformed, is not of `tensor_count` tensors, names an encoding that this library does not
+  /// have or gives it other block figures; unsupported_version.
   [[nodiscard]] static std::optional<basic_packing_record> find(const Json& metadata,
                                                                 std::size_t tensor_count) {
     const auto found = metadata.find(key);
@@ -66,7 +75,7 @@ struct basic_packing_record {
     return parsed;
   }
 
-  /// The record as JSON, of the same length whatever the checksums are.
+  /// The record as JSON. Its text has the same length whatever the checksums are.
   [[nodiscard]] Json to_json() const {
     std::vector<encoding> packing = tensor_encodings;
     std::sort(packing.begin(), packing.end());
@@ -89,7 +98,7 @@ struct basic_packing_record {
   }
 
  private:
-  /// What an error says it found in the place of a field.
+  /// What stands in the place of a field, for a message.
   [[nodiscard]] static std::string text_of(const Json& record, typename Json::const_iterator field) {
     if (field == record.end()) return "none";
     return field->is_structured() ? join_text({"a JSON ", field->type_name()}) : field->dump();
@@ -130,15 +139,15 @@ struct basic_packing_record {
         refuse("packing", name->template get_ref<const std::string&>(),
                "an encoding this library knows");
       }
-      const Json own = describe_packing(*which);
+      const Json expected = describe_packing(*which);
       for (const char* const figure : {"block_elements", "block_bytes"}) {
         const auto recorded = entry.find(figure);
-        const bool agrees = own.contains(figure)
+        const bool agrees = expected.contains(figure)
                                 ? recorded != entry.end() && recorded->is_number_integer() &&
                                       recorded->template get<std::uint64_t>() ==
-                                          own[figure].template get<std::uint64_t>()
+                                          expected[figure].template get<std::uint64_t>()
                                 : recorded == entry.end();
-        if (!agrees) refuse("packing", entry.dump(), own.dump());
+        if (!agrees) refuse("packing", entry.dump(), expected.dump());
       }
       packing.push_back(*which);
     }
@@ -173,6 +182,7 @@ struct basic_packing_record {
     return number;
   }
 };
+/// A packing record whose metadata are nlohmann::json.
 using packing_record = basic_packing_record<nlohmann::json>;
 
 }  // namespace nibble::apr

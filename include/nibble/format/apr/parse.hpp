@@ -19,6 +19,7 @@
 #include <nibble/core/little_endian.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/format/apr/header.hpp>
+#include <nibble/format/apr/index.hpp>
 #include <nibble/format/apr/layout.hpp>
 #include <nibble/format/apr/packing_record.hpp>
 #include <nibble/format/apr/resolve_encoding.hpp>
@@ -29,14 +30,15 @@
 
 namespace nibble::apr {
 
-/// Whether a file starts as .apr files do.
+/// Whether a file starts with the magic of .apr files.
 [[nodiscard]] inline bool has_magic(std::span<const std::byte> file) noexcept {
   return file.size() >= magic.size() && std::memcmp(file.data(), magic.data(), magic.size()) == 0;
 }
 
 namespace detail {
 
-/// Throws bad_layout unless the sections stand in order, truncated unless they lie inside the file.
+/// Throws bad_layout unless the sections follow each other in order, truncated unless they lie inside
+/// the file, bad_metadata for more than 64 MiB of them.
 inline void check_sections(const header& head, std::uint64_t file_bytes) {
   const auto metadata_end = checked_add(head.metadata_offset, head.metadata_bytes);
   const auto refuse = [](std::string_view field, std::uint64_t found, std::string expected) {
@@ -74,126 +76,8 @@ inline void check_sections(const header& head, std::uint64_t file_bytes) {
   require_inside("index", head.data_offset);
 }
 
-/// The reference writer lets a tensor have no name; files that record their packing do not.
-enum class empty_name : std::uint8_t { refused, taken };
-
-/// The smallest index entry there is: no name and no dimensions.
-inline constexpr std::size_t min_entry_bytes = 2 + 1 + 1 + 8 + 8;
-
-/// Reads index entries one after the other, each bound checked before it is read.
-class index_cursor {
- public:
-  index_cursor(std::span<const std::byte> index, std::uint64_t data_offset, empty_name empty)
-      : index_(index), data_offset_(data_offset), empty_name_(empty) {}
-
-  /// How many of `count` entries stand whole in the index, by their lengths alone.
-  [[nodiscard]] std::size_t count_whole_entries(std::size_t count) const noexcept {
-    std::size_t at = 0;
-    for (std::size_t entry = 0; entry < count; ++entry) {
-      const std::size_t left = index_.size() - at;
-      if (left < min_entry_bytes) return entry;
-      const auto name_bytes = load_number<std::uint16_t>(index_, at);
-      if (left - min_entry_bytes < name_bytes) return entry;
-      const auto rank = load_number<std::uint8_t>(index_, at + 2 + name_bytes + 1);
-      const std::size_t dimension_bytes = std::size_t{rank} * sizeof(std::uint64_t);
-      if (left - min_entry_bytes - name_bytes < dimension_bytes) return entry;
-      at += min_entry_bytes + name_bytes + dimension_bytes;
-    }
-    return count;
-  }
-
-  /// Reads an entry into `info`, all but the encoding, and returns its dtype id.
-  std::uint8_t next(tensor_info& info) {
-    const auto name_bytes = take<std::uint16_t>("name length");
-    const std::uint16_t least_name_bytes = empty_name_ == empty_name::refused ? 1 : 0;
-    if (name_bytes < least_name_bytes || name_bytes > max_name_bytes) {
-      throw error(error_code::bad_name,
-                  {.field = join_text({"index entry ", entry_}),
-                   .found = join_text({"a name of ", name_bytes, " bytes"}),
-                   .expected = join_text({least_name_bytes, " to ", max_name_bytes})});
-    }
-    const auto name = take_bytes(name_bytes, "name");
-    info.name.assign(reinterpret_cast<const char*>(name.data()), name.size());
-    if (find_invalid_utf8(info.name) != std::string_view::npos) {
-      throw error(error_code::bad_name, {.tensor = info.name,
-                                         .field = join_text({"index entry ", entry_}),
-                                         .found = "a name with bytes that are not UTF-8",
-                                         .expected = "UTF-8"});
-    }
-    if (entry_ != 0 && info.name.compare(previous_name_) <= 0) {
-      throw error(error_code::bad_index,
-                  {.tensor = info.name,
-                   .field = join_text({"index entry ", entry_}),
-                   .found = join_text({"'", info.name, "' behind '", previous_name_, "'"}),
-                   .expected = "names strictly increasing"});
-    }
-    const auto dtype_id = take<std::uint8_t>("dtype id");
-    const auto rank = take<std::uint8_t>("dimension count");
-    if (rank > shape::max_rank) {
-      throw error(error_code::bad_shape, {.tensor = info.name,
-                                          .field = "dimension count",
-                                          .found = std::to_string(rank),
-                                          .expected = join_text({"at most ", shape::max_rank})});
-    }
-    std::array<std::uint64_t, shape::max_rank> dimensions{};
-    for (std::size_t i = 0; i < rank; ++i) dimensions[i] = take<std::uint64_t>("dimension");
-    try {
-      info.shape = shape(std::span(dimensions).first(rank));
-    } catch (const error& problem) {
-      throw problem.in_tensor(info.name);
-    }
-    const auto offset = take<std::uint64_t>("offset");
-    info.size_bytes = take<std::uint64_t>("size");
-    const auto absolute = checked_add(offset, data_offset_);
-    if (!absolute || !checked_add(*absolute, info.size_bytes)) {
-      throw error(error_code::truncated, {.tensor = info.name,
-                                          .field = "offset and size",
-                                          .found = join_text({offset, " and ", info.size_bytes}),
-                                          .expected = "an end below 2^64"});
-    }
-    info.file_offset_bytes = *absolute;
-    info.dtype_id = dtype_id;
-    previous_name_ = {reinterpret_cast<const char*>(name.data()), name.size()};
-    ++entry_;
-    return dtype_id;
-  }
-
-  /// Throws bad_index unless nothing but padding is left.
-  void finish() const {
-    const bool is_zero = std::ranges::all_of(index_, [](std::byte b) { return b == std::byte{0}; });
-    if (is_zero && index_.size() < alignment_bytes) return;
-    throw error(error_code::bad_index,
-                {.field = "index",
-                 .found = join_text({index_.size(), " bytes behind entry ", entry_}),
-                 .expected = join_text({"zero padding to a multiple of ", alignment_bytes})});
-  }
-
- private:
-  [[nodiscard]] std::span<const std::byte> take_bytes(std::size_t count, std::string_view field) {
-    if (index_.size() < count) {
-      throw error(error_code::bad_index,
-                  {.field = join_text({"index entry ", entry_, ", ", field}),
-                   .found = join_text({index_.size(), " bytes left before the data"}),
-                   .expected = join_text({"at least ", count})});
-    }
-    const auto taken = index_.first(count);
-    index_ = index_.subspan(count);
-    return taken;
-  }
-  template <class Number>
-  [[nodiscard]] Number take(std::string_view field) {
-    return load_number<Number>(take_bytes(sizeof(Number), field), 0);
-  }
-
-  std::span<const std::byte> index_;
-  std::uint64_t data_offset_;
-  empty_name empty_name_;
-  std::string_view previous_name_;
-  std::size_t entry_ = 0;
-};
-
-/// The footer behind the padded data, or nothing where the file ends there. Throws truncated,
-/// bad_layout.
+/// The footer behind the padded data, or nothing where the file ends with the padding. Throws truncated
+/// where the file ends before, bad_layout where anything but a footer is behind the padding.
 inline std::optional<std::uint32_t> find_footer(std::span<const std::byte> last_bytes,
                                                 std::uint64_t file_bytes, std::uint64_t data_end) {
   const auto padded_end = checked_round_up(data_end, alignment_bytes);
@@ -218,6 +102,7 @@ inline std::optional<std::uint32_t> find_footer(std::span<const std::byte> last_
                                        .expected = join_text({footer_bytes, " or none"})});
 }
 
+/// Notes what is unusual in a header that can be read.
 inline void note_header(const header& head, std::vector<finding>& notes) {
   const auto note = [&](std::string_view field, std::string text) {
     notes.push_back({.field = std::string(field), .text = std::move(text)});
@@ -235,6 +120,8 @@ inline void note_header(const header& head, std::vector<finding>& notes) {
   }
 }
 
+/// Notes empty names, tensors that are not aligned, and sections or tensors that are not where
+/// lay_out() puts them.
 inline void note_placement(const header& head, const std::vector<tensor_info>& tensors,
                            std::uint64_t index_bytes, std::vector<finding>& notes) {
   std::vector<std::uint64_t> sizes;
@@ -267,16 +154,14 @@ inline void note_placement(const header& head, const std::vector<tensor_info>& t
 
 }  // namespace detail
 
-/// Bytes in front of the tensors, from the first header_bytes of a file of `file_bytes`. Throws as
-/// parse does for the header and the order of sections, bad_index for an index larger than its entries
-/// can be.
+/// How many bytes are before the tensors of a file of `file_bytes`, read from its first header_bytes.
+/// Throws as parse() does for the header and the order of sections, bad_index for an index larger than
+/// its entries can be.
 [[nodiscard]] inline std::uint64_t front_bytes(std::span<const std::byte> first,
                                                std::uint64_t file_bytes) {
   const header head = header::parse(first);
   detail::check_sections(head, file_bytes);
-  constexpr std::uint64_t max_entry_bytes =
-      detail::min_entry_bytes + max_name_bytes + shape::max_rank * sizeof(std::uint64_t);
-  const std::uint64_t most = head.tensor_count * max_entry_bytes + alignment_bytes;
+  const std::uint64_t most = std::uint64_t{head.tensor_count} * max_index_entry_bytes + alignment_bytes;
   if (head.data_offset - head.index_offset > most) {
     throw error(error_code::bad_index,
                 {.field = "index",
@@ -286,10 +171,14 @@ inline void note_placement(const header& head, const std::vector<tensor_info>& t
   return head.data_offset;
 }
 
-/// The directory of an .apr file of version 2, from the bytes in front of its tensors (or more), its
-/// size and its last footer_bytes (fewer in a smaller file). What it gives refers to `front`. Throws an
-/// error that names section, tensor and field, without a file's name; directory_too_large (see
-/// memory_budget) among others.
+/// The directory of an .apr file of version 2, made from `front`, the bytes before its tensors (or
+/// more), from its size, and from its last footer_bytes (fewer in a smaller file). The directory refers
+/// to `front`.
+///
+/// Throws, naming section, tensor and field but no file: unknown_container, truncated,
+/// unsupported_version, unsupported_feature, header_checksum, bad_layout, bad_metadata, bad_record,
+/// bad_index, bad_name, bad_shape, size_mismatch, missing_footer, directory_too_large (see
+/// memory_budget).
 template <class Json = nlohmann::json>
 [[nodiscard]] basic_directory<Json> parse(std::span<const std::byte> front, std::uint64_t file_bytes,
                                           std::span<const std::byte> last_bytes) {
@@ -307,17 +196,16 @@ template <class Json = nlohmann::json>
 
   const auto index = front.subspan(static_cast<std::size_t>(head.index_offset),
                                    static_cast<std::size_t>(head.data_offset - head.index_offset));
-  if (head.tensor_count > index.size() / detail::min_entry_bytes) {
+  if (head.tensor_count > index.size() / min_index_entry_bytes) {
     throw error(error_code::bad_index,
                 {.field = "header.tensor_count",
                  .found = std::to_string(head.tensor_count),
-                 .expected = join_text({"at most ", index.size() / detail::min_entry_bytes,
+                 .expected = join_text({"at most ", index.size() / min_index_entry_bytes,
                                         " in an index of ", index.size(), " bytes"})});
   }
   const auto record = basic_packing_record<Json>::find(parsed.metadata, head.tensor_count);
 
-  detail::index_cursor cursor(index, head.data_offset,
-                              record ? detail::empty_name::refused : detail::empty_name::taken);
+  index_cursor cursor(index, head.data_offset, record ? empty_name::refused : empty_name::taken);
   const std::size_t whole_entries = cursor.count_whole_entries(head.tensor_count);
   budget.take(index.size(), "index");  // for the names
   budget.take(whole_entries, directory_bytes_per_tensor, "index");

@@ -11,31 +11,26 @@
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/checked.hpp>
-#include <nibble/core/error.hpp>
-#include <nibble/core/text.hpp>
 #include <nibble/format/apr/header.hpp>
+#include <nibble/format/apr/metadata.hpp>
 #include <nibble/format/apr/parse.hpp>
 #include <nibble/format/json_text.hpp>
 #include <nibble/format/replaced_metadata.hpp>
-#include <nibble/format/shards.hpp>
 
 namespace nibble::apr {
 
-/// Other metadata for a file that parse() takes. Offsets of tensors count from the data, so that index
-/// and tensors need no change; flags that say what the metadata hold follow them. Throws bad_metadata
-/// (what JSON cannot say, over 64 MiB), what parse() throws of the old file, and what it would of the
-/// new one.
+/// The .apr file `file` with other metadata, an object. Index and tensors stay as they are, for offsets
+/// in the index count from the start of the data; flags that say what the metadata hold are set anew.
+/// What is returned refers to `file`. A braced list is taken for a nlohmann::json.
+///
+/// Throws bad_metadata (no object, what JSON has no text for, over 64 MiB), and what parse() throws for
+/// the old file and for the new one.
 template <class Json = nlohmann::json>
 [[nodiscard]] replaced_metadata replace_metadata(std::span<const std::byte> file,
                                                  const Json& metadata) {
   const basic_directory<Json> old = parse<Json>(file);
   require_object(metadata, "metadata");
-  const std::string text = print_json(metadata, "metadata");
-  if (text.size() > max_metadata_bytes) {
-    throw error(error_code::bad_metadata, {.field = "metadata",
-                                           .found = join_text({text.size(), " bytes"}),
-                                           .expected = join_text({"at most ", max_metadata_bytes})});
-  }
+  const std::string text = metadata_text(metadata);
   header head = header::parse(file);
   replaced_metadata made;
   made.has_footer = old.footer_crc32.has_value();
@@ -49,12 +44,7 @@ template <class Json = nlohmann::json>
   head.metadata_bytes = static_cast<std::uint32_t>(text.size());
   head.index_offset = checked_round_up(header_bytes + text.size(), alignment_bytes).value();
   head.data_offset = head.index_offset + index_bytes;
-  const auto follow = [&](std::uint16_t bit, const char* key) {
-    const unsigned without = head.flags & ~unsigned{bit};
-    head.flags = static_cast<std::uint16_t>(metadata.contains(key) ? without | bit : without);
-  };
-  follow(flag::sharded, basic_shard_record<Json>::key);
-  follow(flag::vocabulary, "tokenizer.vocabulary");
+  head.flags = with_metadata_flags(head.flags, metadata);
 
   made.front.resize(static_cast<std::size_t>(head.index_offset));
   head.store(made.front);

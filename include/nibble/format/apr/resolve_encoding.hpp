@@ -13,15 +13,16 @@
 
 namespace nibble::apr {
 
-/// Whether tensors of an encoding may carry a dtype id.
+/// Whether the index may give a tensor of this encoding this dtype id.
 [[nodiscard]] constexpr bool id_matches(const encoding_description& row, std::uint8_t id) noexcept {
   return row.apr_dtype_id == id || row.apr_legacy_dtype_id == id;
 }
 
-/// Whether a bare id, in a file without a packing record, may mean this encoding for this shape. q4 and
-/// q8 exist only where they are recorded. ggml's rows are whole blocks; of its super-blocks, a single
-/// row may end in a partial one, where padding row by row and running on come to the same bytes. Empty
-/// tensors have no rows to be whole.
+/// Whether, in a file without a packing record, a dtype id may mean this encoding for a tensor of these
+/// dimensions. q4 and q8 are never candidates: only a record can say so. ggml's encodings are
+/// candidates where rows are whole blocks. Its k-quants are candidates for a single row with a partial
+/// block too, which has the same bytes whether rows are padded one by one or run on. For a tensor
+/// without elements every encoding of the id is a candidate.
 [[nodiscard]] inline bool is_candidate(const encoding_description& row, std::uint8_t id,
                                        const shape& dimensions) noexcept {
   if (!id_matches(row, id) || row.family == encoding_family::nibble) return false;
@@ -32,9 +33,10 @@ namespace nibble::apr {
   return true;
 }
 
-/// The encoding of a tensor in a file without a packing record: the one candidate of its id that takes
-/// exactly `size_bytes`. An empty tensor is the first candidate. Nothing for ids that the table lacks.
-/// Throws size_mismatch, naming what each candidate would need.
+/// The encoding of a tensor in a file without a packing record: the one candidate of its dtype id whose
+/// stored size is `size_bytes`; for a tensor without elements the first candidate. Nothing where the
+/// table of encodings does not have the id. Throws size_mismatch, which names the size that each
+/// candidate needs.
 [[nodiscard]] inline std::optional<encoding> infer_encoding(std::string_view tensor, std::uint8_t id,
                                                             const shape& dimensions,
                                                             std::uint64_t size_bytes) {
@@ -53,7 +55,7 @@ namespace nibble::apr {
           join_text({"; they would fit ", row.name, ", which is ",
                      row.family == encoding_family::nibble
                          ? "read only where the file's metadata records it under 'nibble'"
-                         : "stored in whole blocks only, so rows of these columns are not settled"});
+                         : "stored in whole blocks only, so rows of these columns are not resolved"});
     }
   }
   if (!id_is_known) return std::nullopt;
@@ -66,8 +68,8 @@ namespace nibble::apr {
                            recorded_only});
 }
 
-/// The encoding of a tensor whose file records it. Throws bad_record where the id is not the
-/// encoding's, size_mismatch where the bytes are not what it needs.
+/// Checks the encoding that a file records of a tensor, and returns it. Throws bad_record where the
+/// encoding may not have this dtype id, size_mismatch where its stored size is not `size_bytes`.
 [[nodiscard]] inline encoding check_recorded_encoding(std::string_view tensor, encoding recorded,
                                                       std::uint8_t id, const shape& dimensions,
                                                       std::uint64_t size_bytes) {

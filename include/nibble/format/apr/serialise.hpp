@@ -19,22 +19,28 @@
 #include <nibble/core/little_endian.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/format/apr/header.hpp>
+#include <nibble/format/apr/index.hpp>
 #include <nibble/format/apr/layout.hpp>
+#include <nibble/format/apr/metadata.hpp>
 #include <nibble/format/apr/packing_record.hpp>
 #include <nibble/format/apr/parse.hpp>
 #include <nibble/format/json_text.hpp>
 #include <nibble/format/planned_tensor.hpp>
-#include <nibble/format/shards.hpp>
 
 namespace nibble::apr {
 
-/// Everything of a file but its tensors' bytes, for tensors that are known by name, encoding and shape.
-/// All places are fixed from the start; only checksums come later.
+/// Everything of an .apr file but its tensors' bytes: a ContainerSerialiser. Tensors stand in the order
+/// of the bytes of their names. Every offset is fixed by the constructor; the checksums are given
+/// later, to front().
 template <class Json>
 class basic_serialiser {
  public:
-  /// Throws unsupported_encoding for what .apr has no dtype id for, bad_metadata (what JSON cannot say,
-  /// or over 64 MiB), bad_layout (over 2^64 bytes).
+  /// `tensors` in any order, with names that differ. `metadata` must be an object; what it says under
+  /// "nibble" and "quantization" is replaced by what the tensors are.
+  ///
+  /// Throws unsupported_encoding for a tensor whose encoding has no dtype id in .apr files,
+  /// bad_metadata for metadata that are no object, hold what JSON has no text for, or take over 64 MiB,
+  /// bad_layout for a file over 2^64 bytes or 2^32 tensors.
   basic_serialiser(std::vector<planned_tensor> tensors, Json metadata)
       : tensors_(std::move(tensors)), metadata_(std::move(metadata)), order_(tensors_.size()) {
     for (const planned_tensor& tensor : tensors_) {
@@ -45,25 +51,19 @@ class basic_serialiser {
                                                      .expected = "one that .apr has a dtype id for"});
     }
     std::iota(order_.begin(), order_.end(), std::size_t{0});
-    std::ranges::sort(order_, {},
-                      [&](std::size_t i) -> const std::string& { return tensors_[i].name; });
+    std::sort(order_.begin(), order_.end(),
+              [&](std::size_t a, std::size_t b) { return tensors_[a].name < tensors_[b].name; });
     require_object(metadata_, "metadata");
     record_.tensor_crc32.resize(tensors_.size());
     for (const std::size_t i : order_) record_.tensor_encodings.push_back(tensors_[i].encoding);
     describe_quantization();
 
-    const std::string text = metadata_text();
-    if (text.size() > max_metadata_bytes) {
-      throw error(error_code::bad_metadata, {.field = "metadata",
-                                             .found = join_text({text.size(), " bytes"}),
-                                             .expected = join_text({"at most ", max_metadata_bytes})});
-    }
-    metadata_bytes_ = static_cast<std::uint32_t>(text.size());
+    metadata_bytes_ = static_cast<std::uint32_t>(recorded_metadata_text().size());
     std::uint64_t index_bytes = 0;
     std::vector<std::uint64_t> sizes;
     sizes.reserve(tensors_.size());
     for (const std::size_t i : order_) {
-      index_bytes += entry_bytes(tensors_[i]);
+      index_bytes += index_entry_bytes(tensors_[i].name.size(), tensors_[i].shape.rank());
       sizes.push_back(tensors_[i].size_bytes);
     }
     const auto placed = lay_out(metadata_bytes_, index_bytes, sizes);
@@ -75,29 +75,32 @@ class basic_serialiser {
     layout_ = *placed;
   }
 
-  /// The tensors, as indices into the list given, in the order in which their bytes stand.
+  /// The tensors in the order in which their bytes stand, as indices into the list given.
   [[nodiscard]] std::span<const std::size_t> order() const noexcept { return order_; }
-  /// First byte of the tensor that stands at a place of order().
+  /// Where in the file the bytes of tensor order()[place] start.
   [[nodiscard]] std::uint64_t offset_bytes(std::size_t place) const noexcept {
     return layout_.tensor_offsets[place];
   }
-  /// Where the tensors' bytes end, padding included.
+  /// Where the bytes of the last tensor end, padding included: the footer's offset.
   [[nodiscard]] std::uint64_t data_end() const noexcept { return layout_.data_end; }
+  /// Size of the file, footer included.
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return layout_.file_bytes; }
-  /// Whether a CRC-32 of every byte before it ends the file.
+  /// The file ends with the CRC-32 of every byte before it.
   static constexpr bool has_footer = true;
 
-  /// What a reader finds in a file of `file_bytes` with that front and footer. Throws as parse().
+  /// The directory of a file of `file_bytes` that starts with `front` and ends with `footer`. Throws as
+  /// parse().
   [[nodiscard]] static basic_directory<Json> read_back(std::span<const std::byte> front,
                                                        std::uint64_t file_bytes,
                                                        std::span<const std::byte> footer) {
     return parse<Json>(front, file_bytes, footer);
   }
 
-  /// Every byte before the first tensor; crc32[place] belongs to order()[place].
+  /// Every byte before the first tensor. crc32[place] is that of the stored bytes, without padding, of
+  /// tensor order()[place].
   [[nodiscard]] std::vector<std::byte> front(std::span<const std::uint32_t> crc32) {
     record_.tensor_crc32.assign(crc32.begin(), crc32.end());
-    const std::string text = metadata_text();
+    const std::string text = recorded_metadata_text();
     std::vector<std::byte> bytes(static_cast<std::size_t>(layout_.data_offset));
     header{.flags = flags(),
            .tensor_count = static_cast<std::uint32_t>(tensors_.size()),
@@ -107,46 +110,26 @@ class basic_serialiser {
            .data_offset = layout_.data_offset}
         .store(bytes);
     std::memcpy(bytes.data() + layout_.metadata_offset, text.data(), text.size());
-    std::span<std::byte> entry =
+    std::span<std::byte> index =
         std::span(bytes).subspan(static_cast<std::size_t>(layout_.index_offset));
     for (std::size_t place = 0; place < order_.size(); ++place) {
-      const planned_tensor& tensor = tensors_[order_[place]];
-      store_entry(tensor, layout_.tensor_offsets[place] - layout_.data_offset, entry);
-      entry = entry.subspan(entry_bytes(tensor));
+      index = store_index_entry(tensors_[order_[place]],
+                                layout_.tensor_offsets[place] - layout_.data_offset, index);
     }
     return bytes;
   }
 
  private:
-  [[nodiscard]] static std::size_t entry_bytes(const planned_tensor& tensor) noexcept {
-    return 2 + tensor.name.size() + 1 + 1 + 8 * tensor.shape.rank() + 8 + 8;
-  }
-
-  static void store_entry(const planned_tensor& tensor, std::uint64_t offset,
-                          std::span<std::byte> to) noexcept {
-    std::size_t at = 0;
-    const auto put = [&](auto number) {
-      store_number(to, at, number);
-      at += sizeof(number);
-    };
-    put(static_cast<std::uint16_t>(tensor.name.size()));
-    std::memcpy(to.data() + at, tensor.name.data(), tensor.name.size());
-    at += tensor.name.size();
-    put(describe(tensor.encoding).apr_dtype_id.value());
-    put(static_cast<std::uint8_t>(tensor.shape.rank()));
-    for (const std::uint64_t dimension : tensor.shape.dimensions()) put(dimension);
-    put(offset);
-    put(tensor.size_bytes);
-  }
-
-  [[nodiscard]] std::string metadata_text() {
+  /// The metadata's text with the packing record as it is now: of the same length whatever the
+  /// checksums are.
+  [[nodiscard]] std::string recorded_metadata_text() {
     metadata_[basic_packing_record<Json>::key] = record_.to_json();
-    return print_json(metadata_, "metadata");
+    return metadata_text(metadata_);
   }
 
-  /// The standard "quantization" object: of the encoding that most quantized elements have. Without
-  /// "symmetric" where the file holds q4 or q8: the reference implementation then refuses the file,
-  /// which it would otherwise misread without a word.
+  /// Sets the standard "quantization" object to the encoding that most quantized elements have. Where
+  /// the file holds q4 or q8, "symmetric" is left out: the reference implementation then refuses the
+  /// file, which it would otherwise misread without a word.
   void describe_quantization() {
     std::map<encoding, std::uint64_t> elements;
     bool is_unreadable_elsewhere = false;
@@ -160,8 +143,10 @@ class basic_serialiser {
       metadata_.erase("quantization");
       return;
     }
-    const encoding_description& main = describe(
-        std::ranges::max_element(elements, {}, [](const auto& count) { return count.second; })->first);
+    const encoding_description& main =
+        describe(std::max_element(elements.begin(), elements.end(), [](const auto& a, const auto& b) {
+                   return a.second < b.second;
+                 })->first);
     Json quantization{{"quant_type", main.name}, {"bits", main.code_bits}};
     quantization["block_size"] = main.has_blocks() ? Json(main.block_elements) : Json(nullptr);
     if (!is_unreadable_elsewhere) quantization["symmetric"] = !main.has_min;
@@ -169,11 +154,11 @@ class basic_serialiser {
   }
 
   [[nodiscard]] std::uint16_t flags() const {
-    unsigned bits = flag::row_major;
-    if (metadata_.contains(basic_shard_record<Json>::key)) bits |= flag::sharded;
-    if (metadata_.contains("quantization")) bits |= flag::quantized;
-    if (metadata_.contains("tokenizer.vocabulary")) bits |= flag::vocabulary;
-    return static_cast<std::uint16_t>(bits);
+    const bool is_quantized = std::any_of(
+        tensors_.begin(), tensors_.end(),
+        [](const planned_tensor& tensor) { return describe(tensor.encoding).is_quantized(); });
+    const unsigned of_tensors = flag::row_major | (is_quantized ? flag::quantized : 0U);
+    return with_metadata_flags(static_cast<std::uint16_t>(of_tensors), metadata_);
   }
 
   std::vector<planned_tensor> tensors_;
@@ -183,6 +168,7 @@ class basic_serialiser {
   std::uint32_t metadata_bytes_ = 0;
   layout layout_;
 };
+/// A serialiser whose metadata are nlohmann::json.
 using serialiser = basic_serialiser<nlohmann::json>;
 
 }  // namespace nibble::apr

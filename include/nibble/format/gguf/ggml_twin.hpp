@@ -12,9 +12,9 @@
 
 namespace nibble::gguf {
 
-/// The encoding with a ggml type whose blocks hold the same values as blocks of `which`: that itself
-/// where it has one, q4_1 for q4 and q4_0 for apr_q4. Nothing for the others, whose values no encoding
-/// of GGUF's holds bit for bit. Blocks stand for blocks only where rows are whole blocks.
+/// The encoding with a ggml type whose blocks hold the same values as blocks of `which`, bit for bit:
+/// `which` itself where it has a ggml type, q4_1 for q4, q4_0 for apr_q4. Nothing for the others: no
+/// encoding of GGUF holds their values. One block becomes one block only where rows are whole blocks.
 [[nodiscard]] constexpr std::optional<encoding> ggml_twin_of(encoding which) noexcept {
   if (describe(which).gguf_type) return which;
   if (which == encoding::q4) return encoding::q4_1;
@@ -22,15 +22,16 @@ namespace nibble::gguf {
   return std::nullopt;
 }
 
-// Whoever changes one of a pair is told here that they no longer are one.
+// The encodings of a pair have blocks of one size.
 static_assert(describe(encoding::q4).block_bytes == describe(encoding::q4_1).block_bytes);
 static_assert(describe(encoding::q4).block_elements == describe(encoding::q4_1).block_elements);
 static_assert(describe(encoding::apr_q4).block_bytes == describe(encoding::q4_0).block_bytes);
 static_assert(describe(encoding::apr_q4).block_elements == describe(encoding::q4_0).block_elements);
 
-/// Turns whole blocks of `which` into blocks of its ggml twin, of the same number of bytes. q4 and
-/// ggml's own are copied. Of apr_q4, codes of neighbours, which share a byte, come to stand 16 apart,
-/// and a scale that counts as 0 is stored as 0: the values stay what they were, to the sign of zero.
+/// Turns the whole blocks `from` of `which` into blocks of its ggml twin, which has as many bytes; `to`
+/// must not overlap `from`. Blocks of q4 and of ggml's encodings are copied. In blocks of apr_q4 the
+/// codes of neighbours share a byte, in those of q4_0 codes that are 16 apart; a scale that counts as 0
+/// is stored as 0. The values stay the same, with the sign of zeros.
 inline void to_ggml_twin(encoding which, std::span<const std::byte> from,
                          std::span<std::byte> to) noexcept {
   if (which != encoding::apr_q4) {

@@ -13,37 +13,45 @@
 
 namespace nibble::gguf {
 
+/// The first bytes of a file.
 inline constexpr std::string_view magic = "GGUF";
+/// The oldest version that is read.
 inline constexpr std::uint32_t oldest_version = 2;
-/// The version that is written. Version 2 has the same bytes.
+/// The newest version that is read, and the one that is written. Version 2 has the same bytes.
 inline constexpr std::uint32_t newest_version = 3;
 
-/// The key whose value, a u32, is what the tensors' offsets are multiples of.
+/// The key whose value, a u32, says what the offsets of tensors are multiples of.
 inline constexpr std::string_view alignment_key = "general.alignment";
+/// The alignment of a file without that key.
 inline constexpr std::uint64_t default_alignment_bytes = 32;
+/// The most that it may be in files that this library takes.
 inline constexpr std::uint64_t max_alignment_bytes = std::uint64_t{1} << 20U;
 
+/// The most that all keys and values may take.
 inline constexpr std::uint64_t max_metadata_bytes = std::uint64_t{64} << 20U;
+/// The longest key that the format allows.
 inline constexpr std::size_t max_key_bytes = 65535;
-/// What the format allows; ggml keeps a zero byte behind a name in this room and so takes one less.
+/// The longest name of a tensor that the format allows. ggml puts a zero byte behind a name into the
+/// same room, and so takes one byte less.
 inline constexpr std::size_t max_name_bytes = 64;
+/// The most dimensions that a tensor may have.
 inline constexpr std::size_t max_rank = 4;
 
-/// Whether a file starts as GGUF files do.
+/// Whether a file starts with the magic of GGUF files.
 [[nodiscard]] inline bool has_magic(std::span<const std::byte> file) noexcept {
   return file.size() >= magic.size() && std::memcmp(file.data(), magic.data(), magic.size()) == 0;
 }
 
-/// Whether tensors can be placed on multiples of it.
+/// Whether general.alignment may be `bytes`: a power of two up to max_alignment_bytes.
 [[nodiscard]] constexpr bool is_alignment(std::uint64_t bytes) noexcept {
   return bytes != 0 && (bytes & (bytes - 1)) == 0 && bytes <= max_alignment_bytes;
 }
 
-/// The 24 bytes that open a file; everything in it is little-endian:
+/// The first 24 bytes of a file; everything in it is little-endian:
 ///
 ///   0 magic "GGUF" · 4 u32 version · 8 u64 tensor_count · 16 u64 metadata_count
 ///
-/// Behind them stand, without padding between them,
+/// Behind them, without padding, are
 ///   metadata_count times  string key · u32 value type · value
 ///   tensor_count times    string name · u32 dimension count · u64 dimensions, innermost first ·
 ///                         u32 ggml type · u64 offset from the start of the data
@@ -51,11 +59,12 @@ inline constexpr std::size_t max_rank = 4;
 /// of its elements, their number as a u64, and the elements. The data starts at the next multiple of
 /// general.alignment, or of 32 where there is no such key.
 struct header {
+  /// The size of a header.
   static constexpr std::size_t bytes = 24;
 
-  std::uint32_t version = newest_version;
-  std::uint64_t tensor_count = 0;
-  std::uint64_t metadata_count = 0;
+  std::uint32_t version = newest_version;  ///< 2 or 3
+  std::uint64_t tensor_count = 0;          ///< entries of the tensor list
+  std::uint64_t metadata_count = 0;        ///< keys
 
   /// Reads and checks the first 24 bytes of `file`. Throws unknown_container, truncated,
   /// unsupported_feature (a big-endian file), unsupported_version.

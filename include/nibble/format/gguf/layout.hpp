@@ -9,17 +9,17 @@
 
 namespace nibble::gguf {
 
-/// Where everything in a file stands.
+/// Where the data of a file and its tensors start.
 struct layout {
-  std::uint64_t data_offset = 0;
+  std::uint64_t data_offset = 0;              ///< from the start of the file
   std::vector<std::uint64_t> tensor_offsets;  ///< from data_offset, in the order of the sizes given
   std::uint64_t data_end = 0;                 ///< from the start, the last tensor's padding included
 };
 
-/// The one function that turns sizes into places: the data at the first multiple of `alignment_bytes`
-/// behind header, metadata and tensor list, tensors one behind the other, each on a multiple of it and
-/// padded to the next. The writer places by it, and the reader holds files against it. Nothing where 64
-/// bits do not hold an offset.
+/// The layout of a file with parts of these sizes: the data start at the next multiple of
+/// `alignment_bytes` behind header, metadata and tensor list (`front_bytes` in all), and the tensors
+/// follow each other, each padded to the next multiple. The writer takes its offsets from here, and the
+/// reader compares those of a file with them. Nothing where 64 bits do not hold an offset.
 [[nodiscard]] inline std::optional<layout> lay_out(std::uint64_t front_bytes,
                                                    std::span<const std::uint64_t> tensor_bytes,
                                                    std::uint64_t alignment_bytes) {

@@ -20,6 +20,7 @@
 #include <nibble/core/shape.hpp>
 #include <nibble/core/tensor_info.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/utf8.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/extents.hpp>
 #include <nibble/format/gguf/byte_cursor.hpp>
@@ -131,12 +132,65 @@ inline void size_unknown_types(std::vector<tensor_info>& tensors, std::uint64_t 
   }
 }
 
-/// Turns offsets from the start of the data into places in the file; returns whether these are the
-/// places of `expected`. Throws bad_layout for an offset that is not aligned, truncated for one beyond
-/// 2^64.
-[[nodiscard]] inline bool place(std::vector<tensor_info>& tensors, std::uint64_t data_offset,
-                                std::uint64_t alignment_bytes, const std::optional<layout>& expected) {
-  bool is_as_laid_out = expected.has_value();
+/// The tensor list as it is read.
+struct tensor_list {
+  std::vector<tensor_info> tensors{};       ///< offsets from the start of the data
+  name_index names{};                       ///< of `tensors`
+  std::vector<std::uint64_t> size_bytes{};  ///< of each tensor, 0 where its type is not known
+  bool has_unknown_types = false;
+};
+
+/// Reads `count` entries. Throws truncated, bad_name, bad_shape, duplicate_name, directory_too_large.
+[[nodiscard]] inline tensor_list read_tensor_list(byte_cursor& from, std::uint64_t count,
+                                                  memory_budget& budget, std::vector<finding>& notes) {
+  from.enter("tensor list");
+  from.require(count, min_tensor_bytes, "entries");
+  budget.take(count, directory_bytes_per_tensor, "tensor list");
+  tensor_list list;
+  list.tensors.reserve(static_cast<std::size_t>(count));
+  list.size_bytes.reserve(list.tensors.capacity());
+  // Hashed while the name is in the cache, which does not hold the names of a hundred thousand tensors.
+  std::vector<std::size_t> hashes;
+  hashes.reserve(list.tensors.capacity());
+  note_series long_names(notes);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    from.enter("tensor", i);
+    const tensor_info& tensor = list.tensors.emplace_back(read_tensor(from));
+    budget.take(memory_budget::string_bytes(tensor.name.size()), "tensor list");
+    hashes.push_back(name_index::hash_of(tensor.name));
+    list.size_bytes.push_back(tensor.size_bytes);
+    list.has_unknown_types = list.has_unknown_types || !tensor.encoding;
+    if (tensor.name.size() == max_name_bytes) {
+      long_names.add({.tensor = tensor.name,
+                      .field = "name",
+                      .text = join_text({max_name_bytes, " bytes; ggml takes names of less"})});
+    }
+  }
+  std::move(long_names).finish();
+  if (count != 0) list.names = index_names(list.tensors, hashes);
+  return list;
+}
+
+/// Where the data start. Throws truncated where the file ends before.
+[[nodiscard]] inline std::uint64_t find_data(std::uint64_t front_bytes, std::uint64_t file_bytes,
+                                             std::uint64_t alignment_bytes) {
+  const auto data_offset = checked_round_up(front_bytes, alignment_bytes);
+  if (data_offset && *data_offset <= file_bytes) return *data_offset;
+  throw error(error_code::truncated,
+              {.field = "padding before the data",
+               .found = join_text({"a file of ", file_bytes, " bytes"}),
+               .expected = join_text({"at least ", data_offset.value_or(front_bytes)})});
+}
+
+/// Adds data_offset to every tensor's offset, which then counts from the start of the file. Returns
+/// whether all tensors are where `expected` has them, found in the same pass, for a hundred thousand
+/// tensors fit no cache. Throws bad_layout for an offset that is not aligned, truncated for an end
+/// beyond 2^64.
+[[nodiscard]] inline bool make_offsets_absolute(std::vector<tensor_info>& tensors,
+                                                std::uint64_t data_offset,
+                                                std::uint64_t alignment_bytes,
+                                                const std::optional<layout>& expected) {
+  bool follows_layout = expected.has_value();
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     tensor_info& tensor = tensors[i];
     const std::uint64_t offset = tensor.file_offset_bytes;
@@ -153,20 +207,43 @@ inline void size_unknown_types(std::vector<tensor_info>& tensors, std::uint64_t 
                                           .found = join_text({offset, " and ", tensor.size_bytes}),
                                           .expected = "an end below 2^64"});
     }
-    is_as_laid_out = is_as_laid_out && offset == expected->tensor_offsets[i];
+    follows_layout = follows_layout && offset == expected->tensor_offsets[i];
     tensor.file_offset_bytes = *absolute;
   }
-  return is_as_laid_out;
+  return follows_layout;
+}
+
+/// Notes what other readers of GGUF files may not take. `expected` is where lay_out() puts the tensors,
+/// with a value where they are there.
+inline void note_placement(std::uint64_t alignment_bytes, std::uint64_t file_bytes,
+                           const std::optional<layout>& expected, std::vector<finding>& notes) {
+  const auto note = [&](std::string_view field, std::string text) {
+    notes.push_back({.field = std::string(field), .text = std::move(text)});
+  };
+  if (alignment_bytes % 8 != 0) {
+    note(alignment_key,
+         join_text({alignment_bytes, " is no multiple of 8, which the format asks for"}));
+  }
+  if (!expected) {
+    note("layout", "tensors do not follow each other in the order of the list, as ggml wants them to");
+  } else if (file_bytes < expected->data_end) {
+    note("layout", "the padding behind the last tensor is absent, and ggml reads it");
+  } else if (file_bytes > expected->data_end) {
+    note("layout", join_text({file_bytes - expected->data_end, " bytes behind the data"}));
+  }
 }
 
 }  // namespace detail
 
-/// The directory of a GGUF file of version 2 or 3, from the bytes in front of its tensors (or more) and
-/// its size: metadata under the file's own
-/// keys, with the record of values beside them (see value_record), and shapes outermost dimension
-/// first. Tensors of ggml types that the table of encodings lacks are listed, with the bytes up to the
-/// next one. Throws an error that names section, tensor and field, without a file's name;
-/// directory_too_large (see memory_budget) among others.
+/// The directory of a GGUF file of version 2 or 3, made from `front`, the bytes before its tensors (or
+/// more), and from its size. The metadata have the file's own keys, and beside them the record of what
+/// JSON does not say of their values (see value_record). Shapes have the outermost dimension first.
+/// Tensors of ggml types that the table of encodings lacks are listed without an encoding; their bytes
+/// are those up to the next tensor, or to the end of the file.
+///
+/// Throws, naming section, tensor and field but no file: unknown_container, unsupported_feature,
+/// unsupported_version, truncated, bad_metadata, bad_name, bad_shape, duplicate_name, bad_layout,
+/// directory_too_large (see memory_budget).
 template <class Json = nlohmann::json>
 [[nodiscard]] basic_directory<Json> parse(std::span<const std::byte> front, std::uint64_t file_bytes) {
   const header head = header::parse(front);
@@ -174,7 +251,6 @@ template <class Json = nlohmann::json>
   cursor.enter("header");
   cursor.require(head.metadata_count, detail::min_metadata_bytes, "metadata_count");
   cursor.require(head.tensor_count, detail::min_tensor_bytes, "tensor_count");
-
   if (head.metadata_count > max_metadata_keys) {
     throw error(error_code::directory_too_large,
                 {.field = "header.metadata_count",
@@ -186,73 +262,33 @@ template <class Json = nlohmann::json>
   memory_budget budget(file_bytes);
   basic_metadata_section<Json> metadata = read_metadata<Json>(cursor, head.metadata_count, budget);
   parsed.metadata = Json(std::move(metadata.values));
-
-  cursor.enter("tensor list");
-  cursor.require(head.tensor_count, detail::min_tensor_bytes, "entries");
-  budget.take(head.tensor_count, directory_bytes_per_tensor, "tensor list");
-  parsed.tensors.reserve(static_cast<std::size_t>(head.tensor_count));
-  // Taken while a tensor is at hand: a hundred thousand of them fit no cache.
-  std::vector<std::size_t> hashes;
-  std::vector<std::uint64_t> sizes;
-  hashes.reserve(parsed.tensors.capacity());
-  sizes.reserve(parsed.tensors.capacity());
-  bool has_unknown_types = false;
-  note_series long_names(parsed.notes);
-  for (std::uint64_t i = 0; i < head.tensor_count; ++i) {
-    cursor.enter("tensor", i);
-    const tensor_info& tensor = parsed.tensors.emplace_back(detail::read_tensor(cursor));
-    budget.take(memory_budget::string_bytes(tensor.name.size()), "tensor list");
-    hashes.push_back(name_index::hash_of(tensor.name));
-    sizes.push_back(tensor.size_bytes);
-    has_unknown_types = has_unknown_types || !tensor.encoding;
-    if (tensor.name.size() == max_name_bytes) {
-      long_names.add({.tensor = tensor.name,
-                      .field = "name",
-                      .text = join_text({max_name_bytes, " bytes; ggml takes names of less"})});
-    }
-  }
-  std::move(long_names).finish();
-  if (parsed.tensors.empty()) return parsed;
-  parsed.names = detail::index_names(parsed.tensors, hashes);
+  detail::tensor_list list = detail::read_tensor_list(cursor, head.tensor_count, budget, parsed.notes);
+  parsed.tensors = std::move(list.tensors);
+  parsed.names = std::move(list.names);
+  if (parsed.tensors.empty()) return parsed;  // such a file may end before its data would start
 
   const std::uint64_t front_bytes = cursor.position();
-  const std::uint64_t alignment_bytes = metadata.alignment_bytes;
-  const auto data_offset = checked_round_up(front_bytes, alignment_bytes);
-  if (!data_offset || *data_offset > file_bytes) {
-    throw error(error_code::truncated,
-                {.field = "padding before the data",
-                 .found = join_text({"a file of ", file_bytes, " bytes"}),
-                 .expected = join_text({"at least ", data_offset.value_or(front_bytes)})});
+  const std::uint64_t data_offset =
+      detail::find_data(front_bytes, file_bytes, metadata.alignment_bytes);
+  if (list.has_unknown_types) {
+    detail::size_unknown_types(parsed.tensors, file_bytes - data_offset);
+    for (std::size_t i = 0; i < list.size_bytes.size(); ++i) {
+      list.size_bytes[i] = parsed.tensors[i].size_bytes;
+    }
   }
-  if (has_unknown_types) {
-    detail::size_unknown_types(parsed.tensors, file_bytes - *data_offset);
-    for (std::size_t i = 0; i < sizes.size(); ++i) sizes[i] = parsed.tensors[i].size_bytes;
+  auto expected = lay_out(front_bytes, list.size_bytes, metadata.alignment_bytes);
+  if (!detail::make_offsets_absolute(parsed.tensors, data_offset, metadata.alignment_bytes, expected)) {
+    expected.reset();
   }
-  const auto expected = lay_out(front_bytes, sizes, alignment_bytes);
-  const bool is_as_laid_out = detail::place(parsed.tensors, *data_offset, alignment_bytes, expected);
-  // What is laid out so does not overlap, and lies in the file where its end does.
-  if (!is_as_laid_out || file_bytes < expected->data_end) {
-    check_extents(parsed.tensors, *data_offset, file_bytes);
+  // Tensors that follow the layout do not overlap, and lie in the file where the last one's end does.
+  if (!expected || file_bytes < expected->data_end) {
+    check_extents(parsed.tensors, data_offset, file_bytes);
   }
-
-  const auto note = [&](std::string_view field, std::string text) {
-    parsed.notes.push_back({.field = std::string(field), .text = std::move(text)});
-  };
-  if (alignment_bytes % 8 != 0) {
-    note(alignment_key,
-         join_text({alignment_bytes, " is no multiple of 8, which the format asks for"}));
-  }
-  if (!is_as_laid_out) {
-    note("layout", "tensors do not follow each other in the order of the list, as ggml wants them to");
-  } else if (file_bytes < expected->data_end) {
-    note("layout", "the padding behind the last tensor is absent, and ggml reads it");
-  } else if (file_bytes > expected->data_end) {
-    note("layout", join_text({file_bytes - expected->data_end, " bytes behind the data"}));
-  }
+  detail::note_placement(metadata.alignment_bytes, file_bytes, expected, parsed.notes);
   return parsed;
 }
 
-/// As above, of a file whose bytes are all at hand.
+/// As above, of a file whose bytes are all there.
 template <class Json = nlohmann::json>
 [[nodiscard]] basic_directory<Json> parse(std::span<const std::byte> file) {
   return parse<Json>(file, file.size());

@@ -15,19 +15,19 @@
 
 namespace nibble::gguf {
 
-/// How many bytes behind the tensor list are read at most, for GGUF says nowhere where the list ends.
+/// The most bytes that are read behind the tensor list: GGUF does not say where the list ends.
 inline constexpr std::uint64_t max_read_ahead_bytes = std::uint64_t{1} << 16U;
 
 namespace detail {
 
-/// Goes through metadata and tensor list by their lengths alone and reads what it comes to, every byte
-/// once.
+/// Skips through metadata and tensor list by their lengths alone and keeps the bytes that it reads on
+/// the way, every byte once.
 class front_scanner {
  public:
   front_scanner(const byte_source& from, std::uint64_t file_bytes)
       : from_(from), file_bytes_(file_bytes), end_(file_bytes) {}
 
-  /// The bytes up to the end of the tensor list and some more; where something is amiss, up to there.
+  /// The bytes up to the end of the tensor list and some more; in a malformed file, up to the flaw.
   [[nodiscard]] std::vector<std::byte> read() && {
     static_cast<void>(scan());
     return std::move(front_);
@@ -64,7 +64,8 @@ class front_scanner {
 
   [[nodiscard]] std::uint64_t left() const noexcept { return end_ - std::min(end_, position_); }
 
-  /// Goes past `bytes`, behind which at least `behind` more belong to the front, and has them read.
+  /// Skips `bytes`, which are read; at least `behind` more bytes behind them belong to the front. False
+  /// where the file is too short.
   [[nodiscard]] bool skip(std::uint64_t bytes, std::uint64_t behind) {
     if (bytes > left()) return false;
     position_ += bytes;
@@ -119,9 +120,9 @@ class front_scanner {
 
 }  // namespace detail
 
-/// What parse() needs of a file: the bytes up to the end of its tensor list and at most
-/// max_read_ahead_bytes behind them, each read once. Of a malformed file those up to the flaw, of which
-/// parse() throws. Throws what the source throws.
+/// The bytes of a file that parse() needs: those up to the end of its tensor list, and at most
+/// max_read_ahead_bytes behind them. Every byte is read once. Of a malformed file it returns the bytes
+/// up to the flaw, for which parse() then throws. Throws what the source throws.
 [[nodiscard]] inline std::vector<std::byte> read_front(const byte_source& from,
                                                        std::uint64_t file_bytes) {
   return detail::front_scanner(from, file_bytes).read();

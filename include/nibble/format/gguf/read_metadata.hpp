@@ -15,6 +15,7 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/utf8.hpp>
 #include <nibble/format/gguf/byte_cursor.hpp>
 #include <nibble/format/gguf/header.hpp>
 #include <nibble/format/gguf/value_kind.hpp>
@@ -26,19 +27,19 @@ namespace nibble::gguf {
 
 namespace detail {
 
-/// Reads values as JSON within a budget, and keeps what the JSON of the last one does not say.
+/// Reads values as JSON within a budget, and keeps what JSON does not say of the last one.
 template <class Json>
 class value_reader {
  public:
   value_reader(byte_cursor& from, memory_budget& budget) : from_(from), budget_(budget) {}
 
-  /// The value, its type's id first; `kind` becomes what it is.
+  /// Reads a value with the id of its type before it. `kind` becomes its kind.
   [[nodiscard]] Json read(value_kind& kind) {
     leaf_ = 0;
     leaves_.text.clear();
     return read_as(take_type("value type"), kind, 0);
   }
-  /// What value_record::add_bytes() takes; empty where JSON says it all.
+  /// The leaves of the last value that JSON has no text for, as value_record::add_bytes() takes them.
   [[nodiscard]] const std::string& leaves() const noexcept { return leaves_.text; }
 
  private:
@@ -86,7 +87,7 @@ class value_reader {
       ++leaf_;
       return text;
     }
-    // A byte becomes three, in a string that doubles as it grows.
+    // A byte may become three, in a string that doubles as it grows.
     take_memory(sizeof(std::string) + 6 * text.size());
     keep_leaf(text);
     return replace_invalid_utf8(text);
@@ -146,7 +147,8 @@ class value_reader {
     return Json(std::move(values));
   }
 
-  /// Elements of an array, and of those around it, stand in one list while they are destroyed.
+  /// Takes the memory of the list that the elements of an array, and of the arrays around it, are put
+  /// into while they are destroyed.
   void enter_elements(std::uint64_t count) {
     open_elements_ += count;
     if (open_elements_ <= listed_elements_) return;
@@ -154,7 +156,7 @@ class value_reader {
     listed_elements_ = open_elements_;
   }
 
-  /// Keeps one kind as long as all are of it.
+  /// Reads arrays within an array. One kind is kept as long as all of them are of it.
   void read_arrays(std::uint64_t count, typename Json::array_t& values, value_kind& kind,
                    std::size_t depth) {
     for (std::uint64_t i = 0; i < count; ++i) {
@@ -178,7 +180,7 @@ class value_reader {
     }
   }
 
-  /// For a copy of what `kind` holds.
+  /// Takes the memory of a copy of `kind`.
   void take_kind_memory(const value_kind& kind) {
     take_memory(kind.elements.size() * sizeof(value_kind));
     for (const value_kind& element : kind.elements) take_kind_memory(element);
@@ -194,19 +196,19 @@ class value_reader {
 
 }  // namespace detail
 
-/// A file's metadata: an object with the file's keys, the record of values among them where it is
-/// needed, and what tensors are aligned to.
+/// A file's metadata.
 template <class Json>
 struct basic_metadata_section {
-  Json values{};  ///< an object
-  std::uint64_t alignment_bytes = default_alignment_bytes;
+  Json values{};  ///< an object of the file's keys, and a value_record where one is needed
+  std::uint64_t alignment_bytes = default_alignment_bytes;  ///< of the tensors
 };
+/// A metadata section whose metadata are nlohmann::json.
 using metadata_section = basic_metadata_section<nlohmann::json>;
 
-/// Reads `count` keys and values. Throws truncated, and bad_metadata for a key that is empty, over
-/// 65535 bytes, not UTF-8, there twice or the record's own, for an unknown type, a bool that is neither
-/// 0 nor 1, arrays nested too deep, over 64 MiB in all, and an alignment that is none;
-/// directory_too_large.
+/// Reads `count` keys and values. Throws truncated; bad_metadata for a key that is empty, over 65535
+/// bytes, not UTF-8, there twice or the record's, for a type that does not exist, a bool that is
+/// neither 0 nor 1, arrays nested deeper than max_array_depth, more than 64 MiB in all, and a
+/// general.alignment that is no u32 or no power of two up to 1 MiB; directory_too_large.
 template <class Json = nlohmann::json>
 [[nodiscard]] basic_metadata_section<Json> read_metadata(byte_cursor& from, std::uint64_t count,
                                                          memory_budget& budget) {

@@ -23,10 +23,13 @@
 
 namespace nibble::gguf {
 
-/// Other metadata for a file that parse() takes. Offsets of tensors count from the data, so that the
-/// list of tensors and the data need no change, whatever the tensors' types. Throws bad_metadata (also
-/// for another general.alignment, which would move the tensors), bad_record, what parse() throws of the
-/// old file, and what it would of the new one.
+/// The GGUF file `file` with other metadata, an object, which become keys and values as
+/// append_metadata() says. Tensor list and tensors stay as they are, whatever their types, for offsets
+/// in the list count from the start of the data. What is returned refers to `file`. A braced list is
+/// taken for a nlohmann::json.
+///
+/// Throws bad_metadata (also for another general.alignment, which would move the tensors), bad_record,
+/// and what parse() throws for the old file and for the new one.
 template <class Json = nlohmann::json>
 [[nodiscard]] replaced_metadata replace_metadata(std::span<const std::byte> file,
                                                  const Json& metadata) {

@@ -24,22 +24,26 @@
 
 namespace nibble::gguf {
 
-/// Everything of a GGUF file of version 3 but its tensors' bytes. Tensors stand in the order of their
-/// names, without gaps but the padding to general.alignment, as ggml wants them to.
+/// Everything of a GGUF file of version 3 but its tensors' bytes: a ContainerSerialiser. Tensors stand
+/// in the order of the bytes of their names, without gaps but the padding to general.alignment, which
+/// is what ggml asks for.
 template <class Json>
 class basic_serialiser {
  public:
-  /// Metadata becomes keys and values as append_metadata() says.
+  /// `tensors` in any order, with names that differ. `metadata`, an object, becomes keys and values as
+  /// append_metadata() says.
   ///
   /// Throws, naming the tensor, unsupported_encoding (no ggml type), bad_name (64 bytes and more, which
-  /// ggml has no room for), bad_shape (more than four dimensions, rows of partial blocks); bad_metadata
-  /// and bad_record as append_metadata() and alignment_of() do; bad_layout (over 2^63 bytes).
+  /// ggml has no room for), bad_shape (more than four dimensions, a dimension of 2^63 and more, rows of
+  /// partial blocks); bad_metadata and bad_record as append_metadata() and alignment_of() do;
+  /// bad_layout (over 2^63 bytes).
   basic_serialiser(std::vector<planned_tensor> tensors, const Json& metadata) : order_(tensors.size()) {
     require_object(metadata, "metadata");
     const std::uint64_t alignment_bytes = alignment_of(metadata);
     for (const planned_tensor& tensor : tensors) require_representable(tensor);
     std::iota(order_.begin(), order_.end(), std::size_t{0});
-    std::ranges::sort(order_, {}, [&](std::size_t i) -> const std::string& { return tensors[i].name; });
+    std::sort(order_.begin(), order_.end(),
+              [&](std::size_t a, std::size_t b) { return tensors[a].name < tensors[b].name; });
 
     front_.resize(header::bytes);
     const std::uint64_t metadata_count = append_metadata(front_, metadata);
@@ -66,24 +70,27 @@ class basic_serialiser {
     front_.resize(static_cast<std::size_t>(layout_.data_offset));
   }
 
-  /// The tensors, as indices into the list given, in the order in which their bytes stand.
+  /// The tensors in the order in which their bytes stand, as indices into the list given.
   [[nodiscard]] std::span<const std::size_t> order() const noexcept { return order_; }
-  /// First byte of the tensor that stands at a place of order().
+  /// Where in the file the bytes of tensor order()[place] start.
   [[nodiscard]] std::uint64_t offset_bytes(std::size_t place) const noexcept {
     return layout_.data_offset + layout_.tensor_offsets[place];
   }
-  /// Up to where the tensors' bytes end, padding included.
+  /// Where the bytes of the last tensor end, padding included.
+  [[nodiscard]] std::uint64_t data_end() const noexcept { return layout_.data_end; }
+  /// Size of the file, which ends with the last tensor's padding.
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return layout_.data_end; }
+  /// GGUF has no checksum of the file.
   static constexpr bool has_footer = false;
 
-  /// What a reader finds in a file of `file_bytes` with that front. Throws as parse().
+  /// The directory of a file of `file_bytes` that starts with `front`. Throws as parse().
   [[nodiscard]] static basic_directory<Json> read_back(std::span<const std::byte> front,
                                                        std::uint64_t file_bytes,
                                                        std::span<const std::byte>) {
     return parse<Json>(front, file_bytes);
   }
 
-  /// Every byte before the first tensor. GGUF has no place for checksums.
+  /// Every byte before the first tensor. Checksums are ignored: GGUF has no place for them.
   [[nodiscard]] std::vector<std::byte> front(std::span<const std::uint32_t>) const { return front_; }
 
  private:
@@ -132,6 +139,7 @@ class basic_serialiser {
   std::vector<std::byte> front_;
   layout layout_;
 };
+/// A serialiser whose metadata are nlohmann::json.
 using serialiser = basic_serialiser<nlohmann::json>;
 
 }  // namespace nibble::gguf

@@ -15,7 +15,7 @@
 
 namespace nibble::gguf {
 
-/// The encoding of a ggml type, or nothing where the table has none.
+/// The encoding of a ggml type, or nothing where the table of encodings does not have the type.
 [[nodiscard]] constexpr std::optional<encoding> encoding_of(std::uint32_t ggml_type) noexcept {
   constexpr auto by_type = [] {
     std::array<std::optional<encoding>, 256> all{};
@@ -27,8 +27,7 @@ namespace nibble::gguf {
   return ggml_type < by_type.size() ? by_type[ggml_type] : std::nullopt;
 }
 
-/// Throws bad_shape for a dimension that a signed number of 64 bits does not hold: in files they are
-/// signed.
+/// Throws bad_shape for a dimension of 2^63 and more: other readers take dimensions for signed.
 inline void require_signed(std::string_view tensor, std::uint64_t dimension) {
   if (dimension <= std::uint64_t{std::numeric_limits<std::int64_t>::max()}) return;
   throw error(error_code::bad_shape, {.tensor = std::string(tensor),
@@ -37,7 +36,8 @@ inline void require_signed(std::string_view tensor, std::uint64_t dimension) {
                                       .expected = "below 2^63"});
 }
 
-/// Throws bad_shape where rows of `dimensions` are not whole blocks, which GGUF has no place for.
+/// Throws bad_shape where the rows of a tensor are not whole blocks of its encoding, as they must be in
+/// GGUF.
 inline void require_whole_blocks(std::string_view tensor, encoding which, const shape& dimensions) {
   const std::uint32_t block_elements = describe(which).block_elements;
   if (dimensions.cols() % block_elements == 0) return;

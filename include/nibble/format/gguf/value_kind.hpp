@@ -12,7 +12,7 @@
 
 namespace nibble::gguf {
 
-/// The types of metadata values, by the ids that files hold.
+/// The types of metadata values, with the ids that they have in files.
 enum class value_type : std::uint32_t {
   u8 = 0,
   i8 = 1,
@@ -29,11 +29,11 @@ enum class value_type : std::uint32_t {
   f64 = 12,
 };
 
-/// What is known of a value type.
+/// A row of the table of value types.
 struct value_type_description {
-  value_type type;
-  std::string_view name;
-  std::uint32_t bytes;  ///< that a value takes; of strings and arrays, what an empty one does
+  value_type type;        ///< by its id
+  std::string_view name;  ///< what the record of values calls it
+  std::uint32_t bytes;    ///< that a value takes; of strings and arrays, that an empty one takes
 };
 
 /// Every value type, at the place of its id.
@@ -53,6 +53,7 @@ inline constexpr std::array value_types{
     value_type_description{value_type::f64, "f64", 8},
 };
 
+/// The row of `type`.
 [[nodiscard]] constexpr const value_type_description& describe(value_type type) noexcept {
   return value_types[static_cast<std::size_t>(type)];
 }
@@ -62,17 +63,17 @@ inline constexpr std::array value_types{
   return describe(type).name;
 }
 
-/// How deep arrays may nest.
+/// How deep arrays in the metadata may nest.
 inline constexpr std::size_t max_array_depth = 32;
 
-/// What a value is: its type and, of an array, what its elements are. `elements` holds one kind where
-/// all elements are of it (an empty array has it too), a kind for each where they are arrays of several
-/// kinds, and none where nothing is known, as of the arrays that an empty array of arrays does not
-/// hold.
+/// The type of a value and, of an array, the kinds of its elements. `elements` has one kind where all
+/// elements are of it (an empty array has one too), the kind of each where they are arrays of several
+/// kinds, and none where nothing is known: an empty array of arrays does not say what those would hold.
 struct value_kind {
-  value_type type{};
-  std::vector<value_kind> elements{};
+  value_type type{};                   ///< of the value
+  std::vector<value_kind> elements{};  ///< of an array, see above
 
+  /// Whether types are the same, and those of elements, all the way down.
   friend bool operator==(const value_kind& a, const value_kind& b) noexcept {
     return a.type == b.type && a.elements == b.elements;
   }
@@ -80,7 +81,7 @@ struct value_kind {
 
 namespace detail {
 
-/// Takes numbers of a JSON value and tells the narrowest of the usual types that holds them all.
+/// The narrowest of the usual types that holds all numbers that were added.
 class number_range {
  public:
   template <class Json>
@@ -107,6 +108,7 @@ class number_range {
     fits_f64_ = fits_f64_ && magnitude <= exact_in_f64;
   }
 
+  /// u32, u64, i32 or i64 where all are whole numbers, else f32 or f64; nothing where none holds all.
   [[nodiscard]] std::optional<value_type> type() const noexcept {
     if (has_floats_) return floating_type();
     if (lowest_ >= 0) {
@@ -118,7 +120,7 @@ class number_range {
     return fits_i32 ? value_type::i32 : value_type::i64;
   }
 
-  /// As above, of floating point whether or not a number has a point.
+  /// The narrowest floating-point type that holds them, whole numbers or not; nothing where none does.
   [[nodiscard]] std::optional<value_type> floating_type() const noexcept {
     if (!fits_f64_) return std::nullopt;
     return fits_f32_ ? value_type::f32 : value_type::f64;
@@ -134,10 +136,17 @@ class number_range {
 
 }  // namespace detail
 
-/// What a JSON value becomes in a GGUF file where nothing else is said: true and false bool, strings
-/// str, whole numbers u32, else u64, or where one is negative i32, else i64; numbers with a point f32
-/// where that holds them, else f64; an array of these an array of the one type that holds all of it,
-/// and an empty one of u32. Nothing for null, objects, and arrays of anything else.
+/// The kind that a JSON value has in a GGUF file where no other is recorded:
+///
+///   true, false                  bool
+///   string                       str
+///   whole number, not negative   u32 where it fits, else u64
+///   negative whole number        i32 where it fits, else i64
+///   number with a fraction       f32 where that holds it without rounding, else f64
+///   array of these               array of the one type that holds all elements; of u32 where it is
+///   empty
+///
+/// Nothing for null, objects and other arrays.
 template <class Json>
 [[nodiscard]] std::optional<value_kind> natural_kind(const Json& value) {
   const auto scalar = [](const Json& one) -> std::optional<value_type> {
@@ -158,7 +167,8 @@ template <class Json>
     type = value_type::u32;
   } else if (elements.front().is_number()) {
     detail::number_range range;
-    if (std::ranges::all_of(elements, [](const Json& one) { return one.is_number(); })) {
+    if (std::all_of(elements.begin(), elements.end(),
+                    [](const Json& one) { return one.is_number(); })) {
       for (const Json& one : elements) range.add(one);
       type = range.type();
     }
@@ -166,7 +176,8 @@ template <class Json>
     const auto is_like_the_first = [&](const Json& one) {
       return one.type() == elements.front().type();
     };
-    if (std::ranges::all_of(elements, is_like_the_first)) type = scalar(elements.front());
+    if (std::all_of(elements.begin(), elements.end(), is_like_the_first))
+      type = scalar(elements.front());
   }
   if (!type) return std::nullopt;
   return value_kind{value_type::array, {{*type, {}}}};

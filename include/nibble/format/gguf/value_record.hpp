@@ -21,54 +21,40 @@
 
 namespace nibble::gguf {
 
-/// `text` with every byte that is not UTF-8 replaced by U+FFFD.
-[[nodiscard]] inline std::string replace_invalid_utf8(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  while (!text.empty()) {
-    const std::size_t valid = std::min(find_invalid_utf8(text), text.size());
-    out += text.substr(0, valid);
-    text.remove_prefix(valid);
-    if (text.empty()) break;
-    out += "\xEF\xBF\xBD";
-    text.remove_prefix(1);
-  }
-  return out;
-}
-
-/// The bytes of a leaf of a value (a number or a string), for which JSON has no text.
+/// The bytes of a number or string of a value, a leaf, for which JSON has no text.
 struct leaf_bytes {
   std::uint64_t leaf;  ///< its place among the value's leaves, depth first; a scalar is leaf 0
   std::string bytes;   ///< as they stand in the file; of a string without the length before them
 };
 
-/// What the JSON of a GGUF file's metadata does not say of its values. It stands beside them, under a
-/// key of its own, and goes wherever the metadata goes, so that a GGUF file can be written that has
-/// the values of the first:
+/// What JSON does not say of the values in a GGUF file's metadata. It is a member of the metadata,
+/// under a key of its own, and is copied with them, so that a GGUF file with the same values can be
+/// written again:
 ///
 ///   "nibble.gguf": {
 ///     "types": {"tokenizer.ggml.token_type": ["i32"], "llama.block_count": "u64"},
 ///     "bytes": {"general.nan": "0:0000c07f", "general.names": "1:ff 12:c328"}
 ///   }
 ///
-/// types: of the values that natural_kind() would take for something else, the type by name; of an
-/// array a list, that holds the kind of all elements, or where those are arrays of several kinds the
-/// kind of each, or nothing where nothing is known.
-/// bytes: of the values that hold NaN, infinities (null in the JSON) or strings that are not UTF-8
-/// (there U+FFFD for each byte in the wrong place), "leaf:bytes in hexadecimal" of each, with a space
-/// between them.
+/// types: the kind of every value that has another kind than natural_kind() gives it. A kind is the
+/// name of a type, or of an array a list: with one kind where all elements are of it, with the kind of
+/// each where they are arrays of several kinds, and empty where nothing is known of them. bytes: the
+/// leaves that JSON has no text for: NaN and infinities, which are null in the JSON, and strings that
+/// are not UTF-8, which have U+FFFD for each byte in the wrong place. Each is written as "leaf:bytes in
+/// hexadecimal", with a space between them.
 ///
-/// Absent where there is nothing to say. Where a value was changed since and what is recorded of it
-/// does not fit any more, its natural kind counts.
+/// The record is absent where it has nothing to say. Where a value was changed and no longer fits what
+/// is recorded of it, its natural kind is used.
 template <class Json>
 class basic_value_record {
  public:
+  /// The member of the metadata that the record is.
   static constexpr const char* key = "nibble.gguf";
 
   basic_value_record() = default;
 
-  /// The record in `metadata`; an empty one where there is none. Throws bad_record where it is
-  /// malformed.
+  /// The record in `metadata`, an object; an empty record where it has none. Throws bad_record where
+  /// the record is malformed.
   [[nodiscard]] static basic_value_record find(const Json& metadata) {
     basic_value_record found;
     const auto record = metadata.find(key);
@@ -95,17 +81,18 @@ class basic_value_record {
     if (!bytes_.empty()) record["bytes"] = std::move(bytes_);
   }
 
-  /// Throws directory_too_large.
+  /// Records the kind of the value under the key `name`. Throws directory_too_large.
   void add_kind(const std::string& name, const value_kind& kind, memory_budget& budget) {
     budget.take(json_member_bytes<Json>(name), key);
     types_[name] = to_json(kind, budget);
   }
-  /// `leaves` as append_leaf() makes it. Throws directory_too_large.
+  /// Records leaves of the value under the key `name`, as a text that append_leaf() has made. Throws
+  /// directory_too_large.
   void add_bytes(const std::string& name, std::string leaves, memory_budget& budget) {
     budget.take(json_member_bytes<Json>(name) + sizeof(std::string), key);
     bytes_[name] = std::move(leaves);
   }
-  /// Appends what add_bytes() is given; leaves come in increasing order.
+  /// Appends a leaf to the text that add_bytes() takes. Leaves are appended in increasing order.
   static void append_leaf(std::string& to, std::uint64_t leaf, std::string_view bytes) {
     to += join_text({to.empty() ? "" : " ", leaf, ":"});
     constexpr std::string_view digits = "0123456789abcdef";
@@ -115,12 +102,12 @@ class basic_value_record {
     }
   }
 
-  /// What is recorded of the value of that name, or nothing. Throws bad_record.
+  /// The recorded kind of the value under the key `name`, or nothing. Throws bad_record.
   [[nodiscard]] std::optional<value_kind> kind_of(const std::string& name) const {
     const auto found = types_.find(name);
     return found == types_.end() ? std::nullopt : std::optional(kind_from_json(name, *found, 0));
   }
-  /// As above; in increasing order of leaves.
+  /// The recorded leaves of the value under the key `name`, in increasing order. Throws bad_record.
   [[nodiscard]] std::vector<leaf_bytes> bytes_of(const std::string& name) const {
     std::vector<leaf_bytes> leaves;
     const auto found = bytes_.find(name);
@@ -201,6 +188,7 @@ class basic_value_record {
   Json types_ = Json::object();
   Json bytes_ = Json::object();
 };
+/// A value record whose metadata are nlohmann::json.
 using value_record = basic_value_record<nlohmann::json>;
 
 }  // namespace nibble::gguf

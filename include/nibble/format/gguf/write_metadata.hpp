@@ -15,6 +15,7 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/utf8.hpp>
 #include <nibble/format/gguf/header.hpp>
 #include <nibble/format/gguf/value_kind.hpp>
 #include <nibble/format/gguf/value_record.hpp>
@@ -22,17 +23,19 @@
 
 namespace nibble::gguf {
 
-/// Appends a number's bytes, a text's, and a string's length and bytes.
+/// Appends the bytes of a number.
 template <class Number>
 void append_number(std::vector<std::byte>& to, Number number) {
   const auto bytes = std::bit_cast<std::array<std::byte, sizeof(Number)>>(number);
   to.insert(to.end(), bytes.begin(), bytes.end());
 }
+/// Appends the bytes of a text, or of any other contiguous range.
 template <class Text>
 void append_bytes(std::vector<std::byte>& to, const Text& text) {
   const auto bytes = std::as_bytes(std::span(text));
   to.insert(to.end(), bytes.begin(), bytes.end());
 }
+/// Appends a string as GGUF has it: its length as a u64, then its bytes.
 inline void append_string(std::vector<std::byte>& to, std::string_view text) {
   append_number(to, std::uint64_t{text.size()});
   append_bytes(to, text);
@@ -40,14 +43,15 @@ inline void append_string(std::vector<std::byte>& to, std::string_view text) {
 
 namespace detail {
 
-/// Appends one value as what its kind says, as far as it fits.
+/// Appends one value as a kind, where it fits the kind.
 template <class Json>
 class value_writer {
  public:
   value_writer(std::vector<std::byte>& to, const std::vector<leaf_bytes>& leaves)
       : to_(to), rest_(leaves) {}
 
-  /// False where the value does not fit the kind; what was appended by then is of no use.
+  /// Appends `value` as `kind`. Returns false where it does not fit; then part of it may have been
+  /// appended.
   [[nodiscard]] bool append(const Json& value, const value_kind& kind) {
     if (kind.type == value_type::array) return append_array(value, kind);
     const leaf_bytes* recorded = nullptr;
@@ -139,14 +143,14 @@ class value_writer {
   std::uint64_t leaf_ = 0;
 };
 
-/// Appends a value, its type's id first, as what is recorded of it, else as its natural kind; false
-/// where neither fits, and then nothing is appended.
+/// Appends a value with the id of its type before it: as its recorded kind where it fits that, else as
+/// its natural kind. Returns false, and appends nothing, where it fits neither.
 template <class Json>
 [[nodiscard]] bool append_value(std::vector<std::byte>& to, const std::string& key, const Json& value,
                                 const basic_value_record<Json>& record) {
   const std::size_t start = to.size();
   const std::vector<leaf_bytes> leaves = record.bytes_of(key);
-  // Readers take no alignment but a u32.
+  // Other readers take an alignment only as a u32.
   const auto recorded = key == alignment_key ? std::nullopt : record.kind_of(key);
   for (const auto& kind : {recorded, natural_kind(value)}) {
     if (!kind) continue;
@@ -159,8 +163,8 @@ template <class Json>
 
 }  // namespace detail
 
-/// What tensors are to be aligned to: metadata's general.alignment, or 32. Throws bad_metadata for one
-/// that is no power of two up to 1 MiB.
+/// What the tensors of a file with this metadata, an object, are aligned to: its general.alignment,
+/// or 32. Throws bad_metadata for an alignment that is no power of two up to 1 MiB.
 template <class Json>
 [[nodiscard]] std::uint64_t alignment_of(const Json& metadata) {
   const auto found = metadata.find(alignment_key);
@@ -174,13 +178,14 @@ template <class Json>
                .expected = join_text({"a power of two up to ", max_alignment_bytes})});
 }
 
-/// The metadata's keys and values as they stand in a file, keys sorted by their bytes: values as what
-/// the record says of them (see value_record), else as natural_kind() says. Values that are nothing of
-/// GGUF's (null, objects, arrays of several kinds) become strings of JSON text, and their keys are
-/// appended to `keys_of_text`, unless that is null. Returns how many values there are.
+/// Appends the keys and values of `metadata`, an object, as they are in a file, in the order of the
+/// bytes of the keys, and returns how many there are. A value has the kind that is recorded of it (see
+/// value_record), or its natural_kind(). Values that GGUF has no type for (null, objects, arrays of
+/// several kinds) become strings of JSON text; their keys are appended to `keys_of_text`, unless that
+/// is null.
 ///
 /// Throws bad_metadata for a key that is empty, over 65535 bytes or not UTF-8, for strings that are not
-/// UTF-8 and are not recorded, and over 64 MiB in all; bad_record.
+/// UTF-8 and are not recorded, and for more than 64 MiB in all; bad_record.
 template <class Json>
 std::uint64_t append_metadata(std::vector<std::byte>& to, const Json& metadata,
                               std::vector<std::string>* keys_of_text = nullptr) {
@@ -211,8 +216,8 @@ std::uint64_t append_metadata(std::vector<std::byte>& to, const Json& metadata,
   return count;
 }
 
-/// The keys of the values that GGUF has no type for, which go into a file as JSON text. Throws as
-/// append_metadata does.
+/// The keys of the values that GGUF has no type for and that are written as JSON text. Throws as
+/// append_metadata() does.
 template <class Json>
 [[nodiscard]] std::vector<std::string> keys_of_text(const Json& metadata) {
   std::vector<std::byte> bytes;

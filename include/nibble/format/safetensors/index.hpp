@@ -17,6 +17,7 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/name_index.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/utf8.hpp>
 #include <nibble/format/json_stream.hpp>
 #include <nibble/format/memory_budget.hpp>
 #include <nibble/format/safetensors/parse.hpp>
@@ -24,17 +25,17 @@
 
 namespace nibble::safetensors {
 
-/// What a model.safetensors.index.json says: in which file beside it each tensor stands.
+/// What a model.safetensors.index.json says: in which file beside it each tensor is.
 struct shard_index {
-  std::vector<std::string> files{};  ///< each once, by name
-  std::vector<std::string> tensors{};
+  std::vector<std::string> files{};            ///< each once, in the order of their names
+  std::vector<std::string> tensors{};          ///< in the order of the text
   name_index names{};                          ///< of `tensors`
   std::vector<std::size_t> file_of_tensor{};   ///< places in `files`
   std::optional<std::uint64_t> total_bytes{};  ///< metadata.total_size, where it is a whole number
 };
 
-/// Whether a file is JSON rather than a container: its first byte opens an object, and it does not
-/// start as safetensors files do, whose length may happen to have that byte.
+/// Whether a file is JSON and no container: its first byte, white space aside, is an opening brace, and
+/// it does not start as safetensors files do, whose length may happen to have that byte.
 [[nodiscard]] inline bool is_index(std::span<const std::byte> file) noexcept {
   for (const std::byte byte : file) {
     const char text = std::to_integer<char>(byte);
@@ -44,10 +45,10 @@ struct shard_index {
   return false;
 }
 
-/// Reads {"metadata": {"total_size": n}, "weight_map": {"tensor": "file", ...}}; other fields are
-/// passed over. Throws bad_metadata (no JSON, or no such fields), duplicate_name (a tensor that is
-/// mapped twice), bad_shard (a file name that leads out of the directory), directory_too_large
-/// (see memory_budget), without a file's name.
+/// Reads {"metadata": {"total_size": n}, "weight_map": {"tensor": "file", ...}}; other members are
+/// skipped. Throws bad_metadata (no JSON, or no weight_map), duplicate_name (a tensor that is mapped
+/// twice), bad_shard (a file name that leads out of the directory), directory_too_large (see
+/// memory_budget). The errors name no file.
 [[nodiscard]] inline shard_index parse_index(std::span<const std::byte> file) {
   const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
   if (const std::size_t at = find_invalid_utf8(text); at != std::string_view::npos) {
@@ -57,7 +58,7 @@ struct shard_index {
                  .expected = "UTF-8"});
   }
   shard_index index;
-  // A tensor that is mapped has four quotation marks.
+  // A member of weight_map has four quotation marks.
   const auto most = static_cast<std::size_t>(std::count(text.begin(), text.end(), '"')) / 4;
   constexpr std::uint64_t bytes_per_tensor =
       sizeof(std::string) + sizeof(std::size_t) + 40;  // and an index of the names

@@ -20,6 +20,7 @@
 #include <nibble/core/name_index.hpp>
 #include <nibble/core/shape.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/core/utf8.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/format/file_order.hpp>
 #include <nibble/format/json_footprint.hpp>
@@ -28,14 +29,14 @@
 
 namespace nibble::safetensors {
 
-/// What stands before the header: its length as a u64.
+/// Size of the length, a u64, that is before the header.
 inline constexpr std::size_t length_bytes = 8;
-/// The reference implementation's limit.
+/// The longest header that the reference implementation takes.
 inline constexpr std::uint64_t max_header_bytes = 100'000'000;
-/// The key that is no tensor but a map of strings.
+/// The member of the header that is no tensor but a map of strings.
 inline constexpr std::string_view metadata_key = "__metadata__";
 
-/// Whether a file starts as safetensors files do: a plausible length, then an opening brace.
+/// Whether a file starts as safetensors files do: a length up to max_header_bytes, an opening brace.
 [[nodiscard]] inline bool has_magic(std::span<const std::byte> file) noexcept {
   if (file.size() < length_bytes + 1) return false;
   std::uint64_t header_bytes = 0;
@@ -46,11 +47,12 @@ inline constexpr std::string_view metadata_key = "__metadata__";
 
 namespace detail {
 
-/// The tensors and metadata of a header, read as a stream of tokens: {"name": {"dtype": "F32", "shape":
-/// [..], "data_offsets": [begin, end]}, ..., "__metadata__": {"key": "value", ...}}.
+/// Reads tensors and metadata of a header, token by token: {"name": {"dtype": "F32", "shape": [..],
+/// "data_offsets": [begin, end]}, ..., "__metadata__": {"key": "value", ...}}.
 ///
-/// Takes what the reference implementation takes: fields that it does not know, null for no metadata,
-/// of doubled metadata keys the last; and refuses doubled names, as the format's description does.
+/// As the reference implementation does, it skips fields that it does not know, takes null for no
+/// metadata, and of a metadata key that is there twice the last. It refuses a tensor's name that is
+/// there twice, as the description of the format does.
 template <class Json>
 class header_reader {
  public:
@@ -86,14 +88,15 @@ class header_reader {
                                         .found = std::move(found),
                                         .expected = std::move(expected)});
   }
-  /// Goes past a mark that opens a value, or refuses what is there instead.
+  /// Takes the mark that opens a value. Throws bad_index, which says what is there instead.
   void enter(char mark, std::string_view field, std::string_view expected) {
     if (stream_.take(mark)) return;
     std::string found = stream_.describe_next();
     refuse(field, std::move(found), std::string(expected));
   }
 
-  /// The members of an object that has been entered; `read_value` is given each key.
+  /// Reads the members of an object whose opening brace has been taken: read_value(key) reads each
+  /// value.
   template <class ReadValue>
   void read_members(const ReadValue& read_value) {
     if (stream_.take('}')) return;
@@ -143,7 +146,7 @@ class header_reader {
 
   void read_tensor(std::string_view name) {
     if (to_.tensors.size() == to_.tensors.capacity()) {
-      // A list that was not foreseen, of entries with escapes in their fields' names: it doubles.
+      // Entries with escapes in the names of their fields were not counted before: the list doubles.
       budget_.take(3 * to_.tensors.size() + 1, directory_bytes_per_tensor, "header");
     }
     budget_.take(memory_budget::string_bytes(name.size()), "header");
@@ -188,8 +191,8 @@ class header_reader {
     }
   }
 
-  /// Reads an array into numbers_, its length into count_; numbers beyond what a shape holds are not
-  /// kept.
+  /// Reads an array of numbers into numbers_ and its length into count_. Numbers behind the eighth, of
+  /// which no shape has any, are counted and not kept.
   void read_numbers(std::string_view field, std::string_view expected) {
     numbers_.clear();
     count_ = 0;
@@ -230,7 +233,7 @@ class header_reader {
       throw problem.in_tensor(tensor.name);
     }
     if (tensor.shape.elements() != 0) return;
-    // A zero does not excuse dimensions before it whose product no reader could hold.
+    // A zero does not excuse dimensions before it whose product 64 bits do not hold.
     std::uint64_t product = 1;
     for (const std::uint64_t dimension : numbers_) {
       const auto next = checked_multiply(product, dimension);
@@ -271,8 +274,9 @@ class header_reader {
   std::uint64_t count_ = 0;
 };
 
-/// Settles the encoding from the dtype's name and holds the size against it, in bits where elements are
-/// narrower than a byte. Dtypes that the table lacks stay without one.
+/// Sets the encoding of a tensor by the name of its dtype, where the table of encodings has it. Throws
+/// size_mismatch where the tensor's size is not the encoding's stored size, or elements narrower than a
+/// byte end within one.
 inline void resolve_encoding(tensor_info& tensor) {
   for (const encoding_description& row : encodings) {
     if (!row.safetensors_dtype.empty() && row.safetensors_dtype == tensor.dtype) {
@@ -295,7 +299,8 @@ inline void resolve_encoding(tensor_info& tensor) {
   }
 }
 
-/// Throws unless the tensors cover the data without holes or overlaps, up to its very end.
+/// Throws bad_layout unless the tensors cover the data without hole or overlap up to their end,
+/// truncated for a tensor that ends behind it. Offsets count from the start of the data.
 inline void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t data_bytes) {
   std::uint64_t end = 0;
   const auto check = [&](const tensor_info& tensor) {
@@ -324,8 +329,8 @@ inline void check_extents(const std::vector<tensor_info>& tensors, std::uint64_t
 
 }  // namespace detail
 
-/// Bytes of length and header together, from the first length_bytes of a file of `file_bytes`. Throws
-/// truncated, bad_metadata (over the format's limit).
+/// How many bytes length and header take together, read from the first length_bytes of a file of
+/// `file_bytes`. Throws truncated, bad_metadata (over the format's limit).
 inline std::uint64_t front_bytes(std::span<const std::byte> file, std::uint64_t file_bytes) {
   if (file_bytes < length_bytes) {
     throw error(error_code::truncated, {.field = "header length",
@@ -348,9 +353,11 @@ inline std::uint64_t front_bytes(std::span<const std::byte> file, std::uint64_t 
   return length_bytes + header_bytes;
 }
 
-/// The directory of a safetensors file, from the bytes in front of its tensors (or more) and its size.
-/// What it gives refers to `front`. Throws an error without a file's name; directory_too_large (see
-/// memory_budget) among others.
+/// The directory of a safetensors file, made from `front`, the bytes before its tensors (or more), and
+/// from its size. The directory refers to `front`.
+///
+/// Throws, naming tensor and field but no file: truncated, bad_metadata, bad_index, bad_shape,
+/// bad_layout, duplicate_name, size_mismatch, directory_too_large (see memory_budget).
 template <class Json = nlohmann::json>
 [[nodiscard]] basic_directory<Json> parse(std::span<const std::byte> front, std::uint64_t file_bytes) {
   const std::uint64_t data_offset = front_bytes(front, file_bytes);

@@ -16,10 +16,12 @@
 
 namespace nibble::safetensors {
 
-/// Other metadata for a file that parse() takes: a new header, padded so that the data behind it are
-/// aligned, with the tensors in the order of the old one. Values become strings as the serialiser says.
-/// Throws bad_metadata (what JSON cannot say, a header over the format's limit), what parse() throws of
-/// the old file, and what it would of the new one.
+/// The safetensors file `file` with other metadata, an object: a new header, padded so that the data
+/// behind it are aligned, with the tensors in the order of the old one. Values become strings as in
+/// basic_serialiser. What is returned refers to `file`. A braced list is taken for a nlohmann::json.
+///
+/// Throws bad_metadata (no object, what JSON has no text for, a header over the format's limit), and
+/// what parse() throws for the old file and for the new one.
 template <class Json = nlohmann::json>
 [[nodiscard]] replaced_metadata replace_metadata(std::span<const std::byte> file,
                                                  const Json& metadata) {

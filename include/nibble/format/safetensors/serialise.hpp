@@ -71,16 +71,22 @@ void append_entry(std::string& text, const std::string& name, std::string_view d
 
 }  // namespace detail
 
-/// Everything of a safetensors file but its tensors' bytes. Tensors stand widest dtype first, then by
-/// name, behind a header padded to a multiple of 64, so that each is aligned to its own dtype.
+/// Everything of a safetensors file but its tensors' bytes: a ContainerSerialiser. The header is padded
+/// with spaces so that the data start on a multiple of 64; tensors of wider elements stand first, those
+/// of one width in the order of the bytes of their names. So each is aligned to its own elements.
 template <class Json>
 class basic_serialiser {
  public:
+  /// The most that the constructor lets the data take.
   static constexpr std::uint64_t max_file_bytes = std::uint64_t{1} << 63U;
 
-  /// Metadata becomes the container's map of strings: strings as they are, other values as JSON text.
-  /// Throws unsupported_encoding for what safetensors has no dtype for, bad_shape for elements narrower
-  /// than a byte that end within one, bad_metadata for a header over the format's limit.
+  /// `tensors` in any order, with names that differ. `metadata`, an object, becomes the container's map
+  /// of strings: strings as they are, other values as JSON text.
+  ///
+  /// Throws, naming the tensor, bad_name ("__metadata__"), unsupported_encoding (no dtype in
+  /// safetensors), bad_shape (elements narrower than a byte that end within one); bad_metadata for
+  /// metadata that are no object or hold what JSON has no text for, and for a header over the format's
+  /// limit; bad_layout (over 2^63 bytes).
   basic_serialiser(std::vector<planned_tensor> tensors, const Json& metadata)
       : tensors_(std::move(tensors)), order_(tensors_.size()) {
     require_object(metadata, "metadata");
@@ -109,11 +115,13 @@ class basic_serialiser {
       }
     }
     std::iota(order_.begin(), order_.end(), std::size_t{0});
-    std::ranges::sort(order_, {}, [&](std::size_t i) {
+    const auto place_of = [&](std::size_t i) {
       const encoding_description& row = describe(tensors_[i].encoding);
       const std::uint32_t alignment = row.block_elements == 1 ? row.block_bytes : 1;
       return std::tuple<std::uint32_t, const std::string&>(~alignment, tensors_[i].name);
-    });
+    };
+    std::sort(order_.begin(), order_.end(),
+              [&](std::size_t a, std::size_t b) { return place_of(a) < place_of(b); });
     std::string text = "{";
     detail::append_metadata(text, metadata);
     std::uint64_t end = 0;
@@ -137,20 +145,27 @@ class basic_serialiser {
     file_bytes_ = front_.size() + end;
   }
 
+  /// The tensors in the order in which their bytes stand, as indices into the list given.
   [[nodiscard]] std::span<const std::size_t> order() const noexcept { return order_; }
+  /// Where in the file the bytes of tensor order()[place] start.
   [[nodiscard]] std::uint64_t offset_bytes(std::size_t place) const noexcept {
     return front_.size() + offsets_[place];
   }
+  /// Where the bytes of the last tensor end.
+  [[nodiscard]] std::uint64_t data_end() const noexcept { return file_bytes_; }
+  /// Size of the file, which ends with the last tensor.
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return file_bytes_; }
+  /// safetensors has no checksum of the file.
   static constexpr bool has_footer = false;
 
-  /// What a reader finds in a file of `file_bytes` with that front. Throws as parse().
+  /// The directory of a file of `file_bytes` that starts with `front`. Throws as parse().
   [[nodiscard]] static basic_directory<Json> read_back(std::span<const std::byte> front,
                                                        std::uint64_t file_bytes,
                                                        std::span<const std::byte>) {
     return parse<Json>(front, file_bytes);
   }
 
+  /// Every byte before the first tensor. Checksums are ignored: safetensors has no place for them.
   [[nodiscard]] std::vector<std::byte> front(std::span<const std::uint32_t>) const { return front_; }
 
  private:
@@ -160,6 +175,7 @@ class basic_serialiser {
   std::vector<std::byte> front_;
   std::uint64_t file_bytes_ = 0;
 };
+/// A serialiser whose metadata are nlohmann::json.
 using serialiser = basic_serialiser<nlohmann::json>;
 
 }  // namespace nibble::safetensors

@@ -1,0 +1,286 @@
+#pragma once
+
+// Decodes rows of any weight to f32, f16 or bf16. Loop nest:
+//
+//   for each row, or once for a tensor whose blocks run along it all
+//     for each panel of 16 KiB (16-bit floats: 4 KiB) that is narrowed or written past the caches;
+//     one panel for all where f32 values are written as usual
+//       for each 64 blocks: widen their scales, as many at once as there are lanes
+//         for each block, unrolled to the end: unpack codes, scale them, store values
+//
+// A block's codes and scale stay in registers. The scales of 64 blocks and the panel stay in the
+// first-level cache. Measured: from 2^23 elements on, f32 values are faster written past the caches.
+
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include <nibble/codec/codecs.hpp>
+#include <nibble/core/checked.hpp>
+#include <nibble/core/tensor_view.hpp>
+#include <nibble/kernel/block_headers.hpp>
+#include <nibble/kernel/half_floats.hpp>
+#include <nibble/kernel/load_codes.hpp>
+#include <nibble/kernel/unpack_codes.hpp>
+#include <nibble/simd/simd.hpp>
+
+namespace nibble {
+NIBBLE_BEGIN_VECTOR_CODE
+inline namespace NIBBLE_ARCHITECTURE {
+namespace kernel {
+
+/// Decodes a block's codes. Reads all of them and writes all values, at any alignment, and nothing
+/// else. Equal bit for bit to Codec::unpack: codes are small integers, scale * code is exact in f32,
+/// and so scale * code + min rounds once, whether fused or not.
+template <class Architecture, BlockCodec Codec>
+void decode_codes(const std::byte* codes, const simd::vector<float, Architecture>& scale,
+                  const simd::vector<float, Architecture>& min, float* to) noexcept {
+  using integers = simd::vector<std::int32_t, Architecture>;
+  for_each_code_vector<Architecture, Codec::packing, Codec::block_elements>(
+      codes, [&](integers code, std::size_t place) {
+        if constexpr (Codec::code_zero != 0) code = code - integers(Codec::code_zero);
+        if constexpr (Codec::has_min) {
+          fma(to_float(code), scale, min).store_unaligned(to + place);
+        } else {
+          (to_float(code) * scale).store_unaligned(to + place);
+        }
+      });
+}
+
+/// Decodes one whole block. Reads exactly sizeof(Codec::block) bytes at any alignment and writes
+/// exactly block_elements floats.
+template <class Architecture, BlockCodec Codec>
+void decode_block(const std::byte* from, float* to) noexcept {
+  using floats = simd::vector<float, Architecture>;
+  constexpr std::size_t codes_at = offsetof(typename Codec::block, codes);
+  typename Codec::block header;
+  std::memcpy(&header, from, codes_at);
+  const floats scale(simd::widen_float16(Codec::stored_scale(header), Architecture{}, Architecture{}));
+  floats min(0.0F);
+  if constexpr (Codec::has_min) {
+    min = floats(simd::widen_float16(Codec::stored_min(header), Architecture{}, Architecture{}));
+  }
+  decode_codes<Architecture, Codec>(from + codes_at, scale, min, to);
+}
+
+/// The same for a block whose codes are unpacked first. scale * code is exact here too: it has at most
+/// 24 bits.
+template <class Architecture, BitCodec Codec>
+void decode_block(const std::byte* from, float* to) noexcept {
+  using floats = simd::vector<float, Architecture>;
+  using integers = simd::vector<std::int32_t, Architecture>;
+  constexpr std::size_t elements = sub_block_elements<Codec>();
+  alignas(64) std::array<std::byte, Codec::block_elements> codes;
+  alignas(64) std::array<float, max_sub_blocks> scales;
+  alignas(64) std::array<float, max_sub_blocks> mins;
+  unpack_codes<Architecture, Codec, code_form::counted>(from, codes.data());
+  load_sub_block_scales<Architecture, Codec>(from, scales.data(), mins.data());
+  for (std::size_t i = 0; i < sub_blocks<Codec>; ++i) {
+    const floats scale(scales[i]);
+    float* const values = to + i * elements;
+    for_each_code_vector<Architecture, code_packing::signed_bytes, elements>(
+        codes.data() + i * elements, [&](const integers& code, std::size_t place) {
+          if constexpr (Codec::has_min) {
+            fma(to_float(code), scale, floats(mins[i])).store_unaligned(values + place);
+          } else {
+            (to_float(code) * scale).store_unaligned(values + place);
+          }
+        });
+  }
+}
+
+/// Decodes `count` blocks, one after the other. Scales are widened as many at once as there are lanes,
+/// and stored before any is used: a scale that is loaded from memory is in all lanes at once.
+template <class Architecture, BlockCodec Codec>
+void decode_blocks(const std::byte* from, std::size_t count, float* to) noexcept {
+  constexpr std::size_t block_bytes = sizeof(typename Codec::block);
+  if constexpr (!BitCodec<Codec>) {
+    using floats = simd::vector<float, Architecture>;
+    constexpr std::size_t width = simd::lanes<Architecture>;
+    alignas(64) std::array<float, 64> scales;
+    alignas(64) std::array<float, 64> mins;
+    while (count >= width) {
+      const std::size_t blocks = std::min(count / width * width, scales.size());
+      for (std::size_t b = 0; b < blocks; b += width) {
+        const auto both = scales_from_headers<Architecture, Codec>(
+            load_headers<Architecture, block_bytes>(from + b * block_bytes));
+        both.first.store_unaligned(scales.data() + b);
+        if constexpr (Codec::has_min) both.second.store_unaligned(mins.data() + b);
+      }
+      for (std::size_t b = 0; b < blocks; ++b) {
+        floats min(0.0F);
+        if constexpr (Codec::has_min) min = floats(mins[b]);
+        decode_codes<Architecture, Codec>(from + offsetof(typename Codec::block, codes),
+                                          floats(scales[b]), min, to);
+        from += block_bytes;
+        to += Codec::block_elements;
+      }
+      count -= blocks;
+    }
+  }
+  for (; count != 0; --count) {
+    decode_block<Architecture, Codec>(from, to);
+    from += block_bytes;
+    to += Codec::block_elements;
+  }
+}
+
+/// Decodes elements first .. first + count of a sequence of elements that is coded as one: a row or the
+/// whole tensor, as the encoding's blocks run. The sequence is stored from `start` on.
+template <class Architecture, PlainCodec Codec>
+void decode_range(const std::byte* start, std::uint64_t first, std::size_t count, float* to) noexcept {
+  using stored = typename Codec::stored_type;
+  const std::byte* const from = start + first * sizeof(stored);
+  if constexpr (HalfFloat<stored>) {
+    widen<Architecture, stored>(from, count, to);
+  } else {
+    for (std::size_t i = 0; i < count; ++i) {
+      stored value;
+      std::memcpy(&value, from + i * sizeof(stored), sizeof(stored));
+      to[i] = Codec::unpack(value);
+    }
+  }
+}
+
+/// As above.
+template <class Architecture, TensorScaleCodec Codec>
+void decode_range(const std::byte* start, std::uint64_t first, std::size_t count, float* to) noexcept {
+  static_assert(Codec::packing == code_packing::signed_bytes);
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  if (count == 0) return;
+  typename Codec::header header;
+  std::memcpy(&header, start, sizeof(header));
+  const std::byte* const codes = start + sizeof(header) + first;
+  const simd::vector<float, Architecture> scale(header.scale);
+  std::size_t i = 0;
+  for (; i + width <= count; i += width) {
+    const auto code = simd::load_signed_bytes(codes + i, Architecture{}, Architecture{});
+    (to_float(code) * scale).store_unaligned(to + i);
+  }
+  for (; i < count; ++i) {
+    to[i] = header.scale * static_cast<float>(std::to_integer<std::int8_t>(codes[i]));
+  }
+}
+
+/// As above.
+template <class Architecture, BlockCodec Codec>
+void decode_range(const std::byte* start, std::uint64_t first, std::size_t count, float* to) noexcept {
+  constexpr std::size_t block_elements = Codec::block_elements;
+  const std::byte* block = start + first / block_elements * sizeof(typename Codec::block);
+  const auto decode_partial_block = [&](std::size_t skipped, std::size_t elements) {
+    std::array<float, block_elements> whole;
+    decode_block<Architecture, Codec>(block, whole.data());
+    std::copy_n(whole.data() + skipped, elements, to);
+    block += sizeof(typename Codec::block);
+    to += elements;
+    count -= elements;
+  };
+  const auto skipped = static_cast<std::size_t>(first % block_elements);
+  if (skipped != 0 && count != 0) {
+    decode_partial_block(skipped, std::min(count, block_elements - skipped));
+  }
+  const std::size_t whole_blocks = count / block_elements;
+  decode_blocks<Architecture, Codec>(block, whole_blocks, to);
+  block += whole_blocks * sizeof(typename Codec::block);
+  to += whole_blocks * block_elements;
+  count -= whole_blocks * block_elements;
+  if (count != 0) decode_partial_block(0, count);
+}
+
+/// Where a row is: the start of the sequence that decode_range takes, and the row's first element in
+/// it.
+struct row_position {
+  const std::byte* start;
+  std::uint64_t first_element;
+};
+[[nodiscard]] inline row_position position_of_row(const encoding_description& description,
+                                                  const tensor_view& tensor,
+                                                  std::uint64_t row) noexcept {
+  const std::byte* const bytes = tensor.bytes().data();
+  if (description.blocks_run_along == block_run::tensor) return {bytes, row * tensor.cols()};
+  const std::uint64_t row_blocks = divide_round_up(tensor.cols(), description.block_elements);
+  return {bytes + row * row_blocks * description.block_bytes, 0};
+}
+
+/// decode_range of any encoding. A function pointer hides the codec, so that its callers are compiled
+/// once for an architecture.
+struct range_decoder {
+  const encoding_description& description;
+  void (*decode_range)(const std::byte* start, std::uint64_t first, std::size_t count,
+                       float* to) noexcept;
+};
+
+/// The decoder of a tensor's encoding. Throws unsupported_encoding.
+template <class Architecture>
+[[nodiscard]] range_decoder decoder_of(const tensor_view& tensor) {
+  range_decoder decoder{describe(tensor.encoding()), nullptr};
+  visit_codec(tensor.encoding(), tensor.name(),
+              [&]<Codec Codec>(Codec) { decoder.decode_range = &decode_range<Architecture, Codec>; });
+  return decoder;
+}
+
+/// From so many f32 values on, decoded values are written past the caches. Of fewer values, enough
+/// stays in a cache to be worth what it pushes out. 16-bit floats take longer to make than to write.
+/// Measured.
+inline constexpr std::uint64_t least_elements_past_caches = std::uint64_t{8} << 20U;
+
+/// Copies values past the caches: whole lines, the others as usual.
+template <class Architecture>
+void copy_past_caches(const float* from, std::size_t count, float* to) noexcept {
+  constexpr std::size_t line = simd::line_bytes / sizeof(float);
+  const std::size_t skipped = reinterpret_cast<std::uintptr_t>(to) / sizeof(float) % line;
+  std::size_t done = std::min(count, (line - skipped) % line);
+  std::copy_n(from, done, to);
+  for (; done + line <= count; done += line) {
+    simd::copy_line_past_caches(from + done, to + done, Architecture{});
+  }
+  std::copy_n(from + done, count - done, to + done);
+}
+
+/// As decode_range, into any Float, past the caches or not. What is narrowed, or copied past the
+/// caches, goes through a panel that stays in the first-level cache.
+template <class Architecture, Float To>
+void decode_range_to(const range_decoder& decoder, const row_position& from, std::size_t count,
+                     bool past_caches, To* to) noexcept {
+  constexpr std::size_t panel_elements = std::same_as<To, float> ? 4096 : 1024;
+  const auto for_each_panel = [&](const auto& use) {
+    alignas(64) std::array<float, panel_elements> panel;
+    for (std::size_t done = 0; done < count; done += panel_elements) {
+      const std::size_t elements = std::min(count - done, panel_elements);
+      decoder.decode_range(from.start, from.first_element + done, elements, panel.data());
+      use(panel.data(), elements, to + done);
+    }
+  };
+  if constexpr (!std::same_as<To, float>) {
+    for_each_panel(narrow<Architecture, To>);
+  } else if (past_caches) {
+    for_each_panel(copy_past_caches<Architecture>);
+  } else {
+    decoder.decode_range(from.start, from.first_element, count, to);
+  }
+}
+
+/// Decodes whole rows. The caller has checked that they are the tensor's.
+template <class Architecture, Float To>
+void decode_rows(const range_decoder& decoder, const tensor_view& from, std::uint64_t first_row,
+                 std::uint64_t row_count, bool past_caches, To* to) noexcept {
+  const auto cols = static_cast<std::size_t>(from.cols());
+  if (decoder.description.blocks_run_along == block_run::tensor) {
+    decode_range_to<Architecture>(decoder, position_of_row(decoder.description, from, first_row),
+                                  static_cast<std::size_t>(row_count) * cols, past_caches, to);
+  } else {
+    for (std::uint64_t i = 0; i < row_count; ++i) {
+      decode_range_to<Architecture>(decoder, position_of_row(decoder.description, from, first_row + i),
+                                    cols, past_caches, to + i * cols);
+    }
+  }
+  if (past_caches) simd::order_stores_past_caches(Architecture{});
+}
+
+}  // namespace kernel
+}  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
+}  // namespace nibble

@@ -1,0 +1,150 @@
+#pragma once
+
+// Which products an encoding has, and how products see its codes. No loops: everything here is known
+// when compiling, but for what a tensor's columns or its one scale decide.
+
+#include <cmath>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include <nibble/codec/codecs.hpp>
+#include <nibble/core/tensor_view.hpp>
+#include <nibble/kernel/activations.hpp>
+#include <nibble/kernel/load_codes.hpp>
+#include <nibble/kernel/matmul_mode.hpp>
+#include <nibble/kernel/unpack_codes.hpp>
+#include <nibble/simd/simd.hpp>
+
+namespace nibble {
+NIBBLE_BEGIN_VECTOR_CODE
+inline namespace NIBBLE_ARCHITECTURE {
+namespace kernel {
+
+/// Whether each row of a weight starts at the start of a block, so that products can unpack its blocks.
+template <Codec Codec>
+[[nodiscard]] bool rows_are_blocks(const tensor_view& weight) noexcept {
+  if constexpr (BlockCodec<Codec> && describe(Codec::encoding).blocks_run_along == block_run::tensor) {
+    return weight.cols() % Codec::block_elements == 0;
+  } else {
+    return true;
+  }
+}
+
+/// The order in which kernels unpack a block's codes.
+template <Codec Codec>
+[[nodiscard]] constexpr activation_order activation_order_of() noexcept {
+  if constexpr (!PlainCodec<Codec> && !BitCodec<Codec>) {
+    if (Codec::packing == code_packing::nibble_neighbors) return activation_order::even_then_odd;
+  }
+  return activation_order::natural;
+}
+
+/// Whether all 32 codes of a block, as products see one, have the same scale.
+template <Codec Codec>
+[[nodiscard]] constexpr bool has_block_scales() noexcept {
+  if constexpr (BitCodec<Codec>) return sub_block_elements<Codec>() >= simd::block_codes;
+  return !PlainCodec<Codec>;
+}
+
+/// Whether products with Value decode a row's blocks to f32 first.
+template <Codec Codec, Activation Value>
+[[nodiscard]] constexpr bool decodes_to_f32_first() noexcept {
+  return BitCodec<Codec> && std::same_as<Value, float> && !has_block_scales<Codec>();
+}
+
+/// How the codes that products with Value see are packed. The codes of a BitCodec are unpacked first.
+/// For products of bytes, which take unsigned codes, they become bytes as they are stored. Else they
+/// become the signed numbers that they stand for, so that no offset is needed for code_zero.
+template <Codec Codec, Activation Value>
+[[nodiscard]] constexpr code_packing packing_of() noexcept {
+  if constexpr (BitCodec<Codec>) {
+    return std::same_as<Value, std::int8_t> ? code_packing::unsigned_bytes : code_packing::signed_bytes;
+  } else {
+    return Codec::packing;
+  }
+}
+
+/// packing_of, as kernels load it: nibbles load alike however they are packed, and the order of the
+/// activations makes the difference.
+template <Codec Codec, Activation Value>
+[[nodiscard]] constexpr code_packing load_packing_of() noexcept {
+  constexpr code_packing packing = packing_of<Codec, Value>();
+  return is_nibbles(packing) ? code_packing::nibble_halves : packing;
+}
+
+/// The largest code, less the lowest, that products of bytes see.
+template <Codec Codec>
+[[nodiscard]] constexpr int largest_byte_code() noexcept {
+  if constexpr (!BitCodec<Codec>) {
+    return is_nibbles(Codec::packing) ? 15 : 255;
+  } else if constexpr (has_code_values<Codec>) {
+    return 255;
+  } else {
+    std::uint32_t bits = Codec::low_bits(0).count;
+    if constexpr (has_high_bits<Codec>) bits += Codec::high_bits(0).count;
+    return (1 << bits) - 1;
+  }
+}
+
+/// Whether there are products of an encoding's codes with quantized activations. Products of bytes take
+/// codes that are larger than the codec's by up to 128, and subtract what is too much at the end. A
+/// scale near f32's largest number forbids that.
+template <class Architecture, Codec Codec, Activation Value>
+[[nodiscard]] constexpr bool has_code_products() noexcept {
+  if constexpr (!has_block_scales<Codec>() || std::same_as<Value, float>) {
+    return false;
+  } else if constexpr (WideScaleCodec<Codec>) {
+    return std::same_as<Value, std::int16_t>;
+  } else {
+    return std::same_as<Value, std::int16_t> || largest_byte_code<Codec>() <= 15 ||
+           simd::multiplies_any_byte<simd::integer_architecture<Architecture>>;
+  }
+}
+
+/// Whether a tensor's one f32 scale, where it has one, is small enough for products of bytes.
+template <Codec Codec>
+[[nodiscard]] bool scale_allows_int8(const tensor_view& weight) noexcept {
+  if constexpr (TensorScaleCodec<Codec>) {
+    typename Codec::header header{};
+    if (!weight.bytes().empty()) std::memcpy(&header, weight.bytes().data(), sizeof(header));
+    return std::fabs(header.scale) < 0x1p64F;
+  } else {
+    return true;
+  }
+}
+
+/// What a mode quantizes the activations to, for a weight whose rows_are_blocks: int8_codes,
+/// int16_codes or, where they stay f32, f32_blocks.
+template <class Architecture, Codec Codec>
+[[nodiscard]] activation_format activation_format_for(const tensor_view& weight,
+                                                      matmul_mode mode) noexcept {
+  if constexpr (has_code_products<Architecture, Codec, std::int8_t>()) {
+    if (mode == matmul_mode::int8 && scale_allows_int8<Codec>(weight)) {
+      return activation_format::int8_codes;
+    }
+  }
+  if constexpr (has_code_products<Architecture, Codec, std::int16_t>()) {
+    if (mode != matmul_mode::exact) return activation_format::int16_codes;
+  }
+  return activation_format::f32_blocks;
+}
+
+/// What load_codes adds to a codec's codes.
+template <Codec Codec, Activation Value>
+[[nodiscard]] constexpr float code_bias() noexcept {
+  if constexpr (!PlainCodec<Codec> && std::same_as<Value, std::int8_t>) {
+    if constexpr (BitCodec<Codec>) {
+      return has_code_values<Codec> ? 128.0F : static_cast<float>(Codec::code_zero);
+    } else if (Codec::packing == code_packing::signed_bytes) {
+      return 128.0F;
+    }
+  }
+  return 0.0F;
+}
+
+}  // namespace kernel
+}  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
+}  // namespace nibble

@@ -1,0 +1,118 @@
+#pragma once
+
+// Counts a tensor's values by kind. Loop nest:
+//
+//   for each row, or once for a tensor whose blocks run along it all
+//     for each panel of 16,384 values (64 KiB): decode it, then count its values
+//
+// Scales are counted in a pass of their own, as they are stored.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include <nibble/codec/codecs.hpp>
+#include <nibble/core/float16.hpp>
+#include <nibble/core/tensor_view.hpp>
+#include <nibble/kernel/decode.hpp>
+
+namespace nibble {
+
+/// What a tensor's values are, counted over all of them.
+struct value_counts {
+  std::uint64_t elements = 0;
+  std::uint64_t nan = 0;
+  std::uint64_t infinite = 0;
+  std::uint64_t zero = 0;               ///< of either sign
+  std::uint64_t non_finite_scales = 0;  ///< stored scales and mins that are NaN or infinite
+};
+
+NIBBLE_BEGIN_VECTOR_CODE
+inline namespace NIBBLE_ARCHITECTURE {
+namespace kernel {
+
+/// Stored scales and mins of a tensor that are NaN or infinite.
+template <Codec Codec>
+[[nodiscard]] std::uint64_t count_non_finite_scales(std::span<const std::byte> bytes) noexcept {
+  std::uint64_t count = 0;
+  if constexpr (TensorScaleCodec<Codec>) {
+    if (bytes.empty()) return 0;
+    typename Codec::header header;
+    std::memcpy(&header, bytes.data(), sizeof(header));
+    count = is_finite(header.scale) ? 0 : 1;
+  } else if constexpr (BlockCodec<Codec>) {
+    for (; !bytes.empty(); bytes = bytes.subspan(sizeof(typename Codec::block))) {
+      typename Codec::block block;
+      std::memcpy(&block, bytes.data(), sizeof(block));
+      if constexpr (requires { block.scale; }) count += is_finite(block.scale) ? 0U : 1U;
+      if constexpr (Codec::has_min) count += is_finite(block.min) ? 0U : 1U;
+    }
+  }
+  return count;
+}
+
+/// Adds the values of f64 elements to counts, as they are stored: a double that is too large for f32 is
+/// finite, though it decodes to an infinity.
+inline void count_doubles(std::span<const std::byte> bytes, value_counts& counts) noexcept {
+  for (; !bytes.empty(); bytes = bytes.subspan(sizeof(double))) {
+    constexpr std::uint64_t infinity = 0x7FF0000000000000U;
+    std::uint64_t bits = 0;
+    std::memcpy(&bits, bytes.data(), sizeof(bits));
+    const std::uint64_t magnitude = bits & ~(std::uint64_t{1} << 63U);
+    counts.nan += magnitude > infinity ? 1U : 0U;
+    counts.infinite += magnitude == infinity ? 1U : 0U;
+    counts.zero += magnitude == 0 ? 1U : 0U;
+  }
+}
+
+/// Adds the values of some floats to counts.
+inline void count_floats(std::span<const float> values, value_counts& counts) noexcept {
+  for (const float value : values) {
+    counts.nan += is_nan(value) ? 1U : 0U;
+    counts.infinite += !is_finite(value) && !is_nan(value) ? 1U : 0U;
+    counts.zero += value == 0.0F ? 1U : 0U;
+  }
+}
+
+/// The public count_values, by one architecture's kernels.
+template <class Architecture>
+[[nodiscard]] value_counts count_values(const tensor_view& tensor) {
+  value_counts counts{.elements = tensor.elements()};
+  visit_codec(tensor.encoding(), tensor.name(), [&]<Codec Codec>(Codec) {
+    counts.non_finite_scales = count_non_finite_scales<Codec>(tensor.bytes());
+  });
+  if (tensor.elements() == 0) return counts;
+  if (tensor.encoding() == encoding::f64) {
+    count_doubles(tensor.bytes(), counts);
+    return counts;
+  }
+  const range_decoder decoder = decoder_of<Architecture>(tensor);
+  constexpr std::uint64_t panel_elements = 1U << 14U;
+  std::vector<float> panel(
+      static_cast<std::size_t>(std::min<std::uint64_t>(panel_elements, tensor.elements())));
+  const auto count_sequence = [&](row_position at, std::uint64_t elements) {
+    while (elements != 0) {
+      const auto decoded = static_cast<std::size_t>(std::min<std::uint64_t>(elements, panel.size()));
+      decoder.decode_range(at.start, at.first_element, decoded, panel.data());
+      count_floats(std::span(panel).first(decoded), counts);
+      at.first_element += decoded;
+      elements -= decoded;
+    }
+  };
+  if (decoder.description.blocks_run_along == block_run::tensor) {
+    count_sequence(position_of_row(decoder.description, tensor, 0), tensor.elements());
+  } else {
+    for (std::uint64_t row = 0; row < tensor.rows(); ++row) {
+      count_sequence(position_of_row(decoder.description, tensor, row), tensor.cols());
+    }
+  }
+  return counts;
+}
+
+}  // namespace kernel
+}  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
+}  // namespace nibble
