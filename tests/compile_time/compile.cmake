@@ -31,6 +31,15 @@ if(used MATCHES "nlohmann[^ ]*")
   message(FATAL_ERROR "compute/ includes JSON: ${CMAKE_MATCH_0}")
 endif()
 
+# Opening files needs no kernel: those that verify and multiply are in headers of their own.
+file(WRITE ${FOLDER}/readers.cpp
+  "#include <nibble/reader.hpp>\n#include <nibble/source_reader.hpp>\n")
+execute_process(COMMAND ${compile} -M ${FOLDER}/readers.cpp
+  OUTPUT_VARIABLE used COMMAND_ERROR_IS_FATAL ANY)
+if(used MATCHES "xsimd[^ ]*|nibble/(codec|simd|kernel)/[^ ]*")
+  message(FATAL_ERROR "readers include what computes: ${CMAKE_MATCH_0}")
+endif()
+
 # Milliseconds of user time that the shell's children took.
 function(user_time name milliseconds)
   execute_process(

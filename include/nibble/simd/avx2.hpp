@@ -12,6 +12,7 @@
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 inline __m128i load_16_bytes(const std::byte* from) noexcept {
@@ -380,6 +381,7 @@ void store_float16(vector<float, Architecture> values, std::byte* to, Architectu
 #endif
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble::simd
 
 #endif

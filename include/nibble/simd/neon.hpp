@@ -12,6 +12,7 @@
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 // Memory is read and written as bytes, for which any alignment will do.
@@ -293,6 +294,7 @@ template <class Architecture>
 #endif
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble::simd
 
 #endif

@@ -12,6 +12,7 @@
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// Every operation of this folder, for any architecture, lane by lane. Overloads for an instruction set
@@ -462,4 +463,5 @@ template <class Architecture>
 }
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble::simd

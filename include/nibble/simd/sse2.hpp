@@ -11,6 +11,7 @@
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 inline __m128i load_sixteen_bytes(const void* from) noexcept {
@@ -295,6 +296,7 @@ template <class Architecture>
 }
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble::simd
 
 #endif
