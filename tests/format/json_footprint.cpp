@@ -101,8 +101,8 @@ TEST_CASE("a member of an object counts its key, its entry and its place in a li
           "[json_footprint]") {
   const std::uint64_t alone =
       sizeof(nlohmann::json::object_t::value_type) + entry_bytes + destroyed_bytes;
-  CHECK(nibble::json_member_bytes("") == alone);
-  CHECK(nibble::json_member_bytes(std::string(100, 'k')) == alone + 101);
+  CHECK(nibble::json_member_bytes<nlohmann::json>("") == alone);
+  CHECK(nibble::json_member_bytes<nlohmann::json>(std::string(100, 'k')) == alone + 101);
 }
 
 }  // namespace
