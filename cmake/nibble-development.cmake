@@ -9,15 +9,11 @@ find_package(Threads REQUIRED)
 add_library(nibble_warnings INTERFACE)
 target_compile_options(nibble_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
-if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  # GCC 12's own AVX-512 headers warn of their undefined operands (GCC bug 105593).
-  set(nibble_avx512_options -Wno-uninitialized -Wno-maybe-uninitialized)
-endif()
 
 add_library(nibble_development INTERFACE)
 target_link_libraries(nibble_development INTERFACE nibble::nibble nibble_warnings Threads::Threads)
 if(NIBBLE_NATIVE)
-  target_compile_options(nibble_development INTERFACE -march=native ${nibble_avx512_options})
+  target_compile_options(nibble_development INTERFACE -march=native)
 endif()
 if(NIBBLE_SANITIZE)
   # Instrumented code makes compilers see uses of uninitialised values that are not there.

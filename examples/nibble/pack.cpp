@@ -28,7 +28,7 @@ namespace nibble_command {
 namespace {
 
 /// How a tensor goes into the new file.
-struct treatment {
+struct packing_choice {
   const nibble::tensor_view* tensor;
   nibble::encoding encoding;
   bool is_kept;  ///< its bytes are copied
@@ -102,8 +102,8 @@ void require_known_dtypes(const nibble::reader& from, const pack_options& option
                        .expected = "dtypes that .apr has an id for, or --drop"});
 }
 
-treatment choose_treatment(const nibble::reader& from, const nibble::tensor_view& tensor,
-                           const pack_options& options) {
+packing_choice choose_packing(const nibble::reader& from, const nibble::tensor_view& tensor,
+                              const pack_options& options) {
   using nibble::encoding;
   const encoding stored = tensor.encoding();
   const bool is_transposed = any_glob_matches(options.transpose, tensor.name());
@@ -138,12 +138,12 @@ treatment choose_treatment(const nibble::reader& from, const nibble::tensor_view
 
 /// Throws usage_error, naming the tensors, where something that is quantized would be packed again
 /// without being asked for.
-void require_unquantized_sources(const nibble::reader& from, const std::vector<treatment>& treatments,
+void require_unquantized_sources(const nibble::reader& from, const std::vector<packing_choice>& choices,
                                  const pack_options& options) {
   if (options.requantize) return;
   std::vector<std::string_view> quantized;
   nibble::encoding stored{};
-  for (const treatment& each : treatments) {
+  for (const packing_choice& each : choices) {
     const nibble::tensor_view& tensor = *each.tensor;
     if (each.is_kept || !nibble::describe(tensor.encoding()).is_quantized()) continue;
     if (quantized.empty()) stored = tensor.encoding();
@@ -156,7 +156,7 @@ void require_unquantized_sources(const nibble::reader& from, const std::vector<t
                   nibble::escape_text(from.name()), name_first(quantized), nibble::to_string(stored)));
 }
 
-void plan_tensor(nibble::writer& plan, const treatment& how, nibble::packing_rule rule) {
+void plan_tensor(nibble::writer& plan, const packing_choice& how, nibble::packing_rule rule) {
   const nibble::tensor_view& tensor = *how.tensor;
   std::string name(tensor.name());
   if (how.is_kept) {
@@ -174,9 +174,9 @@ void plan_tensor(nibble::writer& plan, const treatment& how, nibble::packing_rul
 }
 
 /// "36 q8, 11 f32", in the order of the table of encodings.
-std::string count_encodings(const std::vector<treatment>& treatments) {
+std::string count_encodings(const std::vector<packing_choice>& choices) {
   std::array<std::size_t, nibble::encodings.size()> counts{};
-  for (const treatment& each : treatments) ++counts[static_cast<std::size_t>(each.encoding)];
+  for (const packing_choice& each : choices) ++counts[static_cast<std::size_t>(each.encoding)];
   std::string text;
   for (std::size_t i = 0; i < counts.size(); ++i) {
     if (counts[i] == 0) continue;
@@ -202,17 +202,17 @@ exit_code pack(const pack_options& options) {
 
   require_known_dtypes(from, options);
   require_globs_that_match(from, options);
-  std::vector<treatment> treatments;
+  std::vector<packing_choice> choices;
   for (const nibble::tensor_view& tensor : from) {
     if (any_glob_matches(options.drop, tensor.name())) continue;
-    treatments.push_back(choose_treatment(from, tensor, options));
+    choices.push_back(choose_packing(from, tensor, options));
   }
-  require_unquantized_sources(from, treatments, options);
+  require_unquantized_sources(from, choices, options);
 
   nibble::writer plan;
   plan.metadata() = std::move(metadata);
   try {
-    for (const treatment& each : treatments) plan_tensor(plan, each, options.rule);
+    for (const packing_choice& each : choices) plan_tensor(plan, each, options.rule);
   } catch (const nibble::error& problem) {
     throw problem.in_file(options.input);
   }
@@ -228,8 +228,8 @@ exit_code pack(const pack_options& options) {
                                   : fmt::format("{} and {} more", nibble::escape_text(paths.front()),
                                                 counted(paths.size() - 1, "shard"));
   print_out(fmt::format("{}: {}{}{}\n{} -> {} bytes, ratio {:.3f}, {:.2f} s, {:.1f} MB/s\n", written,
-                        counted(treatments.size(), "tensor"), treatments.empty() ? "" : ": ",
-                        count_encodings(treatments), grouped(from.file_bytes()), grouped(out_bytes),
+                        counted(choices.size(), "tensor"), choices.empty() ? "" : ": ",
+                        count_encodings(choices), grouped(from.file_bytes()), grouped(out_bytes),
                         in_bytes / static_cast<double>(out_bytes), elapsed.count(),
                         in_bytes / 1e6 / elapsed.count()));
   return exit_code::fine;

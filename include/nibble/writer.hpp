@@ -66,8 +66,9 @@ class basic_writer : public tensor_plan {
   [[nodiscard]] const Json& metadata() const noexcept { return metadata_; }
 
   /// Packs and writes all tensors. The file appears under `path` when every byte of it is on the disk;
-  /// on any failure what stood there before is untouched and no temporary file stays. Memory beyond the
-  /// plan: about 0.5 MiB or two rows a task, and the directory.
+  /// on a failure before that, the old file is untouched and no temporary file stays. A directory that
+  /// cannot be synced is an error too, though the new file is in place then. Memory beyond the plan:
+  /// about 0.5 MiB or two rows a task, and the directory.
   ///
   /// With options.shard_size_bytes, a plan of more tensor bytes becomes a set of files, each of whole
   /// tensors, in the order of their names, as many as fit; one that alone is larger has a file to
@@ -78,8 +79,8 @@ class basic_writer : public tensor_plan {
   /// open_set() refuses by name. Every file of the set is open until then.
   ///
   /// What a killed write of .apr to this path left beside it, of one file or of any number of shards,
-  /// is removed first; what a live writer has locked is not. Shards under their own names stay, also
-  /// those of an older set of another number.
+  /// is removed first; what a live writer has locked is not. Shards under their final names stay, also
+  /// those of an older set of more shards.
   ///
   /// Returns the paths of the files written.
   ///
@@ -88,6 +89,9 @@ class basic_writer : public tensor_plan {
   /// readers refuse (directory_too_large: tens of thousands of tensors without bytes, say),
   /// invalid_argument (shards of another container than .apr), cancelled, and whatever a row source or
   /// the progress callback throws.
+  ///
+  /// The template parameter is no choice: it gives each translation unit the code of its own
+  /// instruction set (core/architecture.hpp).
   template <std::same_as<this_architecture> Architecture = this_architecture>
   std::vector<std::string> write(const std::string& path, const write_options& options = {}) const {
     try {
@@ -137,7 +141,7 @@ class basic_writer : public tensor_plan {
     return tensors;
   }
 
-  template <class Architecture, Serialiser Serialiser>
+  template <class Architecture, ContainerSerialiser Serialiser>
   void write_file(Serialiser serialiser, std::span<const std::size_t> shard, const std::string& path,
                   const write_options& options) const {
     atomic_file file(path, serialiser.file_bytes());

@@ -269,7 +269,7 @@ TEST_CASE("errors are caught as what they are", "[dispatch]") {
           static_cast<void>(nibble::repack(undecodable, nibble::matmul_mode::int8));
         }) == error_code::unsupported_encoding);
 
-  // The doors have proved what kernels are given; if a kernel throws all the same, it throws our error.
+  // Public functions have checked what kernels are given; if a kernel throws all the same, it throws our error.
   CHECK(nibble_test::code_of([&] {
           nibble::picked_at_run_time::kernels().decode_f32(undecodable, 0, 1, values.data(), nullptr);
         }) == error_code::unsupported_encoding);

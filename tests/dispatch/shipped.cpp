@@ -1,4 +1,4 @@
-// A program that goes through every door, for the test that looks at its object code.
+// A program that calls every public function, for the test that looks at its object code.
 #include <nibble/nibble.hpp>
 
 #include <cstdio>

@@ -1,5 +1,6 @@
 #include <nibble/format/shard_plan.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -14,12 +15,14 @@ using nibble::plan_entry;
 
 namespace {
 
+constexpr std::uint64_t max_elements = std::uint64_t{1} << 62U;
+
 /// Tensors of so many bytes each, named in reverse alphabetical order.
 std::vector<plan_entry> plan_of(const std::vector<std::uint64_t>& sizes) {
   std::vector<plan_entry> plan;
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     plan.push_back({{std::string(1, static_cast<char>('z' - i)), nibble::encoding::u8,
-                     nibble::shape{sizes[i]}, sizes[i]},
+                     nibble::shape{std::min(sizes[i], max_elements)}, sizes[i]},
                     nibble::stored_in_memory{}});
   }
   return plan;

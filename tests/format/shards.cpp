@@ -84,6 +84,10 @@ TEST_CASE("a plain name leads out of no directory", "[shards]") {
     CHECK_FALSE(shard_names::is_plain_name(away));
   }
   CHECK_FALSE(shard_names::is_plain_name(std::string("a\0b", 3)));
+#if defined(_WIN32)
+  CHECK_FALSE(shard_names::is_plain_name("C:a"));
+  CHECK_FALSE(shard_names::is_plain_name("a.apr:stream"));
+#endif
 }
 
 TEST_CASE("metadata say which part of a set a file is", "[shards]") {

@@ -61,7 +61,7 @@ std::vector<float> decode_by_codec(const nibble::tensor_view& tensor) {
       const auto row_bytes = static_cast<std::size_t>(*nibble::stored_bytes(row, 1, cols));
       for (std::size_t i = 0; i < values.size() / cols; ++i) {
         decode_range<Codec>(tensor.bytes().subspan(i * row_bytes, row_bytes),
-                          std::span(values).subspan(i * cols, cols));
+                            std::span(values).subspan(i * cols, cols));
       }
     }
   });

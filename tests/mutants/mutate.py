@@ -163,7 +163,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1, help="what is drawn (1)")
     parser.add_argument("--folders", nargs="+", default=list(PROGRAMS), choices=list(PROGRAMS))
     parser.add_argument("--then", nargs="*", default=[], metavar="PROGRAM",
-                        help="programs that see what the folder's own left alive: test_doors test_crafted")
+                        help="programs that see what the folder's own left alive: test_library test_crafted")
     parser.add_argument("--match", default="", help="only lines whose FILE:LINE or text has this in it")
     parser.add_argument("--limit", type=float, default=120, help="seconds that a program may run (120)")
     parser.add_argument("--minutes", type=float, default=1e9, help="no new mutant after so many minutes")

@@ -175,7 +175,8 @@ void require_block_operations() {
       std::array<Code, 32> expected;
       const float steps = static_cast<float>(std::numeric_limits<Code>::max()) / largest;
       const auto sum = simd::quantize_block(values.data() + 1, steps, codes.data(), own, own);
-      const auto expected_sum = simd::quantize_block(values.data() + 1, steps, expected.data(), own, twin);
+      const auto expected_sum =
+          simd::quantize_block(values.data() + 1, steps, expected.data(), own, twin);
       if (codes != expected || sum != expected_sum) FAIL("quantize_block " << seed);
     };
     code(std::int8_t{});

@@ -72,6 +72,7 @@ inline constexpr std::size_t max_matmul_scratch_bytes =
 inline constexpr std::size_t max_matmul_scratch_cols = 245'760;
 static_assert(kernel::prepared_row_bytes<float>(max_matmul_scratch_cols) <= kernel::max_prepared_bytes);
 
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// Bytes of scratch that matmul needs for `x_rows` rows of `cols` activations in a mode, whatever the
@@ -85,7 +86,7 @@ inline namespace NIBBLE_ARCHITECTURE {
     return kernel::prepared_rows<Value>(x_rows, count) * kernel::prepared_row_bytes<Value>(count) +
            alignment;
   };
-  // Weights that have float panels alone ask for these with few rows too.
+  // Weights that only float panels can multiply take these with few rows too.
   std::size_t exact = kernel::interleaved_size_of(x_rows, count).bytes() + alignment;
   if (x_rows <= kernel::most_float_rows) exact = std::max(exact, bytes_of(float{}));
   if (mode == matmul_mode::exact) return exact;
@@ -194,9 +195,8 @@ inline void fill_with_bias(const matmul_product& product) noexcept {
 /// K is w.cols(), N w.rows(); any of M, N and K may be 0 or 1, and K need not be a multiple of a block.
 /// M is not passed: both sizes say it, and a call whose x and y say different ones is refused. Rows
 /// that lie end to end are M * K elements of x and M * N of y. With a stride, M rows have two legal
-/// sizes: M
-/// * stride, or (M - 1) * stride + K (N) where the last one is not padded. A buffer for more rows than
-/// there are is cut to those rows first: x.first(rows * stride).
+/// sizes: the stride M times, or M - 1 times and K (N) elements where the last row is not padded. A
+/// buffer for more rows than there are is cut to those rows first: x.first(rows * stride).
 ///
 /// The spans do not overlap each other or the weight, and need no alignment beyond their type's.
 /// Nothing is written before all products have been checked. Besides 96 KiB of stack for each task that
@@ -258,7 +258,7 @@ void matmul(std::span<const matmul_product> products, std::span<const float> x,
   std::array<checked_product, kernel::max_joint_products> checked;
   for (std::size_t done = 0; done < products.size(); done += checked.size()) {
     const auto next = products.subspan(done, std::min(checked.size(), products.size() - done));
-    const auto end = std::ranges::transform(next, checked.begin(), kernel::to_checked).out;
+    const auto end = std::transform(next.begin(), next.end(), checked.begin(), kernel::to_checked);
     const std::span<const checked_product> batch(checked.begin(), end);
     if constexpr (PickedAtRunTime<Architecture>) {
       Architecture::kernels().matmul(batch, activations, options.mode, options.executor, scratch);
@@ -293,4 +293,5 @@ void matmul(const repacked_weight& w, std::span<const float> x, std::span<float>
 }
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

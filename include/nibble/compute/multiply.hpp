@@ -54,6 +54,7 @@ struct checked_activations {
   std::size_t stride_elements;
 };
 
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
@@ -232,7 +233,8 @@ void multiply_checked(std::span<const checked_product> products, const checked_a
     const auto has_this_plan = [&](const planned_product& other) {
       return other.plan.activations == plan;
     };
-    if (std::ranges::any_of(planned.first(i), has_this_plan)) continue;
+    const auto before = planned.first(i);
+    if (std::any_of(before.begin(), before.end(), has_this_plan)) continue;
     const joint_products call{planned.subspan(i), x, executor, scratch.data()};
     switch (plan.format) {
       case activation_format::f32_interleaved: multiply_interleaved<Architecture>(call, plan); break;
@@ -247,4 +249,5 @@ void multiply_checked(std::span<const checked_product> products, const checked_a
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

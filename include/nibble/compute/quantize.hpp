@@ -143,7 +143,8 @@ class tensor_packer {
     bool all_finite = true;
     for (const float value : part.values) all_finite &= is_finite(value);
     if (all_finite) return;
-    const auto bad = std::ranges::find_if(part.values, [](float x) { return !is_finite(x); });
+    const auto bad =
+        std::find_if(part.values.begin(), part.values.end(), [](float x) { return !is_finite(x); });
     refuse(part.first + static_cast<std::uint64_t>(bad - part.values.begin()),
            is_nan(*bad) ? "nan" : (*bad < 0.0F ? "-inf" : "inf"),
            join_text({"a finite value for ", to_string(encoding_)}));
@@ -164,8 +165,9 @@ class tensor_packer {
 
   [[noreturn]] void refuse_overflow(const piece& part, pack_status status) const {
     const bool is_min = status == pack_status::min_overflow;
-    const auto farthest =
-        std::ranges::max_element(part.values, {}, [&](float x) { return is_min ? -x : std::fabs(x); });
+    const auto distance = [&](float x) { return is_min ? -x : std::fabs(x); };
+    const auto farthest = std::max_element(part.values.begin(), part.values.end(),
+                                           [&](float a, float b) { return distance(a) < distance(b); });
     refuse(part.first + static_cast<std::uint64_t>(farthest - part.values.begin()),
            shortest_text(*farthest),
            join_text({"a ", is_min ? "min" : "scale", " within float16 for the ", to_string(encoding_),
@@ -290,7 +292,8 @@ class tensor_packer {
     for (const auto& errors : errors_of) {
       for (std::size_t i = 0; i < total.size(); ++i) total[i] += errors[i];
     }
-    scale_ = scales[static_cast<std::size_t>(std::ranges::min_element(total) - total.begin())];
+    scale_ =
+        scales[static_cast<std::size_t>(std::min_element(total.begin(), total.end()) - total.begin())];
   }
 
   std::string name_;

@@ -39,6 +39,7 @@ class repacked_weight {
   repacked_panels panels_;
 };
 
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
@@ -101,4 +102,5 @@ template <class Architecture = default_architecture>
 }
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

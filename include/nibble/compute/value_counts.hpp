@@ -6,6 +6,7 @@
 #include <nibble/kernel/value_counts.hpp>
 
 namespace nibble {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// Counts the values of a whole tensor. It is decoded 64 KiB of f32 at a time. Throws
@@ -21,4 +22,5 @@ template <class Architecture = default_architecture>
 }
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

@@ -101,6 +101,18 @@
 #define NIBBLE_INSTRUCTION_SET_NAME NIBBLE_TEXT_OF(NIBBLE_INSTRUCTION_SET)
 #define NIBBLE_ARCHITECTURE_NAME NIBBLE_TEXT_OF(NIBBLE_ARCHITECTURE)
 
+/// Around code that becomes vector instructions. GCC 12 warns of the undefined operands in its own
+/// AVX-512 headers (GCC bug 105593), and lays it to the functions that intrinsics are inlined into.
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
+#define NIBBLE_BEGIN_VECTOR_CODE                                                       \
+  _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wuninitialized\"") \
+      _Pragma("GCC diagnostic ignored \"-Wmaybe-uninitialized\"")
+#define NIBBLE_END_VECTOR_CODE _Pragma("GCC diagnostic pop")
+#else
+#define NIBBLE_BEGIN_VECTOR_CODE
+#define NIBBLE_END_VECTOR_CODE
+#endif
+
 namespace nibble {
 
 static_assert(std::endian::native == std::endian::little,

@@ -40,7 +40,7 @@ template <class NameAt>
     ranked.emplace_back(edit_distance(name, wanted), name);
   }
   const std::size_t taken = std::min(max_names, count);
-  std::ranges::partial_sort(ranked, ranked.begin() + static_cast<std::ptrdiff_t>(taken));
+  std::partial_sort(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(taken), ranked.end());
   std::vector<std::string> names;
   for (const auto& [distance, name] : std::span(ranked).first(taken)) names.emplace_back(name);
   return names;

@@ -28,6 +28,7 @@ namespace nibble {
 /// is a symbolic link, the file that it points to is replaced; an existing file's permissions are kept.
 class atomic_file {
  public:
+  /// What the partial file's name has behind the file's.
   static constexpr const char* partial_suffix = ".nibble-partial";
 
   /// Creates the partial file with room for size_bytes. Throws write_failed (with the system's reason:

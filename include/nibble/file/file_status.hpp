@@ -6,13 +6,13 @@
 namespace nibble {
 
 /// What a path or an open file is.
-enum class file_type : std::uint8_t { regular, directory, special };
+enum class file_type : std::uint8_t { regular, folder, special };
 
 /// The type in words, for messages.
 [[nodiscard]] constexpr const char* to_string(file_type type) noexcept {
-  return type == file_type::regular     ? "a regular file"
-         : type == file_type::directory ? "a directory"
-                                        : "a special file";
+  return type == file_type::regular  ? "a regular file"
+         : type == file_type::folder ? "a directory"
+                                     : "a special file";
 }
 
 /// What the system says of an open file.

@@ -47,10 +47,12 @@ class input_file {
       bytes_ = copy_;
     }
   }
+  /// Leaves `other` without a file.
   input_file(input_file&& other) noexcept
       : mapping_(std::exchange(other.mapping_, nullptr)),
         copy_(std::move(other.copy_)),
         bytes_(std::exchange(other.bytes_, {})) {}
+  /// Closes the file that was open; leaves `other` without one.
   input_file& operator=(input_file&& other) noexcept {
     std::swap(mapping_, other.mapping_);
     std::swap(copy_, other.copy_);
@@ -61,6 +63,7 @@ class input_file {
     if (mapping_ != nullptr) system_calls::unmap(mapping_, bytes_.size());
   }
 
+  /// All bytes, valid as long as this object, or the one that it is moved to, lives.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
  private:

@@ -14,17 +14,15 @@ namespace nibble {
 /// several threads. A file is written so:
 ///
 ///   order()               which tensors stand in the file, in which order, as indices into the list
-///   offset_bytes(place)   where the bytes of tensor order()[place] start; between the end of one
-///   tensor
+///   offset_bytes(i)       where the bytes of tensor order()[i] start; between the end of one tensor
 ///                         and the start of the next are zeros
 ///   front(crc32)          every byte before the first tensor, asked for when all tensors are written;
-///                         crc32[place] is the checksum of tensor order()[place]
+///                         crc32[i] is the checksum of tensor order()[i]
 ///   data_end()            where the last tensor ends, its padding included
 ///   has_footer            whether the four bytes from data_end() are the CRC-32 of all before them
 ///   file_bytes()          size of the whole file
 ///   read_back(front, file_bytes, footer)
-///                         the directory that a reader gets of the file; throws where it would refuse
-///                         it
+///                         the directory that a reader gets of the file; throws what a reader would
 ///
 /// Of a class without a footer, data_end() is file_bytes(). The const functions may be called by
 /// several threads at once. apr::serialiser, gguf::serialiser and safetensors::serialiser are of this

@@ -18,7 +18,9 @@ bool for_each_in_file_order(std::span<const tensor_info> tensors, Visit&& visit)
   const auto place_of = [](const tensor_info& tensor) {
     return std::pair(tensor.file_offset_bytes, tensor.size_bytes);
   };
-  if (std::ranges::is_sorted(tensors, {}, place_of)) {
+  if (std::is_sorted(tensors.begin(), tensors.end(), [&](const tensor_info& a, const tensor_info& b) {
+        return place_of(a) < place_of(b);
+      })) {
     for (const tensor_info& tensor : tensors) visit(tensor);
     return true;
   }
@@ -26,7 +28,7 @@ bool for_each_in_file_order(std::span<const tensor_info> tensors, Visit&& visit)
   std::vector<std::pair<decltype(place_of(tensors[0])), std::size_t>> order;
   order.reserve(tensors.size());
   for (const tensor_info& tensor : tensors) order.emplace_back(place_of(tensor), order.size());
-  std::ranges::sort(order);
+  std::sort(order.begin(), order.end());
   for (const auto& [place, tensor] : order) visit(tensors[tensor]);
   return false;
 }

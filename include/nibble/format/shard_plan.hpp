@@ -28,8 +28,8 @@ namespace nibble {
     shards[0] = std::move(places);
     return shards;
   }
-  std::ranges::sort(places, {},
-                    [&](std::size_t place) -> const std::string& { return plan[place].tensor.name; });
+  std::sort(places.begin(), places.end(),
+            [&](std::size_t a, std::size_t b) { return plan[a].tensor.name < plan[b].tensor.name; });
   std::uint64_t bytes = 0;
   for (const std::size_t place : places) {
     const std::uint64_t tensor_bytes = plan[place].tensor.size_bytes;

@@ -71,7 +71,11 @@ struct shard_names {
 
   /// Whether a name that a file gives stays in the directory in which it is looked up.
   [[nodiscard]] static bool is_plain_name(std::string_view name) noexcept {
+#if defined(_WIN32)
+    constexpr std::string_view leading_away("/\\\0:", 4);  // C:name, name:stream
+#else
     constexpr std::string_view leading_away("/\\\0", 3);
+#endif
     return !name.empty() && name != "." && name != ".." &&
            name.find_first_of(leading_away) == std::string_view::npos;
   }
@@ -156,6 +160,7 @@ struct basic_shard_record {
     }
   }
 };
+/// A shard record whose metadata are nlohmann::json.
 using shard_record = basic_shard_record<nlohmann::json>;
 
 }  // namespace nibble

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <array>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -14,34 +13,15 @@
 #include <nibble/file/atomic_file.hpp>
 #include <nibble/file/crc32.hpp>
 #include <nibble/format/apr/header.hpp>
+#include <nibble/format/container_serialiser.hpp>
 #include <nibble/format/tensor_plan.hpp>
 #include <nibble/format/tensor_source.hpp>
 #include <nibble/format/write_progress.hpp>
 
 namespace nibble {
 
-/// What writing needs of a container's serialiser, which is made of planned tensors and metadata and
-/// knows every place in the file from the start; only checksums come later.
-///
-///   order()              the tensors, as places in the list that was given, as their bytes follow
-///   offset_bytes(i)      first byte in the file of tensor order()[i]
-///   file_bytes()         the file's size
-///   front(crc32)         all bytes before the first tensor; crc32[i] belongs to order()[i]
-///   has_footer           whether the file ends with a CRC-32 of all bytes before it, at data_end()
-///   read_back(...)       parses front and footer as a reader of the file would, and throws as it does
-template <class T>
-concept Serialiser = requires(T& serialiser, std::size_t i, std::span<const std::uint32_t> crc32,
-                              std::span<const std::byte> bytes) {
-  { serialiser.order() } -> std::convertible_to<std::span<const std::size_t>>;
-  { serialiser.offset_bytes(i) } -> std::same_as<std::uint64_t>;
-  { serialiser.file_bytes() } -> std::same_as<std::uint64_t>;
-  { serialiser.front(crc32) } -> std::same_as<std::vector<std::byte>>;
-  { T::has_footer } -> std::convertible_to<bool>;
-  T::read_back(bytes, std::uint64_t{}, bytes);
-};
-
 /// CRC-32 of all bytes before a footer: the front, then the tensors at their places, zeros between.
-template <Serialiser Serialiser>
+template <ContainerSerialiser Serialiser>
 [[nodiscard]] std::uint32_t crc32_before_footer(const Serialiser& serialiser,
                                                 std::span<const std::byte> front,
                                                 std::span<const crc32_sum> tensors) {
@@ -54,10 +34,10 @@ template <Serialiser Serialiser>
   return whole.value();
 }
 
-/// Writes what stands around the tensors, whose checksums are given in file order, and reads it back:
-/// what a reader would refuse never appears under the file's name. Throws write_failed, and as parsing
-/// does.
-template <Serialiser Serialiser>
+/// Writes what stands around the tensors, whose checksums are given in file order. The bytes are parsed
+/// once more as a reader would: what it would refuse never appears under the file's name. Throws
+/// write_failed, and as parsing does.
+template <ContainerSerialiser Serialiser>
 void write_around_tensors(Serialiser& serialiser, std::span<const crc32_sum> tensors,
                           atomic_file& file) {
   std::vector<std::uint32_t> crc32;
@@ -75,16 +55,18 @@ void write_around_tensors(Serialiser& serialiser, std::span<const crc32_sum> ten
 
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// The parts of tensors of a plan, those of `places` in the order of the file, ready to be packed.
-template <Serialiser Serialiser>
+/// The parts of the plan's tensors at `places`, in the order of the file. serialiser.order() lists
+/// positions in `places`, and `places` positions in `plan`. Where an encoding has one scale for the
+/// whole tensor, its source is read here once or twice.
+template <ContainerSerialiser Serialiser>
 [[nodiscard]] std::vector<tensor_parts> prepare_tensors(const Serialiser& serialiser,
                                                         std::span<const plan_entry> plan,
                                                         std::span<const std::size_t> places,
                                                         progress_report& report, executor* on) {
   std::vector<tensor_parts> tensors;
   tensors.reserve(places.size());
-  for (const std::size_t place : serialiser.order()) {
-    const auto& [tensor, source] = plan[places[place]];
+  for (const std::size_t position : serialiser.order()) {
+    const auto& [tensor, source] = plan[places[position]];
     tensors.emplace_back(tensor, source, on, [&name = tensor.name, &report] { report.add(0, name); });
   }
   return tensors;
@@ -92,7 +74,7 @@ template <Serialiser Serialiser>
 
 /// Packs tensors and writes them to their places, spread over the executor part by part. Returns their
 /// checksums.
-template <Serialiser Serialiser>
+template <ContainerSerialiser Serialiser>
 [[nodiscard]] std::vector<crc32_sum> write_tensors(const Serialiser& serialiser,
                                                    const std::vector<tensor_parts>& tensors,
                                                    atomic_file& file, progress_report& report,
@@ -121,7 +103,7 @@ template <Serialiser Serialiser>
 
 /// Packs and writes the tensors at `places` of a plan, which `serialiser` was made of, and all that
 /// stands around them. The file is complete then and not yet committed.
-template <Serialiser Serialiser>
+template <ContainerSerialiser Serialiser>
 void write_container(Serialiser& serialiser, std::span<const plan_entry> plan,
                      std::span<const std::size_t> places, atomic_file& file, progress_report& report,
                      executor* on) {

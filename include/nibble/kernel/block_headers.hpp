@@ -14,6 +14,7 @@
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
@@ -63,4 +64,5 @@ void store_scales_from_headers(const simd::vector<std::int32_t, Architecture>& h
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

@@ -17,7 +17,7 @@
 //
 // Sums, two vectors for each row of a tile, fill the registers; they are added to y once a panel. The
 // panel (32 KiB) stays in the first-level cache while all tiles pass over it. The interleaved
-// activations (1 MiB at most) stream from the second, in the order in which they are stored.
+// activations (1 MiB at most) are read in the order in which they are stored.
 
 #include <algorithm>
 #include <array>
@@ -32,6 +32,7 @@
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
@@ -194,4 +195,5 @@ void multiply_float_panels(const float_panel_source<Architecture>& source, const
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

@@ -21,6 +21,7 @@ concept HalfFloat = std::same_as<T, float16> || std::same_as<T, bfloat16>;
 template <class T>
 concept Float = std::same_as<T, float> || HalfFloat<T>;
 
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
@@ -70,4 +71,5 @@ void narrow(const float* from, std::size_t count, Half* to) noexcept {
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

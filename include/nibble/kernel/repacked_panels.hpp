@@ -57,6 +57,7 @@ struct repacked_panels {
   [[nodiscard]] std::size_t panel_bytes() const noexcept { return blocks * block_bytes(); }
 };
 
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
@@ -188,4 +189,5 @@ void multiply_repacked(const repacked_panels& panels, row_range rows,
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

@@ -3,24 +3,23 @@
 // Small-batch products (GEMV and a little more): up to 15 rows of activations with blocks as they are
 // stored. Loop nest of multiply_small_batch, for one tile of activations and some weight rows:
 //
-//   for each pass over the columns: at most 128 blocks, so many that the tile's activations fill 16
-//   KiB, |                               half a first-level cache, and stay there for all weight rows
+//   for each pass over the columns               at most 128 blocks: the tile's activations of a pass
+//   |                                            fill 16 KiB, half a first-level cache
 //   for each weight row
-//   |   widen the scales of the pass, where they are not read from the blocks themselves
-//   for each vector's worth of blocks                            multiply_lane_blocks, for_each_block
+//   |   widen the scales of the pass             where they are not read from the blocks themselves
+//   for each vector's worth of blocks            multiply_lane_blocks, for_each_block
 //   |   ask memory for blocks of the row after the next one
-//   for each block                                               a vector runs along its 32 codes
+//   for each block                               a vector runs along its 32 codes
 //   |   unpack its codes once, into registers
 //   for each row of the tile, unrolled to the end
 //       multiply the codes with the row's activations, and add to the row's sum
 //
-// Sums of all rows of the tile stay in registers, a vector for each row (and for each of up to four
-// blocks where there are few rows); nothing else is written but y, once a pass. The weight streams from
-// memory once.
+// The sums of the tile's rows are in registers, a vector for each row (and for each of up to four
+// blocks where there are few rows); those of more rows than registers hold are in the first-level
+// cache. Nothing else is written but y, once a pass. The weight is read from memory once for each tile.
 //
-// Measured: the most rows at once (max_small_batch_rows); how many blocks are summed up side by side
-// (blocks_at_once); from 4 rows on, f32 activations are multiplied with values rather than codes
-// (multiplies_values).
+// Measured: the most rows at once (max_small_batch_rows), and from how many rows on panels are faster
+// (product_plan.hpp).
 
 #include <algorithm>
 #include <array>
@@ -44,6 +43,7 @@
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
@@ -153,7 +153,7 @@ struct float_loader {
 
 /// How many blocks are summed up side by side. A sum waits for the one before it, and few rows of
 /// activations have few sums that do not depend on each other. A sum waits once a block, but four times
-/// a block of float weights, which have no scales. Measured.
+/// a block of float weights, which have no scales.
 template <Activation Value>
 [[nodiscard]] constexpr std::size_t blocks_at_once(std::size_t rows, bool has_scales) noexcept {
   if (rows == 1) return has_scales ? 2 : 4;
@@ -584,4 +584,5 @@ void multiply_small_batch(const tensor_view& weight, row_range rows, const activ
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

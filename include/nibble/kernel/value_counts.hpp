@@ -30,6 +30,7 @@ struct value_counts {
   std::uint64_t non_finite_scales = 0;  ///< stored scales and mins that are NaN or infinite
 };
 
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
@@ -113,4 +114,5 @@ template <class Architecture>
 
 }  // namespace kernel
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble

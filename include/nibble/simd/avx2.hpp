@@ -12,6 +12,7 @@
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 inline __m128i load_16_bytes(const std::byte* from) noexcept {
@@ -167,7 +168,7 @@ template <class Architecture>
 
 template <class Architecture>
 std::int32_t quantize_block(const float* values, float steps, std::int16_t* codes, Architecture,
-                        xsimd::avx2) noexcept {
+                            xsimd::avx2) noexcept {
   const auto rounded = round_block<Architecture>(values, steps);
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 2; ++i) {
@@ -180,7 +181,7 @@ std::int32_t quantize_block(const float* values, float steps, std::int16_t* code
 
 template <class Architecture>
 std::int32_t quantize_block(const float* values, float steps, std::int8_t* codes, Architecture,
-                        xsimd::avx2) noexcept {
+                            xsimd::avx2) noexcept {
   const auto rounded = round_block<Architecture>(values, steps);
   const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(rounded.codes[0], rounded.codes[1]),
                                             _mm256_packs_epi32(rounded.codes[2], rounded.codes[3]));
@@ -294,8 +295,9 @@ requires(!multiplies_any_byte<Architecture>)
 }
 
 template <std::size_t StrideBytes, class Architecture>
-NIBBLE_IN_PLACE [[nodiscard]] inline lane_blocks<Architecture> load_lane_blocks(
-    const std::byte* from, Architecture, xsimd::avx2) noexcept {
+NIBBLE_IN_PLACE [[nodiscard]] inline lane_blocks<Architecture> load_lane_blocks(const std::byte* from,
+                                                                                Architecture,
+                                                                                xsimd::avx2) noexcept {
   const __m256i low_nibbles = _mm256_set1_epi8(15);
   lane_blocks<Architecture> group;
   NIBBLE_UNROLL
@@ -311,8 +313,8 @@ NIBBLE_IN_PLACE [[nodiscard]] inline lane_blocks<Architecture> load_lane_blocks(
 
 template <class Architecture>
 NIBBLE_IN_PLACE [[nodiscard]] inline vector<std::int32_t, Architecture> lane_block_products(
-    const lane_blocks<Architecture>& group, const std::int8_t* activations,
-    std::size_t stride_elements, Architecture, xsimd::avx2) noexcept {
+    const lane_blocks<Architecture>& group, const std::int8_t* activations, std::size_t stride_elements,
+    Architecture, xsimd::avx2) noexcept {
   // Sixteen products of at most 15 * 127 fit 16 bits, so lanes can be narrowed and joined twice.
   const __m256i ones = _mm256_set1_epi16(1);
   const auto sum_pair = [&](std::size_t i) {
@@ -379,6 +381,7 @@ void store_float16(vector<float, Architecture> values, std::byte* to, Architectu
 #endif
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble::simd
 
 #endif

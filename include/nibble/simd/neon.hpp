@@ -12,6 +12,7 @@
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 // Memory is read and written as bytes, for which any alignment will do.
@@ -137,7 +138,7 @@ inline rounded_block round_block(const float* values, float steps) noexcept {
 
 template <class Architecture>
 std::int32_t quantize_block(const float* values, float steps, std::int16_t* codes, Architecture,
-                        xsimd::neon64) noexcept {
+                            xsimd::neon64) noexcept {
   const rounded_block rounded = round_block(values, steps);
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 4; ++i) vst1q_s16(codes + 8 * i, rounded.codes[i]);
@@ -146,7 +147,7 @@ std::int32_t quantize_block(const float* values, float steps, std::int16_t* code
 
 template <class Architecture>
 std::int32_t quantize_block(const float* values, float steps, std::int8_t* codes, Architecture,
-                        xsimd::neon64) noexcept {
+                            xsimd::neon64) noexcept {
   const rounded_block rounded = round_block(values, steps);
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 2; ++i) {
@@ -293,6 +294,7 @@ template <class Architecture>
 #endif
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble::simd
 
 #endif

@@ -12,6 +12,7 @@
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// Every operation of this folder, for any architecture, lane by lane. Overloads for an instruction set
@@ -215,7 +216,7 @@ template <class Architecture>
 /// Code. Returns the sum of the codes.
 template <class Code, class Architecture>
 std::int32_t quantize_block(const float* values, float steps, Code* codes, Architecture,
-                        any_architecture) noexcept {
+                            any_architecture) noexcept {
   std::int32_t sum = 0;
   for (std::size_t i = 0; i < block_codes; ++i) {
     const auto code = static_cast<std::int32_t>(std::nearbyint(values[i] * steps));
@@ -359,7 +360,7 @@ template <class Architecture>
 /// apart: for every joined_blocks of them the low nibbles of each, then the high ones.
 template <std::size_t StrideBytes, class Architecture>
 [[nodiscard]] lane_blocks<Architecture> load_lane_blocks(const std::byte* from, Architecture,
-                                                           any_architecture) noexcept {
+                                                         any_architecture) noexcept {
   using part = vector<std::uint8_t, Architecture>;
   constexpr std::size_t joined = joined_blocks<Architecture>;
   lane_blocks<Architecture> group;
@@ -378,11 +379,9 @@ template <std::size_t StrideBytes, class Architecture>
 /// Lane i: the sum of the products of block i's codes with its activations, which lie as
 /// load_lane_blocks orders codes, those for each joined_blocks stride_elements apart.
 template <class Architecture>
-[[nodiscard]] vector<std::int32_t, Architecture> lane_block_products(const lane_blocks<Architecture>& group,
-                                                                const std::int8_t* activations,
-                                                                std::size_t stride_elements,
-                                                                Architecture,
-                                                                any_architecture) noexcept {
+[[nodiscard]] vector<std::int32_t, Architecture> lane_block_products(
+    const lane_blocks<Architecture>& group, const std::int8_t* activations, std::size_t stride_elements,
+    Architecture, any_architecture) noexcept {
   constexpr std::size_t size = vector<std::uint8_t, Architecture>::size;
   std::array<std::int32_t, lanes<Architecture>> sums{};
   for (std::size_t i = 0; i < group.size(); ++i) {
@@ -464,4 +463,5 @@ template <class Architecture>
 }
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble::simd

@@ -11,6 +11,7 @@
 #include <nibble/simd/vector.hpp>
 
 namespace nibble::simd {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 inline __m128i load_sixteen_bytes(const void* from) noexcept {
@@ -176,7 +177,7 @@ template <class Architecture>
 
 template <class Architecture>
 std::int32_t quantize_block(const float* values, float steps, std::int16_t* codes, Architecture,
-                        xsimd::sse2) noexcept {
+                            xsimd::sse2) noexcept {
   const auto rounded = round_to_words<Architecture>(values, steps);
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 4; ++i) {
@@ -187,7 +188,7 @@ std::int32_t quantize_block(const float* values, float steps, std::int16_t* code
 
 template <class Architecture>
 std::int32_t quantize_block(const float* values, float steps, std::int8_t* codes, Architecture,
-                        xsimd::sse2) noexcept {
+                            xsimd::sse2) noexcept {
   const auto rounded = round_to_words<Architecture>(values, steps);
   NIBBLE_UNROLL
   for (std::size_t i = 0; i < 2; ++i) {
@@ -295,6 +296,7 @@ template <class Architecture>
 }
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble::simd
 
 #endif

@@ -45,6 +45,7 @@
 #endif
 
 namespace nibble::simd {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// The architecture of hosts for which xsimd has no batches, and the twin that every intrinsic is held
@@ -249,7 +250,7 @@ template <class Architecture>
 using block_words = std::array<vector<std::int16_t, Architecture>,
                                block_codes / vector<std::int16_t, Architecture>::size>;
 
-/// Blocks of nibbles whose 16 bytes fill a vector.
+/// The number of blocks of nibbles, 16 bytes each, that fill a vector.
 template <class Architecture>
 inline constexpr std::size_t joined_blocks = vector<std::uint8_t, Architecture>::size * 2 / block_codes;
 
@@ -257,7 +258,7 @@ inline constexpr std::size_t joined_blocks = vector<std::uint8_t, Architecture>:
 /// joined_blocks of them. Architecture is a block_architecture.
 template <class Architecture>
 using lane_blocks = std::array<vector<std::uint8_t, Architecture>,
-                                2 * lanes<Architecture> / joined_blocks<Architecture>>;
+                               2 * lanes<Architecture> / joined_blocks<Architecture>>;
 
 /// Whether lane_block_products beats byte_products.
 template <class Architecture>
@@ -275,4 +276,5 @@ struct any_architecture {
 };
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble::simd

@@ -10,6 +10,7 @@
 #include <cstring>
 
 namespace nibble::simd {
+NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// sums + the sum of four products of unsigned and signed bytes, lane by lane.
@@ -57,6 +58,7 @@ requires(multiplies_any_byte<Architecture>)
 #endif
 
 }  // namespace NIBBLE_ARCHITECTURE
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble::simd
 
 #endif

@@ -1,4 +1,3 @@
-#if defined(_WIN32)
 #include <nibble/file/atomic_file.hpp>
 
 #include <array>
@@ -196,4 +195,3 @@ TEST_CASE("a file can be opened by anybody as soon as it is there", "[atomic_fil
   file.commit();
   CHECK(open(folder / "file", 0).is_open());
 }
-#endif

@@ -1,4 +1,3 @@
-#if defined(_WIN32)
 // Nothing of <windows.h> comes with the library, and it may be included behind it.
 #include <nibble/file/atomic_file.hpp>
 #include <nibble/file/byte_source.hpp>
@@ -181,4 +180,3 @@ TEST_CASE("a handle is closed with its owner", "[file_handle]") {
   CHECK_FALSE(nibble::file_handle(INVALID_HANDLE_VALUE).is_open());
   CHECK_FALSE(nibble::file_handle().is_open());
 }
-#endif

@@ -60,7 +60,7 @@ inline constexpr int no_progress = EIO;
   if (::fstat(file.get(), &found) != 0) return {.call = "fstat", .reason = errno};
   status.size_bytes = static_cast<std::uint64_t>(found.st_size);
   status.type = S_ISREG(found.st_mode)   ? file_type::regular
-                : S_ISDIR(found.st_mode) ? file_type::directory
+                : S_ISDIR(found.st_mode) ? file_type::folder
                                          : file_type::special;
   return {};
 }
@@ -107,7 +107,7 @@ inline void unmap(const std::byte* mapped, std::size_t size_bytes) noexcept {
     throw_system_error(error_code::write_failed, path, "stat", failure.value());
   }
   if (fs::exists(status) && !fs::is_regular_file(status)) {
-    const file_type type = fs::is_directory(status) ? file_type::directory : file_type::special;
+    const file_type type = fs::is_directory(status) ? file_type::folder : file_type::special;
     throw error(error_code::write_failed, {.file = path,
                                            .field = "file type",
                                            .found = to_string(type),

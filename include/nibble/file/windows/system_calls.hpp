@@ -104,8 +104,8 @@ template <class Attempt>
     return {.call = "GetFileInformationByHandle", .reason = last_reason()};
   }
   status.size_bytes = std::uint64_t{found.size_high} << 32U | found.size_low;
-  status.type = (found.attributes & windows::attribute_directory) != 0 ? file_type::directory
-                                                                       : file_type::regular;
+  status.type =
+      (found.attributes & windows::attribute_directory) != 0 ? file_type::folder : file_type::regular;
   return {};
 }
 

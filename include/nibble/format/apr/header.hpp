@@ -32,19 +32,19 @@ inline constexpr std::size_t max_name_bytes = 256;
 
 /// Bits of header::flags.
 namespace flag {
-inline constexpr std::uint16_t lz4 = 0x001;
-inline constexpr std::uint16_t zstd = 0x002;
-inline constexpr std::uint16_t encrypted = 0x004;
-inline constexpr std::uint16_t is_signed = 0x008;
-inline constexpr std::uint16_t sharded = 0x010;
-inline constexpr std::uint16_t quantized = 0x020;
-inline constexpr std::uint16_t filterbank = 0x040;
-inline constexpr std::uint16_t model_card = 0x080;
-inline constexpr std::uint16_t streaming = 0x100;
-inline constexpr std::uint16_t vocabulary = 0x200;
-inline constexpr std::uint16_t row_major = 0x400;
-inline constexpr std::uint16_t column_major = 0x800;
-inline constexpr std::uint16_t all_known = 0xFFF;
+inline constexpr std::uint16_t lz4 = 0x001;           ///< refused
+inline constexpr std::uint16_t zstd = 0x002;          ///< refused
+inline constexpr std::uint16_t encrypted = 0x004;     ///< refused
+inline constexpr std::uint16_t is_signed = 0x008;     ///< reported, not checked
+inline constexpr std::uint16_t sharded = 0x010;       ///< the metadata have "sharding"
+inline constexpr std::uint16_t quantized = 0x020;     ///< a tensor is
+inline constexpr std::uint16_t filterbank = 0x040;    ///< not looked at
+inline constexpr std::uint16_t model_card = 0x080;    ///< not looked at
+inline constexpr std::uint16_t streaming = 0x100;     ///< not looked at
+inline constexpr std::uint16_t vocabulary = 0x200;    ///< the metadata have a vocabulary
+inline constexpr std::uint16_t row_major = 0x400;     ///< always written
+inline constexpr std::uint16_t column_major = 0x800;  ///< refused
+inline constexpr std::uint16_t all_known = 0xFFF;     ///< all of these
 }  // namespace flag
 
 /// The first 64 bytes of a file:
@@ -53,14 +53,14 @@ inline constexpr std::uint16_t all_known = 0xFFF;
 ///   12 u64 metadata_offset · 20 u32 metadata_size · 24 u64 tensor_index_offset · 32 u64 data_offset ·
 ///   40 u32 CRC-32 of bytes 0..39 and 44..63 · 44 twenty reserved bytes, zero
 struct header {
-  std::uint8_t minor_version = 0;
-  std::uint16_t flags = 0;
-  std::uint32_t tensor_count = 0;
-  std::uint64_t metadata_offset = 0;
-  std::uint32_t metadata_bytes = 0;
-  std::uint64_t index_offset = 0;
-  std::uint64_t data_offset = 0;
-  bool reserved_are_zero = true;
+  std::uint8_t minor_version = 0;     ///< 0; any other is noted
+  std::uint16_t flags = 0;            ///< see flag
+  std::uint32_t tensor_count = 0;     ///< entries of the index
+  std::uint64_t metadata_offset = 0;  ///< absolute, as all offsets here
+  std::uint32_t metadata_bytes = 0;   ///< of the JSON text, without padding
+  std::uint64_t index_offset = 0;     ///< of the first entry
+  std::uint64_t data_offset = 0;      ///< of the first tensor
+  bool reserved_are_zero = true;      ///< the last twenty bytes, when reading
 
   /// CRC-32 of the 64 bytes of a header without the four of the checksum.
   [[nodiscard]] static std::uint32_t checksum(std::span<const std::byte> bytes) {

@@ -33,8 +33,9 @@ namespace nibble::apr {
          2 * sizeof(std::uint64_t);
 }
 
-/// The least and the most that an entry takes.
+/// The least that an entry takes.
 inline constexpr std::size_t min_index_entry_bytes = index_entry_bytes(0, 0);
+/// The most that an entry takes.
 inline constexpr std::size_t max_index_entry_bytes = index_entry_bytes(max_name_bytes, shape::max_rank);
 
 /// Writes the entry of `tensor`, which starts `offset_bytes` behind data_offset, to the front of
@@ -147,7 +148,8 @@ class index_cursor {
 
   /// Throws bad_index where anything but zero padding, less than 64 bytes, is left.
   void finish() const {
-    const bool is_zero = std::ranges::all_of(index_, [](std::byte b) { return b == std::byte{0}; });
+    const bool is_zero =
+        std::all_of(index_.begin(), index_.end(), [](std::byte b) { return b == std::byte{0}; });
     if (is_zero && index_.size() < alignment_bytes) return;
     throw error(error_code::bad_index,
                 {.field = "index",

@@ -182,6 +182,7 @@ struct basic_packing_record {
     return number;
   }
 };
+/// A packing record whose metadata are nlohmann::json.
 using packing_record = basic_packing_record<nlohmann::json>;
 
 }  // namespace nibble::apr

@@ -55,7 +55,7 @@ namespace nibble::apr {
           join_text({"; they would fit ", row.name, ", which is ",
                      row.family == encoding_family::nibble
                          ? "read only where the file's metadata records it under 'nibble'"
-                         : "stored in whole blocks only, so rows of these columns are not settled"});
+                         : "stored in whole blocks only, so rows of these columns are not resolved"});
     }
   }
   if (!id_is_known) return std::nullopt;

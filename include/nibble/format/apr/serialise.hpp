@@ -51,8 +51,8 @@ class basic_serialiser {
                                                      .expected = "one that .apr has a dtype id for"});
     }
     std::iota(order_.begin(), order_.end(), std::size_t{0});
-    std::ranges::sort(order_, {},
-                      [&](std::size_t i) -> const std::string& { return tensors_[i].name; });
+    std::sort(order_.begin(), order_.end(),
+              [&](std::size_t a, std::size_t b) { return tensors_[a].name < tensors_[b].name; });
     require_object(metadata_, "metadata");
     record_.tensor_crc32.resize(tensors_.size());
     for (const std::size_t i : order_) record_.tensor_encodings.push_back(tensors_[i].encoding);
@@ -143,8 +143,10 @@ class basic_serialiser {
       metadata_.erase("quantization");
       return;
     }
-    const encoding_description& main = describe(
-        std::ranges::max_element(elements, {}, [](const auto& count) { return count.second; })->first);
+    const encoding_description& main =
+        describe(std::max_element(elements.begin(), elements.end(), [](const auto& a, const auto& b) {
+                   return a.second < b.second;
+                 })->first);
     Json quantization{{"quant_type", main.name}, {"bits", main.code_bits}};
     quantization["block_size"] = main.has_blocks() ? Json(main.block_elements) : Json(nullptr);
     if (!is_unreadable_elsewhere) quantization["symmetric"] = !main.has_min;
@@ -152,9 +154,9 @@ class basic_serialiser {
   }
 
   [[nodiscard]] std::uint16_t flags() const {
-    const bool is_quantized = std::ranges::any_of(tensors_, [](const planned_tensor& tensor) {
-      return describe(tensor.encoding).is_quantized();
-    });
+    const bool is_quantized = std::any_of(
+        tensors_.begin(), tensors_.end(),
+        [](const planned_tensor& tensor) { return describe(tensor.encoding).is_quantized(); });
     const unsigned of_tensors = flag::row_major | (is_quantized ? flag::quantized : 0U);
     return with_metadata_flags(static_cast<std::uint16_t>(of_tensors), metadata_);
   }
@@ -166,6 +168,7 @@ class basic_serialiser {
   std::uint32_t metadata_bytes_ = 0;
   layout layout_;
 };
+/// A serialiser whose metadata are nlohmann::json.
 using serialiser = basic_serialiser<nlohmann::json>;
 
 }  // namespace nibble::apr

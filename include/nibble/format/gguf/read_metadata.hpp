@@ -200,8 +200,9 @@ class value_reader {
 template <class Json>
 struct basic_metadata_section {
   Json values{};  ///< an object of the file's keys, and a value_record where one is needed
-  std::uint64_t alignment_bytes = default_alignment_bytes;
+  std::uint64_t alignment_bytes = default_alignment_bytes;  ///< of the tensors
 };
+/// A metadata section whose metadata are nlohmann::json.
 using metadata_section = basic_metadata_section<nlohmann::json>;
 
 /// Reads `count` keys and values. Throws truncated; bad_metadata for a key that is empty, over 65535

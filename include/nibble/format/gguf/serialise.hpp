@@ -42,7 +42,8 @@ class basic_serialiser {
     const std::uint64_t alignment_bytes = alignment_of(metadata);
     for (const planned_tensor& tensor : tensors) require_representable(tensor);
     std::iota(order_.begin(), order_.end(), std::size_t{0});
-    std::ranges::sort(order_, {}, [&](std::size_t i) -> const std::string& { return tensors[i].name; });
+    std::sort(order_.begin(), order_.end(),
+              [&](std::size_t a, std::size_t b) { return tensors[a].name < tensors[b].name; });
 
     front_.resize(header::bytes);
     const std::uint64_t metadata_count = append_metadata(front_, metadata);
@@ -138,6 +139,7 @@ class basic_serialiser {
   std::vector<std::byte> front_;
   layout layout_;
 };
+/// A serialiser whose metadata are nlohmann::json.
 using serialiser = basic_serialiser<nlohmann::json>;
 
 }  // namespace nibble::gguf

@@ -31,9 +31,9 @@ enum class value_type : std::uint32_t {
 
 /// A row of the table of value types.
 struct value_type_description {
-  value_type type;
-  std::string_view name;
-  std::uint32_t bytes;  ///< that a value takes; of strings and arrays, that an empty one takes
+  value_type type;        ///< by its id
+  std::string_view name;  ///< what the record of values calls it
+  std::uint32_t bytes;    ///< that a value takes; of strings and arrays, that an empty one takes
 };
 
 /// Every value type, at the place of its id.
@@ -167,7 +167,8 @@ template <class Json>
     type = value_type::u32;
   } else if (elements.front().is_number()) {
     detail::number_range range;
-    if (std::ranges::all_of(elements, [](const Json& one) { return one.is_number(); })) {
+    if (std::all_of(elements.begin(), elements.end(),
+                    [](const Json& one) { return one.is_number(); })) {
       for (const Json& one : elements) range.add(one);
       type = range.type();
     }
@@ -175,7 +176,8 @@ template <class Json>
     const auto is_like_the_first = [&](const Json& one) {
       return one.type() == elements.front().type();
     };
-    if (std::ranges::all_of(elements, is_like_the_first)) type = scalar(elements.front());
+    if (std::all_of(elements.begin(), elements.end(), is_like_the_first))
+      type = scalar(elements.front());
   }
   if (!type) return std::nullopt;
   return value_kind{value_type::array, {{*type, {}}}};

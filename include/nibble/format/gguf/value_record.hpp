@@ -188,6 +188,7 @@ class basic_value_record {
   Json types_ = Json::object();
   Json bytes_ = Json::object();
 };
+/// A value record whose metadata are nlohmann::json.
 using value_record = basic_value_record<nlohmann::json>;
 
 }  // namespace nibble::gguf

@@ -115,11 +115,13 @@ class basic_serialiser {
       }
     }
     std::iota(order_.begin(), order_.end(), std::size_t{0});
-    std::ranges::sort(order_, {}, [&](std::size_t i) {
+    const auto place_of = [&](std::size_t i) {
       const encoding_description& row = describe(tensors_[i].encoding);
       const std::uint32_t alignment = row.block_elements == 1 ? row.block_bytes : 1;
       return std::tuple<std::uint32_t, const std::string&>(~alignment, tensors_[i].name);
-    });
+    };
+    std::sort(order_.begin(), order_.end(),
+              [&](std::size_t a, std::size_t b) { return place_of(a) < place_of(b); });
     std::string text = "{";
     detail::append_metadata(text, metadata);
     std::uint64_t end = 0;
@@ -173,6 +175,7 @@ class basic_serialiser {
   std::vector<std::byte> front_;
   std::uint64_t file_bytes_ = 0;
 };
+/// A serialiser whose metadata are nlohmann::json.
 using serialiser = basic_serialiser<nlohmann::json>;
 
 }  // namespace nibble::safetensors

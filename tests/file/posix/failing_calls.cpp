@@ -1,6 +1,3 @@
-// Calls are observed, and fail, where the C library is glibc alone: on Windows not one of them is of
-// this name.
-#if !defined(_WIN32)
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -355,4 +352,3 @@ TEST_CASE("whichever call of a set's commit fails, no two sets are mixed", "[fai
     for (const char* const name : names) CHECK(nibble_test::read_file(folder / name) == first);
   });
 }
-#endif
