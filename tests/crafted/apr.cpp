@@ -391,7 +391,7 @@ TEST_CASE("metadata of an .apr file is a JSON object, whatever it says", "[craft
        "bad_metadata",
        {"crafted: metadata", "nesting"}},
       {"1,000,000 levels that never close",
-       with_metadata("{\"a\":" + repeated(5'000'000, [](std::size_t) { return "{\"\":"; })),
+       with_metadata("{\"a\":" + repeated(5'000'000, "{\"\":")),
        "bad_metadata",
        {"nesting"}},
       {"1e400", with_metadata(R"({"a":1e400})"), "bad_metadata", {"crafted: metadata", "1e400"}},
@@ -475,9 +475,7 @@ TEST_CASE("an .apr file's record of its packing cannot lie", "[crafted_apr]") {
        {"20"}},
       {"half a tensor", with_record("\"tensors\":\"00", "\"tensors\":\"000"), "bad_record", {"19"}},
       {"10,000 encodings",
-       with_record(
-           "\"packing\":[",
-           "\"packing\":[" + repeated(180'000, [](std::size_t) { return "{\"encoding\":\"f32\"},"; })),
+       with_record("\"packing\":[", "\"packing\":[" + repeated(180'000, "{\"encoding\":\"f32\"},")),
        "bad_record",
        {"metadata.nibble.packing", "at most 256"}},
       {"an id that q4 does not bear", retyped(6, 128), "bad_record", {"'g.q4'", "128", "8 for q4"}},
@@ -702,7 +700,7 @@ TEST_CASE("an .apr file's index ends where its entries do", "[crafted_apr]") {
 TEST_CASE("an .apr file of megabytes asks for no more memory than it may", "[crafted_apr]") {
   constexpr std::size_t size = 4'000'000;
   const auto listed = [](const char* element) {
-    return with_metadata("{\"a\":[" + repeated(size, [=](std::size_t) { return element; }) + "0]}");
+    return with_metadata("{\"a\":[" + repeated(size, element) + "0]}");
   };
   const auto tensors = [](std::size_t count, const apr_tensor& like) {
     std::vector<apr_tensor> all(count, like);
@@ -726,13 +724,10 @@ TEST_CASE("an .apr file of megabytes asks for no more memory than it may", "[cra
       {"negative digits", listed("-1,"), "directory_too_large"},
       {"fractions", listed("1.5,"), "directory_too_large"},
       {"numbers of many digits",
-       with_metadata("{\"a\":[" +
-                     repeated(size / 2, [](std::size_t) { return "12345678901234567890123456789,"; }) +
-                     "0]}"),
+       with_metadata("{\"a\":[" + repeated(size / 2, "12345678901234567890123456789,") + "0]}"),
        "taken"},
       {"literals", listed("true,"), "directory_too_large"},
-      {"escapes",
-       with_metadata("{\"a\":\"" + repeated(size, [](std::size_t) { return "\\n"; }) + "\"}"), "taken"},
+      {"escapes", with_metadata("{\"a\":\"" + repeated(size, "\\n") + "\"}"), "taken"},
       {"strings of growing escapes",
        with_metadata(
            "{\"a\":[" +
@@ -744,8 +739,7 @@ TEST_CASE("an .apr file of megabytes asks for no more memory than it may", "[cra
        with_metadata("{" + repeated(size, [](std::size_t i) { return fmt::format("\"{:x}\":0,", i); }) +
                      "\"\":0}"),
        "directory_too_large"},
-      {"one key over and over",
-       with_metadata("{" + repeated(size, [](std::size_t) { return "\"\":0,"; }) + "\"\":0}"),
+      {"one key over and over", with_metadata("{" + repeated(size, "\"\":0,") + "\"\":0}"),
        "directory_too_large"},
       {"objects nested side by side", listed("{\"a\":{\"b\":{\"c\":{}}}},"), "directory_too_large"},
       {"one number", with_metadata("{\"a\":" + std::string(size, '9') + "}"), "bad_metadata"},

@@ -30,6 +30,21 @@ struct header_lie {
   std::vector<std::string> named{};
 };
 
+struct index_lie {
+  std::string what;
+  std::string text;
+  std::string code;
+  std::vector<std::string> named{};
+};
+
+std::vector<crafted_file> told_in_texts(const std::vector<index_lie>& lies) {
+  std::vector<crafted_file> rows;
+  for (const index_lie& one : lies) {
+    rows.push_back({one.what, nibble_test::bytes_of(one.text), one.code, one.named});
+  }
+  return rows;
+}
+
 std::vector<crafted_file> told_in_headers(const std::vector<header_lie>& lies) {
   std::vector<crafted_file> rows;
   for (const header_lie& one : lies) {
@@ -252,13 +267,11 @@ TEST_CASE("a safetensors header cannot lie", "[crafted_safetensors]") {
       {lone(R"({"dtype":"U8","shape":[1],"data_offsets":{"0":1}})"), 1, "bad_index", {"an object"}},
       {lone(R"({"dtype":"U8","shape":null,"data_offsets":[0,1]})"), 1, "bad_index", {"null"}},
       {lone(R"({"dtype":null,"shape":[1],"data_offsets":[0,1]})"), 1, "bad_index", {"null"}},
-      {lone(R"({"dtype":"U8","shape":[)" + repeated(1000, [](std::size_t) { return "1,"; }) +
-            R"(1],"data_offsets":[0,1]})"),
+      {lone(R"({"dtype":"U8","shape":[)" + repeated(1000, "1,") + R"(1],"data_offsets":[0,1]})"),
        1,
        "bad_shape",
        {"501 dimensions"}},
-      {lone(R"({"dtype":"U8","shape":[1],"data_offsets":[)" +
-            repeated(1000, [](std::size_t) { return "1,"; }) + "1]}"),
+      {lone(R"({"dtype":"U8","shape":[1],"data_offsets":[)" + repeated(1000, "1,") + "1]}"),
        1,
        "bad_index",
        {"1, ...]"}},
@@ -287,9 +300,7 @@ TEST_CASE("a safetensors file of megabytes asks for no more memory than it may",
   const auto metadata = [](const std::string& members) {
     return R"({"__metadata__":{)" + members + R"("":""}})";
   };
-  const auto list = [](const char* element) {
-    return repeated(size, [=](std::size_t) { return element; });
-  };
+  const auto list = [](const char* element) { return repeated(size, element); };
   nibble_test::check_crafted(told_in_headers({
       {metadata(repeated(size, [](std::size_t i) { return fmt::format("\"{:x}\":\"\",", i); })),
        0,
@@ -330,17 +341,9 @@ TEST_CASE("an index of shards cannot lie", "[crafted_safetensors]") {
   const auto mapped = [](const std::string& members) {
     return R"({"weight_map":{)" + members + R"("w":"crafted"}})";
   };
-  const auto list = [](const char* element) {
-    return repeated(size, [=](std::size_t) { return element; });
-  };
+  const auto list = [](const char* element) { return repeated(size, element); };
   const std::string alone = R"("weight_map":{"w":"crafted"}})";
-  struct row {
-    std::string what;
-    std::string text;
-    std::string code;
-    std::vector<std::string> named{};
-  };
-  const std::vector<row> rows = {
+  const auto rows = told_in_texts({
       {"the truth", mapped(""), "taken"},
       {"a total that is wrong", R"({"metadata":{"total_size":18446744073709551615},)" + alone, "taken"},
       {"a total of 2^64", R"({"metadata":{"total_size":18446744073709551616},)" + alone, "taken"},
@@ -389,10 +392,9 @@ TEST_CASE("an index of shards cannot lie", "[crafted_safetensors]") {
                  i % 100);
            })),
        "file_not_found"},
-  };
-  for (const row& one : rows) {
-    const crafted_file file{one.what, nibble_test::bytes_of(one.text), one.code, one.named};
-    nibble_test::write_file(path, file.file);
-    nibble_test::check_crafted(file, open_index);
+  });
+  for (const crafted_file& one : rows) {
+    nibble_test::write_file(path, one.file);
+    nibble_test::check_crafted(one, open_index);
   }
 }

@@ -28,10 +28,11 @@
 #include <nibble/file/input_file.hpp>
 
 #include <file/observed_calls.hpp>
-#include <support/apr_bytes.hpp>
+#include <support/bytes.hpp>
 #include <support/catch.hpp>
 #include <support/errors.hpp>
 #include <support/files.hpp>
+#include <support/outcome.hpp>
 #include <support/passed_by.hpp>
 #include <support/random_values.hpp>
 

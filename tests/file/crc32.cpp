@@ -6,8 +6,9 @@
 #include <span>
 #include <vector>
 
-#include <support/apr_bytes.hpp>
+#include <support/bytes.hpp>
 #include <support/catch.hpp>
+#include <support/outcome.hpp>
 #include <support/random_values.hpp>
 
 using nibble::crc32_sum;

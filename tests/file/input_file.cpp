@@ -19,9 +19,9 @@
 #include <unistd.h>
 #endif
 
-#include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
 #include <support/files.hpp>
+#include <support/outcome.hpp>
 #include <support/passed_by.hpp>
 #include <support/random_values.hpp>
 

@@ -2,8 +2,8 @@
 
 #include <cerrno>
 
-#include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
+#include <support/outcome.hpp>
 
 namespace {
 

@@ -20,6 +20,7 @@
 #include <nibble/core/error.hpp>
 
 #include <support/bytes.hpp>
+#include <support/outcome.hpp>
 
 /// Files built byte by byte from the written format, sharing nothing with the library but its error
 /// type: what the library writes and reads is held against these.
@@ -250,33 +251,6 @@ struct apr_file {
   file.metadata =
       fmt::format(R"({{"architecture":"llama","nibble":{}}})", record_text(file.tensors, encodings));
   return file;
-}
-
-/// What came of some work: "taken", or the code and message of the nibble::error that ended it.
-struct outcome {
-  std::string code;
-  std::string message;
-};
-
-template <class Work>
-[[nodiscard]] outcome outcome_of(Work&& work) {
-  try {
-    work();
-  } catch (const nibble::error& thrown) {
-    return {std::string(nibble::to_string(thrown.code())), thrown.what()};
-  }
-  return {"taken", ""};
-}
-
-/// The parts that `text` lacks, for a message that a failing CHECK prints; empty where it has them all.
-[[nodiscard]] inline std::string missing_parts(std::string_view text,
-                                               const std::vector<std::string>& parts) {
-  std::string missing;
-  for (const std::string& part : parts) {
-    if (text.find(part) != std::string_view::npos) continue;
-    missing += fmt::format("'{}' not in: {}; ", part, text);
-  }
-  return missing;
 }
 
 }  // namespace nibble_test

@@ -21,9 +21,10 @@
 #include <nibble/file/input_file.hpp>
 
 #include <file/observed_calls.hpp>
-#include <support/apr_bytes.hpp>
+#include <support/bytes.hpp>
 #include <support/catch.hpp>
 #include <support/files.hpp>
+#include <support/outcome.hpp>
 #include <support/random_values.hpp>
 
 /// Every call that file/ makes of the system fails once, with every error that it may fail with.

@@ -13,9 +13,10 @@
 
 #include <nibble/file/input_file.hpp>
 
-#include <support/apr_bytes.hpp>
+#include <support/bytes.hpp>
 #include <support/catch.hpp>
 #include <support/files.hpp>
+#include <support/outcome.hpp>
 #include <support/random_values.hpp>
 
 using nibble::atomic_file;

@@ -17,9 +17,9 @@
 #include <system_error>
 #include <vector>
 
-#include <support/apr_bytes.hpp>
 #include <support/catch.hpp>
 #include <support/files.hpp>
+#include <support/outcome.hpp>
 #include <support/random_values.hpp>
 
 using nibble_test::missing_parts;
