@@ -26,11 +26,11 @@ using nibble::text_of_path;
 namespace {
 
 // German, Greek, Japanese, and an emoji that takes two units of UTF-16.
-const std::vector<std::string> names = {"plain",
-                                        "gr\xC3\xB6\xC3\x9F"
-                                        "e",
-                                        "\xCE\xBB\xCF\x8C\xCE\xB3\xCE\xBF\xCF\x82",
-                                        "\xE9\x87\x8D\xE3\x81\xBF.apr", "\xF0\x9F\x90\x8B model"};
+const std::vector<std::string> path_names = {"plain",
+                                             "gr\xC3\xB6\xC3\x9F"
+                                             "e",
+                                             "\xCE\xBB\xCF\x8C\xCE\xB3\xCE\xBF\xCF\x82",
+                                             "\xE9\x87\x8D\xE3\x81\xBF.apr", "\xF0\x9F\x90\x8B model"};
 
 void write(const std::string& path, std::span<const std::byte> bytes) {
   nibble::atomic_file file(path, bytes.size());
@@ -53,7 +53,7 @@ std::vector<std::byte> read(const std::string& path) {
 }  // namespace
 
 TEST_CASE("texts and paths are each other's inverse", "[path_text]") {
-  for (const std::string& name : names) {
+  for (const std::string& name : path_names) {
     CHECK(text_of_path(path_of_text(name)) == name);
     CHECK(text_of_path(path_of_text("folder/" + name).filename()) == name);
     CHECK(text_of_path(path_of_text(name + "/file").parent_path()) == name);
@@ -78,7 +78,7 @@ TEST_CASE("a text that is no path of the system is told", "[path_text]") {
 
 TEST_CASE("files of any name are written, read and listed", "[path_text]") {
   const nibble_test::temporary_directory folder;
-  for (const std::string& name : names) {
+  for (const std::string& name : path_names) {
     CAPTURE(name);
     const std::string path = folder / name;
     for (const std::size_t size : {5000U, 3U}) {
@@ -92,21 +92,21 @@ TEST_CASE("files of any name are written, read and listed", "[path_text]") {
   nibble::system_calls::for_each_name(
       folder.path(), [&](std::string name, const auto&) { found.push_back(std::move(name)); });
   std::ranges::sort(found);
-  std::vector<std::string> expected = names;
+  std::vector<std::string> expected = path_names;
   std::ranges::sort(expected);
   CHECK(found == expected);
 }
 
 TEST_CASE("leftovers of any name go", "[path_text]") {
   const nibble_test::temporary_directory folder;
-  for (const std::string& name : names) write(folder / (name + ".nibble-partial"), {});
+  for (const std::string& name : path_names) write(folder / (name + ".nibble-partial"), {});
   std::vector<std::string> asked;
   nibble::atomic_file::remove_leftovers(folder.path(), [&](const std::string& name) {
     asked.push_back(name);
     return true;
   });
   std::ranges::sort(asked);
-  std::vector<std::string> expected = names;
+  std::vector<std::string> expected = path_names;
   std::ranges::sort(expected);
   CHECK(asked == expected);
   CHECK(std::filesystem::is_empty(folder.path()));

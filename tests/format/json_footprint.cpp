@@ -40,11 +40,11 @@ std::string chain(const std::vector<std::size_t>& zeros) {
   return text + "0" + std::string(zeros.size(), ']');
 }
 
-constexpr std::uint64_t value_bytes = sizeof(nlohmann::json);
-constexpr std::uint64_t array_bytes = sizeof(nlohmann::json::array_t) + value_bytes;
-constexpr std::uint64_t object_bytes = sizeof(nlohmann::json::object_t) + value_bytes;
-constexpr std::uint64_t destroyed_bytes = 3 * value_bytes;
-constexpr std::uint64_t entry_bytes = 4 * sizeof(void*);
+constexpr std::uint64_t json_value_bytes = sizeof(nlohmann::json);
+constexpr std::uint64_t json_array_bytes = sizeof(nlohmann::json::array_t) + json_value_bytes;
+constexpr std::uint64_t json_object_bytes = sizeof(nlohmann::json::object_t) + json_value_bytes;
+constexpr std::uint64_t json_destroyed_bytes = 3 * json_value_bytes;
+constexpr std::uint64_t json_entry_bytes = 4 * sizeof(void*);
 
 TEST_CASE("every level of nesting counts its members, down to the deepest", "[json_footprint]") {
   for (const std::size_t depth : {std::size_t{1}, std::size_t{2}, std::size_t{63}, std::size_t{126},
@@ -58,7 +58,7 @@ TEST_CASE("every level of nesting counts its members, down to the deepest", "[js
     // Everything stands listed at once: each array's zeros, and the next array or the last zero.
     const std::uint64_t listed = commas + depth;
     const std::uint64_t expected =
-        depth * array_bytes + commas * value_bytes + listed * destroyed_bytes;
+        depth * json_array_bytes + commas * json_value_bytes + listed * json_destroyed_bytes;
     CAPTURE(depth);
     CHECK(needed_bytes(chain(zeros)) == expected);
     // A text that is cut has as much.
@@ -67,40 +67,42 @@ TEST_CASE("every level of nesting counts its members, down to the deepest", "[js
     CHECK(needed_bytes(cut) == expected);
   }
   const std::string too_deep = chain(std::vector<std::size_t>(nibble::max_json_depth + 1));
-  nibble::memory_budget endless;
-  CHECK(nibble_test::code_of([&] { nibble::require_parsable_json(too_deep, "field", endless); }) ==
+  nibble::memory_budget unbounded;
+  CHECK(nibble_test::code_of([&] { nibble::require_parsable_json(too_deep, "field", unbounded); }) ==
         nibble::error_code::bad_metadata);
 }
 
 TEST_CASE("of members side by side the largest counts while a tree is destroyed", "[json_footprint]") {
   // Members: two arrays' own and the larger one's.
   CHECK(needed_bytes("[[0,0,0],[0]]") ==
-        3 * array_bytes + (1 + 2) * value_bytes + (2 + 3) * destroyed_bytes);
+        3 * json_array_bytes + (1 + 2) * json_value_bytes + (2 + 3) * json_destroyed_bytes);
   CHECK(needed_bytes("[[0],[0,0,0]]") ==
-        3 * array_bytes + (1 + 2) * value_bytes + (2 + 3) * destroyed_bytes);
+        3 * json_array_bytes + (1 + 2) * json_value_bytes + (2 + 3) * json_destroyed_bytes);
   // What is below the smaller one counts with it.
   CHECK(needed_bytes("[[0,0,0],[[0,0,0,0]]]") ==
-        4 * array_bytes + (1 + 2 + 3) * value_bytes + (2 + 1 + 4) * destroyed_bytes);
+        4 * json_array_bytes + (1 + 2 + 3) * json_value_bytes + (2 + 1 + 4) * json_destroyed_bytes);
   CHECK(needed_bytes("[[0,0,0],[],[]]") ==
-        4 * array_bytes + (2 + 2) * value_bytes + (3 + 3) * destroyed_bytes);
+        4 * json_array_bytes + (2 + 2) * json_value_bytes + (3 + 3) * json_destroyed_bytes);
 }
 
 TEST_CASE("keys and strings count with what they have outside themselves", "[json_footprint]") {
   const std::uint64_t short_string = sizeof(std::string);
   const auto long_string = [](std::uint64_t size) { return sizeof(std::string) + size + 1; };
   CHECK(needed_bytes(R"({"a":0})") ==
-        object_bytes + entry_bytes + short_string + destroyed_bytes + 2 * 1);
+        json_object_bytes + json_entry_bytes + short_string + json_destroyed_bytes + 2 * 1);
   CHECK(needed_bytes(R"({"a":")" + std::string(100, 'x') + "\"}") ==
-        object_bytes + entry_bytes + short_string + long_string(100) + destroyed_bytes + 2 * 100);
-  CHECK(needed_bytes(R"({"a":")" + std::string(100, 'x') + R"(","b":")" + std::string(99, 'y') +
-                     "\"}") == object_bytes + 2 * entry_bytes + 2 * short_string + value_bytes +
-                                   long_string(100) + long_string(99) + 2 * destroyed_bytes + 2 * 100);
+        json_object_bytes + json_entry_bytes + short_string + long_string(100) + json_destroyed_bytes +
+            2 * 100);
+  CHECK(
+      needed_bytes(R"({"a":")" + std::string(100, 'x') + R"(","b":")" + std::string(99, 'y') + "\"}") ==
+      json_object_bytes + 2 * json_entry_bytes + 2 * short_string + json_value_bytes +
+          long_string(100) + long_string(99) + 2 * json_destroyed_bytes + 2 * 100);
 }
 
 TEST_CASE("a member of an object counts its key, its entry and its place in a list",
           "[json_footprint]") {
   const std::uint64_t alone =
-      sizeof(nlohmann::json::object_t::value_type) + entry_bytes + destroyed_bytes;
+      sizeof(nlohmann::json::object_t::value_type) + json_entry_bytes + json_destroyed_bytes;
   CHECK(nibble::json_member_bytes<nlohmann::json>("") == alone);
   CHECK(nibble::json_member_bytes<nlohmann::json>(std::string(100, 'k')) == alone + 101);
 }
