@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include <support/apr_bytes.hpp>
 #include <support/bytes.hpp>
 #include <support/catch.hpp>
 #include <support/outcome.hpp>
