@@ -59,7 +59,7 @@ endforeach()
 
 # The same bits from kernels in an object of their own as from the headers alone, and kernels in that
 # object alone: they are templates over xsimd's architectures.
-if("products" IN_LIST PROGRAMS)
+if("products_header_only" IN_LIST PROGRAMS)
   foreach(target products_header_only products)
     set(object ${FOLDER}/build/CMakeFiles/${target}.dir/products.cpp.o)
     run(${NM} ${object})
