@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -40,7 +41,8 @@ TEST_CASE("a total size is read where it is a whole number of 64 bits", "[safete
     return parse_index(bytes_of(R"({"metadata":{"total_size":)" + number + R"(},"weight_map":{}})"))
         .total_bytes;
   };
-  for (const std::uint64_t total : {0UL, 1UL, 9UL, 10UL, 90UL, 18446744073709551615UL}) {
+  for (const std::uint64_t total :
+       std::initializer_list<std::uint64_t>{0, 1, 9, 10, 90, 18446744073709551615U}) {
     CHECK(total_of(std::to_string(total)) == total);
   }
   for (const char* const other :
