@@ -885,7 +885,7 @@ TEST_CASE("bench refuses what it cannot measure", "[command]") {
 namespace {
 
 /// A safetensors file of one matrix of zeros of 256 MiB, which takes next to no room on the disk.
-void write_large_file(const std::string& path) {
+[[maybe_unused]] void write_large_file(const std::string& path) {
   write_safetensors(path, {});
   const std::string header =
       R"({"w":{"dtype":"F32","shape":[16384,4096],"data_offsets":[0,268435456]}})";
