@@ -171,6 +171,12 @@ class basic_reader : public tensor_list<tensor_view> {
     verification::call_verify<Architecture>(*this, tensor, options);
   }
 
+ protected:
+  /// Adds metadata that stand beside the file; of a key in both they count.
+  void add_metadata(Json&& from) {
+    for (auto& [key, value] : from.items()) directory_.metadata[key] = std::move(value);
+  }
+
  private:
   friend class shard_set<basic_reader>;  // it leaves tensors out
 
