@@ -406,12 +406,18 @@ TEST_CASE("an index opens its shards", "[shard_sets]") {
     }
     CHECK(set.examine().empty());
   }
+  // By a file beside it, which is one of three.
+  CHECK(reader::open_set(folder / shard_name(2)).size() == 6);
   // Without the index, by their names.
+  fs::rename(folder / index_name, folder / "index.json");
   CHECK(reader(folder / shard_name(2)).shard() == nibble::shard_position{1, 3});
   CHECK(reader::open_set(folder / shard_name(3)).size() == 6);
   // A path without a folder.
   const fs::path here = fs::current_path();
   fs::current_path(folder.path());
+  CHECK(reader::open_set("index.json").size() == 6);
+  CHECK(reader::open_set(shard_name(1)).size() == 6);
+  fs::rename("index.json", index_name);
   CHECK(reader::open_set(index_name).size() == 6);
   CHECK(reader::open_set(shard_name(1)).size() == 6);
   fs::current_path(here);
@@ -456,30 +462,12 @@ TEST_CASE("an index and shards that disagree are refused by name", "[shard_sets]
        [](indexed_set& set) { set.weight_map["w0"] = shard_name(2); },
        nothing,
        "bad_shard",
-       {shard_name(1), "'w0'", shard_name(2)}},
+       {shard_name(2), "'w0'", "no such tensor", index_name}},
       {"a tensor is in no shard",
        [](indexed_set& set) { set.weight_map["w9"] = shard_name(3); },
        nothing,
        "bad_shard",
        {shard_name(3), "'w9'", "no such tensor"}},
-      {"a tensor is not in the index",
-       [](indexed_set& set) { set.weight_map.erase("w3"); },
-       nothing,
-       "bad_shard",
-       {shard_name(2), "'w3'", "not mapped"}},
-      {"a shard is not in the index",
-       [](indexed_set& set) {
-         set.weight_map.erase("w4");
-         set.weight_map.erase("w5");
-       },
-       nothing,
-       "bad_shard",
-       {shard_name(1), "shard 1 of 3", "whole set"}},
-      {"a tensor is in two shards",
-       [](indexed_set& set) { set.shards[3].push_back(set.shards[1][0]); },
-       nothing,
-       "bad_shard",
-       {shard_name(3), "'w0'", shard_name(1)}},
       {"a shard is of another container",
        [](indexed_set&) {},
        [](const temporary_directory& folder) {
@@ -518,11 +506,87 @@ TEST_CASE("an index and shards that disagree are refused by name", "[shard_sets]
   }
 }
 
+TEST_CASE("what an index does not map is left out and noted", "[shard_sets]") {
+  const temporary_directory folder;
+  indexed_set model;
+  model.weight_map.erase("w3");
+  model.shards[3].push_back(model.shards[1][0]);  // w0, which is mapped to the first
+  for (const std::size_t shard : {1, 2, 3}) {
+    model.shards[shard].push_back({"of.nobody", nibble_test::random_bytes(5, 77)});
+  }
+  model.total_size = "17";
+  model.write(folder);
+  const std::vector<std::string> paths = {folder / index_name, folder / shard_name(1),
+                                          folder / shard_name(3)};
+  for (const std::string& path : paths) {
+    CAPTURE(path);
+    const reader set = reader::open_set(path);
+    CHECK(set.name() == path);
+    REQUIRE(set.size() == 5);
+    for (const char* const name : {"w3", "of.nobody"}) CHECK_FALSE(set.contains(name));
+    for (const auto& [name, file] : model.weight_map) CHECK(set.contains(name));
+    CHECK(std::ranges::equal(set["w0"].bytes(), model.shards[1][0].bytes));
+    CHECK(set.shards()[0].size() == 2);
+    CHECK(set.shards()[1].size() == 1);
+    CHECK(set.shards()[1].contains("w2"));
+    CHECK_FALSE(set.shards()[2].contains("w0"));
+    std::vector<std::string> noted;
+    for (const nibble::finding& found : set.examine()) {
+      CHECK(found.severity == nibble::finding::kind::note);
+      CHECK(found.field == "index.weight_map");
+      noted.push_back(fs::path(found.file).filename().string() + " " + found.tensor);
+    }
+    std::ranges::sort(noted);
+    CHECK(noted == std::vector<std::string>{shard_name(1) + " of.nobody", shard_name(2) + " of.nobody",
+                                            shard_name(2) + " w3", shard_name(3) + " of.nobody",
+                                            shard_name(3) + " w0"});
+    CHECK_NOTHROW(set.verify());
+  }
+}
+
+TEST_CASE("a file that an index does not name is left out", "[shard_sets]") {
+  const temporary_directory folder;
+  indexed_set model;
+  model.weight_map.erase("w4");
+  model.weight_map.erase("w5");
+  model.total_size = "10";
+  model.write(folder);
+  const reader set = reader::open_set(folder / index_name);
+  CHECK(set.size() == 4);
+  REQUIRE(set.notes().size() == 1);
+  CHECK(missing_parts(set.notes()[0].text, {"2 files", shard_name(1), "3"}).empty());
+  // The third file is of a set by its name alone.
+  CHECK(reader::open_set(folder / shard_name(1)).size() == 4);
+  CHECK(reader::open_set(folder / shard_name(3)).size() == 6);
+}
+
+TEST_CASE("tensors that are left out are listed up to a hundred", "[shard_sets]") {
+  const temporary_directory folder;
+  indexed_set model;
+  for (int i = 0; i < 150; ++i) model.shards[2].push_back({fmt::format("x{}", i), {}});
+  model.write(folder);
+  const reader set = reader::open_set(folder / index_name);
+  CHECK(set.size() == 6);
+  REQUIRE(set.notes().size() == 101);
+  CHECK(missing_parts(set.notes()[100].text, {"50"}).empty());
+}
+
+TEST_CASE("an index that is broken is told where a file beside it is opened", "[shard_sets]") {
+  const temporary_directory folder;
+  const indexed_set model;
+  model.write(folder);
+  nibble_test::write_file(folder / index_name, nibble_test::bytes_of(std::string("{")));
+  const outcome result = opened(folder / shard_name(1));
+  CHECK(result.code == "bad_metadata");
+  CHECK(missing_parts(result.message, {index_name}).empty());
+}
+
 TEST_CASE("safetensors files by their names alone hold each tensor once", "[shard_sets]") {
   const temporary_directory folder;
   indexed_set model;
   model.shards[3].push_back(model.shards[1][0]);
   model.write(folder);
+  fs::remove(folder / index_name);
   const outcome result = opened(folder / shard_name(1));
   CHECK(result.code == "duplicate_name");
   CHECK(missing_parts(result.message, {"'w0'", shard_name(1), shard_name(3)}).empty());

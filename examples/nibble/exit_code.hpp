@@ -30,6 +30,7 @@ class usage_error : public std::runtime_error {
     case error_code::invalid_argument:
     case error_code::out_of_range:
     case error_code::unsupported_architecture:
+    case error_code::several_models:
     case error_code::no_such_tensor: return exit_code::wrong_usage;
     case error_code::file_not_found:
     case error_code::read_failed:

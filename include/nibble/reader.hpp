@@ -93,6 +93,10 @@ class basic_reader : public tensor_list<tensor_view> {
   /// say in their metadata which part they are ("sharding"), GGUF files too ("split.no"), safetensors
   /// files by their names alone. A file that is no part of a set is opened by itself.
   ///
+  /// An index is the authority: a tensor that it does not map to the file that holds it is left out, and
+  /// noted. Where the index of numbered safetensors files lies beside them under the name that Hugging
+  /// Face gives it, and maps the file that is given, it is the one that is opened.
+  ///
   /// The set reads like one file: tensors() are those of all shards, shard by shard; metadata() is the
   /// first shard's, without what is true of that shard alone; file_bytes() is the sum; examine() and
   /// verify() read all shards. A tensor's file_offset_bytes() is that in its own shard.
@@ -167,7 +171,15 @@ class basic_reader : public tensor_list<tensor_view> {
     verification::call_verify<Architecture>(*this, tensor, options);
   }
 
+ protected:
+  /// Adds metadata that stand beside the file; of a key in both they count.
+  void add_metadata(Json&& from) {
+    for (auto& [key, value] : from.items()) directory_.metadata[key] = std::move(value);
+  }
+
  private:
+  friend class shard_set<basic_reader>;  // it leaves tensors out
+
   /// A set of files that are open. Throws duplicate_name.
   basic_reader(std::string name, std::vector<basic_reader> shards, std::vector<finding> notes)
       : tensor_list(std::move(name)), shards_(std::move(shards)) {

@@ -482,7 +482,7 @@ TEST_CASE("a GGUF file of megabytes asks for no more memory than it may", "[craf
     nibble_test::append_bytes(mixed, array_bytes(i % 2 == 0 ? id::u8 : id::i8, {}));
   }
   nibble_test::check_crafted(told_of_a_lone_tensor({
-      {"u8", array(id::u8, byte_list(1)), "directory_too_large", {"metadata", "four times the file"}},
+      {"u8", array(id::u8, byte_list(1)), "directory_too_large", {"metadata", "4 times the file"}},
       {"i8", array(id::i8, byte_list(1, std::byte{0xFF})), "directory_too_large"},
       {"u16", array(id::u16, byte_list(2)), "directory_too_large"},
       {"bools", array(id::boolean, byte_list(1)), "directory_too_large"},

@@ -146,6 +146,14 @@ class json_stream {
     }
   }
 
+  /// As skip_value(), and returns the text of the value.
+  [[nodiscard]] std::string_view take_value(std::size_t depth = 0) {
+    static_cast<void>(peek());
+    const std::size_t start = at_;
+    skip_value(depth);
+    return text_.substr(start, at_ - start);
+  }
+
   /// What the next token is, for a message: "a string", "an object", "null", the text of a number.
   [[nodiscard]] std::string describe_next() {
     switch (peek()) {

@@ -27,9 +27,10 @@ class memory_budget {
 
   /// A budget without a limit.
   memory_budget() = default;
-  /// The budget of a file of `file_bytes`.
-  explicit memory_budget(std::uint64_t file_bytes) noexcept {
-    const auto scaled = checked_multiply(file_bytes, bytes_per_file_byte);
+  /// The budget of a file of `file_bytes`: `factor` times that and base_bytes.
+  explicit memory_budget(std::uint64_t file_bytes, std::uint64_t factor = bytes_per_file_byte) noexcept
+      : factor_(factor) {
+    const auto scaled = checked_multiply(file_bytes, factor);
     const auto sum = scaled ? checked_add(*scaled, base_bytes) : std::nullopt;
     limit_bytes_ = sum.value_or(limit_bytes_);
   }
@@ -56,10 +57,11 @@ class memory_budget {
     throw error(error_code::directory_too_large,
                 {.field = std::string(field),
                  .found = join_text({bytes, " bytes of memory behind ", taken_bytes_}),
-                 .expected = join_text({"at most ", limit_bytes_,
-                                        " for a file of this size: four times the file and 15 MB"})});
+                 .expected = join_text({"at most ", limit_bytes_, " for a file of this size: ", factor_,
+                                        " times the file and 15 MB"})});
   }
 
+  std::uint64_t factor_ = bytes_per_file_byte;
   std::uint64_t limit_bytes_ = std::numeric_limits<std::uint64_t>::max();
   std::uint64_t taken_bytes_ = 0;
 };

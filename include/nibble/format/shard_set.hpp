@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -7,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -29,6 +31,13 @@ namespace nibble {
   return shard_names::from_file_name(text_of_path(path_of_text(path).filename()));
 }
 
+/// The name that Hugging Face gives the index of a set of safetensors files: that of
+/// model-00001-of-00003.safetensors is model.safetensors.index.json.
+[[nodiscard]] inline std::string index_name_of(const shard_names& names) {
+  const std::string_view before = names.before;  // ends with a hyphen
+  return join_text({before.substr(0, before.size() - 1), names.after, ".index.json"});
+}
+
 /// "shard 2 of 3".
 [[nodiscard]] inline std::string position_text(const shard_position& at) {
   return join_text({"shard ", at.index + 1, " of ", at.count});
@@ -46,12 +55,12 @@ class shard_set {
   shard_set(const std::string& path, file_access how)
       : path_(path), folder_(path_of_text(path).parent_path()), how_(how) {
     if (const input_file file(path, how); safetensors::is_index(file.bytes())) {
-      open_indexed(file.bytes());
+      open_indexed(parse_index(path, file.bytes()));
       return;
     }
     Reader given(path, how);
     if (const auto names = names_of_set(given)) {
-      open_numbered(std::move(given), *names);
+      if (!open_by_index_beside(given, *names)) open_numbered(std::move(given), *names);
     } else {
       is_set_ = false;
       shards_.push_back(std::move(given));
@@ -162,57 +171,82 @@ class shard_set {
     }
   }
 
+  /// Opens a numbered file's set by its index where that lies beside it and maps the file; returns
+  /// whether it does.
+  [[nodiscard]] bool open_by_index_beside(const Reader& given, const shard_names& names) {
+    if (given.container() != container::safetensors) return false;
+    std::string beside = path_in_folder(index_name_of(names));
+    std::error_code no_such_file;
+    if (!std::filesystem::is_regular_file(path_of_text(beside), no_such_file)) return false;
+    const input_file file(beside, how_);
+    const safetensors::shard_index index = parse_index(beside, file.bytes());
+    const std::string name = text_of_path(path_of_text(given.name()).filename());
+    if (std::ranges::find(index.files, name) == index.files.end()) return false;
+    path_ = std::move(beside);
+    open_indexed(index);
+    return true;
+  }
+
   /// Opens the files that an index names, and holds what they contain against it.
-  void open_indexed(std::span<const std::byte> text) {
-    const safetensors::shard_index index = parse_index(text);
+  void open_indexed(const safetensors::shard_index& index) {
     std::vector<bool> is_found(index.tensors.size());
     std::uint64_t tensor_bytes = 0;
+    note_series unmapped(notes_);
+    note_files(index);
     for (std::size_t i = 0; i < index.files.size(); ++i) {
       const shard_position at{i, index.files.size()};
       const std::string path = path_in_folder(index.files[i]);
-      const auto named = shard_names::from_file_name(index.files[i]);
-      if (named && named->second != at) {
-        refuse(path, position_text(at),
-               join_text({"a file whose name says ", position_text(named->second)}),
-               join_text({"the ", at.count, " files of the index to be the whole set"}));
-      }
       Reader shard = open(path, at);
       if (shard.container() != container::safetensors) {
         refuse(path, "container", std::string(to_string(shard.container())), "safetensors");
       }
-      mark_mapped(shard, path, i, index, is_found);
+      leave_out_unmapped(shard, i, index, is_found, unmapped);
       tensor_bytes += bytes_of_tensors(shard);
       shards_.push_back(std::move(shard));
     }
+    std::move(unmapped).finish();
     require_all_found(index, is_found);
     note_total(index.total_bytes, tensor_bytes);
   }
 
-  [[nodiscard]] safetensors::shard_index parse_index(std::span<const std::byte> text) const {
+  [[nodiscard]] static safetensors::shard_index parse_index(const std::string& path,
+                                                            std::span<const std::byte> text) {
     try {
       return safetensors::parse_index(text);
     } catch (const error& problem) {
-      throw problem.in_file(path_);
+      throw problem.in_file(path);
     }
   }
 
-  /// Marks a shard's tensors as found. Throws bad_shard for one that the index does not map to it.
-  static void mark_mapped(const Reader& shard, const std::string& path, std::size_t file,
-                          const safetensors::shard_index& index, std::vector<bool>& is_found) {
+  /// Marks a shard's tensors as found, and leaves out those that the index does not map to it.
+  static void leave_out_unmapped(Reader& shard, std::size_t file, const safetensors::shard_index& index,
+                                 std::vector<bool>& is_found, note_series& unmapped) {
     const auto mapped_name_at = [&](std::size_t i) -> const std::string& { return index.tensors[i]; };
-    for (const tensor_view& tensor : shard) {
+    shard.keep_if([&](const tensor_view& tensor) {
       const auto place = index.names.find(tensor.name(), mapped_name_at);
-      if (!place || index.file_of_tensor[*place] != file) {
-        throw error(
-            error_code::bad_shard,
-            {.file = path,
-             .tensor = std::string(tensor.name()),
-             .field = "index.weight_map",
-             .found = place ? join_text({"mapped to '", index.files[index.file_of_tensor[*place]], "'"})
-                            : std::string("not mapped"),
-             .expected = "the shard that holds it"});
+      if (place && index.file_of_tensor[*place] == file) {
+        is_found[*place] = true;
+        return true;
       }
-      is_found[*place] = true;
+      unmapped.add({.tensor = std::string(tensor.name()),
+                    .field = "index.weight_map",
+                    .text = place ? join_text({"left out: the index maps it to '",
+                                               index.files[index.file_of_tensor[*place]], "'"})
+                                  : std::string("left out: the index does not map it"),
+                    .file = shard.name()});
+      return false;
+    });
+  }
+
+  /// Notes that files whose names count a set are not all in the index.
+  void note_files(const safetensors::shard_index& index) {
+    for (const std::string& file : index.files) {
+      const auto named = shard_names::from_file_name(file);
+      if (!named || named->second.count == index.files.size()) continue;
+      notes_.push_back({.field = "index.weight_map",
+                        .text = join_text({"names ", index.files.size(), " files, '", file,
+                                           "' is one of ", named->second.count, " by its name"})});
+      return;
     }
   }
 

@@ -73,6 +73,13 @@ class tensor_list {
     names_ = is_in_order && names.size() == tensors_.size() ? std::move(names)
                                                             : name_index(tensors_.size(), name_at());
   }
+  /// Keeps the tensors for which `is_kept` is true.
+  template <class IsKept>
+  void keep_if(const IsKept& is_kept) {
+    const auto removed =
+        std::erase_if(tensors_, [&](const Tensor& tensor) { return !is_kept(tensor); });
+    if (removed != 0) names_ = name_index(tensors_.size(), name_at());
+  }
   /// Lists these. Returns the first whose name another one before it has, or null.
   [[nodiscard]] const Tensor* list(std::vector<Tensor> tensors) {
     tensors_ = std::move(tensors);
