@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <initializer_list>
 #include <optional>
@@ -49,17 +50,22 @@ class product_engine {
           {stored, {each.y, rows * static_cast<std::size_t>(stored.rows())}, each.by->bias});
       if (each.by->repacked) calls_.back().repacked = &*each.by->repacked;
     }
+    const auto start = std::chrono::steady_clock::now();
     const std::size_t inputs = static_cast<std::size_t>(calls_.front().w.cols());
     nibble::matmul(std::span(calls_), std::span(x, rows * inputs),
                    {.mode = options_.mode, .executor = options_.executor, .scratch = scratch_});
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
+  /// Time that all products so far took.
+  [[nodiscard]] double seconds() const noexcept { return seconds_; }
   [[nodiscard]] nibble::executor* executor() const noexcept { return options_.executor; }
 
  private:
   product_options options_;
   std::vector<std::byte> scratch_;
   std::vector<nibble::matmul_product> calls_;
+  double seconds_ = 0.0;
 };
 
 }  // namespace nibble_engine

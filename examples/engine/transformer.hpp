@@ -47,6 +47,9 @@ class transformer {
   /// Logits of one position.
   [[nodiscard]] std::size_t vocabulary() const noexcept { return config_.vocabulary; }
 
+  /// Time that products with weights took so far; what else a run took is the engine's own.
+  [[nodiscard]] double product_seconds() const noexcept { return products_.seconds(); }
+
   /// Runs `tokens` behind those in the cache, which grows by them, and writes the logits of the last
   /// `logits.size() / vocabulary()` of them, [positions, vocabulary].
   ///

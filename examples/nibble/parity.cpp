@@ -257,7 +257,7 @@ class parity_suite {
           undecodable == 0);
       const auto findings = nibble::examine(file, {.executor = each->running.threads.get()});
       const auto wrong = std::count_if(findings.begin(), findings.end(), [](const auto& found) {
-        return found.severity == nibble::severity::wrong;
+        return found.severity == nibble::finding::kind::problem;
       });
       add("validate: what verify finds wrong", *each, std::to_string(wrong), "0", wrong == 0);
       add("tensors and layers", *each, fmt::format("{} and {}", file.size(), model.config().layers),
