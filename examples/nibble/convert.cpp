@@ -180,7 +180,10 @@ std::string losses_text(const nibble::reader& from, const nlohmann::json& metada
 
 exit_code convert(const convert_options& options) {
   const nibble::container to = container_of(options.output);
-  const nibble::reader from = open_input(options.input, options.single);
+  // The metadata of a folder stay beside a safetensors file, in files of their own.
+  const nibble::reader from = to == nibble::container::safetensors
+                                  ? open_files(options.input, options.single)
+                                  : open_input(options.input, options.single);
   std::vector<conversion> conversions;
   nibble::writer plan;
   plan.metadata() = portable_metadata(from, to);

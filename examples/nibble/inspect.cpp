@@ -47,6 +47,11 @@ std::vector<std::string> warnings_about(const nibble::reader& file) {
         fmt::format("{} of a dtype that is not known here: listed, but not to be decoded",
                     counted(unknown, "tensor")));
   }
+  for (const nibble::finding& note : file.notes()) {
+    warnings.push_back(fmt::format("{}{}{}{}", note.file, note.file.empty() ? "" : ": ",
+                                   note.tensor.empty() ? "" : fmt::format("tensor '{}': ", note.tensor),
+                                   note.text));
+  }
   return warnings;
 }
 
@@ -112,7 +117,8 @@ std::string describe(const nibble::reader& file) {
           : fmt::format("{:.3f}", 4.0 * static_cast<double>(elements) / static_cast<double>(bytes));
   tensors.add_row({"total", "", "", grouped(elements), grouped(bytes), ratio, ""});
   text += '\n' + tensors.to_string();
-  for (const std::string& warning : warnings_about(file)) text += fmt::format("\n{}\n", warning);
+  for (const std::string& warning : warnings_about(file))
+    text += fmt::format("\n{}\n", nibble::escape_text(warning));
   return text;
 }
 

@@ -138,8 +138,9 @@ void write_with(const nlohmann::json& metadata, nibble::container which, const n
 }  // namespace
 
 exit_code meta(const meta_options& options) {
-  const nibble::reader in = open_input(options.input, options.single);
   const bool is_edited = !options.set.empty() || !options.set_string.empty() || !options.remove.empty();
+  const nibble::reader in =
+      is_edited ? open_files(options.input, options.single) : open_input(options.input, options.single);
   nlohmann::json metadata = in.metadata();
   if (!is_edited) {
     if (options.output) throw usage_error("--output is for what --set or --remove changes");

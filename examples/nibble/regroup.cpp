@@ -50,7 +50,7 @@ exit_code split(const split_options& options) {
 }
 
 exit_code merge(const merge_options& options) {
-  const nibble::reader from = nibble::reader::open_set(options.input);
+  const nibble::reader from = open_files(options.input, false);
   return regroup(from, options.output, from.container(), 0, options.threads);
 }
 

@@ -17,7 +17,7 @@
 namespace nibble_command {
 
 exit_code unpack(const unpack_options& options) {
-  const nibble::reader from = open_input(options.input, options.single);
+  const nibble::reader from = open_files(options.input, options.single);
   nibble::writer plan;
   plan.metadata() = portable_metadata(from, nibble::container::safetensors);
   // Loaders of the safetensors world refuse a file that does not say whose layout its matrices have.

@@ -54,14 +54,10 @@ class basic_checkpoint : public basic_reader<Json> {
   }
 
   [[nodiscard]] static location locate(const std::string& path) {
-    const std::filesystem::path named = path_of_text(path);
-    std::error_code not_there;
-    if (std::filesystem::is_directory(named, not_there)) {
-      const model_in_folder model = find_model(path);
-      return {text_of_path(named / path_of_text(model.file)), path, true};
-    }
+    const std::string file = path_of_model(path);
+    const std::filesystem::path named = path_of_text(file);
     const std::string folder = text_of_path(named.parent_path());
-    return {path, folder, is_model_of(folder, text_of_path(named.filename()))};
+    return {file, folder, file != path || is_model_of(folder, text_of_path(named.filename()))};
   }
 
   /// Whether a file opens the model of its folder. A folder that has none, or several, does not keep

@@ -43,6 +43,8 @@
 ///   writer.hpp              nibble::writer: add(), add_stored(), metadata(), write()
 ///   reader.hpp              nibble::reader: [name], find(), iteration, metadata(), verify();
 ///                           nibble::reader::open_set() opens several files that hold one model
+///   checkpoint.hpp          nibble::checkpoint: a reader of folders as model hubs serve them, with
+///                           config.json and tokenizer.json as metadata
 ///   verify.hpp              nibble::verify(in), nibble::verify(in, name): checksums and values;
 ///                           nibble::examine() lists what they find
 ///   source_reader.hpp       nibble::source_reader: the same for bytes that you fetch; load(name) and
@@ -60,6 +62,7 @@
 ///
 /// Under -ffast-math, include what you read with (reader.hpp, compute/...) and not this file: packing
 /// refuses to be compiled so.
+#include <nibble/checkpoint.hpp>
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/compute/executor.hpp>

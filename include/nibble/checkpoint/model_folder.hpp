@@ -113,4 +113,13 @@ inline constexpr std::string_view index_ending = ".index.json";
                .expected = "model.safetensors.index.json, a .safetensors, .gguf or .apr file"});
 }
 
+/// The path of the file that opens what `path` names: of a folder its model's (find_model()), otherwise
+/// `path` itself. Throws as find_model() does.
+[[nodiscard]] inline std::string path_of_model(const std::string& path) {
+  const std::filesystem::path named = path_of_text(path);
+  std::error_code not_there;
+  if (!std::filesystem::is_directory(named, not_there)) return path;
+  return text_of_path(named / path_of_text(find_model(path).file));
+}
+
 }  // namespace nibble
