@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <type_traits>
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/executor.hpp>
@@ -158,11 +159,11 @@ struct interleaved_size {
   return {rows, std::min(cols, most / rows * interleaved_cols)};
 }
 
-/// multiply_small_batch for any codec. A function pointer erases the codec, so that callers are
+/// multiply_small_batch or multiply_lane_rows for any codec. A function pointer erases the codec, so that callers are
 /// instantiated once for each kind of activations.
 template <Activation Value>
-using small_batch_function = void (*)(const tensor_view&, row_range, const activation_tile<Value>&,
-                                      const product_output&) noexcept;
+using in_place_function = void (*)(const tensor_view&, row_range, const activation_tile<Value>&,
+                                   const product_output&) noexcept;
 
 /// The kernels of one product with prepared activations.
 template <class Architecture, Activation Value>
@@ -170,13 +171,22 @@ struct prepared_kernels {
   using panel_architecture = simd::integer_architecture<Architecture>;
 
   prepared_kernels() = default;
-  explicit prepared_kernels(const tensor_view& weight) {
+  explicit prepared_kernels(const planned_product& planned) {
+    const tensor_view& weight = *planned.product.weight;
     visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
+      constexpr bool is_float = std::same_as<Value, float>;
       if constexpr (has_code_products<Architecture, Codec, Value>()) {
-        small_batch = &multiply_small_batch<simd::block_architecture<Architecture>, Codec, Value>;
+        in_place = &multiply_small_batch<simd::block_architecture<Architecture>, Codec, Value>;
         source = code_panel_source_of<panel_architecture, Codec, Value>();
-      } else if constexpr (std::same_as<Value, float> && has_small_batch_products<Codec>()) {
-        small_batch = &multiply_small_batch<Architecture, Codec, Value>;
+      } else if constexpr (is_float && has_small_batch_products<Codec>()) {
+        in_place = &multiply_small_batch<Architecture, Codec, Value>;
+      }
+      if constexpr (has_lane_row_products<Codec, Value>() &&
+                    (is_float || has_code_products<Architecture, Codec, Value>())) {
+        using lane_architecture = std::conditional_t<is_float, Architecture, panel_architecture>;
+        if (planned.plan.kernel == product_kernel::lane_rows) {
+          in_place = &multiply_lane_rows<lane_architecture, Codec, Value>;
+        }
       }
     });
   }
@@ -199,12 +209,12 @@ struct prepared_kernels {
       }
     }
     for_each_tile(x.rows, x.max_tile_rows, [&](std::size_t row, std::size_t tile_rows) {
-      small_batch(*product.weight, rows, x.tile(row), y);
+      in_place(*product.weight, rows, x.tile(row), y);
       y.y += tile_rows * y.stride_elements;
     });
   }
 
-  small_batch_function<Value> small_batch = nullptr;
+  in_place_function<Value> in_place = nullptr;
   code_panel_source<panel_architecture, Value> source{};
 };
 
@@ -219,7 +229,7 @@ void multiply_planned(const joint_products& call, const activation_plan& plan) {
   std::array<prepared_kernels<Architecture, Value>, max_joint_products> kernels;
   for (std::size_t i = 0; i < call.products.size(); ++i) {
     if (!has_this_plan(call.products[i])) continue;
-    kernels[i] = prepared_kernels<Architecture, Value>(*call.products[i].product.weight);
+    kernels[i] = prepared_kernels<Architecture, Value>(call.products[i]);
   }
   for_each_tile(call.x.rows, most_rows, [&](std::size_t m, std::size_t rows) {
     const auto x = place_activations<Value>(call.scratch, rows, plan.tile_rows, cols);
