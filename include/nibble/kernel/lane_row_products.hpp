@@ -168,9 +168,12 @@ NIBBLE_IN_PLACE inline void for_each_lane_codes(const simd::vector<std::int32_t,
       use(std::bit_cast<words>((word >> 4) & mask), place + half);
       use(std::bit_cast<words>((word >> 12) & mask), place + half + 2);
     } else if constexpr (Packing == code_packing::signed_bytes) {
-      const auto pairs = std::bit_cast<words>(word);
-      use((pairs << 8) >> 8, place);
-      use(pairs >> 8, place + 2);
+      // A byte with its sign turned is larger by 128.
+      const integers mask(0x00FF00FF);
+      const integers sign(0x00800080);
+      const words zero(128);
+      use(std::bit_cast<words>((word & mask) ^ sign) - zero, place);
+      use(std::bit_cast<words>(((word >> 8) & mask) ^ sign) - zero, place + 2);
     } else {
       const integers mask(0x00FF00FF);
       use(std::bit_cast<words>(word & mask), place);
@@ -185,7 +188,7 @@ NIBBLE_IN_PLACE inline void for_each_lane_codes(const simd::vector<std::int32_t,
         use(to_float((word >> (8 * i)) & mask), at);
         use(to_float((word >> (8 * i + 4)) & mask), at + half);
       } else if constexpr (Packing == code_packing::signed_bytes) {
-        use(to_float((word << (24 - 8 * i)) >> 24), at);
+        use(to_float((((word >> (8 * i)) & integers(255)) ^ integers(128)) - integers(128)), at);
       } else {
         use(to_float((word >> (8 * i)) & integers(255)), at);
       }
