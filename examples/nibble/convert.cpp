@@ -183,7 +183,7 @@ exit_code convert(const convert_options& options) {
   // The metadata of a folder stay beside a safetensors file, in files of their own.
   const nibble::reader from = to == nibble::container::safetensors
                                   ? open_files(options.input, options.single)
-                                  : open_input(options.input, options.single);
+                                  : open_weights(options.input, options.single);
   std::vector<conversion> conversions;
   nibble::writer plan;
   plan.metadata() = portable_metadata(from, to);

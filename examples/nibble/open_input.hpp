@@ -5,6 +5,7 @@
 
 #include <nibble/checkpoint.hpp>
 #include <nibble/checkpoint/model_folder.hpp>
+#include <nibble/checkpoint/quantization_scheme.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/reader.hpp>
 
@@ -40,6 +41,19 @@ template <class Open>
 [[nodiscard]] inline nibble::reader open_input(const std::string& path, bool single) {
   if (single) return nibble::reader(path);
   return open_telling_of_single([&]() -> nibble::reader { return nibble::checkpoint(path); });
+}
+
+/// As open_input(), for what takes tensors for weights: throws unsupported_feature where the folder says
+/// that they are codes and scales of a scheme, which is not decoded here.
+[[nodiscard]] inline nibble::reader open_weights(const std::string& path, bool single) {
+  nibble::reader opened = open_input(path, single);
+  const auto scheme = nibble::quantization_scheme(opened.metadata());
+  if (!scheme) return opened;
+  throw nibble::error(nibble::error_code::unsupported_feature,
+                      {.file = opened.name(),
+                       .field = "quantization_config",
+                       .found = "weights of the scheme '" + *scheme + "'",
+                       .expected = "plain weights; --single takes the tensors as they are stored"});
 }
 
 }  // namespace nibble_command

@@ -196,7 +196,7 @@ exit_code pack(const pack_options& options) {
     throw usage_error(fmt::format("--packing-rule reference: the reference implementation has no {}",
                                   nibble::to_string(options.encoding)));
   }
-  const nibble::reader from = open_input(options.input, options.single);
+  const nibble::reader from = open_weights(options.input, options.single);
   nlohmann::json metadata = portable_metadata(from, nibble::container::apr);
   if (options.metadata_file) metadata.update(read_json_object(*options.metadata_file));
 

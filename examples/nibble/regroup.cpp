@@ -44,7 +44,7 @@ exit_code regroup(const nibble::reader& from, const std::string& output, nibble:
 }  // namespace
 
 exit_code split(const split_options& options) {
-  const nibble::reader from = open_input(options.input, options.single);
+  const nibble::reader from = open_weights(options.input, options.single);
   return regroup(from, options.output, nibble::container::apr, options.shard_size_bytes,
                  options.threads);
 }

@@ -85,6 +85,22 @@ TEST_CASE("the chat template is the newest of its places", "[folder_metadata]") 
   CHECK(metadata_of(files)["chat_template"] == "{% jinja %}\n");
 }
 
+TEST_CASE("the scheme of quantized weights is kept by its name", "[folder_metadata]") {
+  const auto scheme_of = [](const std::map<std::string, std::string>& files) {
+    return nibble::quantization_scheme(metadata_of(files)).value_or("none");
+  };
+  CHECK(scheme_of({{"config.json", R"({"quantization_config":{"quant_method":"sevenbit"}})"}}) ==
+        "sevenbit");
+  CHECK(scheme_of({{"config.json", R"({"text_config":{"quantization_config":{"quant_method":"fp8",
+          "format":"x"}}})"}}) == "fp8");
+  CHECK(scheme_of({{"config.json", R"({"compression_config":{"format":"pack-quantized"}})"}}) ==
+        "pack-quantized");
+  CHECK(scheme_of({{"hf_quant_config.json", R"({"quantization":{"quant_algo":"NVFP4"}})"}}) == "NVFP4");
+  CHECK(scheme_of({{"config.json", R"({"quantization_config":{"bits":4}})"}}) == "none");
+  CHECK(scheme_of({{"config.json", R"({"quantization_config":null})"}}) == "none");
+  CHECK(scheme_of({{"config.json", R"({"quant_method":"gptq"})"}}) == "none");
+}
+
 TEST_CASE("a file that is wrong is named, and its key", "[folder_metadata]") {
   struct row {
     std::map<std::string, std::string> files;

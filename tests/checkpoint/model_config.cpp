@@ -181,7 +181,8 @@ TEST_CASE("numbers by layer, nulls and objects do not keep a config from being r
   const json metadata = flat(R"({"num_key_value_heads":[1,2,4],"hidden_size":null,"rope_parameters":7,
     "text_config":[],"quantization_config":{"bits":4},"id2label":{"0":"a"},"layer_types":["a","b"],
     "nested":[[1]],"task":null})");
-  CHECK(metadata == json{{"num_kv_heads", {1, 2, 4}},
+  CHECK(metadata == json{{"quantization_config", {{"bits", 4}}},
+                         {"num_kv_heads", {1, 2, 4}},
                          {"rope_parameters", 7},
                          {"layer_types", {"a", "b"}},
                          {"text_config", json::array()}});

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include <nibble/checkpoint/model_config.hpp>
+#include <nibble/checkpoint/quantization_scheme.hpp>
 #include <nibble/checkpoint/tokenizer_json.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
@@ -164,7 +165,7 @@ void add_tokenizer_config(Json& metadata, const Json& config) {
 
 /// What the files beside a checkpoint's tensors say, as .apr's flat metadata keys: config.json
 /// (metadata_of_config()), or metadata.json as it is where there is no config.json; tokenizer.json
-/// (metadata_of_tokenizer()); tokenizer_config.json; generation_config.json, whose eos_token_id counts
+/// (metadata_of_tokenizer()); hf_quant_config.json, as quantization_config; tokenizer_config.json; generation_config.json, whose eos_token_id counts
 /// before that of config.json; chat_template.jinja, else chat_template.json, else the template in
 /// tokenizer_config.json. Files that are not there are passed by. `folder` is a path; empty is the
 /// current one.
@@ -190,6 +191,12 @@ template <class Json>
   if (!has_config) {
     with_object<Json>(folder, "metadata.json", [&](const Json& found) { metadata = found; });
   }
+
+  with_object<Json>(folder, "hf_quant_config.json", [&](const Json& config) {
+    const auto found = config.find("quantization");
+    const std::string key(quantization_configs[0]);
+    if (found != config.end() && found->is_object() && !metadata.contains(key)) metadata[key] = *found;
+  });
 
   with_object<Json>(folder, "generation_config.json", [&](const Json& config) {
     for (const char* const name : {"bos_token_id", "eos_token_id", "pad_token_id"}) {

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <nibble/checkpoint/quantization_scheme.hpp>
 #include <nibble/checkpoint/tensor_names.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
@@ -131,7 +132,8 @@ inline constexpr auto defaults = std::to_array<default_value>({
 inline constexpr std::array<std::string_view, 3> inner_configs = {"text_config", "llm_config",
                                                                   "language_config"};
 /// Objects that are kept under their own names.
-inline constexpr std::array<std::string_view, 2> kept_objects = {"rope_scaling", "rope_parameters"};
+inline constexpr std::array<std::string_view, 4> kept_objects = {
+    "rope_scaling", "rope_parameters", quantization_configs[0], quantization_configs[1]};
 /// Ids of special tokens, which become keys of the tokenizer.
 inline constexpr std::array<std::string_view, 4> token_ids = {"bos_token_id", "eos_token_id",
                                                               "pad_token_id", "unk_token_id"};
@@ -236,7 +238,7 @@ void set_defaults(Json& metadata, std::string_view architecture, const Json& con
 ///
 /// Where config.json says nothing, a known architecture's defaults are set, and those that follow from
 /// other values. rope_scaling and rope_parameters are kept, also the latter as rope_scaling where it
-/// alone says how positions are scaled. Other keys are kept under their own names where they hold text,
+/// alone says how positions are scaled; so are those of quantization_scheme(). Other keys are kept under their own names where they hold text,
 /// numbers, flags or arrays of such. Ids of special tokens become tokenizer.bos_token_id and so on.
 ///
 /// Throws bad_metadata, naming the key, where a value is of another kind than its key has to hold. The
