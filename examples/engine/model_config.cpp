@@ -22,6 +22,7 @@ struct key {
   std::string_view flat;  ///< in .apr files and checkpoint folders
   std::string_view gguf;  ///< behind the architecture and a dot
 };
+namespace keys {
 constexpr key hidden{"hidden_size", "embedding_length"};
 constexpr key layers{"num_layers", "block_count"};
 constexpr key heads{"num_heads", "attention.head_count"};
@@ -34,6 +35,7 @@ constexpr key rms_norm_epsilon{"rms_norm_eps", "attention.layer_norm_rms_epsilon
 constexpr key layer_norm_epsilon{"layer_norm_epsilon", "attention.layer_norm_epsilon"};
 constexpr key rotary_base{"rope_theta", "rope.freq_base"};
 constexpr key rotary_elements{"rotary_dim", "rope.dimension_count"};
+}  // namespace keys
 
 /// The metadata, asked by either name.
 class questions {
@@ -136,9 +138,9 @@ rotary_scaling read_scaling(const questions& ask) {
 /// base^(-2i / elements) for pair i, scaled as the metadata says; "llama3" is the rule of Llama 3.1's
 /// reference code: slow angles are divided by the factor, quick ones kept, those between mixed.
 std::vector<double> rotary_frequencies(const questions& ask, std::size_t head_elements) {
-  const double base = ask.find_number(rotary_base).value_or(10'000.0);
-  if (const auto turned = ask.find_count(rotary_elements); turned && *turned != head_elements) {
-    ask.refuse(ask.name_of(rotary_elements), std::to_string(*turned),
+  const double base = ask.find_number(keys::rotary_base).value_or(10'000.0);
+  if (const auto turned = ask.find_count(keys::rotary_elements); turned && *turned != head_elements) {
+    ask.refuse(ask.name_of(keys::rotary_elements), std::to_string(*turned),
                fmt::format("{}: all of a head", head_elements), error_code::unsupported_feature);
   }
   const rotary_scaling scaling = read_scaling(ask);
@@ -204,25 +206,26 @@ model_config read_config(const nlohmann::json& metadata, std::string_view file) 
   }
   const bool is_gpt2 = config.architecture == architecture::gpt2;
 
-  config.hidden = ask.count(hidden);
-  config.layers = ask.count(layers);
-  config.heads = ask.count(heads);
-  config.key_value_heads = ask.find_count(key_value_heads).value_or(config.heads);
-  config.head_dim = ask.find_count(head_dim).value_or(config.hidden / config.heads);
-  config.feed_forward =
-      is_gpt2 ? ask.find_count(feed_forward).value_or(4 * config.hidden) : ask.count(feed_forward);
-  config.vocabulary = ask.find_count(vocabulary).value_or(0);
-  config.context = ask.count(context);
-  config.norm_epsilon = ask.number(is_gpt2 ? layer_norm_epsilon : rms_norm_epsilon);
+  config.hidden = ask.count(keys::hidden);
+  config.layers = ask.count(keys::layers);
+  config.heads = ask.count(keys::heads);
+  config.key_value_heads = ask.find_count(keys::key_value_heads).value_or(config.heads);
+  config.head_dim = ask.find_count(keys::head_dim).value_or(config.hidden / config.heads);
+  config.feed_forward = is_gpt2 ? ask.find_count(keys::feed_forward).value_or(4 * config.hidden)
+                                : ask.count(keys::feed_forward);
+  config.vocabulary = ask.find_count(keys::vocabulary).value_or(0);
+  config.context = ask.count(keys::context);
+  config.norm_epsilon = ask.number(is_gpt2 ? keys::layer_norm_epsilon : keys::rms_norm_epsilon);
 
   if (config.heads % config.key_value_heads != 0) {
     ask.refuse(
-        ask.name_of(heads), std::to_string(config.heads),
+        ask.name_of(keys::heads), std::to_string(config.heads),
         fmt::format("a multiple of {}, the number of key and value heads", config.key_value_heads));
   }
   if (!is_gpt2) {
     if (config.head_dim == 0 || config.head_dim % 2 != 0) {
-      ask.refuse(ask.name_of(head_dim), std::to_string(config.head_dim), "an even number: pairs turn");
+      ask.refuse(ask.name_of(keys::head_dim), std::to_string(config.head_dim),
+                 "an even number: pairs turn");
     }
     config.pairs = pairs_of(ask, config.architecture);
     config.rotary_frequencies = rotary_frequencies(ask, config.head_dim);

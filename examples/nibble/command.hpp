@@ -144,7 +144,7 @@ struct engine_options {
 struct run_options {
   std::string input{};
   std::string prompt{};
-  std::size_t tokens = 0;
+  std::size_t tokens = 64;
   double temperature = 0.0;  ///< 0: the likeliest token, always
   double top_p = 1.0;
   std::uint64_t seed = 0;

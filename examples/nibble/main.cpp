@@ -17,6 +17,10 @@
 
 #include "arguments.hpp"
 #include "arguments_check.hpp"
+#if defined(NIBBLE_WITH_ENGINE)
+#include <examples/engine/contract_error.hpp>
+#endif
+
 #include "exit_code.hpp"
 #include "interruption.hpp"
 #include "standard_streams.hpp"
@@ -32,7 +36,7 @@ exit_code print_help(const CLI::App& parser) {
 }
 
 /// Parses the arguments and runs the subcommand that they name.
-exit_code run(const std::vector<std::string>& arguments) {
+exit_code run_command(const std::vector<std::string>& arguments) {
   CLI::App app(
       "Quantized tensor files: pack, convert, list, check, unpack, compare, split, merge, measure.",
       "nibble");
@@ -82,7 +86,7 @@ int main(int argc, char** argv) {
   exit_code code = exit_code::input_output_failed;
   try {
     nibble_command::prepare_standard_streams();
-    code = nibble_command::run(nibble_command::arguments_of(argc, argv));
+    code = nibble_command::run_command(nibble_command::arguments_of(argc, argv));
   } catch (const nibble_command::usage_error& problem) {
     nibble_command::print_error(problem.what());
     code = exit_code::wrong_usage;
@@ -95,6 +99,11 @@ int main(int argc, char** argv) {
     } else {
       nibble_command::print_error(problem.what());
     }
+#if defined(NIBBLE_WITH_ENGINE)
+  } catch (const nibble_engine::contract_error& problem) {
+    nibble_command::print_error(problem.what());
+    code = exit_code::not_what_it_claims;
+#endif
   } catch (const std::bad_alloc&) {
     nibble_command::print_error("out of memory");
   } catch (const std::exception& problem) {

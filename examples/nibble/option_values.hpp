@@ -35,7 +35,7 @@ namespace nibble_command {
 }
 
 /// A finite number from 0 on.
-[[nodiscard]] inline double error_bound(std::string_view option, const std::string& text) {
+[[nodiscard]] inline double number_from_zero(std::string_view option, const std::string& text) {
   std::size_t used = 0;
   double bound = -1.0;
   try {

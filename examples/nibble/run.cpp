@@ -50,7 +50,7 @@ exit_code run(const run_options& options) {
       model, prompt, options.tokens,
       {.temperature = options.temperature, .top_p = options.top_p, .seed = options.seed},
       [&](std::uint32_t token) {
-        show(whole_characters.add(words.decode(std::span(&token, 1), false)));
+        show(whole_characters.push(words.decode(std::span(&token, 1), false)));
         return interruption::received() == 0;
       });
   show(whole_characters.finish());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <thread>
@@ -156,7 +157,7 @@ CLI::App& describe_diff(CLI::App& app, diff_options& options) {
   add_value(to, "--max-error", "RELATIVE_RMSE",
             "Exit with 1 if the relative RMSE of any tensor is above this",
             [&options](const std::string& text) {
-              options.max_relative_rmse = error_bound("--max-error", text);
+              options.max_relative_rmse = number_from_zero("--max-error", text);
             });
   add_single(to, options.single);
   add_threads(to, options.threads);
@@ -215,6 +216,90 @@ CLI::App& describe_merge(CLI::App& app, merge_options& options) {
   return to;
 }
 
+#if defined(NIBBLE_WITH_ENGINE)
+
+void add_engine(CLI::App& to, engine_options& options) {
+  add_value(
+      to, "--mode", "MODE",
+      "How activations are multiplied: exact as f32; int16 nearly so, at more than twice the speed; "
+      "int8 faster still",
+      [&options](const std::string& text) {
+        require_choice("--mode", text, {"exact", "int16", "int8"});
+        for (const auto mode : {nibble::matmul_mode::int16, nibble::matmul_mode::int8}) {
+          if (text == nibble::to_string(mode)) options.mode = mode;
+        }
+      })
+      .default_str("exact");
+  to.add_flag("--repack", options.repack,
+              "Copy weights into the order that int16 and int8 like best; takes memory");
+  add_single(to, options.single);
+  add_threads(to, options.threads);
+}
+
+CLI::App& describe_run(CLI::App& app, run_options& options) {
+  CLI::App& to = *app.add_subcommand("run", "Go on with a text, multiplying by the packed weights");
+  add_input(to, "MODEL", options.input, "File, set or checkpoint folder with its tokenizer");
+  to.add_option("-p,--prompt", options.prompt, "Text to go on with")->type_name("TEXT")->required();
+  constexpr std::uint64_t most_tokens = 1U << 20U;
+  add_value(to, "-n,--tokens", "N", "Tokens to add at most; fewer where the model ends the text",
+            [&options](const std::string& text) {
+              options.tokens = static_cast<std::size_t>(whole_number("--tokens", text, 1, most_tokens));
+            })
+      .default_str(std::to_string(options.tokens));
+  add_value(to, "--temperature", "T",
+            "Divide logits by this before choosing; 0: the likeliest token, always",
+            [&options](const std::string& text) {
+              options.temperature = number_from_zero("--temperature", text);
+            })
+      .default_str("0");
+  add_value(to, "--top-p", "P",
+            "Choose among the likeliest tokens that together have this probability, 0 to 1",
+            [&options](const std::string& text) {
+              options.top_p = number_from_zero("--top-p", text);
+              if (options.top_p > 1.0) throw usage_error("--top-p " + text + ": at most 1 is expected");
+            })
+      .default_str("1");
+  add_value(to, "--seed", "S", "Seed of the choice: the same seed, the same text",
+            [&options](const std::string& text) {
+              options.seed = whole_number("--seed", text, 0, std::numeric_limits<std::uint64_t>::max());
+            })
+      .default_str("0");
+  add_json(to, options.json);
+  add_engine(to, options.engine);
+  return to;
+}
+
+CLI::App& describe_perplexity(CLI::App& app, perplexity_options& options) {
+  CLI::App& to = *app.add_subcommand("perplexity",
+                                     "Measure how well a model foresees a text, and against another");
+  add_input(to, "MODEL", options.input, "File, set or checkpoint folder");
+  to.add_option("--tokens", options.tokens_file, "JSON lists of token ids to score")
+      ->type_name("FILE.json");
+  to.add_option("--text", options.text_file, "Text to score")->type_name("FILE");
+  to.add_option("--against", options.against,
+                "Also measure how far MODEL's probabilities are from this model's")
+      ->type_name("MODEL");
+  add_json(to, options.json);
+  add_engine(to, options.engine);
+  return to;
+}
+
+CLI::App& describe_parity(CLI::App& app, parity_options& options) {
+  CLI::App& to = *app.add_subcommand(
+      "parity", "Hold a model and two packings of it against what an independent engine gave");
+  add_input(to, "F32", options.f32, "The model unpacked");
+  add_input(to, "INT8", options.int8, "The model packed in 8 bits");
+  add_input(to, "INT4", options.int4, "The model packed in 4 bits");
+  to.add_option("--oracle", options.oracle, "Prompts, tokens and texts of the independent engine")
+      ->type_name("FILE.json")
+      ->required();
+  add_json(to, options.json);
+  add_engine(to, options.engine);
+  return to;
+}
+
+#endif
+
 /// Joins what describes a subcommand to the parser and what runs it with the options parsed.
 template <class Options>
 subcommand make_subcommand(CLI::App& app, CLI::App& (*describe)(CLI::App&, Options&),
@@ -228,12 +313,16 @@ subcommand make_subcommand(CLI::App& app, CLI::App& (*describe)(CLI::App&, Optio
 
 std::vector<subcommand> add_subcommands(CLI::App& app) {
   return {
-      make_subcommand(app, describe_pack, pack),       make_subcommand(app, describe_convert, convert),
-      make_subcommand(app, describe_inspect, inspect), make_subcommand(app, describe_verify, verify),
-      make_subcommand(app, describe_unpack, unpack),   make_subcommand(app, describe_diff, diff),
-      make_subcommand(app, describe_hash, hash),       make_subcommand(app, describe_meta, meta),
-      make_subcommand(app, describe_split, split),     make_subcommand(app, describe_merge, merge),
-      make_subcommand(app, describe_bench, bench),
+    make_subcommand(app, describe_pack, pack), make_subcommand(app, describe_convert, convert),
+        make_subcommand(app, describe_inspect, inspect), make_subcommand(app, describe_verify, verify),
+        make_subcommand(app, describe_unpack, unpack), make_subcommand(app, describe_diff, diff),
+        make_subcommand(app, describe_hash, hash), make_subcommand(app, describe_meta, meta),
+        make_subcommand(app, describe_split, split), make_subcommand(app, describe_merge, merge),
+        make_subcommand(app, describe_bench, bench),
+#if defined(NIBBLE_WITH_ENGINE)
+        make_subcommand(app, describe_run, run), make_subcommand(app, describe_perplexity, perplexity),
+        make_subcommand(app, describe_parity, parity),
+#endif
   };
 }
 
