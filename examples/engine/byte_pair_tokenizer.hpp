@@ -4,13 +4,13 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
-#include "merge_symbols.hpp"
+#include "merge_table.hpp"
 #include "pre_tokenizer.hpp"
+#include "token_index.hpp"
 #include "tokenizer.hpp"
 
 namespace nibble_engine {
@@ -27,13 +27,16 @@ class byte_pair_tokenizer final : public tokenizer {
   byte_pair_tokenizer(const nlohmann::json& metadata, vocabulary&& words, pre_tokenizer&& splitter);
 
   void encode_plain(std::string_view text, std::vector<std::uint32_t>& ids) const override;
-  void encode_word(std::string_view word, std::vector<std::uint32_t>& ids) const;
+  /// The normal token that is the whole word.
+  [[nodiscard]] std::optional<std::uint32_t> token_of_word(std::string_view word) const;
+  /// Adds the ids that merging leaves of a word.
+  void merge_word(std::string_view word, std::vector<std::uint32_t>& ids) const;
 
   pre_tokenizer pre_tokenizer_;
   bool whole_words_first_;  ///< a word that is a token is not merged
-  ids_by_text ids_;         ///< of normal tokens, by the bytes they stand for
+  token_index by_text_;     ///< all tokens, as the file spells them
   std::array<std::optional<std::uint32_t>, 256> bytes_;
-  std::unordered_map<std::uint64_t, symbol_merge> merges_;  ///< by left id << 32 | right id
+  merge_table merges_;
 };
 
 }  // namespace nibble_engine

@@ -58,10 +58,6 @@ constexpr std::string_view smollm_names[] = {"smollm",    "starcoder", "refact",
                                              "codeshell", "exaone",    "minerva-7b"};
 constexpr std::string_view smollm_patterns[] = {R"(\p{N})", gpt_2};
 
-constexpr std::string_view falcon_names[] = {"falcon"};
-constexpr std::string_view falcon_patterns[] = {R"([\p{P}\$\+<=>\^~\|`]+)", gpt_2,
-                                                R"([0-9][0-9][0-9])"};
-
 constexpr std::string_view default_names[] = {"default"};
 constexpr std::string_view default_patterns[] = {R"([\p{P}\$\+<=>\^~\|]+)", gpt_2, R"(\p{N}+)",
                                                  R"([0-9][0-9][0-9])"};
@@ -73,10 +69,13 @@ constexpr std::string_view gpt_4o_names[] = {"gpt-4o", "llama4", "minimax-m2"};
 constexpr std::string_view gpt_4o_patterns[] = {gpt_4o};
 
 constexpr family families[] = {
-    {gpt_2_names, gpt_2_patterns},          {llama_3_names, llama_3_patterns, true, true},
-    {like_llama_3_names, llama_3_patterns}, {qwen_2_names, qwen_2_patterns},
-    {smollm_names, smollm_patterns},        {falcon_names, falcon_patterns},
-    {default_names, default_patterns},      {tekken_names, tekken_patterns, true, true},
+    {gpt_2_names, gpt_2_patterns},
+    {llama_3_names, llama_3_patterns, true, true},
+    {like_llama_3_names, llama_3_patterns},
+    {qwen_2_names, qwen_2_patterns},
+    {smollm_names, smollm_patterns},
+    {default_names, default_patterns},
+    {tekken_names, tekken_patterns, true, true},
     {gpt_4o_names, gpt_4o_patterns},
 };
 

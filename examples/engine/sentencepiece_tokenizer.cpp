@@ -80,15 +80,14 @@ sentencepiece_tokenizer::sentencepiece_tokenizer(const nlohmann::json& metadata,
     : tokenizer(std::move(read_words), make_pieces(read_words), true, space_before_text),
       scores_(read_scores(find_entry(metadata, "tokenizer.scores", "tokenizer.ggml.scores"),
                           words().size())),
+      normal_(words().texts, words().ids_of(token_type::normal)),
       space_before_text_(space_before_text) {
-  ids_.reserve(words().size());
   for (std::uint32_t id = 0; id < words().size(); ++id) {
     const std::string& text = words().texts[id];
     if (words().types[id] == token_type::byte) {
       const std::optional<unsigned char> byte = byte_of_token(text);
       if (byte && !bytes_[*byte]) bytes_[*byte] = id;
     } else if (words().types[id] == token_type::normal) {
-      ids_.try_emplace(text, id);
       longest_bytes_ = std::max(longest_bytes_, text.size());
     }
   }
@@ -102,8 +101,7 @@ void sentencepiece_tokenizer::encode_plain(std::string_view text,
 
   const auto token_of = [&](std::size_t begin, std::size_t size) -> std::optional<std::uint32_t> {
     if (size > longest_bytes_) return std::nullopt;
-    const auto found = ids_.find(all.substr(begin, size));
-    return found == ids_.end() ? std::nullopt : std::optional(found->second);
+    return normal_.find(all.substr(begin, size));
   };
 
   std::vector<symbol> symbols;

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "token_index.hpp"
 #include "tokenizer.hpp"
 
 namespace nibble_engine {
@@ -27,7 +28,7 @@ class sentencepiece_tokenizer final : public tokenizer {
   void encode_plain(std::string_view text, std::vector<std::uint32_t>& ids) const override;
 
   std::vector<float> scores_;
-  ids_by_text ids_;                ///< of tokens that merging may make
+  token_index normal_;             ///< the tokens that merging may make
   std::size_t longest_bytes_ = 0;  ///< of these
   std::array<std::optional<std::uint32_t>, 256> bytes_;
   bool space_before_text_;

@@ -63,6 +63,14 @@ std::vector<token_type> guess_types(const vocabulary& words, bool has_byte_token
 
 }  // namespace
 
+std::vector<std::uint32_t> vocabulary::ids_of(token_type type) const {
+  std::vector<std::uint32_t> ids;
+  for (std::uint32_t id = 0; id < size(); ++id) {
+    if (types[id] == type) ids.push_back(id);
+  }
+  return ids;
+}
+
 std::optional<unsigned char> byte_of_token(std::string_view text) {
   if (text.size() != 6 || !text.starts_with("<0x") || text[5] != '>') return std::nullopt;
   unsigned value = 0;

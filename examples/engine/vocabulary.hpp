@@ -5,7 +5,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -33,6 +32,8 @@ struct vocabulary {
 
   /// The number of tokens.
   [[nodiscard]] std::size_t size() const { return texts.size(); }
+  /// The ids of the tokens of that type, in increasing order.
+  [[nodiscard]] std::vector<std::uint32_t> ids_of(token_type type) const;
 };
 
 /// Reads the tokens, their types and the ids of special tokens: tokenizer.vocabulary,
@@ -46,8 +47,5 @@ struct vocabulary {
 
 /// The byte of "<0xNN>", NN two hexadecimal digits, or nothing where `text` is no such token.
 [[nodiscard]] std::optional<unsigned char> byte_of_token(std::string_view text);
-
-/// Ids by the text of a token. Of two tokens of one text the lower id counts. Borrows the texts.
-using ids_by_text = std::unordered_map<std::string_view, std::uint32_t>;
 
 }  // namespace nibble_engine
