@@ -10,7 +10,7 @@
 
 #include <benchmark/benchmark.h>
 
-#include <benchmarks/support/thread_pool.hpp>
+#include <nibble/compute/thread_pool.hpp>
 
 namespace nibble_benchmark {
 
@@ -22,10 +22,10 @@ namespace nibble_benchmark {
 
 /// Null for one thread, else a pool that lives as long as the program.
 [[nodiscard]] inline nibble::executor* executor_of(unsigned threads) {
-  static std::map<unsigned, std::unique_ptr<nibble_benchmark::thread_pool>> pools;
+  static std::map<unsigned, std::unique_ptr<nibble::thread_pool>> pools;
   if (threads == 1) return nullptr;
-  std::unique_ptr<nibble_benchmark::thread_pool>& pool = pools[threads];
-  if (pool == nullptr) pool = std::make_unique<nibble_benchmark::thread_pool>(threads);
+  std::unique_ptr<nibble::thread_pool>& pool = pools[threads];
+  if (pool == nullptr) pool = std::make_unique<nibble::thread_pool>(threads);
   return pool.get();
 }
 

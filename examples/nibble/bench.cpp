@@ -21,7 +21,7 @@
 #include <benchmarks/support/machine_roof.hpp>
 #include <benchmarks/support/matmul_modes.hpp>
 #include <benchmarks/support/reference_product.hpp>
-#include <benchmarks/support/thread_pool.hpp>
+#include <nibble/compute/thread_pool.hpp>
 
 #include "command.hpp"
 #include "open_input.hpp"
@@ -32,6 +32,7 @@
 
 namespace nibble_command {
 
+using nibble::thread_pool;
 using nibble_benchmark::fastest_seconds;
 using nibble_benchmark::line_aligned_floats;
 using nibble_benchmark::machine_roof;
@@ -39,7 +40,6 @@ using nibble_benchmark::matmul_mode_description;
 using nibble_benchmark::matmul_modes;
 using nibble_benchmark::measure_roof;
 using nibble_benchmark::product_error;
-using nibble_benchmark::thread_pool;
 using nibble_benchmark::unstructured_values;
 
 namespace {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -7,6 +8,7 @@
 
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
+#include <nibble/kernel/matmul_mode.hpp>
 
 #include "exit_code.hpp"
 
@@ -130,5 +132,49 @@ struct merge_options {
 };
 /// Writes the tensors of a set, as they are stored, into one file of the same container.
 exit_code merge(const merge_options& options);
+
+/// How the engine of run, perplexity and parity works.
+struct engine_options {
+  bool single = false;
+  nibble::matmul_mode mode = nibble::matmul_mode::exact;
+  bool repack = false;
+  unsigned threads = 1;
+};
+
+struct run_options {
+  std::string input{};
+  std::string prompt{};
+  std::size_t tokens = 64;
+  double temperature = 0.0;  ///< 0: the likeliest token, always
+  double top_p = 1.0;
+  std::uint64_t seed = 0;
+  bool json = false;
+  engine_options engine{};
+};
+/// Goes on with a text, on the model's stored blocks, and prints what comes as it comes.
+exit_code run(const run_options& options);
+
+struct perplexity_options {
+  std::string input{};
+  std::optional<std::string> tokens_file{};  ///< this or the next one
+  std::optional<std::string> text_file{};
+  std::optional<std::string> against{};
+  bool json = false;
+  engine_options engine{};
+};
+/// Measures how well a model foresees a text, and how far it is from another model.
+exit_code perplexity(const perplexity_options& options);
+
+struct parity_options {
+  std::string f32{};
+  std::string int8{};
+  std::string int4{};
+  std::string oracle{};
+  bool json = false;
+  engine_options engine{};
+};
+/// Holds a model and two packings of it against what an independent engine gave; answer_is_no where a
+/// check fails.
+exit_code parity(const parity_options& options);
 
 }  // namespace nibble_command

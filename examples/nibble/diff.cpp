@@ -16,7 +16,7 @@
 
 #include <nibble/nibble.hpp>
 
-#include <benchmarks/support/thread_pool.hpp>
+#include <nibble/compute/thread_pool.hpp>
 
 #include "command.hpp"
 #include "open_input.hpp"
@@ -143,7 +143,7 @@ void measure(comparison& files, unsigned threads) {
 
   std::vector<tensor_errors> errors(parts.size());
   {
-    nibble_benchmark::thread_pool on(threads);
+    nibble::thread_pool on(threads);
     progress_bar bar;
     watched_executor watched(on, bar, "comparing");
     nibble::run_tasks(&watched, parts.size(), [&](std::size_t i) {

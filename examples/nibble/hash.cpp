@@ -17,7 +17,7 @@
 #include <nibble/file/path_text.hpp>
 #include <nibble/reader.hpp>
 
-#include <benchmarks/support/thread_pool.hpp>
+#include <nibble/compute/thread_pool.hpp>
 
 #include "command.hpp"
 #include "metadata.hpp"
@@ -121,7 +121,7 @@ exit_code hash(const hash_options& options) {
   }
   std::vector<hashed> subjects = subjects_of(file, files);
   {
-    nibble_benchmark::thread_pool on(options.threads);
+    nibble::thread_pool on(options.threads);
     progress_bar bar;
     watched_executor watched(on, bar, file.name());
     // Whole files last in the list and longest at work: they are begun first.

@@ -8,7 +8,7 @@
 
 #include <nibble/nibble.hpp>
 
-#include <benchmarks/support/thread_pool.hpp>
+#include <nibble/compute/thread_pool.hpp>
 
 #include "command.hpp"
 #include "open_input.hpp"
@@ -32,7 +32,7 @@ std::string describe(const nibble::finding& found) {
 }
 
 std::vector<nibble::finding> examine(const nibble::reader& file, unsigned threads) {
-  nibble_benchmark::thread_pool on(threads);
+  nibble::thread_pool on(threads);
   progress_bar bar;
   watched_executor watched(on, bar, file.name());
   return file.examine({.executor = &watched});

@@ -16,7 +16,7 @@
 #include <nibble/reader.hpp>
 #include <nibble/writer.hpp>
 
-#include <benchmarks/support/thread_pool.hpp>
+#include <nibble/compute/thread_pool.hpp>
 
 #include "exit_code.hpp"
 #include "interruption.hpp"
@@ -57,7 +57,7 @@ inline std::vector<std::string> write_file(const nibble::writer& plan, const std
                                            unsigned threads, std::uint64_t shard_size_bytes = 0) {
   require_honest_name(path, container);
   const interruption noted;
-  nibble_benchmark::thread_pool on(threads);
+  nibble::thread_pool on(threads);
   progress_bar bar;
   const nibble::write_options options{
       .container = container,

@@ -153,7 +153,6 @@ std::vector<float> transpose(const std::vector<float>& values, std::size_t rows,
 
 TEST_CASE("wrong usage exits with 2 and one line", "[command]") {
   const auto arguments = GENERATE(values<words>({
-      {},
       {"frobnicate"},
       {"pack"},
       {"pack", "in.safetensors"},
@@ -179,6 +178,51 @@ TEST_CASE("wrong usage exits with 2 and one line", "[command]") {
   }));
   INFO(Catch::StringMaker<words>::convert(arguments));
   require_refusal(run(arguments), 2, {});
+}
+
+TEST_CASE("what is wrong with the arguments is named, and the nearest right thing", "[command]") {
+  const std::vector<std::pair<words, words>> cases = {
+      {{"--foo"}, {"'--foo' is no option of nibble", "--help", "--version"}},
+      {{"-v"}, {"'-v' is no option of nibble", "--version"}},
+      {{"--json"}, {"'--json' is no option of nibble"}},
+      {{"pakc"}, {"'pakc' is no subcommand, 'pack' is"}},
+      {{"frobnicate"}, {"'frobnicate' is no subcommand", "pack", "help"}},
+      {{"help", "pakc"}, {"'pakc' is no subcommand, 'pack' is"}},
+      {{"pack"}, {"nibble pack needs INPUT", "nibble pack --help"}},
+      {{"pack", "in", "-o"}, {"--output needs a value, OUT.apr"}},
+      {{"pack", "in", "--only", "--keep", "x"}, {"--only needs a value, GLOB"}},
+      {{"pack", "in", "-o", "a.apr", "--output=b.apr"}, {"--output is given twice"}},
+      {{"pack", "in", "-o", "a.apr", "--encodign", "q4"},
+       {"'--encodign' is no option of nibble pack", "--encoding"}},
+      {{"pack", "in", "-o", "a.apr", "-e", "q9"}, {"--encoding q9", "q8, q4", "or f32"}},
+      {{"pack", "in", "-o", "a.apr", "--threads", "many"}, {"--threads many", "from 1 to 1024"}},
+      {{"pack", "--only", "A", "B", "INPUT"},
+       {"'INPUT' is one argument too many", "takes INPUT ('B')", "--only A --only B"}},
+      {{"inspect", "a", "b"}, {"'b' is one argument too many", "FILE ('a')"}},
+      {{"inspect", "a", "--json=3"}, {"--json takes no value"}},
+      {{"inspect", "a", "-jq"}, {"'-jq' is no option of nibble inspect"}},
+      {{"split", "a", "-o", "b.apr"}, {"nibble split needs --shard-size SIZE"}},
+      {{"split", "a", "-o", "b.apr", "--shard-size", "1.5"}, {"--shard-size 1.5", "1.5MB"}},
+      {{"split", "a", "-o", "b.apr", "--shard-size", "many"}, {"--shard-size many"}},
+      {{"diff", "a", "b", "--max-error", "nan"}, {"--max-error nan", "from 0 on"}},
+      {{"verify", "a", "\x1b[2J"}, {"\\x1b[2J"}},
+  };
+  for (const auto& [arguments, parts] : cases) {
+    INFO(Catch::StringMaker<words>::convert(arguments));
+    const outcome result = run(arguments);
+    require_refusal(result, 2, parts);
+    for (const std::string leaked : {"UINT", "TEXT", "json.exception", "not convert"}) {
+      REQUIRE(result.err.find(leaked) == std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("nibble alone and nibble help print what --help does", "[command]") {
+  REQUIRE(require_success(words{}) == require_success({"--help"}));
+  REQUIRE(require_success({"help"}) == require_success({"--help"}));
+  for (const std::string name : {"pack", "meta", "bench"}) {
+    REQUIRE(require_success({"help", name}) == require_success({name, "--help"}));
+  }
 }
 
 TEST_CASE("help and version go to standard output", "[command]") {

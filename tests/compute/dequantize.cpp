@@ -34,9 +34,9 @@ using nibble_test::independent_decoder;
 using nibble_test::placed;
 
 /// Whether `found` is `expected`, rounded to nearest even where To is a 16-bit float.
-bool is_right(float found, float expected) { return nibble_test::is_same_float(found, expected); }
+bool is_expected(float found, float expected) { return nibble_test::is_same_float(found, expected); }
 template <class Half>
-bool is_right(Half found, float expected) {
+bool is_expected(Half found, float expected) {
   constexpr auto format = std::is_same_v<Half, float16> ? nibble_test::binary16 : nibble_test::brain16;
   if (std::isnan(expected)) return std::isnan(nibble_test::value_of(format, found.bits));
   return found.bits == nibble_test::nearest_code(format, static_cast<double>(expected));
@@ -80,7 +80,7 @@ void require_rows(const tensor_view& view, std::uint64_t first, std::uint64_t co
   for (std::size_t i = 0; i < values.size(); ++i) {
     const bool is_inside = i >= 32 && i < 32 + elements;
     const bool right =
-        is_inside ? is_right(values[i], expected[static_cast<std::size_t>(first) * cols + i - 32])
+        is_inside ? is_expected(values[i], expected[static_cast<std::size_t>(first) * cols + i - 32])
                   : is_sentinel(values[i]);
     if (!right) {
       FAIL(fmt::format("{} {}: rows {} + {}, element {}", view.dtype_text(), view.shape().to_string(),
@@ -183,7 +183,7 @@ TEMPLATE_TEST_CASE("bytes may start at any address and floats at any float", "[d
       TestType::rows(view, 0, rows, std::span(into).subspan(offset, rows * cols));
       for (std::size_t i = 0; i < into.size(); ++i) {
         const bool is_inside = i >= offset && i < offset + rows * cols;
-        if (is_inside ? !is_right(into[i], expected[i - offset]) : !is_sentinel(into[i])) {
+        if (is_inside ? !is_expected(into[i], expected[i - offset]) : !is_sentinel(into[i])) {
           FAIL(fmt::format("{} at offset {}: element {}", nibble::to_string(which), offset, i));
         }
       }
@@ -205,7 +205,7 @@ TEMPLATE_TEST_CASE("decoding stays between the guard pages", "[dequantize]", NIB
           const guarded_memory<to> into(static_cast<std::size_t>(rows * cols), where);
           TestType::rows(tensor_view("w", which, {rows, cols}, from.span()), 0, rows, into.span());
           for (std::size_t i = 0; i < expected.size(); ++i) {
-            if (!is_right(into.span()[i], expected[i]))
+            if (!is_expected(into.span()[i], expected[i]))
               FAIL(nibble::to_string(which) << ", element " << i);
           }
         }
@@ -268,8 +268,8 @@ TEST_CASE("containers and spans of each float are taken", "[dequantize]") {
   std::vector<bfloat16> brains(80);
   nibble::dequantize(view, std::span(brains));
   for (std::size_t i = 0; i < 40; ++i) {
-    CHECK(is_right(halves[i], expected[40 + i]));
-    CHECK(is_right(brains[i], expected[i]));
+    CHECK(is_expected(halves[i], expected[40 + i]));
+    CHECK(is_expected(brains[i], expected[i]));
   }
 }
 

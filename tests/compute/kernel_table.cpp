@@ -22,10 +22,10 @@ kernel_table table(const char* name, std::uint64_t needs) {
   return out;
 }
 
-const kernel_table best = table("best", 0b1011);
-const kernel_table other = table("other", 0b0110);
+const kernel_table best_table = table("best", 0b1011);
+const kernel_table other_table = table("other", 0b0110);
 const kernel_table least = table("least", 0);
-const std::array<const kernel_table*, 3> tables = {&best, &other, &least};
+const std::array<const kernel_table*, 3> tables = {&best_table, &other_table, &least};
 
 std::string_view picked(std::uint64_t available, std::string_view forced) {
   return nibble::pick_kernels(tables, cpu_feature_set{available}, forced).name;

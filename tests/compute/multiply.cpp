@@ -1,5 +1,6 @@
 #include <nibble/compute/multiply.hpp>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -27,21 +28,38 @@ class noting_executor final : public nibble::executor {
   std::vector<std::size_t> runs;
 };
 
-TEST_CASE("tasks of weight rows cover each row once, in whole panels but for the last", "[multiply]") {
-  noting_executor executor;
+TEST_CASE("tasks cover each row of each weight once, in one run and in whole panels but for the last",
+          "[multiply]") {
   for (const std::size_t n : {1U, 31U, 32U, 33U, 1000U, 4096U}) {
     for (const std::size_t k : {0U, 1U, 512U, 100'000U}) {
-      const auto bytes = nibble_test::finite_stored_bytes(encoding::u8, n, k, 1);
-      const tensor_view w("w", encoding::u8, {n, k}, bytes);
+      // The second weight belongs to another plan, and the third one has no rows.
+      const std::array<std::size_t, 4> outputs{n, 7, 0, n + 5};
+      std::array<std::vector<std::byte>, 4> bytes;
+      std::array<tensor_view, 4> weights;
+      std::array<kernel::planned_product, 4> planned{};
+      for (std::size_t i = 0; i < 4; ++i) {
+        bytes[i] = nibble_test::finite_stored_bytes(encoding::u8, outputs[i], k, 1);
+        weights[i] = tensor_view("w", encoding::u8, {outputs[i], k}, bytes[i]);
+        planned[i].product.weight = &weights[i];
+      }
       for (const std::size_t m : {1U, 7U, 5000U}) {
-        std::vector<int> seen(n);
-        kernel::for_weight_rows(&executor, w, m, [&](kernel::row_range rows) {
-          const auto first = static_cast<std::size_t>(rows.first);
-          if (first % 32 != 0 || (rows.count % 32 != 0 && first + rows.count != n))
-            FAIL("a torn panel");
-          for (std::size_t i = 0; i < rows.count; ++i) ++seen[first + i];
-        });
-        CHECK(seen == std::vector<int>(n, 1));
+        noting_executor executor;
+        std::array<std::vector<int>, 4> seen;
+        for (std::size_t i = 0; i < 4; ++i) seen[i].resize(outputs[i]);
+        kernel::for_weight_rows(
+            {planned, {nullptr, m, k, k}, &executor, nullptr},
+            [&](const kernel::planned_product& each) { return &each != &planned[1]; },
+            [&](std::size_t i, kernel::row_range rows) {
+              const auto first = static_cast<std::size_t>(rows.first);
+              if (first % 32 != 0 || (rows.count % 32 != 0 && first + rows.count != outputs[i])) {
+                FAIL("a torn panel");
+              }
+              for (std::size_t row = 0; row < rows.count; ++row) ++seen[i][first + row];
+            });
+        CHECK(executor.runs.size() == 1);
+        CHECK(seen[0] == std::vector<int>(n, 1));
+        CHECK(seen[1] == std::vector<int>(7, 0));
+        CHECK(seen[3] == std::vector<int>(n + 5, 1));
       }
     }
   }
@@ -60,17 +78,18 @@ TEST_CASE("activations are prepared once for all products of one plan", "[multip
     work(&executor);
     return executor.runs;
   };
-  // 80 rows of 4096 int8 codes fit the scratch: rows are prepared, then each weight has two tasks.
+  // 80 rows of 4096 int8 codes fit the scratch: rows are prepared, then each weight has two tasks, all
+  // in one run.
   using runs = std::vector<std::size_t>;
   CHECK(runs_of([&](nibble::executor* executor) {
           nibble::matmul({{coded, y}, {coded, other}, {coded, third}}, x,
                          {.mode = matmul_mode::int8, .executor = executor});
-        }) == runs{80, 2, 2, 2});
+        }) == runs{80, 6});
   // Another plan in between takes its own turn, after the first one's products.
   const runs alone = runs_of([&](nibble::executor* executor) {
     nibble::matmul(floats, x, y, {.mode = matmul_mode::int8, .executor = executor});
   });
-  runs expected{80, 2, 2};
+  runs expected{80, 4};
   expected.insert(expected.end(), alone.begin(), alone.end());
   CHECK(runs_of([&](nibble::executor* executor) {
           nibble::matmul({{coded, y}, {floats, other}, {coded, third}}, x,

@@ -39,7 +39,7 @@ using nibble_test::placed;
 
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 constexpr float infinity = std::numeric_limits<float>::infinity();
-constexpr const auto& packable = nibble_test::packable_encodings;
+using nibble_test::packable_encodings;
 constexpr std::array quantized = {encoding::q8, encoding::q4, encoding::apr_q8, encoding::apr_q4};
 constexpr std::array rules = {packing_rule::best, packing_rule::reference};
 
@@ -199,7 +199,7 @@ TEST_CASE("a block that float16 cannot scale is refused, naming the value that i
 }
 
 TEST_CASE("sizes that disagree are refused before anything is packed", "[quantize]") {
-  for (const encoding which : packable) {
+  for (const encoding which : packable_encodings) {
     const shape dimensions{3, 40};
     const std::size_t needed = bytes_for(which, dimensions);
     const auto refusal = [&](std::size_t values, std::size_t bytes) {
@@ -226,7 +226,7 @@ TEST_CASE("sizes that disagree are refused before anything is packed", "[quantiz
 
 TEST_CASE("encodings that are not packed from f32 are refused by name", "[quantize]") {
   for (const nibble::encoding_description& row : nibble::encodings) {
-    if (std::ranges::find(packable, row.encoding) != packable.end()) continue;
+    if (std::ranges::find(packable_encodings, row.encoding) != packable_encodings.end()) continue;
     const std::vector<float> values(512, 1.0F);
     const auto thrown = nibble_test::error_of([&] {
       static_cast<void>(packed(row.encoding, {2, 256}, values));
@@ -241,7 +241,7 @@ TEST_CASE("encodings that are not packed from f32 are refused by name", "[quanti
 }
 
 TEST_CASE("an empty tensor packs to no bytes and a scalar to one block", "[quantize]") {
-  for (const encoding which : packable) {
+  for (const encoding which : packable_encodings) {
     CHECK(packed(which, {0}, {}).empty());
     CHECK(packed(which, {7, 0}, {}).empty());
     CHECK(packed(which, {0, 7}, {}).empty());
@@ -257,7 +257,7 @@ TEST_CASE("packed bytes depend neither on threads nor on how chunks fall", "[qua
   for (const shape& dimensions :
        {shape{700, 173}, shape{3, 70001}, shape{70001, 3}, shape{4, 100, 173}, shape{1, 65537}}) {
     const auto values = nibble_test::heavy_tailed(static_cast<std::size_t>(dimensions.elements()), 77);
-    for (const encoding which : packable) {
+    for (const encoding which : packable_encodings) {
       for (const packing_rule rule : rules) {
         const bool has_rules = which == encoding::apr_q8 || which == encoding::apr_q4;
         if (rule == packing_rule::reference && !has_rules) continue;
@@ -278,7 +278,7 @@ TEST_CASE("chunks tile the tensor's bytes and each keeps to its own", "[quantize
   for (const shape& dimensions :
        {shape{700, 173}, shape{3, 70001}, shape{70001, 3}, shape{65537}, shape{31}}) {
     const auto values = nibble_test::gaussian(static_cast<std::size_t>(dimensions.elements()), 78);
-    for (const encoding which : packable) {
+    for (const encoding which : packable_encodings) {
       INFO(nibble::to_string(which) << " " << dimensions.to_string());
       const nibble::tensor_packer packer("w", which, dimensions, values);
       const auto expected = packed(which, dimensions, values);
@@ -326,7 +326,7 @@ TEST_CASE("a packer reports each chunk that it reads first, and only one scale f
 }
 
 TEST_CASE("packing stays between the guard pages at any alignment", "[quantize]") {
-  for (const encoding which : packable) {
+  for (const encoding which : packable_encodings) {
     for (const std::size_t cols : {1U, 31U, 32U, 33U, 63U, 64U, 65U, 97U, 127U, 128U, 129U}) {
       const shape dimensions{3, cols};
       const auto values = nibble_test::gaussian(3 * cols, 5);
@@ -375,7 +375,7 @@ TEST_CASE("the best rule's squared error is never above the reference's", "[quan
     for (const encoding which : {encoding::apr_q8, encoding::apr_q4}) {
       if (which == encoding::apr_q4 && of.name == "beyond float16") continue;
       const shape dimensions{of.values.size()};
-      const double best = squared_error(which, packed(which, dimensions, of.values), of.values);
+      const double best_error = squared_error(which, packed(which, dimensions, of.values), of.values);
       const double reference = squared_error(
           which, packed(which, dimensions, of.values, {.rule = packing_rule::reference}), of.values);
       // The search weighs differences rounded to f32, and what apr_q8 decodes is rounded to f32 as
@@ -384,9 +384,9 @@ TEST_CASE("the best rule's squared error is never above the reference's", "[quan
       for (const float value : of.values)
         roundings += 0x1p-46 * static_cast<double>(value) * static_cast<double>(value);
       CAPTURE(of.name, nibble::to_string(which));
-      CHECK(best <= reference * (1.0 + 0x1p-20) + roundings);
+      CHECK(best_error <= reference * (1.0 + 0x1p-20) + roundings);
       // And it is a search: where there is something to find, it finds it.
-      if (of.name == "long and heavy-tailed") CHECK(best < 0.8 * reference);
+      if (of.name == "long and heavy-tailed") CHECK(best_error < 0.8 * reference);
     }
   }
 }

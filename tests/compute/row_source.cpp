@@ -26,7 +26,7 @@ using nibble::encoding;
 using nibble::packing_rule;
 using nibble::shape;
 
-constexpr const auto& packable = nibble_test::packable_encodings;
+using nibble_test::packable_encodings;
 
 std::vector<std::byte> packed_from(const nibble::row_source& source, encoding which,
                                    const shape& dimensions, packing_rule rule, nibble::executor* on) {
@@ -49,7 +49,7 @@ TEST_CASE("rows on demand give the bytes of rows in memory, and are asked for wi
     const auto values = nibble_test::heavy_tailed(static_cast<std::size_t>(dimensions.elements()), 41);
     const std::uint64_t rows = dimensions.rows();
     const auto cols = static_cast<std::size_t>(dimensions.cols());
-    for (const encoding which : packable) {
+    for (const encoding which : packable_encodings) {
       for (const packing_rule rule : {packing_rule::best, packing_rule::reference}) {
         const bool has_rules = which == encoding::apr_q8 || which == encoding::apr_q4;
         if (rule == packing_rule::reference && !has_rules) continue;
@@ -90,7 +90,7 @@ TEST_CASE("a source for an empty tensor is never asked", "[row_source]") {
   const nibble::row_source source = [](std::uint64_t, std::uint64_t, std::span<float>) {
     throw std::logic_error("asked");
   };
-  for (const encoding which : packable) {
+  for (const encoding which : packable_encodings) {
     for (const shape& empty : {shape{0}, shape{5, 0}, shape{0, 5}}) {
       CHECK_NOTHROW(packed_from(source, which, empty, packing_rule::best, nullptr));
     }
@@ -102,7 +102,7 @@ TEST_CASE("what a source throws reaches the caller as it was thrown", "[row_sour
     std::uint64_t row;
   };
   nibble_test::shuffled_executor threads(3);
-  for (const encoding which : packable) {
+  for (const encoding which : packable_encodings) {
     for (nibble::executor* const on :
          {static_cast<nibble::executor*>(nullptr), static_cast<nibble::executor*>(&threads)}) {
       for (const std::uint64_t bad_row : {0U, 350U, 699U}) {

@@ -21,6 +21,7 @@ using kernel::activation_order;
 
 constexpr std::array layouts = {activation_layout{activation_order::natural, 1},
                                 activation_layout{activation_order::even_then_odd, 1},
+                                activation_layout{activation_order::crossed_pairs, 1},
                                 activation_layout{activation_order::natural, 2},
                                 activation_layout{activation_order::even_then_odd, 2}};
 
@@ -40,8 +41,10 @@ struct prepared_row {
 
 /// Where element i of block b is put.
 std::size_t place_of(std::size_t b, std::size_t i, const activation_layout& layout) {
-  const std::size_t place =
-      layout.order == activation_order::natural ? i : i / 2 + (i % 2 == 0 ? 0 : 16);
+  std::size_t place = i;
+  if (layout.order == activation_order::even_then_odd) place = i / 2 + (i % 2 == 0 ? 0 : 16);
+  if (layout.order == activation_order::crossed_pairs && i % 4 == 1) place = i + 1;
+  if (layout.order == activation_order::crossed_pairs && i % 4 == 2) place = i - 1;
   if (layout.joined_blocks == 1) return b * 32 + place;
   return b / 2 * 64 + place / 16 * 32 + b % 2 * 16 + place % 16;
 }

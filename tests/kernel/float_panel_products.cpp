@@ -25,7 +25,7 @@ using nibble_test::placed;
 
 /// x in parts of so many columns, each part in memory of just its size.
 template <class Architecture, class Codec>
-void check(std::size_t m, std::size_t k, std::size_t part_cols) {
+void check_float_panel(std::size_t m, std::size_t k, std::size_t part_cols) {
   nibble_test::require_kernel_products<Architecture, Codec, float>(
       m, k, {kernel::activation_order_of<Codec>(), 1}, m,
       [=](const tensor_view& w, std::uint64_t first, std::size_t count, const std::vector<float>& x,
@@ -45,24 +45,24 @@ void check(std::size_t m, std::size_t k, std::size_t part_cols) {
 }
 
 template <class Architecture>
-void check_all() {
+void check_float_panels() {
   constexpr std::size_t panel = kernel::interleaved_cols;
   for (const std::size_t m : {1U, 2U, 3U, 4U, 5U, 6U, 7U, 11U, 12U, 13U, 25U}) {
     for (const std::size_t k : {32U, 1056U}) {
-      check<Architecture, nibble::q4>(m, k, 2 * panel);
-      check<Architecture, nibble::apr_q4>(m, k, panel);
+      check_float_panel<Architecture, nibble::q4>(m, k, 2 * panel);
+      check_float_panel<Architecture, nibble::apr_q4>(m, k, panel);
     }
     for (const std::size_t k : {1U, 256U, 1055U}) {
-      check<Architecture, nibble::q4_k>(m, k, panel);
-      check<Architecture, nibble::q5_0>(m, k, k);
-      check<Architecture, nibble::q6_k>(m, k, 2 * panel);
+      check_float_panel<Architecture, nibble::q4_k>(m, k, panel);
+      check_float_panel<Architecture, nibble::q5_0>(m, k, k);
+      check_float_panel<Architecture, nibble::q6_k>(m, k, 2 * panel);
     }
     for (const std::size_t k : {1U, 33U, 1055U}) {
-      check<Architecture, nibble::apr_q4>(m, k, panel);
-      check<Architecture, nibble::q8>(m, k, k);
-      check<Architecture, nibble::apr_q8>(m, k, panel);
-      check<Architecture, nibble::f16>(m, k, panel);
-      check<Architecture, nibble::f64>(m, k, panel);
+      check_float_panel<Architecture, nibble::apr_q4>(m, k, panel);
+      check_float_panel<Architecture, nibble::q8>(m, k, k);
+      check_float_panel<Architecture, nibble::apr_q8>(m, k, panel);
+      check_float_panel<Architecture, nibble::f16>(m, k, panel);
+      check_float_panel<Architecture, nibble::f64>(m, k, panel);
     }
   }
 }
@@ -70,7 +70,7 @@ void check_all() {
 TEST_CASE("products of panels of floats with few and many rows lie within their bound",
           "[float_panel_products]") {
   nibble_test::for_every_architecture(
-      []<class Architecture>(Architecture) { check_all<Architecture>(); });
+      []<class Architecture>(Architecture) { check_float_panels<Architecture>(); });
   SUCCEED("every number of rows");
 }
 

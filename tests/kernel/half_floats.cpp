@@ -35,15 +35,15 @@ TEMPLATE_TEST_CASE("the kernels read and write bytes at odd addresses", "[half_f
   const auto bytes = nibble_test::random_bytes(400, 5);
   for (std::size_t offset = 0; offset < 64; ++offset) {
     for (const std::size_t count : {1U, 7U, 8U, 9U, 16U, 33U, 70U}) {
-      std::vector<float> best(count);
-      std::vector<float> twin(count);
-      nibble::kernel::widen<best_architecture, TestType>(bytes.data() + offset, count, best.data());
-      nibble::kernel::widen<portable, TestType>(bytes.data() + offset, count, twin.data());
+      std::vector<float> found(count);
+      std::vector<float> twin_found(count);
+      nibble::kernel::widen<best_architecture, TestType>(bytes.data() + offset, count, found.data());
+      nibble::kernel::widen<portable, TestType>(bytes.data() + offset, count, twin_found.data());
       for (std::size_t i = 0; i < count; ++i) {
         const auto low = std::to_integer<unsigned>(bytes[offset + 2 * i]);
         const auto high = std::to_integer<unsigned>(bytes[offset + 2 * i + 1]);
         const TestType half{static_cast<std::uint16_t>(low + 256U * high)};
-        if (!is_right(half, best[i]) || !is_right(half, twin[i]))
+        if (!is_right(half, found[i]) || !is_right(half, twin_found[i]))
           FAIL("element " << i << " at " << offset);
       }
     }
@@ -57,10 +57,10 @@ TEMPLATE_TEST_CASE("widths that this machine lacks convert as the portable code 
   nibble_test::for_emulated_widths([]<class Architecture>(Architecture) {
     for (const std::size_t count : {1U, 7U, 8U, 9U, 16U, 33U, 70U}) {
       const auto bytes = nibble_test::random_bytes(count * sizeof(TestType), 6);
-      std::vector<float> widened(count), twin(count);
+      std::vector<float> widened(count), twin_found(count);
       nibble::kernel::widen<Architecture, TestType>(bytes.data(), count, widened.data());
-      nibble::kernel::widen<portable, TestType>(bytes.data(), count, twin.data());
-      CHECK(std::memcmp(widened.data(), twin.data(), count * sizeof(float)) == 0);
+      nibble::kernel::widen<portable, TestType>(bytes.data(), count, twin_found.data());
+      CHECK(std::memcmp(widened.data(), twin_found.data(), count * sizeof(float)) == 0);
       const auto values = nibble_test::mixed_magnitudes(count, 7);
       std::vector<TestType> narrowed(count), twin_narrowed(count);
       nibble::kernel::narrow<Architecture>(values.data(), count, narrowed.data());

@@ -22,9 +22,10 @@ using best = nibble::simd::best_architecture;
 using twin = nibble::simd::portable;
 
 template <class Architecture>
-product_kernel kernel_for(encoding which, std::size_t k, std::size_t m, matmul_mode mode) {
-  const auto bytes = nibble_test::finite_stored_bytes(which, 3, k, 1);
-  const tensor_view w("w", which, {3, k}, bytes);
+product_kernel kernel_for(encoding which, std::size_t k, std::size_t m, matmul_mode mode,
+                          std::size_t outputs = 3) {
+  const auto bytes = nibble_test::finite_stored_bytes(which, outputs, k, 1);
+  const tensor_view w("w", which, {outputs, k}, bytes);
   return kernel::choose_product_plan<Architecture>(w, m, mode, nullptr).kernel;
 }
 
@@ -60,6 +61,38 @@ void check_row_limits() {
 TEST_CASE("kernels change at the documented numbers of rows", "[product_plan]") {
   check_row_limits<best>();
   check_row_limits<twin>();
+}
+
+TEST_CASE("a lane a weight row is for few rows of x, and for as many outputs as there are lanes",
+          "[product_plan]") {
+  constexpr std::size_t lanes = nibble::simd::lanes<nibble::simd::integer_architecture<best>>;
+  for (std::size_t m = 1; m < 80; ++m) {
+    for (const encoding which : {encoding::q4, encoding::q8}) {
+      const auto is_lane_rows = [&](matmul_mode mode, std::size_t outputs) {
+        return kernel_for<best>(which, 544, m, mode, outputs) == product_kernel::lane_rows;
+      };
+      const bool is_nibbles = which == encoding::q4;
+      if (lanes >= 16) {
+        CHECK(is_lane_rows(matmul_mode::exact, lanes) == (m <= 32));
+        CHECK(is_lane_rows(matmul_mode::int16, lanes) == (m <= 15));
+      } else {
+        CHECK_FALSE(is_lane_rows(matmul_mode::exact, lanes));
+        CHECK(is_lane_rows(matmul_mode::int16, lanes) == (lanes == 8 && m <= (is_nibbles ? 2U : 1U)));
+      }
+      if (is_nibbles) {
+        CHECK(is_lane_rows(matmul_mode::int8, lanes) == (m <= (lanes >= 16  ? 64U
+                                                               : lanes == 8 ? 8U
+                                                                            : 0U)));
+      }
+      for (const auto mode : {matmul_mode::exact, matmul_mode::int16, matmul_mode::int8}) {
+        CHECK_FALSE(is_lane_rows(mode, lanes - 1));
+      }
+    }
+    // Their codes are unpacked first, or there are none.
+    for (const encoding which : {encoding::q4_k, encoding::f16, encoding::apr_q8}) {
+      CHECK(kernel_for<best>(which, 512, m, matmul_mode::int8, 64) != product_kernel::lane_rows);
+    }
+  }
 }
 
 TEST_CASE("repacked panels are used by the kernels that they were made for, at any number of rows",

@@ -27,7 +27,7 @@ nibble::repacked_panels repacked(const tensor_view& w) {
 }
 
 template <class Architecture, class Codec, class Value>
-void check(std::size_t m, std::size_t k) {
+void check_repacked_panel(std::size_t m, std::size_t k) {
   nibble_test::require_kernel_products<Architecture, Codec, Value>(
       m, k, {kernel::activation_order_of<Codec>(), 1}, kernel::code_tile_rows,
       [](const tensor_view& w, std::uint64_t first, std::size_t count, const auto&,
@@ -41,23 +41,24 @@ void check(std::size_t m, std::size_t k) {
 }
 
 template <class Architecture>
-void check_all() {
+void check_repacked_panels() {
   for (const std::size_t m : {1U, 2U, 4U, 5U, 13U}) {
     for (const std::size_t k : {1U, 256U, 1055U, 2100U}) {
-      check<Architecture, nibble::q4, std::int16_t>(m, k);
-      check<Architecture, nibble::q4, std::int8_t>(m, k);
-      check<Architecture, nibble::q4_k, std::int16_t>(m, k);
-      check<Architecture, nibble::q4_k, std::int8_t>(m, k);
-      check<Architecture, nibble::q5_0, std::int16_t>(m, k);
-      check<Architecture, nibble::q8, std::int16_t>(m, k);
+      check_repacked_panel<Architecture, nibble::q4, std::int16_t>(m, k);
+      check_repacked_panel<Architecture, nibble::q4, std::int8_t>(m, k);
+      check_repacked_panel<Architecture, nibble::q4_k, std::int16_t>(m, k);
+      check_repacked_panel<Architecture, nibble::q4_k, std::int8_t>(m, k);
+      check_repacked_panel<Architecture, nibble::q5_0, std::int16_t>(m, k);
+      check_repacked_panel<Architecture, nibble::q8, std::int16_t>(m, k);
     }
   }
 }
 
 TEST_CASE("products of repacked panels lie within their bound, for few rows and several passes",
           "[repacked_panels]") {
-  nibble_test::for_every_architecture(
-      []<class Architecture>(Architecture) { check_all<simd::integer_architecture<Architecture>>(); });
+  nibble_test::for_every_architecture([]<class Architecture>(Architecture) {
+    check_repacked_panels<simd::integer_architecture<Architecture>>();
+  });
   SUCCEED("every number of rows");
 }
 

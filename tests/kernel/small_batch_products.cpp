@@ -16,7 +16,7 @@ namespace simd = nibble::simd;
 
 /// Of one tile of m rows, and of several.
 template <class Architecture, class Codec, class Value>
-void check(std::size_t m, std::size_t k) {
+void check_small_batch(std::size_t m, std::size_t k) {
   for (const std::size_t most : {m, m / 2 + 1}) {
     nibble_test::require_kernel_products<Architecture, Codec, Value>(
         m, k, kernel::small_batch_layout<Architecture, Codec, Value>(), most,
@@ -32,30 +32,31 @@ void check(std::size_t m, std::size_t k) {
 }
 
 template <class Architecture, class Value, class... Codecs>
-void check_codecs(std::initializer_list<std::size_t> lengths) {
+void check_small_batches_of(std::initializer_list<std::size_t> lengths) {
   for (std::size_t m = 1; m <= kernel::max_small_batch_rows<Value>; ++m) {
-    for (const std::size_t k : lengths) (check<Architecture, Codecs, Value>(m, k), ...);
+    for (const std::size_t k : lengths) (check_small_batch<Architecture, Codecs, Value>(m, k), ...);
   }
 }
 
 template <class Architecture>
-void check_all() {
+void check_small_batches() {
   using nibble::apr_q4, nibble::apr_q8, nibble::f16, nibble::q4, nibble::q8;
   using nibble::q4_0, nibble::q8_0, nibble::q4_k, nibble::q5_0, nibble::q6_k, nibble::iq4_xs;
-  check_codecs<Architecture, float, q4, apr_q4>({32, 64, 544, 4128});
-  check_codecs<Architecture, std::int16_t, q4, apr_q4>({32, 64, 544, 4128});
-  check_codecs<Architecture, std::int8_t, q4, apr_q4>({32, 64, 224, 256, 544, 4128});
-  check_codecs<Architecture, float, q8, apr_q8, f16>({1, 33, 545, 4127});
-  check_codecs<Architecture, std::int16_t, q8, apr_q8>({1, 33, 545, 4127});
-  check_codecs<Architecture, float, q4_0, q8_0, q4_k, q5_0, q6_k>({1, 256, 545, 4127});
-  check_codecs<Architecture, std::int16_t, q8_0, q4_k, q5_0, iq4_xs>({1, 256, 545, 4127});
-  check_codecs<Architecture, std::int8_t, q4_0, q4_k>({1, 256, 545, 4127});
+  check_small_batches_of<Architecture, float, q4, apr_q4>({32, 64, 544, 4128});
+  check_small_batches_of<Architecture, std::int16_t, q4, apr_q4>({32, 64, 544, 4128});
+  check_small_batches_of<Architecture, std::int8_t, q4, apr_q4>({32, 64, 224, 256, 544, 4128});
+  check_small_batches_of<Architecture, float, q8, apr_q8, f16>({1, 33, 545, 4127});
+  check_small_batches_of<Architecture, std::int16_t, q8, apr_q8>({1, 33, 545, 4127});
+  check_small_batches_of<Architecture, float, q4_0, q8_0, q4_k, q5_0, q6_k>({1, 256, 545, 4127});
+  check_small_batches_of<Architecture, std::int16_t, q8_0, q4_k, q5_0, iq4_xs>({1, 256, 545, 4127});
+  check_small_batches_of<Architecture, std::int8_t, q4_0, q4_k>({1, 256, 545, 4127});
 }
 
 TEST_CASE("small-batch products of every number of rows lie within their bound",
           "[small_batch_products]") {
-  nibble_test::for_every_architecture(
-      []<class Architecture>(Architecture) { check_all<simd::block_architecture<Architecture>>(); });
+  nibble_test::for_every_architecture([]<class Architecture>(Architecture) {
+    check_small_batches<simd::block_architecture<Architecture>>();
+  });
   SUCCEED("every number of rows");
 }
 

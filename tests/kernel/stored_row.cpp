@@ -22,7 +22,7 @@ using nibble::tensor_view;
 
 /// Every element of a weight, from the codes, scales and offsets that products with Value see.
 template <class Architecture, class Codec, class Value>
-void require_values(std::size_t cols) {
+void require_stored_values(std::size_t cols) {
   constexpr std::size_t rows = 5;
   using block_tag = simd::block_architecture<Architecture>;
   const auto bytes = nibble_test::finite_stored_bytes(Codec::encoding, rows, cols, 7);
@@ -60,23 +60,23 @@ void require_values(std::size_t cols) {
 }
 
 template <class Architecture>
-void check_codecs() {
+void check_stored_rows() {
   for (const std::size_t cols : {1U, 31U, 32U, 33U, 512U, 1000U}) {
-    require_values<Architecture, nibble::q8, std::int16_t>(cols);
-    require_values<Architecture, nibble::q8, std::int8_t>(cols);
-    require_values<Architecture, nibble::q4, std::int16_t>(cols);
-    require_values<Architecture, nibble::q4, std::int8_t>(cols);
-    require_values<Architecture, nibble::apr_q8, std::int16_t>(cols);
-    require_values<Architecture, nibble::apr_q8, std::int8_t>(cols);
+    require_stored_values<Architecture, nibble::q8, std::int16_t>(cols);
+    require_stored_values<Architecture, nibble::q8, std::int8_t>(cols);
+    require_stored_values<Architecture, nibble::q4, std::int16_t>(cols);
+    require_stored_values<Architecture, nibble::q4, std::int8_t>(cols);
+    require_stored_values<Architecture, nibble::apr_q8, std::int16_t>(cols);
+    require_stored_values<Architecture, nibble::apr_q8, std::int8_t>(cols);
     if (cols % 32 != 0) continue;
-    require_values<Architecture, nibble::apr_q4, std::int16_t>(cols);
-    require_values<Architecture, nibble::apr_q4, std::int8_t>(cols);
+    require_stored_values<Architecture, nibble::apr_q4, std::int16_t>(cols);
+    require_stored_values<Architecture, nibble::apr_q4, std::int8_t>(cols);
   }
 }
 
 TEST_CASE("codes, scales and offsets of blocks make the weight's values", "[stored_row]") {
   nibble_test::for_every_architecture(
-      []<class Architecture>(Architecture) { check_codecs<Architecture>(); });
+      []<class Architecture>(Architecture) { check_stored_rows<Architecture>(); });
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ namespace simd = nibble::simd;
 
 /// Codes, scales and mins make the values that the scalar codec unpacks, in either form.
 template <class Architecture, class Codec>
-void require_values() {
+void require_unpacked_codes() {
   using block = typename Codec::block;
   constexpr std::size_t part = kernel::sub_block_elements<Codec>();
   const auto bytes = nibble_test::random_bytes(300 * sizeof(block), 9);
@@ -54,13 +54,13 @@ void require_values() {
 }
 
 template <class Architecture>
-void check_codecs() {
+void check_unpacked_codes() {
   int codecs = 0;
   for (const nibble::encoding_description& row : nibble::encodings) {
     if (!nibble::is_decodable(row.encoding)) continue;
     nibble::visit_codec(row.encoding, "w", [&]<nibble::Codec Codec>(Codec) {
       if constexpr (nibble::BitCodec<Codec>) {
-        require_values<Architecture, Codec>();
+        require_unpacked_codes<Architecture, Codec>();
         ++codecs;
       }
     });
@@ -69,8 +69,8 @@ void check_codecs() {
 }
 
 TEST_CASE("codes in several places are unpacked to what the scalar codec reads", "[unpack_codes]") {
-  SECTION("best architecture") { check_codecs<simd::best_architecture>(); }
-  SECTION("portable") { check_codecs<simd::portable>(); }
+  SECTION("best architecture") { check_unpacked_codes<simd::best_architecture>(); }
+  SECTION("portable") { check_unpacked_codes<simd::portable>(); }
 }
 
 TEST_CASE("a block's header is what its codes leave", "[unpack_codes]") {

@@ -23,7 +23,7 @@ using nibble::tensor_view;
 
 /// Every element of a weight, from what products with Value see, pass by pass.
 template <class Architecture, class Codec, class Value>
-void require_values(std::size_t cols) {
+void require_unpacked_rows(std::size_t cols) {
   constexpr std::size_t rows = 3;
   constexpr std::size_t most = 16;
   using row_type = kernel::weight_row<Codec, Value, most>;
@@ -73,28 +73,28 @@ void require_values(std::size_t cols) {
 }
 
 template <class Architecture>
-void check_codecs() {
+void check_unpacked_rows() {
   for (const std::size_t cols : {1U, 33U, 256U, 257U, 512U, 1000U}) {
-    require_values<Architecture, nibble::q4_k, float>(cols);
-    require_values<Architecture, nibble::q4_k, std::int16_t>(cols);
-    require_values<Architecture, nibble::q4_k, std::int8_t>(cols);
-    require_values<Architecture, nibble::q5_k, std::int16_t>(cols);
-    require_values<Architecture, nibble::q5_0, float>(cols);
-    require_values<Architecture, nibble::q5_0, std::int16_t>(cols);
-    require_values<Architecture, nibble::q5_0, std::int8_t>(cols);
-    require_values<Architecture, nibble::q5_1, std::int8_t>(cols);
-    require_values<Architecture, nibble::iq4_xs, std::int16_t>(cols);
-    require_values<Architecture, nibble::iq4_nl, std::int8_t>(cols);
-    require_values<Architecture, nibble::mxfp4, float>(cols);
-    require_values<Architecture, nibble::q6_k, float>(cols);
-    require_values<Architecture, nibble::q3_k, float>(cols);
-    require_values<Architecture, nibble::q2_k, float>(cols);
+    require_unpacked_rows<Architecture, nibble::q4_k, float>(cols);
+    require_unpacked_rows<Architecture, nibble::q4_k, std::int16_t>(cols);
+    require_unpacked_rows<Architecture, nibble::q4_k, std::int8_t>(cols);
+    require_unpacked_rows<Architecture, nibble::q5_k, std::int16_t>(cols);
+    require_unpacked_rows<Architecture, nibble::q5_0, float>(cols);
+    require_unpacked_rows<Architecture, nibble::q5_0, std::int16_t>(cols);
+    require_unpacked_rows<Architecture, nibble::q5_0, std::int8_t>(cols);
+    require_unpacked_rows<Architecture, nibble::q5_1, std::int8_t>(cols);
+    require_unpacked_rows<Architecture, nibble::iq4_xs, std::int16_t>(cols);
+    require_unpacked_rows<Architecture, nibble::iq4_nl, std::int8_t>(cols);
+    require_unpacked_rows<Architecture, nibble::mxfp4, float>(cols);
+    require_unpacked_rows<Architecture, nibble::q6_k, float>(cols);
+    require_unpacked_rows<Architecture, nibble::q3_k, float>(cols);
+    require_unpacked_rows<Architecture, nibble::q2_k, float>(cols);
   }
 }
 
 TEST_CASE("what is unpacked for products makes the weight's values", "[unpacked_row]") {
-  SECTION("best architecture") { check_codecs<simd::best_architecture>(); }
-  SECTION("portable") { check_codecs<simd::portable>(); }
+  SECTION("best architecture") { check_unpacked_rows<simd::best_architecture>(); }
+  SECTION("portable") { check_unpacked_rows<simd::portable>(); }
 }
 
 }  // namespace

@@ -76,6 +76,20 @@ void require_words_apart() {
   }
 }
 
+/// Sixteen bytes of rows of a length, from memory of no more than the rows need.
+template <class Architecture>
+void require_row_words(std::size_t row_bytes) {
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  for (std::uint32_t seed = 0; seed < 64; ++seed) {
+    const auto bytes = random_bytes(seed + row_bytes * (simd::lanes<Architecture> - 1) + 16, seed);
+    const std::byte* const from = bytes.data() + seed;
+    if (numbers_of(simd::load_row_words<Architecture>(from, row_bytes, own, own)) !=
+        numbers_of(simd::load_row_words<Architecture>(from, row_bytes, own, twin)))
+      FAIL("load_row_words by " << row_bytes << " at " << seed);
+  }
+}
+
 /// Nibbles of blocks of a size, taken apart and multiplied, as many blocks as there are lanes.
 template <class Architecture, std::size_t StrideBytes>
 void require_group_operations() {
@@ -252,6 +266,7 @@ void require_panel_operations() {
   }
   require_words_apart<Architecture, 18>();
   require_words_apart<Architecture, 20>();
+  for (const std::size_t row_bytes : {16U, 17U, 20U, 360U}) require_row_words<Architecture>(row_bytes);
   require_words_apart<Architecture, 36>();
   const auto halves = all_halves();
   for (std::size_t at = 0; at + 4 * width <= halves.size(); at += 4 * width) {

@@ -12,6 +12,7 @@
 #include <nibble/codec/lane_sums.hpp>
 #include <nibble/codec/least_error.hpp>
 #include <nibble/codec/pack_status.hpp>
+#include <nibble/codec/round_half_away.hpp>
 #include <nibble/codec/signed_grid.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
@@ -86,7 +87,7 @@ struct apr_q4 {
       codes_t codes;
       for (std::size_t j = 0; j < values.size(); ++j) {
         // A scale that underflowed to 0 leaves zeros where they are and saturates the rest.
-        const float steps = values[j] == 0.0F ? 0.0F : std::round(values[j] / reference_scale);
+        const float steps = values[j] == 0.0F ? 0.0F : round_half_away(values[j] / reference_scale);
         codes[j] = static_cast<std::uint8_t>(std::clamp(steps, -8.0F, 7.0F) + 8.0F);
       }
       store(codes, values.size(), to);

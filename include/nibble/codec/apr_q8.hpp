@@ -11,6 +11,7 @@
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/lane_sums.hpp>
 #include <nibble/codec/pack_status.hpp>
+#include <nibble/codec/round_half_away.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
 
@@ -114,7 +115,7 @@ struct apr_q8 {
       } else if (scale == 0.0F) {
         codes[j] = values[j] < 0.0F ? std::int8_t{-127} : std::int8_t{127};
       } else {
-        const float steps = std::round(values[j] / scale);
+        const float steps = round_half_away(values[j] / scale);
         codes[j] = static_cast<std::int8_t>(std::clamp(steps, -127.0F, 127.0F));
       }
     }

@@ -12,6 +12,7 @@
 #include <nibble/codec/lane_sums.hpp>
 #include <nibble/codec/least_error.hpp>
 #include <nibble/codec/pack_status.hpp>
+#include <nibble/codec/round_half_away.hpp>
 #include <nibble/codec/short_scale.hpp>
 #include <nibble/codec/signed_grid.hpp>
 #include <nibble/core/float16.hpp>
@@ -102,7 +103,7 @@ class signed_sub_blocks {
   /// The whole number of units nearest to a scale.
   [[nodiscard]] static int nearest_number(float scale, float unit) noexcept {
     if (unit == 0.0F) return 0;
-    return static_cast<int>(std::min(std::max(std::round(scale / unit), -128.0F), 127.0F));
+    return static_cast<int>(std::min(std::max(round_half_away(scale / unit), -128.0F), 127.0F));
   }
 
   /// The number of sub-block i with the least squared error under a scale of all.

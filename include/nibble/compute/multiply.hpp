@@ -5,7 +5,9 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <type_traits>
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/executor.hpp>
@@ -31,9 +33,11 @@
 //   for each activation plan among them
 //     for each group of rows of x that fits the scratch (for float panels: of rows and columns)
 //       prepare these rows (tasks: rows, or for float panels tiles)
-//       for each product with this activation plan
-//         for each group of 32 weight rows or more (tasks)
-//           run the product's kernel over the tiles of the prepared rows
+//       for each group of 32 weight rows or more of each product with this plan (tasks)
+//         run the product's kernel over the tiles of the prepared rows
+//
+// The products of a call are one run of the executor: waking threads three times for q, k and v would
+// take longer than k and v.
 
 namespace nibble {
 
@@ -67,8 +71,9 @@ inline constexpr std::size_t prepared_alignment_bytes = 64;
 /// The most products that are planned together: activations are prepared once for all of them.
 inline constexpr std::size_t max_joint_products = 16;
 
-/// Multiplications from which a task is worth handing to another thread.
-inline constexpr std::uint64_t least_task_products = 1U << 18U;
+/// Multiplications from which a task is worth handing to another thread: some microseconds of work.
+/// Measured: with larger tasks, two threads share the 576 rows of a small model's product badly.
+inline constexpr std::uint64_t least_task_products = 1U << 16U;
 
 /// A product and how it is computed.
 struct planned_product {
@@ -96,14 +101,38 @@ struct joint_products {
   return std::max<std::uint64_t>(1, least_task_products / row_products / unit) * unit;
 }
 
-/// Calls body(row_range) for all rows of a weight, in tasks.
-template <class Body>
-void for_weight_rows(executor* executor, const tensor_view& weight, std::size_t x_rows, Body&& body) {
-  const std::uint64_t outputs = weight.rows();
-  const std::uint64_t unit = rows_per_task(weight.cols(), x_rows);
-  run_tasks(executor, static_cast<std::size_t>(divide_round_up(outputs, unit)), [&](std::size_t task) {
+/// How the rows of one weight are cut into tasks.
+struct row_tasks {
+  std::uint64_t outputs;
+  std::uint64_t unit;  ///< rows a task, but for the last one
+
+  row_tasks(const tensor_view& weight, std::size_t x_rows) noexcept
+      : outputs(weight.rows()), unit(rows_per_task(weight.cols(), x_rows)) {}
+
+  [[nodiscard]] std::size_t count() const noexcept {
+    return static_cast<std::size_t>(divide_round_up(outputs, unit));
+  }
+  [[nodiscard]] row_range rows(std::size_t task) const noexcept {
     const std::uint64_t first = task * unit;
-    body(row_range{first, static_cast<std::size_t>(std::min(unit, outputs - first))});
+    return {first, static_cast<std::size_t>(std::min(unit, outputs - first))};
+  }
+};
+
+/// Calls body(i, row_range) for all rows of the weights of those products that `has_this_plan`, in tasks
+/// of one run; i is the product's place.
+template <class HasThisPlan, class Body>
+void for_weight_rows(const joint_products& call, HasThisPlan&& has_this_plan, Body&& body) {
+  std::array<std::size_t, max_joint_products + 1> first_tasks{};
+  for (std::size_t i = 0; i < call.products.size(); ++i) {
+    const planned_product& planned = call.products[i];
+    const row_tasks tasks(*planned.product.weight, call.x.rows);
+    first_tasks[i + 1] = first_tasks[i] + (has_this_plan(planned) ? tasks.count() : 0);
+  }
+  run_tasks(call.executor, first_tasks[call.products.size()], [&](std::size_t task) {
+    std::size_t i = 0;
+    while (task >= first_tasks[i + 1]) ++i;
+    const row_tasks tasks(*call.products[i].product.weight, call.x.rows);
+    body(i, tasks.rows(task - first_tasks[i]));
   });
 }
 
@@ -130,30 +159,43 @@ struct interleaved_size {
   return {rows, std::min(cols, most / rows * interleaved_cols)};
 }
 
-/// multiply_small_batch for any codec. A function pointer erases the codec, so that callers are
+/// multiply_small_batch or multiply_lane_rows for any codec. A function pointer erases the codec, so that callers are
 /// instantiated once for each kind of activations.
 template <Activation Value>
-using small_batch_function = void (*)(const tensor_view&, row_range, const activation_tile<Value>&,
-                                      const product_output&) noexcept;
+using in_place_function = void (*)(const tensor_view&, row_range, const activation_tile<Value>&,
+                                   const product_output&) noexcept;
 
-/// One product with prepared activations, which are rows m .. m + x.rows of the call's.
+/// The kernels of one product with prepared activations.
 template <class Architecture, Activation Value>
-void multiply_prepared(const joint_products& call, const planned_product& planned, std::size_t m,
-                       const prepared_activations<Value>& x) {
+struct prepared_kernels {
   using panel_architecture = simd::integer_architecture<Architecture>;
-  const checked_product& product = planned.product;
-  const tensor_view& weight = *product.weight;
-  small_batch_function<Value> multiply = nullptr;
-  code_panel_source<panel_architecture, Value> source{};
-  visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
-    if constexpr (has_code_products<Architecture, Codec, Value>()) {
-      multiply = &multiply_small_batch<simd::block_architecture<Architecture>, Codec, Value>;
-      source = code_panel_source_of<panel_architecture, Codec, Value>();
-    } else if constexpr (std::same_as<Value, float> && has_small_batch_products<Codec>()) {
-      multiply = &multiply_small_batch<Architecture, Codec, Value>;
-    }
-  });
-  for_weight_rows(call.executor, weight, call.x.rows, [&](row_range rows) {
+
+  prepared_kernels() = default;
+  explicit prepared_kernels(const planned_product& planned) {
+    const tensor_view& weight = *planned.product.weight;
+    visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
+      constexpr bool is_float = std::same_as<Value, float>;
+      if constexpr (has_code_products<Architecture, Codec, Value>()) {
+        in_place = &multiply_small_batch<simd::block_architecture<Architecture>, Codec, Value>;
+        source = code_panel_source_of<panel_architecture, Codec, Value>();
+      } else if constexpr (is_float && has_small_batch_products<Codec>()) {
+        in_place = &multiply_small_batch<Architecture, Codec, Value>;
+      }
+      if constexpr (has_lane_row_products<Codec, Value>() &&
+                    (is_float || has_code_products<Architecture, Codec, Value>())) {
+        using lane_architecture = std::conditional_t<is_float, Architecture, panel_architecture>;
+        if (planned.plan.kernel == product_kernel::lane_rows) {
+          in_place = &multiply_lane_rows<lane_architecture, Codec, Value>;
+        }
+      }
+    });
+  }
+
+  /// Multiplies some rows of the weight by prepared activations, which are rows m .. m + x.rows of the
+  /// call's.
+  void multiply(const planned_product& planned, row_range rows, std::size_t m,
+                const prepared_activations<Value>& x) const {
+    const checked_product& product = planned.product;
     product_output y{product.y + m * product.y_stride_elements, product.y_stride_elements,
                      product.bias};
     if constexpr (!std::same_as<Value, float>) {
@@ -162,32 +204,42 @@ void multiply_prepared(const joint_products& call, const planned_product& planne
         return;
       }
       if (planned.plan.kernel == product_kernel::code_panels) {
-        multiply_code_panels<panel_architecture>(source, weight, rows, x, y);
+        multiply_code_panels<panel_architecture>(source, *product.weight, rows, x, y);
         return;
       }
     }
     for_each_tile(x.rows, x.max_tile_rows, [&](std::size_t row, std::size_t tile_rows) {
-      multiply(weight, rows, x.tile(row), y);
+      in_place(*product.weight, rows, x.tile(row), y);
       y.y += tile_rows * y.stride_elements;
     });
-  });
-}
+  }
+
+  in_place_function<Value> in_place = nullptr;
+  code_panel_source<panel_architecture, Value> source{};
+};
 
 /// The products of one activation plan, whose activations are prepared row by row.
 template <class Architecture, Activation Value>
 void multiply_planned(const joint_products& call, const activation_plan& plan) {
   const std::size_t cols = call.x.cols;
   const std::size_t most_rows = prepared_rows<Value>(call.x.rows, cols);
+  const auto has_this_plan = [&](const planned_product& planned) {
+    return planned.plan.activations == plan;
+  };
+  std::array<prepared_kernels<Architecture, Value>, max_joint_products> kernels;
+  for (std::size_t i = 0; i < call.products.size(); ++i) {
+    if (!has_this_plan(call.products[i])) continue;
+    kernels[i] = prepared_kernels<Architecture, Value>(call.products[i]);
+  }
   for_each_tile(call.x.rows, most_rows, [&](std::size_t m, std::size_t rows) {
     const auto x = place_activations<Value>(call.scratch, rows, plan.tile_rows, cols);
     run_tasks(call.executor_for(rows * cols), rows, [&](std::size_t row) {
       prepare_row<Architecture>(call.x.values + (m + row) * call.x.stride_elements, cols, plan.layout,
                                 row, x);
     });
-    for (const planned_product& planned : call.products) {
-      if (planned.plan.activations != plan) continue;
-      multiply_prepared<Architecture>(call, planned, m, x);
-    }
+    for_weight_rows(call, has_this_plan, [&](std::size_t i, row_range weight_rows) {
+      kernels[i].multiply(call.products[i], weight_rows, m, x);
+    });
   });
 }
 
@@ -196,6 +248,14 @@ template <class Architecture>
 void multiply_interleaved(const joint_products& call, const activation_plan& plan) {
   const std::size_t cols = call.x.cols;
   const interleaved_size most = interleaved_size_of(call.x.rows, cols);
+  const auto has_this_plan = [&](const planned_product& planned) {
+    return planned.plan.activations == plan;
+  };
+  std::array<std::optional<float_panel_source<Architecture>>, max_joint_products> sources;
+  for (std::size_t i = 0; i < call.products.size(); ++i) {
+    if (!has_this_plan(call.products[i])) continue;
+    sources[i].emplace(float_panel_source_of<Architecture>(*call.products[i].product.weight));
+  }
   for_each_tile(call.x.rows, most.rows, [&](std::size_t m, std::size_t rows) {
     for (std::size_t first = 0; first < cols; first += most.cols) {
       const interleaved_activations x{rows, plan.tile_rows, first, std::min(most.cols, cols - first),
@@ -203,16 +263,12 @@ void multiply_interleaved(const joint_products& call, const activation_plan& pla
       run_tasks(call.executor_for(rows * x.cols), x.tiles(), [&](std::size_t tile) {
         interleave_tile(call.x.values + m * call.x.stride_elements, call.x.stride_elements, tile, x);
       });
-      for (const planned_product& planned : call.products) {
-        if (planned.plan.activations != plan) continue;
-        const checked_product& product = planned.product;
-        const auto source = float_panel_source_of<Architecture>(*product.weight);
+      for_weight_rows(call, has_this_plan, [&](std::size_t i, row_range weight_rows) {
+        const checked_product& product = call.products[i].product;
         const product_output y{product.y + m * product.y_stride_elements, product.y_stride_elements,
                                product.bias};
-        for_weight_rows(call.executor, *product.weight, call.x.rows, [&](row_range weight_rows) {
-          multiply_float_panels<Architecture>(source, *product.weight, weight_rows, x, y);
-        });
-      }
+        multiply_float_panels<Architecture>(*sources[i], *product.weight, weight_rows, x, y);
+      });
     }
   });
 }

@@ -52,8 +52,20 @@ template <Activation Value>
 }
 
 /// The order of the activations in a block. It is the order in which kernels unpack the block's codes:
-/// where codes 2j and 2j + 1 share a byte, all low nibbles come before all high ones.
-enum class activation_order : std::uint8_t { natural, even_then_odd };
+/// where codes 2j and 2j + 1 share a byte, all low nibbles come before all high ones; where bytes of a
+/// 32-bit word become 16-bit words two at a time, bytes 0 and 2 come before 1 and 3.
+enum class activation_order : std::uint8_t { natural, even_then_odd, crossed_pairs };
+
+/// Where element i of a block of 32 stands.
+[[nodiscard]] constexpr std::size_t place_of(std::size_t i, activation_order order) noexcept {
+  constexpr std::size_t half = simd::block_codes / 2;
+  constexpr std::array<std::size_t, 4> crossed{0, 2, 1, 3};
+  switch (order) {
+    case activation_order::even_then_odd: return i / 2 + i % 2 * half;
+    case activation_order::crossed_pairs: return i - i % 4 + crossed[i % 4];
+    default: return i;
+  }
+}
 
 /// The layout of the blocks of a prepared row. joined_blocks is 1 or 2. Two joined blocks A and B are
 /// stored as A[0..15] B[0..15] A[16..31] B[16..31]: a 32-byte vector that is loaded from two blocks of
@@ -191,8 +203,7 @@ void prepare_row(const float* x, std::size_t cols, const activation_layout& layo
     const float* block = x + (count == 0 ? 0 : at);
     if (count != block_elements || !is_natural) {
       for (std::size_t i = 0; i < block_elements; ++i) {
-        const std::size_t place = is_natural ? i : i / 2 + i % 2 * half;
-        reordered[place] = i < count ? block[i] : 0.0F;
+        reordered[place_of(i, layout.order)] = i < count ? block[i] : 0.0F;
       }
       block = reordered.data();
     }

@@ -9,6 +9,7 @@
 #include <nibble/kernel/activations.hpp>
 #include <nibble/kernel/code_panel_products.hpp>
 #include <nibble/kernel/float_panel_products.hpp>
+#include <nibble/kernel/lane_row_products.hpp>
 #include <nibble/kernel/matmul_mode.hpp>
 #include <nibble/kernel/product_traits.hpp>
 #include <nibble/kernel/repacked_panels.hpp>
@@ -17,6 +18,8 @@
 
 // The one place where the way to multiply is chosen, by mode, encoding and rows of activations:
 //
+//   few rows (most_lane_rows)    lane-row products, of encodings whose blocks have their header before
+//                                whole codes
 //   exact, up to 15 rows         small-batch products: each block is unpacked once for all rows
 //   exact, more                  float panels: decoding once for all rows costs less than a pass for
 //                                every 15 of them; of f32, f16 and bf16 from 40 rows on
@@ -33,7 +36,13 @@ inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
 /// The loops that compute a product, each in a file of its name.
-enum class product_kernel : std::uint8_t { small_batch, code_panels, repacked_panels, float_panels };
+enum class product_kernel : std::uint8_t {
+  lane_rows,
+  small_batch,
+  code_panels,
+  repacked_panels,
+  float_panels
+};
 
 /// How activations are laid out for a kernel.
 struct activation_plan {
@@ -83,6 +92,7 @@ template <class Architecture, Codec Codec>
                                                matmul_mode mode,
                                                const repacked_panels* repacked) noexcept {
   using block_architecture = simd::block_architecture<Architecture>;
+  using integer_architecture = simd::integer_architecture<Architecture>;
   const product_plan float_panels{
       {activation_format::f32_interleaved, {}, float_tile_rows<Architecture>},
       product_kernel::float_panels};
@@ -92,10 +102,21 @@ template <class Architecture, Codec Codec>
              max_small_batch_rows<Value>},
             product_kernel::small_batch};
   };
+  const auto takes_lane_rows = [&]<class LaneArchitecture, Activation Value>(LaneArchitecture, Value) {
+    return x_rows <= most_lane_rows<LaneArchitecture, Codec, Value>() &&
+           weight.rows() >= simd::lanes<LaneArchitecture>;
+  };
+  const auto lane_rows = []<class LaneArchitecture, Activation Value>(LaneArchitecture,
+                                                                      Value) -> product_plan {
+    return {{block_format_of<Value>(), lane_row_layout<Codec, Value>(),
+             lane_row_tile_rows<LaneArchitecture>},
+            product_kernel::lane_rows};
+  };
   const auto coded = [&]<Activation Value>(Value value) -> product_plan {
     const activation_plan tiles{
         block_format_of<Value>(), {activation_order_of<Codec>(), 1}, code_tile_rows};
     if (suits_kernels<Architecture, Value>(repacked)) return {tiles, product_kernel::repacked_panels};
+    if (takes_lane_rows(integer_architecture{}, value)) return lane_rows(integer_architecture{}, value);
     if (x_rows >= least_panel_rows<Codec, Value>()) return {tiles, product_kernel::code_panels};
     return small_batch(value);
   };
@@ -104,6 +125,7 @@ template <class Architecture, Codec Codec>
     case activation_format::int16_codes: return coded(std::int16_t{});
     default: break;
   }
+  if (takes_lane_rows(Architecture{}, float{})) return lane_rows(Architecture{}, float{});
   const bool is_small = x_rows < least_panel_rows<Codec, float>();
   return is_small && has_small_batch_products<Codec>() ? small_batch(float{}) : float_panels;
 }

@@ -131,6 +131,10 @@ template <class Architecture, Codec Codec>
   return activation_format::f32_blocks;
 }
 
+/// Whether f32 activations are multiplied with values rather than with codes. Scaling a block's 32
+/// codes costs less than scaling the sums of as many rows, and takes no registers for sums of a block.
+[[nodiscard]] constexpr bool multiplies_values(std::size_t rows) noexcept { return rows >= 4; }
+
 /// What load_codes adds to a codec's codes.
 template <Codec Codec, Activation Value>
 [[nodiscard]] constexpr float code_bias() noexcept {

@@ -160,10 +160,6 @@ template <Activation Value>
   return rows <= (std::same_as<Value, float> ? 5 : 2) ? 2 : 1;
 }
 
-/// Whether f32 activations are multiplied with values rather than with codes. Scaling a block's 32
-/// codes costs less than scaling the sums of as many rows, and takes no registers for sums of a block.
-[[nodiscard]] constexpr bool multiplies_values(std::size_t rows) noexcept { return rows >= 4; }
-
 /// Whether products of nibbles with bytes take as many blocks at a time as there are lanes.
 template <class Architecture, code_packing Packing, Activation Value>
 inline constexpr bool takes_lane_blocks = std::same_as<Value, std::int8_t>&& is_nibbles(Packing) &&

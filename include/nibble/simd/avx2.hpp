@@ -129,6 +129,26 @@ void transpose(lane_tile<Architecture>& rows, Architecture, xsimd::avx2) noexcep
 }
 
 template <class Architecture>
+NIBBLE_IN_PLACE [[nodiscard]] inline row_words<Architecture> load_row_words(const std::byte* from,
+                                                                            std::size_t row_bytes,
+                                                                            Architecture,
+                                                                            xsimd::avx2) noexcept {
+  // Rows i and i + 4 side by side: what is exchanged within 128 bits is all there is to exchange.
+  row_words<Architecture> rows;
+  NIBBLE_UNROLL
+  for (std::size_t i = 0; i < 4; ++i) {
+    rows[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(load_16_bytes(from + i * row_bytes)),
+                                      load_16_bytes(from + (i + 4) * row_bytes), 1);
+  }
+  const __m256i upper_low = _mm256_unpacklo_epi32(rows[0], rows[1]);
+  const __m256i upper_high = _mm256_unpackhi_epi32(rows[0], rows[1]);
+  const __m256i lower_low = _mm256_unpacklo_epi32(rows[2], rows[3]);
+  const __m256i lower_high = _mm256_unpackhi_epi32(rows[2], rows[3]);
+  return {_mm256_unpacklo_epi64(upper_low, lower_low), _mm256_unpackhi_epi64(upper_low, lower_low),
+          _mm256_unpacklo_epi64(upper_high, lower_high), _mm256_unpackhi_epi64(upper_high, lower_high)};
+}
+
+template <class Architecture>
 [[nodiscard]] float largest_magnitude(const float* values, Architecture, xsimd::avx2) noexcept {
   const __m256i mask = _mm256_set1_epi32(0x7FFFFFFF);
   __m256i largest = _mm256_setzero_si256();

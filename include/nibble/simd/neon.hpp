@@ -108,6 +108,20 @@ void transpose(lane_tile<Architecture>& rows, Architecture, xsimd::neon64) noexc
 }
 
 template <class Architecture>
+NIBBLE_IN_PLACE [[nodiscard]] inline row_words<Architecture> load_row_words(const std::byte* from,
+                                                                            std::size_t row_bytes,
+                                                                            Architecture tag,
+                                                                            xsimd::neon64) noexcept {
+  row_words<Architecture> words;
+  NIBBLE_UNROLL
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    words[i] = load_bytes<std::int32_t, Architecture>(from + i * row_bytes);
+  }
+  transpose<Architecture>(words, tag, tag);
+  return words;
+}
+
+template <class Architecture>
 [[nodiscard]] float largest_magnitude(const float* values, Architecture, xsimd::neon64) noexcept {
   uint32x4_t largest = vdupq_n_u32(0);
   NIBBLE_UNROLL

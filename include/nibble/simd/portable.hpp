@@ -200,6 +200,23 @@ void transpose(lane_tile<Architecture>& rows, Architecture, any_architecture) no
   }
 }
 
+/// Sixteen bytes of as many rows as there are lanes, each row_bytes behind the one before it, a lane a
+/// row.
+template <class Architecture>
+[[nodiscard]] row_words<Architecture> load_row_words(const std::byte* from, std::size_t row_bytes,
+                                                     Architecture, any_architecture) noexcept {
+  constexpr std::size_t width = lanes<Architecture>;
+  row_words<Architecture> words;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    std::array<std::int32_t, width> column;
+    for (std::size_t row = 0; row < width; ++row) {
+      std::memcpy(&column[row], from + row * row_bytes + 4 * i, sizeof(column[row]));
+    }
+    words[i] = vector<std::int32_t, Architecture>::load_unaligned(column.data());
+  }
+  return words;
+}
+
 /// The largest of a block's 32 magnitudes; where there is NaN or an infinity, one of them.
 template <class Architecture>
 [[nodiscard]] float largest_magnitude(const float* values, Architecture, any_architecture) noexcept {

@@ -131,6 +131,20 @@ void transpose(lane_tile<Architecture>& rows, Architecture, xsimd::sse2) noexcep
   rows[3] = _mm_unpackhi_epi64(upper_high, lower_high);
 }
 
+template <class Architecture>
+NIBBLE_IN_PLACE [[nodiscard]] inline row_words<Architecture> load_row_words(const std::byte* from,
+                                                                            std::size_t row_bytes,
+                                                                            Architecture tag,
+                                                                            xsimd::sse2) noexcept {
+  row_words<Architecture> words;
+  NIBBLE_UNROLL
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    words[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i * row_bytes));
+  }
+  transpose<Architecture>(words, tag, tag);
+  return words;
+}
+
 /// The larger of two lanes.
 inline __m128i larger_of(__m128i a, __m128i b) noexcept {
   const __m128i is_larger = _mm_cmpgt_epi32(a, b);

@@ -264,6 +264,10 @@ using lane_blocks = std::array<vector<std::uint8_t, Architecture>,
 template <class Architecture>
 inline constexpr bool has_lane_block_products = std::is_base_of_v<xsimd::avx2, Architecture>;
 
+/// Sixteen bytes of as many rows as there are lanes: vector i has the i-th 32-bit word of each.
+template <class Architecture>
+using row_words = std::array<vector<std::int32_t, Architecture>, 4>;
+
 /// As many rows of 32 bits a lane as there are lanes.
 template <class Architecture>
 using lane_tile = std::array<vector<std::int32_t, Architecture>, lanes<Architecture>>;

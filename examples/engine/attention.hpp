@@ -1,0 +1,50 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include <nibble/compute/executor.hpp>
+
+#include "key_value_cache.hpp"
+#include "model_config.hpp"
+#include "vector_math.hpp"
+
+namespace nibble_engine {
+
+/// Causal attention of `tokens` new tokens to themselves and to those in the cache, whose layer holds
+/// keys and values of all of them: out = softmax(q * k^T / sqrt(head_dim)) * v, for each head. Heads in
+/// groups of heads / key_value_heads share keys and values.
+///
+/// q and out are [tokens, heads, head_dim]. A task is one head of one token.
+inline void attend(const model_config& config, key_value_cache& cache, std::size_t layer,
+                   const float* q, std::size_t tokens, float* out, nibble::executor* executor) {
+  const std::size_t head_dim = config.head_dim;
+  const std::size_t group = config.heads / config.key_value_heads;
+  const float scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
+  const auto one_head = [&](std::size_t task) {
+    const std::size_t token = task / config.heads;
+    const std::size_t head = task % config.heads;
+    const std::size_t positions = cache.length() + token + 1;
+    const float* const query = q + task * head_dim;
+    const float* const keys = cache.keys(layer, head / group);
+    const float* const values = cache.values(layer, head / group);
+    float* const result = out + task * head_dim;
+
+    static thread_local std::vector<float> scores;
+    if (scores.size() < positions) scores.resize(cache.capacity());
+    for (std::size_t position = 0; position < positions; ++position) {
+      scores[position] = scale * dot(query, keys + position * head_dim, head_dim);
+    }
+    softmax(std::span(scores).first(positions));
+    std::fill_n(result, head_dim, 0.0F);
+    for (std::size_t position = 0; position < positions; ++position) {
+      add_scaled(scores[position], values + position * head_dim, result, head_dim);
+    }
+  };
+  nibble::run_tasks(executor, tokens * config.heads, one_head);
+}
+
+}  // namespace nibble_engine

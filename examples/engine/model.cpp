@@ -1,0 +1,53 @@
+#include "model.hpp"
+
+#include <utility>
+
+namespace nibble_engine {
+namespace {
+
+nlohmann::json values_of(const nibble::reader& in) {
+  return in.container() == nibble::container::safetensors ? parsed_values(in.metadata())
+                                                          : in.metadata();
+}
+
+/// The tokens that end a text, under any of the names they go by; one or a list of them.
+std::vector<std::uint32_t> end_tokens(const nlohmann::json& metadata) {
+  std::vector<std::uint32_t> tokens;
+  const auto add = [&](const nlohmann::json& value) {
+    if (value.is_number_unsigned()) tokens.push_back(value.get<std::uint32_t>());
+  };
+  for (const char* const name : {"tokenizer.eos_token_id", "eos_token_id",
+                                 "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
+    const auto found = metadata.find(name);
+    if (found == metadata.end()) continue;
+    if (found->is_array()) {
+      for (const nlohmann::json& value : *found) add(value);
+    } else {
+      add(*found);
+    }
+  }
+  return tokens;
+}
+
+}  // namespace
+
+model::model(nibble::reader in, const product_options& options)
+    : in_(std::move(in)),
+      metadata_(values_of(in_)),
+      transformer_(in_, read_config(metadata_, in_.name()), options),
+      ends_(end_tokens(metadata_)) {}
+
+const tokenizer& model::text() {
+  if (tokenizer_ == nullptr) tokenizer_ = make_tokenizer(metadata_);
+  return *tokenizer_;
+}
+
+std::vector<std::uint32_t> model::prompt_tokens(std::string_view text_of_prompt) {
+  std::vector<std::uint32_t> tokens = text().encode(text_of_prompt);
+  if (const auto begin = text().begin_token(); begin && text().adds_begin()) {
+    tokens.insert(tokens.begin(), *begin);
+  }
+  return tokens;
+}
+
+}  // namespace nibble_engine

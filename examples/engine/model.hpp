@@ -1,0 +1,49 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nibble/reader.hpp>
+
+#include "model_config.hpp"
+#include "tokenizer.hpp"
+#include "transformer.hpp"
+
+namespace nibble_engine {
+
+/// A model that is open and checked: weights in the file, and its tokenizer where it has one.
+class model {
+ public:
+  /// Takes over the reader, of any container or of a checkpoint folder. Throws contract_error,
+  /// nibble::error.
+  model(nibble::reader in, const product_options& options);
+
+  [[nodiscard]] const nibble::reader& file() const noexcept { return in_; }
+  [[nodiscard]] const model_config& config() const noexcept { return transformer_.config(); }
+  [[nodiscard]] transformer& decoder() noexcept { return transformer_; }
+  /// Throws nibble::error (bad_metadata) where the metadata describes no tokenizer.
+  [[nodiscard]] const tokenizer& text();
+
+  /// Whether the model ends its text with this token.
+  [[nodiscard]] bool ends_text(std::uint32_t token) const noexcept {
+    return std::find(ends_.begin(), ends_.end(), token) != ends_.end();
+  }
+
+  /// Ids of a prompt, behind the token for the beginning of a text where the model wants one.
+  [[nodiscard]] std::vector<std::uint32_t> prompt_tokens(std::string_view text_of_prompt);
+
+ private:
+  nibble::reader in_;
+  nlohmann::json metadata_;
+  transformer transformer_;
+  std::unique_ptr<tokenizer> tokenizer_;
+  std::vector<std::uint32_t> ends_;
+};
+
+}  // namespace nibble_engine

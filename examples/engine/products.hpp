@@ -1,0 +1,71 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <initializer_list>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include <nibble/compute/executor.hpp>
+#include <nibble/compute/matmul.hpp>
+#include <nibble/compute/repack.hpp>
+#include <nibble/core/tensor_view.hpp>
+
+namespace nibble_engine {
+
+/// A matrix that activations are multiplied by, as the file stores it, and its bias.
+struct weight {
+  nibble::tensor_view stored{};                       ///< [outputs, inputs]
+  std::vector<float> bias{};                          ///< one an output, or none
+  std::optional<nibble::repacked_weight> repacked{};  ///< a copy that products are faster with
+  std::vector<std::byte> transposed{};  ///< the bytes of `stored` where the file's are input-major
+};
+
+/// How products are taken.
+struct product_options {
+  nibble::matmul_mode mode = nibble::matmul_mode::exact;
+  bool repack = false;                   ///< copy weights into the order that products like best
+  nibble::executor* executor = nullptr;  ///< null: the calling thread
+};
+
+/// One weight of several that are multiplied by the same activations, and where its outputs go.
+struct product {
+  const weight* by;
+  float* y;  ///< [rows, outputs]
+};
+
+/// Products of an engine: one mode, one executor, and scratch that is allocated once.
+class product_engine {
+ public:
+  explicit product_engine(const product_options& options)
+      : options_(options), scratch_(nibble::max_matmul_scratch_bytes) {}
+
+  /// y = x * w^T + bias for each product; x is [rows, inputs], rows end to end.
+  void multiply(std::initializer_list<product> products, const float* x, std::size_t rows) {
+    calls_.clear();
+    for (const product& each : products) {
+      const nibble::tensor_view& stored = each.by->stored;
+      calls_.push_back(
+          {stored, {each.y, rows * static_cast<std::size_t>(stored.rows())}, each.by->bias});
+      if (each.by->repacked) calls_.back().repacked = &*each.by->repacked;
+    }
+    const auto start = std::chrono::steady_clock::now();
+    const std::size_t inputs = static_cast<std::size_t>(calls_.front().w.cols());
+    nibble::matmul(std::span(calls_), std::span(x, rows * inputs),
+                   {.mode = options_.mode, .executor = options_.executor, .scratch = scratch_});
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  /// Time that all products so far took.
+  [[nodiscard]] double seconds() const noexcept { return seconds_; }
+  [[nodiscard]] nibble::executor* executor() const noexcept { return options_.executor; }
+
+ private:
+  product_options options_;
+  std::vector<std::byte> scratch_;
+  std::vector<nibble::matmul_product> calls_;
+  double seconds_ = 0.0;
+};
+
+}  // namespace nibble_engine

@@ -1,0 +1,196 @@
+// Measures how fast the engine runs a model of SmolLM-135M's full shape, packed as q4, beside what
+// reading its weights from memory takes in the same run: usage: engine_speed MODEL.apr [THREADS]
+//
+// Writes the model, with seeded weights, where the file does not exist.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <nibble/nibble.hpp>
+
+#include <nibble/compute/thread_pool.hpp>
+
+#include <benchmarks/support/machine_roof.hpp>
+
+#include "generate.hpp"
+#include "key_value_cache.hpp"
+#include "model.hpp"
+
+namespace {
+
+using clock_type = std::chrono::steady_clock;
+
+double seconds_since(clock_type::time_point start) {
+  return std::chrono::duration<double>(clock_type::now() - start).count();
+}
+
+/// SmolLM-135M's shape.
+constexpr std::uint64_t hidden = 576;
+constexpr std::uint64_t key_value = 192;
+constexpr std::uint64_t feed_forward = 1536;
+constexpr std::uint64_t vocabulary = 49152;
+constexpr std::uint64_t layers = 30;
+
+/// Numbers of mean 0 that depend on seed and place alone, deviation 1 / sqrt(cols) as training keeps it.
+nibble::row_source weights_of(std::uint64_t seed, std::uint64_t cols) {
+  return [=](std::uint64_t first_row, std::uint64_t, std::span<float> values) {
+    const float scale = std::sqrt(3.0F / static_cast<float>(cols)) * 0x1p-31F;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      std::uint64_t mixed = seed * 0xD1342543DE82EF95U + (first_row * cols + i) * 0x9E3779B97F4A7C15U;
+      mixed = (mixed ^ (mixed >> 30U)) * 0xBF58476D1CE4E5B9U;  // splitmix64
+      mixed = (mixed ^ (mixed >> 27U)) * 0x94D049BB133111EBU;
+      values[i] = scale * static_cast<float>(static_cast<std::int32_t>(mixed >> 32U));
+    }
+  };
+}
+
+void write_model(const std::string& path, nibble::executor* executor) {
+  nibble::writer out;
+  out.metadata() = {{"architecture", "llama"},
+                    {"name", "SmolLM-135M's shape, seeded weights"},
+                    {"hidden_size", hidden},
+                    {"num_layers", layers},
+                    {"num_heads", 9},
+                    {"num_kv_heads", 3},
+                    {"vocab_size", vocabulary},
+                    {"intermediate_size", feed_forward},
+                    {"max_position_embeddings", 2048},
+                    {"rope_theta", 10000.0},
+                    {"rope_type", 2},
+                    {"rms_norm_eps", 1e-5}};
+  std::uint64_t seed = 0;
+  const auto add = [&](std::string name, std::uint64_t rows, std::uint64_t cols) {
+    out.add<nibble::q4>(std::move(name), {rows, cols}, weights_of(++seed, cols));
+  };
+  const std::vector<float> ones(hidden, 1.0F);
+  add("model.embed_tokens.weight", vocabulary, hidden);
+  for (std::uint64_t layer = 0; layer < layers; ++layer) {
+    const std::string prefix = fmt::format("model.layers.{}.", layer);
+    out.add<nibble::f32>(prefix + "input_layernorm.weight", {hidden}, ones);
+    add(prefix + "self_attn.q_proj.weight", hidden, hidden);
+    add(prefix + "self_attn.k_proj.weight", key_value, hidden);
+    add(prefix + "self_attn.v_proj.weight", key_value, hidden);
+    add(prefix + "self_attn.o_proj.weight", hidden, hidden);
+    out.add<nibble::f32>(prefix + "post_attention_layernorm.weight", {hidden}, ones);
+    add(prefix + "mlp.gate_proj.weight", feed_forward, hidden);
+    add(prefix + "mlp.up_proj.weight", feed_forward, hidden);
+    add(prefix + "mlp.down_proj.weight", hidden, feed_forward);
+  }
+  out.add<nibble::f32>("model.norm.weight", {hidden}, ones);
+  out.write(path, {.executor = executor});
+}
+
+/// Bytes of weights that one token's products read: all matrices, of which the embedding is the head.
+double weight_bytes(const nibble::reader& in) {
+  std::uint64_t bytes = 0;
+  for (const nibble::tensor_view& tensor : in) {
+    if (tensor.shape().rank() > 1) bytes += tensor.size_bytes();
+  }
+  return static_cast<double>(bytes);
+}
+
+struct timing {
+  double load_seconds;
+  double first_token_seconds;  ///< from an empty cache, right after loading
+  double token_seconds;        ///< the median of those that follow
+  double product_share;        ///< of a token's time
+  double prompt_tokens_per_second;
+};
+
+timing measure(const std::string& path, const nibble_engine::product_options& options) {
+  constexpr std::size_t tokens = 64;
+  constexpr std::size_t prompt_tokens = 256;
+  timing found{};
+  auto start = clock_type::now();
+  nibble_engine::model model(nibble::reader(path), options);
+  found.load_seconds = seconds_since(start);
+
+  nibble_engine::transformer& decoder = model.decoder();
+  nibble_engine::key_value_cache cache(model.config(), 512);
+  std::vector<float> logits(decoder.vocabulary());
+  const auto run = [&](std::uint32_t token) {
+    start = clock_type::now();
+    decoder.run(std::span(&token, 1), cache, logits);
+    return seconds_since(start);
+  };
+  found.first_token_seconds = run(1);
+  std::vector<double> seconds;
+  const double products_before = decoder.product_seconds();
+  double sum = 0.0;
+  for (std::uint32_t token = 2; token < 2 + tokens; ++token) {
+    seconds.push_back(run(token));
+    sum += seconds.back();
+  }
+  found.product_share = (decoder.product_seconds() - products_before) / sum;
+  std::nth_element(seconds.begin(), seconds.begin() + tokens / 2, seconds.end());
+  found.token_seconds = seconds[tokens / 2];
+
+  std::vector<std::uint32_t> prompt(prompt_tokens);
+  for (std::size_t i = 0; i < prompt.size(); ++i)
+    prompt[i] = static_cast<std::uint32_t>(i * 131 % vocabulary);
+  cache.clear();
+  start = clock_type::now();
+  decoder.run(prompt, cache, logits);
+  found.prompt_tokens_per_second = static_cast<double>(prompt_tokens) / seconds_since(start);
+  return found;
+}
+
+void measure_all(const std::string& path, unsigned most_threads) {
+  const double bytes = weight_bytes(nibble::reader(path));
+  for (unsigned threads = 1; threads <= most_threads; ++threads) {
+    nibble::thread_pool pool(threads);
+    nibble::executor* const executor = threads > 1 ? &pool : nullptr;
+    const auto roof = nibble_benchmark::measure_roof(executor, threads);
+    const double least_seconds = bytes / roof.read_bytes_per_second;
+    fmt::print(
+        "{} thread{}: memory reads {:.1f} GB/s, {:.1f} MB of weights a token: at most {:.0f} "
+        "tokens/s\n",
+        threads, threads == 1 ? "" : "s", roof.read_bytes_per_second * 1e-9, bytes * 1e-6,
+        1.0 / least_seconds);
+    fmt::print("  {:<16} {:>9} {:>9} {:>12} {:>10} {:>10} {:>14}\n", "mode", "load s", "first ms",
+               "tokens/s", "of bound", "products", "prompt tok/s");
+    for (const auto mode :
+         {nibble::matmul_mode::exact, nibble::matmul_mode::int16, nibble::matmul_mode::int8}) {
+      for (const bool repack : {false, true}) {
+        if (repack && mode == nibble::matmul_mode::exact) continue;  // there is no copy for it
+        const timing found = measure(path, {.mode = mode, .repack = repack, .executor = executor});
+        fmt::print("  {:<16} {:>9.3f} {:>9.2f} {:>12.1f} {:>8.0f} % {:>8.0f} % {:>14.0f}\n",
+                   fmt::format("{}{}", nibble::to_string(mode), repack ? ", repacked" : ""),
+                   found.load_seconds, found.first_token_seconds * 1e3, 1.0 / found.token_seconds,
+                   100.0 * least_seconds / found.token_seconds, 100.0 * found.product_share,
+                   found.prompt_tokens_per_second);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2 || argc > 3) {
+    fmt::print(stderr, "usage: engine_speed MODEL.apr [THREADS]\n");
+    return 2;
+  }
+  try {
+    const unsigned threads = argc > 2 ? static_cast<unsigned>(std::max(1, std::atoi(argv[2])))
+                                      : std::max(1U, std::thread::hardware_concurrency());
+    if (!std::filesystem::exists(argv[1])) {
+      nibble::thread_pool pool(threads);
+      write_model(argv[1], &pool);
+    }
+    measure_all(argv[1], threads);
+  } catch (const std::exception& problem) {
+    fmt::print(stderr, "engine_speed: {}\n", problem.what());
+    return 4;
+  }
+}

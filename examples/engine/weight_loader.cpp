@@ -1,0 +1,144 @@
+#include "weight_loader.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <span>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include <nibble/checkpoint/tensor_names.hpp>
+#include <nibble/compute/dequantize.hpp>
+#include <nibble/compute/executor.hpp>
+#include <nibble/compute/repack.hpp>
+#include <nibble/compute/value_counts.hpp>
+#include <nibble/core/shape.hpp>
+
+#include "contract_error.hpp"
+
+namespace nibble_engine {
+namespace {
+
+/// An f32 copy of `stored`, rows and columns exchanged.
+std::vector<std::byte> transposed_floats(const nibble::tensor_view& stored,
+                                         nibble::executor* executor) {
+  const auto rows = static_cast<std::size_t>(stored.rows());
+  const auto cols = static_cast<std::size_t>(stored.cols());
+  std::vector<float> values(rows * cols);
+  nibble::dequantize(stored, std::span(values), {.executor = executor});
+  std::vector<std::byte> bytes(values.size() * sizeof(float));
+  for (std::size_t row = 0; row < rows; ++row) {
+    for (std::size_t col = 0; col < cols; ++col) {
+      std::memcpy(&bytes[(col * rows + row) * sizeof(float)], &values[row * cols + col], sizeof(float));
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+const nibble::tensor_view* weight_loader::find(std::string_view name) const {
+  if (const nibble::tensor_view* const found = in_.find(name)) return found;
+  const auto other =
+      nibble::renamed_tensor(config_.architecture_name, name, nibble::naming::hugging_face);
+  if (!other) return nullptr;
+  if (const nibble::tensor_view* const found = in_.find(*other)) return found;
+  // Checkpoints of a model without its head leave the outer module's name out, or have it.
+  for (const std::string_view prefix : {"model.", "transformer."}) {
+    if (other->starts_with(prefix)) {
+      if (const auto* const found = in_.find(other->substr(prefix.size()))) return found;
+    } else if (const auto* const found = in_.find(std::string(prefix) + *other)) {
+      return found;
+    }
+  }
+  return nullptr;
+}
+
+const nibble::tensor_view& weight_loader::require(const std::string& name,
+                                                  const nibble::shape& expected) const {
+  const nibble::tensor_view* const tensor = find(name);
+  if (tensor == nullptr) {
+    const auto other =
+        nibble::renamed_tensor(config_.architecture_name, name, nibble::naming::hugging_face);
+    throw contract_error(contract_error::layout, in_.name(), name, "nothing",
+                         fmt::format("a tensor of {}{}", expected.to_string(),
+                                     other ? fmt::format(" under this name or '{}'", *other) : ""));
+  }
+  if (tensor->shape() != expected) {
+    throw contract_error(contract_error::layout, in_.name(), tensor->name(),
+                         tensor->shape().to_string(), expected.to_string());
+  }
+  check_values(*tensor);
+  return *tensor;
+}
+
+void weight_loader::check_values(const nibble::tensor_view& tensor) const {
+  constexpr double most_zeros = 0.8;
+  // Tasks of whole rows where rows have bytes of their own, else all at once.
+  constexpr std::uint64_t task_elements = 1U << 20U;
+  const bool has_rows = nibble::describe(tensor.encoding()).blocks_run_along == nibble::block_run::row;
+  const std::uint64_t task_rows =
+      has_rows ? std::max<std::uint64_t>(1, task_elements / std::max<std::uint64_t>(1, tensor.cols()))
+               : tensor.rows();
+  const std::uint64_t tasks = (tensor.rows() + task_rows - 1) / task_rows;
+  std::atomic<std::uint64_t> zeros{0};
+  std::atomic<std::uint64_t> not_finite{0};
+  nibble::run_tasks(options_.executor, static_cast<std::size_t>(tasks), [&](std::size_t task) {
+    const std::uint64_t first = task * task_rows;
+    const nibble::value_counts counts = nibble::count_values(
+        tasks == 1 ? tensor : tensor.rows(first, std::min(task_rows, tensor.rows() - first)));
+    zeros += counts.zero;
+    not_finite += counts.nan + counts.infinite;
+  });
+  if (not_finite != 0) {
+    throw contract_error(contract_error::data_quality, in_.name(), tensor.name(),
+                         fmt::format("{} values that are NaN or infinite", not_finite.load()),
+                         "finite values");
+  }
+  // A bias may well be zero; a matrix is not.
+  const double share = static_cast<double>(zeros) / static_cast<double>(tensor.elements());
+  if (tensor.shape().rank() > 1 && share > most_zeros) {
+    throw contract_error(contract_error::data_quality, in_.name(), tensor.name(),
+                         fmt::format("{:.1f} % zeros", 100.0 * share),
+                         fmt::format("at most {:.0f} %", 100.0 * most_zeros));
+  }
+}
+
+weight weight_loader::matrix(const std::string& name, std::size_t outputs, std::size_t inputs,
+                             bool is_input_major) const {
+  weight made;
+  if (is_input_major) {
+    const nibble::tensor_view& stored = require(name, {inputs, outputs});
+    made.transposed = transposed_floats(stored, options_.executor);
+    made.stored =
+        nibble::tensor_view(stored.name(), nibble::encoding::f32, {outputs, inputs}, made.transposed);
+  } else {
+    made.stored = require(name, {outputs, inputs});
+  }
+  if (options_.repack) {
+    made.repacked = nibble::repack(made.stored, options_.mode, {.executor = options_.executor});
+  }
+  std::string bias = name;
+  bias.replace(bias.rfind("weight"), std::string_view("weight").size(), "bias");
+  if (has(bias)) made.bias = vector(bias, outputs);
+  return made;
+}
+
+nibble::tensor_view weight_loader::table(const std::string& name, std::size_t rows,
+                                         std::size_t cols) const {
+  return require(name, {rows, cols});
+}
+
+std::vector<float> weight_loader::vector(const std::string& name, std::size_t elements) const {
+  std::vector<float> values(elements);
+  nibble::dequantize(require(name, {elements}), std::span(values));
+  return values;
+}
+
+bool weight_loader::is_input_major() const {
+  const nibble::tensor_view* const fused = find("blk.0.attn_qkv.weight");
+  return fused != nullptr && fused->shape() == nibble::shape{config_.hidden, 3 * config_.hidden};
+}
+
+}  // namespace nibble_engine

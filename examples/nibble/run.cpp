@@ -1,0 +1,80 @@
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <examples/engine/generate.hpp>
+#include <examples/engine/utf8_stream.hpp>
+
+#include "command.hpp"
+#include "interruption.hpp"
+#include "running_model.hpp"
+#include "standard_streams.hpp"
+#include "terminal.hpp"
+
+namespace nibble_command {
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+double seconds_since(clock::time_point start) {
+  return std::chrono::duration<double>(clock::now() - start).count();
+}
+
+double rate(std::size_t tokens, double seconds) {
+  return seconds > 0.0 ? static_cast<double>(tokens) / seconds : 0.0;
+}
+
+}  // namespace
+
+exit_code run(const run_options& options) {
+  const clock::time_point start = clock::now();
+  running_model running = open_model(options.input, options.engine);
+  nibble_engine::model& model = running.model;
+  const nibble_engine::tokenizer& words = model.text();
+  const double load_seconds = seconds_since(start);
+
+  const std::vector<std::uint32_t> prompt = model.prompt_tokens(options.prompt);
+  nibble_engine::utf8_stream whole_characters;
+  std::string text;
+  const auto show = [&](std::string_view bytes) {
+    text += bytes;
+    if (!options.json) print_out(bytes);
+  };
+  if (!options.json) print_out(options.prompt);
+  const interruption ends_the_text;
+  const nibble_engine::generation done = nibble_engine::generate(
+      model, prompt, options.tokens,
+      {.temperature = options.temperature, .top_p = options.top_p, .seed = options.seed},
+      [&](std::uint32_t token) {
+        show(whole_characters.push(words.decode(std::span(&token, 1), false)));
+        return interruption::received() == 0;
+      });
+  show(whole_characters.finish());
+
+  // The first token comes of the prompt's pass.
+  const std::size_t later_tokens = done.tokens.empty() ? 0 : done.tokens.size() - 1;
+  const double prompt_rate = rate(prompt.size(), done.prompt_seconds);
+  const double token_rate = rate(later_tokens, done.token_seconds);
+  if (options.json) {
+    print_json(1, {{"model", options.input},
+                   {"prompt_tokens", prompt},
+                   {"tokens", done.tokens},
+                   {"text", text},
+                   {"load_seconds", load_seconds},
+                   {"prompt_tokens_per_second", prompt_rate},
+                   {"tokens_per_second", token_rate}});
+  } else {
+    print_out("\n");
+    if (terminal::is_there()) {
+      fmt::print(stderr, "{} tokens of prompt at {:.1f} a second, {} at {:.1f}; loaded in {:.2f} s\n",
+                 prompt.size(), prompt_rate, done.tokens.size(), token_rate, load_seconds);
+    }
+  }
+  return interruption::received() != 0 ? exit_code::interrupted : exit_code::fine;
+}
+
+}  // namespace nibble_command

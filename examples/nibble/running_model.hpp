@@ -1,0 +1,34 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <nibble/compute/thread_pool.hpp>
+#include <nibble/kernel/matmul_mode.hpp>
+
+#include <examples/engine/model.hpp>
+#include <examples/engine/products.hpp>
+
+#include "command.hpp"
+#include "open_input.hpp"
+
+namespace nibble_command {
+
+/// A model that is open, with the threads that it runs on.
+struct running_model {
+  std::unique_ptr<nibble::thread_pool> threads;
+  nibble_engine::model model;
+};
+
+/// Opens a model and checks all of its weights. Throws nibble::error, nibble_engine::contract_error.
+[[nodiscard]] inline running_model open_model(const std::string& path, const engine_options& options) {
+  auto threads = std::make_unique<nibble::thread_pool>(options.threads);
+  const nibble_engine::product_options products{
+      .mode = options.mode,
+      .repack = options.repack,
+      .executor = options.threads > 1 ? threads.get() : nullptr};
+  nibble_engine::model model(open_input(path, options.single), products);
+  return {std::move(threads), std::move(model)};
+}
+
+}  // namespace nibble_command

@@ -1,0 +1,329 @@
+#include "subcommands.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <nibble/core/encoding.hpp>
+
+#include "command.hpp"
+#include "option_values.hpp"
+
+namespace nibble_command {
+namespace {
+
+/// A file that is read, named by its place among the arguments.
+void add_input(CLI::App& to, const std::string& name, std::string& path,
+               const std::string& description = "File to read") {
+  to.add_option(name, path, description)->type_name("")->required();
+}
+
+void add_output(CLI::App& to, std::string& path, const std::string& type,
+                const std::string& description) {
+  to.add_option("-o,--output", path, description)->type_name(type)->required();
+}
+
+void add_json(CLI::App& to, bool& json) { to.add_flag("-j,--json", json, "Print JSON"); }
+
+/// An option that may be given several times, with one value each.
+void add_repeated(CLI::App& to, const std::string& name, std::vector<std::string>& values,
+                  const std::string& type, const std::string& description) {
+  to.add_option(name, values, description)->type_name(type)->allow_extra_args(false);
+}
+void add_globs(CLI::App& to, const std::string& name, std::vector<std::string>& globs,
+               const std::string& description) {
+  add_repeated(to, name, globs, "GLOB", description);
+}
+
+/// An option whose text `set` takes; what cannot be meant it throws as usage_error.
+CLI::Option& add_value(CLI::App& to, const std::string& names, const std::string& type,
+                       const std::string& description,
+                       const std::function<void(const std::string&)>& set) {
+  return *to.add_option_function<std::string>(names, set, description)->type_name(type);
+}
+
+/// An option whose value is the name of an encoding, one of `choices`.
+void add_encoding(CLI::App& to, const std::string& names, nibble::encoding& which,
+                  const std::vector<std::string>& choices, const std::string& description) {
+  const std::string option = names.substr(names.find("--"));
+  add_value(to, names, "ENCODING", fmt::format("{}: {}", description, fmt::join(choices, " ")),
+            [&which, choices, option](const std::string& text) {
+              require_choice(option, text, choices);
+              which = nibble::encoding_from_name(text).value_or(which);
+            })
+      .default_str(std::string(nibble::to_string(which)));
+}
+
+void add_threads(CLI::App& to, unsigned& threads) {
+  constexpr unsigned most = 1024;
+  threads = std::clamp(std::thread::hardware_concurrency(), 1U, most);
+  add_value(to, "--threads", "N", "Threads to work on; one per processor unless given",
+            [&threads](const std::string& text) {
+              threads = static_cast<unsigned>(whole_number("--threads", text, 1, most));
+            });
+}
+
+void add_single(CLI::App& to, bool& single) {
+  to.add_flag("--single", single, "Open a shard alone, not the set that it belongs to");
+}
+
+CLI::Option& add_shard_size(CLI::App& to, std::uint64_t& bytes) {
+  return add_value(to, "--shard-size", "SIZE",
+                   "Write OUT-00001-of-00003.apr and so on, of at most so many bytes each: 500MB, 2GB",
+                   [&bytes](const std::string& text) { bytes = size_in_bytes("--shard-size", text); });
+}
+
+CLI::App& describe_pack(CLI::App& app, pack_options& options) {
+  CLI::App& to = *app.add_subcommand(
+      "pack", "Pack a .safetensors, .gguf or .apr file, or a set, into an .apr file");
+  add_input(to, "INPUT", options.input, "File to read, or the index or any file of a set");
+  add_output(to, options.output, "OUT.apr", "File to write; may be INPUT");
+  add_encoding(to, "-e,--encoding", options.encoding,
+               {"q8", "q4", "apr_q8", "apr_q4", "f16", "bf16", "f32"},
+               "Encoding of tensors of two or more dimensions");
+  add_globs(to, "--only", options.only, "Pack these tensors, keep other matrices; may be repeated");
+  add_globs(to, "--keep", options.keep, "Keep these tensors bit for bit; may be repeated");
+  add_globs(to, "--drop", options.drop, "Leave these tensors out; may be repeated");
+  add_globs(to, "--transpose", options.transpose,
+            "Store these [inputs, outputs] matrices as [outputs, inputs]; may be repeated");
+  to.add_option("--metadata", options.metadata_file, "JSON object to merge into the metadata")
+      ->type_name("FILE.json");
+  to.add_flag("--requantize", options.requantize, "Pack again what is quantized already");
+  add_value(to, "--packing-rule", "RULE",
+            "best: least error; reference: the bytes of the reference .apr implementation",
+            [&options](const std::string& text) {
+              require_choice("--packing-rule", text, {"best", "reference"});
+              options.rule =
+                  text == "reference" ? nibble::packing_rule::reference : nibble::packing_rule::best;
+            })
+      .default_str("best");
+  add_shard_size(to, options.shard_size_bytes);
+  add_single(to, options.single);
+  add_threads(to, options.threads);
+  return to;
+}
+
+CLI::App& describe_convert(CLI::App& app, convert_options& options) {
+  CLI::App& to = *app.add_subcommand("convert", "Rewrite a file in another container, bit for bit");
+  add_input(to, "INPUT", options.input);
+  add_output(to, options.output, "OUT", "File to write, .apr, .gguf or .safetensors; may be INPUT");
+  to.add_flag("--requantize", options.requantize,
+              "Pack as q8_0 or expand to f32 what GGUF cannot hold bit for bit");
+  add_single(to, options.single);
+  add_threads(to, options.threads);
+  return to;
+}
+
+CLI::App& describe_inspect(CLI::App& app, inspect_options& options) {
+  CLI::App& to = *app.add_subcommand("inspect", "List what a file holds");
+  add_input(to, "FILE", options.input);
+  add_json(to, options.json);
+  add_single(to, options.single);
+  return to;
+}
+
+CLI::App& describe_verify(CLI::App& app, verify_options& options) {
+  CLI::App& to = *app.add_subcommand("verify", "Read all of a file and say what is wrong with it");
+  add_input(to, "FILE", options.input);
+  add_json(to, options.json);
+  add_single(to, options.single);
+  add_threads(to, options.threads);
+  return to;
+}
+
+CLI::App& describe_unpack(CLI::App& app, unpack_options& options) {
+  CLI::App& to = *app.add_subcommand("unpack", "Decode a file into a .safetensors file");
+  add_input(to, "FILE", options.input);
+  add_output(to, options.output, "OUT.safetensors", "File to write; may be FILE");
+  add_encoding(to, "--dtype", options.dtype, {"f32", "f16", "bf16"}, "Dtype to decode to");
+  add_single(to, options.single);
+  add_threads(to, options.threads);
+  return to;
+}
+
+CLI::App& describe_diff(CLI::App& app, diff_options& options) {
+  CLI::App& to = *app.add_subcommand("diff", "Measure how far the values of B are from those of A");
+  add_input(to, "A", options.reference, "File to measure against");
+  add_input(to, "B", options.other, "File to measure");
+  add_json(to, options.json);
+  add_value(to, "--max-error", "RELATIVE_RMSE",
+            "Exit with 1 if the relative RMSE of any tensor is above this",
+            [&options](const std::string& text) {
+              options.max_relative_rmse = number_from_zero("--max-error", text);
+            });
+  add_single(to, options.single);
+  add_threads(to, options.threads);
+  return to;
+}
+
+CLI::App& describe_bench(CLI::App& app, bench_options& options) {
+  CLI::App& to = *app.add_subcommand("bench", "Measure decoding and products on a file's own matrices");
+  add_input(to, "FILE", options.input);
+  add_json(to, options.json);
+  add_single(to, options.single);
+  add_threads(to, options.threads);
+  return to;
+}
+
+CLI::App& describe_hash(CLI::App& app, hash_options& options) {
+  CLI::App& to = *app.add_subcommand("hash", "Print SHA-256 of every tensor and of the whole");
+  add_input(to, "FILE", options.input);
+  to.add_option("--check", options.list,
+                "Compare with a list that was printed before; exit with 1 if it differs")
+      ->type_name("LIST");
+  add_single(to, options.single);
+  add_threads(to, options.threads);
+  return to;
+}
+
+CLI::App& describe_meta(CLI::App& app, meta_options& options) {
+  CLI::App& to = *app.add_subcommand("meta", "Print metadata, or change a file's without repacking it");
+  add_input(to, "FILE", options.input);
+  add_repeated(to, "--set", options.set, "KEY=JSON", "Set a key to a JSON value; may be repeated");
+  add_repeated(to, "--set-string", options.set_string, "KEY=TEXT",
+               "Set a key to text; may be repeated");
+  add_repeated(to, "--remove", options.remove, "KEY", "Remove a key; may be repeated");
+  to.add_option("-o,--output", options.output, "File to write; FILE itself unless given")
+      ->type_name("OUT");
+  add_single(to, options.single);
+  return to;
+}
+
+CLI::App& describe_split(CLI::App& app, split_options& options) {
+  CLI::App& to =
+      *app.add_subcommand("split", "Write a file's tensors as they are into several .apr files");
+  add_input(to, "FILE", options.input);
+  add_output(to, options.output, "OUT.apr", "Their name, without numbers");
+  add_shard_size(to, options.shard_size_bytes).required();
+  add_single(to, options.single);
+  add_threads(to, options.threads);
+  return to;
+}
+
+CLI::App& describe_merge(CLI::App& app, merge_options& options) {
+  CLI::App& to = *app.add_subcommand("merge", "Write the tensors of a set as they are into one file");
+  add_input(to, "SET", options.input, "Index, or any file of the set");
+  add_output(to, options.output, "OUT", "File to write, of the same container");
+  add_threads(to, options.threads);
+  return to;
+}
+
+#if defined(NIBBLE_WITH_ENGINE)
+
+void add_engine(CLI::App& to, engine_options& options) {
+  add_value(
+      to, "--mode", "MODE",
+      "How activations are multiplied: exact as f32; int16 nearly so, at more than twice the speed; "
+      "int8 faster still",
+      [&options](const std::string& text) {
+        require_choice("--mode", text, {"exact", "int16", "int8"});
+        for (const auto mode : {nibble::matmul_mode::int16, nibble::matmul_mode::int8}) {
+          if (text == nibble::to_string(mode)) options.mode = mode;
+        }
+      })
+      .default_str("exact");
+  to.add_flag("--repack", options.repack,
+              "Copy weights into the order that int16 and int8 like best; takes memory");
+  add_single(to, options.single);
+  add_threads(to, options.threads);
+}
+
+CLI::App& describe_run(CLI::App& app, run_options& options) {
+  CLI::App& to = *app.add_subcommand("run", "Go on with a text, multiplying by the packed weights");
+  add_input(to, "MODEL", options.input, "File, set or checkpoint folder with its tokenizer");
+  to.add_option("-p,--prompt", options.prompt, "Text to go on with")->type_name("TEXT")->required();
+  constexpr std::uint64_t most_tokens = 1U << 20U;
+  add_value(to, "-n,--tokens", "N", "Tokens to add at most; fewer where the model ends the text",
+            [&options](const std::string& text) {
+              options.tokens = static_cast<std::size_t>(whole_number("--tokens", text, 1, most_tokens));
+            })
+      .default_str(std::to_string(options.tokens));
+  add_value(to, "--temperature", "T",
+            "Divide logits by this before choosing; 0: the likeliest token, always",
+            [&options](const std::string& text) {
+              options.temperature = number_from_zero("--temperature", text);
+            })
+      .default_str("0");
+  add_value(to, "--top-p", "P",
+            "Choose among the likeliest tokens that together have this probability, 0 to 1",
+            [&options](const std::string& text) {
+              options.top_p = number_from_zero("--top-p", text);
+              if (options.top_p > 1.0) throw usage_error("--top-p " + text + ": at most 1 is expected");
+            })
+      .default_str("1");
+  add_value(to, "--seed", "S", "Seed of the choice: the same seed, the same text",
+            [&options](const std::string& text) {
+              options.seed = whole_number("--seed", text, 0, std::numeric_limits<std::uint64_t>::max());
+            })
+      .default_str("0");
+  add_json(to, options.json);
+  add_engine(to, options.engine);
+  return to;
+}
+
+CLI::App& describe_perplexity(CLI::App& app, perplexity_options& options) {
+  CLI::App& to = *app.add_subcommand("perplexity",
+                                     "Measure how well a model foresees a text, and against another");
+  add_input(to, "MODEL", options.input, "File, set or checkpoint folder");
+  to.add_option("--tokens", options.tokens_file, "JSON lists of token ids to score")
+      ->type_name("FILE.json");
+  to.add_option("--text", options.text_file, "Text to score")->type_name("FILE");
+  to.add_option("--against", options.against,
+                "Also measure how far MODEL's probabilities are from this model's")
+      ->type_name("MODEL");
+  add_json(to, options.json);
+  add_engine(to, options.engine);
+  return to;
+}
+
+CLI::App& describe_parity(CLI::App& app, parity_options& options) {
+  CLI::App& to = *app.add_subcommand(
+      "parity", "Hold a model and two packings of it against what an independent engine gave");
+  add_input(to, "F32", options.f32, "The model unpacked");
+  add_input(to, "INT8", options.int8, "The model packed in 8 bits");
+  add_input(to, "INT4", options.int4, "The model packed in 4 bits");
+  to.add_option("--oracle", options.oracle, "Prompts, tokens and texts of the independent engine")
+      ->type_name("FILE.json")
+      ->required();
+  add_json(to, options.json);
+  add_engine(to, options.engine);
+  return to;
+}
+
+#endif
+
+/// Joins what describes a subcommand to the parser and what runs it with the options parsed.
+template <class Options>
+subcommand make_subcommand(CLI::App& app, CLI::App& (*describe)(CLI::App&, Options&),
+                           exit_code (*run)(const Options&)) {
+  const auto options = std::make_shared<Options>();
+  CLI::App& parser = describe(app, *options);
+  return {&parser, [options, run] { return run(*options); }};
+}
+
+}  // namespace
+
+std::vector<subcommand> add_subcommands(CLI::App& app) {
+  return {
+    make_subcommand(app, describe_pack, pack), make_subcommand(app, describe_convert, convert),
+        make_subcommand(app, describe_inspect, inspect), make_subcommand(app, describe_verify, verify),
+        make_subcommand(app, describe_unpack, unpack), make_subcommand(app, describe_diff, diff),
+        make_subcommand(app, describe_hash, hash), make_subcommand(app, describe_meta, meta),
+        make_subcommand(app, describe_split, split), make_subcommand(app, describe_merge, merge),
+        make_subcommand(app, describe_bench, bench),
+#if defined(NIBBLE_WITH_ENGINE)
+        make_subcommand(app, describe_run, run), make_subcommand(app, describe_perplexity, perplexity),
+        make_subcommand(app, describe_parity, parity),
+#endif
+  };
+}
+
+}  // namespace nibble_command

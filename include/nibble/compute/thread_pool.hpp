@@ -1,0 +1,130 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include <nibble/compute/executor.hpp>
+
+namespace nibble {
+
+/// Threads that live as long as the pool does, for work that comes in many small pieces: an engine runs
+/// some 150 products for one token. The thread that calls run() works along, so that a pool of one
+/// starts none.
+///
+/// A helper that finds nothing to do looks for more for some 20 microseconds and then sleeps. run()
+/// waits for tasks, not for helpers: one that the system has not woken yet holds nothing up. Calls of
+/// run() from several threads queue up; a task must not call run() of its own pool.
+class thread_pool final : public executor {
+ public:
+  /// `threads` counts the caller of run(). Where the system gives fewer, those do all of the work.
+  explicit thread_pool(unsigned threads = std::thread::hardware_concurrency()) {
+    helpers_.reserve(threads);
+    while (helpers_.size() + 1 < threads) {
+      try {
+        helpers_.emplace_back([this] { help(); });
+      } catch (const std::system_error&) {
+        break;
+      }
+    }
+  }
+  thread_pool(const thread_pool&) = delete;
+  thread_pool& operator=(const thread_pool&) = delete;
+  ~thread_pool() override {
+    ends_ = true;
+    wake();
+    for (std::thread& helper : helpers_) helper.join();
+  }
+
+  void run(std::size_t tasks, task_reference body) override {
+    const std::lock_guard one_at_a_time(guard_);
+    for (std::size_t first = 0; first < tasks; first += most_tasks) {
+      const std::size_t count = tasks - first < most_tasks ? tasks - first : most_tasks;
+      auto shifted = [&](std::size_t task) { body(first + task); };
+      if (first == 0) {
+        run_round(count, body);
+      } else {
+        run_round(count, shifted);
+      }
+    }
+  }
+
+  /// Threads that run() works on.
+  [[nodiscard]] std::size_t threads() const noexcept { return helpers_.size() + 1; }
+
+ private:
+  // A ticket is a round's number in its upper half and the next task of that round in its lower half,
+  // so that whoever takes a task knows by the same compare-and-swap that the round is still open, and
+  // what run() wrote for it still stands.
+  static constexpr std::uint64_t task_bits = 32;
+  static constexpr std::uint64_t closed = std::numeric_limits<std::uint32_t>::max();
+  static constexpr std::size_t most_tasks = closed - 1;
+  static constexpr int looks_before_sleep = 64;
+
+  [[nodiscard]] static std::uint64_t next_task(std::uint64_t ticket) noexcept {
+    return ticket & closed;
+  }
+
+  void run_round(std::size_t tasks, task_reference body) {
+    const std::uint64_t round = (ticket_.load() >> task_bits) + 1;
+    ticket_ = round << task_bits | closed;  // nobody takes a task while the rest is being written
+    body_ = &body;
+    tasks_ = tasks;
+    done_ = 0;
+    ticket_ = round << task_bits;
+    if (tasks > 1) wake();
+    work();
+    for (int looks = 0; done_.load() != tasks; ++looks) {
+      if (looks < looks_before_sleep) {
+        std::this_thread::yield();
+      } else if (const std::size_t seen = done_.load(); seen != tasks) {
+        done_.wait(seen);
+      }
+    }
+  }
+
+  /// Takes tasks of the round that is open until there are none.
+  void work() {
+    for (std::uint64_t ticket = ticket_.load();;) {
+      const std::size_t tasks = tasks_.load();
+      if (next_task(ticket) == closed || next_task(ticket) >= tasks) return;
+      if (!ticket_.compare_exchange_weak(ticket, ticket + 1)) continue;
+      // The round does not end before this task is done, so its body and its number of tasks stand.
+      (*body_.load())(next_task(ticket));
+      if (++done_ == tasks) done_.notify_one();
+      ticket = ticket_.load();
+    }
+  }
+
+  void help() {
+    for (std::uint32_t seen = 0; !ends_.load();) {
+      work();
+      for (int looks = 0; wakes_.load() == seen && looks < looks_before_sleep; ++looks) {
+        std::this_thread::yield();
+      }
+      wakes_.wait(seen);
+      seen = wakes_.load();
+    }
+  }
+
+  void wake() {
+    ++wakes_;
+    wakes_.notify_all();
+  }
+
+  std::mutex guard_;
+  std::atomic<std::uint64_t> ticket_{closed};
+  std::atomic<const task_reference*> body_{nullptr};
+  std::atomic<std::size_t> tasks_{0};
+  std::atomic<std::size_t> done_{0};
+  std::atomic<std::uint32_t> wakes_{0};  ///< how often helpers were told to look
+  std::atomic<bool> ends_{false};
+  std::vector<std::thread> helpers_;
+};
+
+}  // namespace nibble
