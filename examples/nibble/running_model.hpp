@@ -27,7 +27,7 @@ struct running_model {
       .mode = options.mode,
       .repack = options.repack,
       .executor = options.threads > 1 ? threads.get() : nullptr};
-  nibble_engine::model model(open_input(path, options.single), products);
+  nibble_engine::model model(open_weights(path, options.single), products);
   return {std::move(threads), std::move(model)};
 }
 
