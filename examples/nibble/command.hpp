@@ -36,7 +36,9 @@ struct pack_options {
 exit_code pack(const pack_options& options);
 
 struct convert_options {
-  std::string input{};
+  std::string input {
+    bool is_silent = false;  ///< for parity, which converts on its way
+  };
   std::string output{};  ///< its extension says the container
   bool single = false;
   bool requantize = false;

@@ -198,6 +198,7 @@ exit_code convert(const convert_options& options) {
   }
   const std::string text = to_text(conversions) + losses_text(from, plan.metadata(), to);
   write_file(plan, options.output, options.input, to, options.threads);
+  if (options.is_silent) return exit_code::fine;
   print_out(text + fmt::format("{}: {}, {} -> {} bytes\n", nibble::escape_text(options.output),
                                counted(conversions.size(), "tensor"), grouped(from.file_bytes()),
                                grouped(size_of_file(options.output))));
