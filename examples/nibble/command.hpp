@@ -37,12 +37,12 @@ exit_code pack(const pack_options& options);
 
 struct convert_options {
   std::string input {
-    bool is_silent = false;  ///< for parity, which converts on its way
-  };
+    };
   std::string output{};  ///< its extension says the container
   bool single = false;
   bool requantize = false;
   unsigned threads = 1;
+  bool is_silent = false;  ///< for parity, which converts on its way
 };
 /// Rewrites a file in another container, tensors bit for bit where that can hold them.
 exit_code convert(const convert_options& options);
