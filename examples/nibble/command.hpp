@@ -36,8 +36,7 @@ struct pack_options {
 exit_code pack(const pack_options& options);
 
 struct convert_options {
-  std::string input {
-    };
+  std::string input{};
   std::string output{};  ///< its extension says the container
   bool single = false;
   bool requantize = false;

@@ -40,7 +40,8 @@
 ///
 /// What there is to call:
 ///
-///   writer.hpp              nibble::writer: add(), add_stored(), metadata(), write()
+///   writer.hpp              nibble::writer: add(), add_stored(), metadata(), write(). add() takes floats
+///                           or a nibble::row_source, which fills rows on demand, from any thread
 ///   reader.hpp              nibble::reader: [name], find(), iteration, metadata(), verify();
 ///                           nibble::reader::open_set() opens several files that hold one model
 ///   checkpoint.hpp          nibble::checkpoint: a reader of folders as model hubs serve them, with
@@ -57,7 +58,9 @@
 ///                           bias, strides, scratch, and several weights of one x
 ///   compute/repack.hpp      nibble::repack(view, mode): a copy that products are faster with
 ///   compute/quantize.hpp    nibble::quantize(encoding, shape, floats, bytes)
-///   compute/executor.hpp    nibble::executor: run all of it on threads of yours
+///   compute/executor.hpp    nibble::executor: run all of it on threads of yours; an engine runs it
+///                           some 150 times a token. compute/thread_pool.hpp, openmp_executor.hpp and
+///                           tbb_executor.hpp have such threads. Include them by themselves
 ///   core/error.hpp          nibble::error: the one exception; nibble::error_code: its codes
 ///
 /// Under -ffast-math, include what you read with (reader.hpp, compute/...) and not this file: packing

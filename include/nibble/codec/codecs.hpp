@@ -23,6 +23,7 @@
 #include <nibble/codec/q8.hpp>
 #include <nibble/codec/q8_0.hpp>
 #include <nibble/core/encoding.hpp>
+#include <nibble/core/text.hpp>
 #include <nibble/core/error.hpp>
 
 namespace nibble {
@@ -84,9 +85,20 @@ template <nibble::encoding Encoding>
   return false;
 }
 
-/// The encodings of which is_packable() is true, for messages.
-inline constexpr std::string_view packable_encodings_text =
-    "f32, f16, bf16 or a quantized encoding to pack f32 into";
+/// The encodings of which is_packable() is true, for messages: "f32, f16, ... or q8".
+[[nodiscard]] inline std::string packable_encodings_text() {
+  std::string_view last;
+  std::string text;
+  const auto add = [&](encoding which, std::string_view name) {
+    if (!is_packable(which)) return;
+    if (!last.empty()) text += join_text({text.empty() ? "" : ", ", last});
+    last = name;
+  };
+#define NIBBLE_ADD_PACKABLE(name, ...) add(encoding::name, #name);
+  NIBBLE_ENCODINGS(NIBBLE_ADD_PACKABLE)
+#undef NIBBLE_ADD_PACKABLE
+  return join_text({text, " or ", last});
+}
 
 /// Whether `which` has a codec, so that its tensors can be decoded.
 [[nodiscard]] constexpr bool is_decodable(encoding which) noexcept {

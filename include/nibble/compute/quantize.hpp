@@ -136,7 +136,7 @@ class tensor_packer {
     throw error(error_code::unsupported_encoding, {.tensor = name_,
                                                    .field = "encoding",
                                                    .found = std::string(to_string(encoding_)),
-                                                   .expected = std::string(packable_encodings_text)});
+                                                   .expected = packable_encodings_text()});
   }
 
   void require_finite(const piece& part) const {
@@ -330,7 +330,7 @@ inline void quantize(encoding which, const shape& dimensions, std::span<const fl
     throw error(error_code::unsupported_encoding, {.tensor = std::string(name),
                                                    .field = "encoding",
                                                    .found = std::string(to_string(which)),
-                                                   .expected = std::string(packable_encodings_text)});
+                                                   .expected = packable_encodings_text()});
   }
   const tensor_packer packer(std::string(name), which, dimensions, values, options);
   run_tasks(options.executor, packer.chunk_count(), [&](std::size_t chunk) {

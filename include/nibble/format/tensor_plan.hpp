@@ -154,7 +154,7 @@ class tensor_plan {
   static void require_packable(encoding which, std::string_view name) {
     if (is_packable(which)) return;
     refuse(error_code::unsupported_encoding, name, "encoding", std::string(to_string(which)),
-           join_text({packable_encodings_text, ", or add_stored()"}));
+           join_text({packable_encodings_text(), ", or add_stored()"}));
   }
 
   plan_entry& enter(encoding which, std::string name, const shape& dimensions, tensor_source source) {
