@@ -50,6 +50,7 @@ TEST_CASE("words of other models", "[pre_tokenizer]") {
 
 TEST_CASE("white space is Unicode's, not PCRE2's", "[pre_tokenizer]") {
   CHECK(split("gpt-2", "a\u180E\u180Eb") == words{"a", "\u180E\u180E", "b"});
+  CHECK(split("gpt-2", "\u180E!") == words{"\u180E!"});
   CHECK(split("gpt-2", "a \u180E") == words{"a", " \u180E"});
   CHECK(split("gpt-2", "a\u3000\u00A0\u0085b") == words{"a", "\u3000\u00A0", "\u0085", "b"});
 }
