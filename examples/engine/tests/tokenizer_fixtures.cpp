@@ -38,16 +38,16 @@ nlohmann::json flat_keys(const nlohmann::json& file, const char* pre_tokenizer) 
   for (const auto& token : file["added_tokens"]) {
     set(token["id"], token["content"], token["special"].get<bool>() ? 3 : 4);
   }
-  nlohmann::json merges = nlohmann::json::array();
+  nlohmann::json merge_lines = nlohmann::json::array();
   for (const auto& merge : file["model"]["merges"]) {
-    merges.push_back(merge.is_string()
-                         ? merge.get<std::string>()
-                         : merge[0].get<std::string>() + " " + merge[1].get<std::string>());
+    merge_lines.push_back(merge.is_string()
+                              ? merge.get<std::string>()
+                              : merge[0].get<std::string>() + " " + merge[1].get<std::string>());
   }
   return {{"tokenizer.model_type", "bpe"},
           {"tokenizer.vocabulary", vocabulary},
           {"tokenizer.token_types", types},
-          {"tokenizer.merges", merges},
+          {"tokenizer.merges", merge_lines},
           {"tokenizer.pre_tokenizer", pre_tokenizer}};
 }
 
