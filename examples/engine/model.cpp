@@ -42,6 +42,14 @@ const tokenizer& model::text() {
   return *tokenizer_;
 }
 
+std::string model::continuation(std::span<const std::uint32_t> tokens) {
+  std::string bytes;
+  for (const std::uint32_t token : tokens) {
+    if (text().type(token) != token_type::control) bytes += text().piece(token);
+  }
+  return bytes;
+}
+
 std::vector<std::uint32_t> model::prompt_tokens(std::string_view text_of_prompt) {
   std::vector<std::uint32_t> tokens = text().encode(text_of_prompt);
   if (const auto begin = text().begin_token(); begin && text().adds_begin()) {

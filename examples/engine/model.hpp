@@ -35,6 +35,9 @@ class model {
     return std::find(ends_.begin(), ends_.end(), token) != ends_.end();
   }
 
+  /// The text of tokens that stand behind others; control tokens have none.
+  [[nodiscard]] std::string continuation(std::span<const std::uint32_t> tokens);
+
   /// Ids of a prompt, behind the token for the beginning of a text where the model wants one.
   [[nodiscard]] std::vector<std::uint32_t> prompt_tokens(std::string_view text_of_prompt);
 

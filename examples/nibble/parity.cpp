@@ -187,7 +187,7 @@ class parity_suite {
       std::size_t equal = 0;
       for (const oracle_run& from : runs_) {
         const bool has_tokens = model.prompt_tokens(from.prompt) == from.prompt_tokens;
-        const std::string text = model.text().decode(run_greedily(model, from).tokens, false);
+        const std::string text = model.continuation(run_greedily(model, from).tokens);
         if (has_tokens && text == from.text) ++equal;
       }
       add("canary: text as the oracle's", *each, fmt::format("{} of {}", equal, runs_.size()),

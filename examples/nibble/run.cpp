@@ -34,7 +34,7 @@ exit_code run(const run_options& options) {
   const clock::time_point start = clock::now();
   running_model running = open_model(options.input, options.engine);
   nibble_engine::model& model = running.model;
-  const nibble_engine::tokenizer& words = model.text();
+  static_cast<void>(model.text());  // a model without a tokenizer is refused before anything is shown
   const double load_seconds = seconds_since(start);
 
   const std::vector<std::uint32_t> prompt = model.prompt_tokens(options.prompt);
@@ -50,7 +50,7 @@ exit_code run(const run_options& options) {
       model, prompt, options.tokens,
       {.temperature = options.temperature, .top_p = options.top_p, .seed = options.seed},
       [&](std::uint32_t token) {
-        show(whole_characters.push(words.decode(std::span(&token, 1), false)));
+        show(whole_characters.push(model.continuation(std::span(&token, 1))));
         return interruption::received() == 0;
       });
   show(whole_characters.finish());
