@@ -18,7 +18,7 @@ endif()
 if(NIBBLE_SANITIZE)
   # Instrumented code makes compilers see uses of uninitialised values that are not there.
   target_compile_options(nibble_development INTERFACE
-    -Wno-error -fsanitize=${NIBBLE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+    -Wno-error -fsanitize=${NIBBLE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
   target_link_options(nibble_development INTERFACE -fsanitize=${NIBBLE_SANITIZE})
 endif()
 

@@ -19,8 +19,8 @@ using architecture = nibble::simd::best_architecture;
 
 template <nibble::Float To>
 static void decode(const nibble::tensor_view& from, std::uint64_t first_row, std::uint64_t row_count,
-                   To* to, nibble::executor* on) {
-  nibble::kernel::decode_rows_on<architecture>(on, from, first_row, row_count, to);
+                   To* to, nibble::executor* executor) {
+  nibble::kernel::decode_rows_on<architecture>(executor, from, first_row, row_count, to);
 }
 
 // Where several static libraries of one program bring the same kernels, one of them serves. Weak

@@ -36,7 +36,7 @@ namespace {
 
 using file_bytes = std::vector<std::byte>;
 
-/// A matrix of 24 x 96 in every encoding that can be packed, and one whose rows end in partial blocks.
+/// A matrix of 24 x 96 in every encoding that can be packed, and one whose rows end in incomplete blocks.
 file_bytes packed_file(nibble::container container) {
   const nibble_test::temporary_directory folder;
   const std::vector<float> values = nibble_test::gaussian(24 * 96, 3);

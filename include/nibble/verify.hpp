@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -66,9 +67,10 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// weight: a model that breaks it loads without an error and answers nonsense.
 ///
 /// Where a dtype cannot be decoded here, a note says that only the checksum was looked at. The checksum
-/// is computed on the executor.
-[[nodiscard]] inline std::vector<finding> examine(const tensor_view& tensor,
-                                                  const compute_options& options = {}) {
+/// is computed on the executor. Architecture is this_architecture.
+template <std::same_as<this_architecture> Architecture = this_architecture>
+[[nodiscard]] std::vector<finding> examine(const tensor_view& tensor,
+                                           const compute_options& options = {}) {
   std::vector<finding> findings;
   const auto add = [&](finding::kind severity, std::string_view field, std::string text) {
     findings.push_back({.severity = severity,
@@ -153,7 +155,8 @@ template <class Json>
 }
 
 /// As examine(), but throws damaged, naming every problem, where there is one.
-inline void verify(const tensor_view& tensor, const compute_options& options = {}) {
+template <std::same_as<this_architecture> Architecture = this_architecture>
+void verify(const tensor_view& tensor, const compute_options& options = {}) {
   verification::require_no_problem(examine(tensor, options), {});
 }
 /// As above.

@@ -66,7 +66,7 @@ class basic_writer : public tensor_plan {
   [[nodiscard]] const Json& metadata() const noexcept { return metadata_; }
 
   /// Packs and writes all tensors. The file appears under `path` when every byte of it is on the disk;
-  /// on a failure before that, the old file is untouched and no temporary file stays. A directory that
+  /// on a failure before that, the old file is untouched and no partial file stays. A directory that
   /// cannot be synced is an error too, though the new file is in place then. Memory beyond the plan:
   /// about 0.5 MiB or two rows a task, and the directory.
   ///

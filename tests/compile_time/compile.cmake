@@ -1,7 +1,7 @@
 cmake_minimum_required(VERSION 3.25)
 
 # User time of compiling files that hold nothing but includes, and of one that multiplies and decodes with
-# kernels that nibble_add_kernels compiled, against one that includes xsimd alone: the best of seven each,
+# kernels that nibble_add_kernels compiled, against one that includes xsimd alone: the best of three each,
 # turn by turn, for machines are busy with other things too. The aims are 1.5 for compute/, 3.5 for
 # nibble.hpp and 6 for the products; the bounds below, at which this fails, leave room for noise.
 set(bound_compute 2)
@@ -54,7 +54,7 @@ function(user_time name milliseconds)
 endfunction()
 
 set(names xsimd compute nibble products)
-foreach(turn RANGE 6)
+foreach(turn RANGE 2)
   foreach(name ${names})
     user_time(${name} taken)
     if(turn EQUAL 0 OR taken LESS best_${name})

@@ -246,7 +246,7 @@ TEST_CASE("a weight that is not finite spoils its own output alone", "[matmul]")
   constexpr std::size_t n = 19;
   constexpr std::size_t k = 70;
   auto bytes = finite_stored_bytes(encoding::q4, n, k, 6);
-  // The scale of row 5's last, partial block: NaN.
+  // The scale of row 5's last, incomplete block: NaN.
   const std::size_t at = (5 * 3 + 2) * 20;
   bytes[at] = std::byte{0x01};
   bytes[at + 1] = std::byte{0x7E};

@@ -35,9 +35,8 @@ if(WAY STREQUAL "pkg_config")
   run(${PKG_CONFIG} --cflags --libs nibble)
   separate_arguments(flags UNIX_COMMAND "${output}")
   run(${COMPILER} -std=c++20 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
-    ${SOURCE}/tests/consumer/main.cpp ${SOURCE}/tests/consumer/second.cpp ${flags}
-    -o ${FOLDER}/consumer)
-  run(${CMAKE_COMMAND} -E chdir ${FOLDER} ${FOLDER}/consumer)
+    ${SOURCE}/tests/consumer/opens.cpp ${flags} -o ${FOLDER}/opens)
+  run(${CMAKE_COMMAND} -E chdir ${FOLDER} ${FOLDER}/opens)
   return()
 endif()
 

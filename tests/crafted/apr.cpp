@@ -658,7 +658,7 @@ TEST_CASE("places and types of an .apr file's tensors cannot lie", "[crafted_apr
       {"an unknown type of no bytes", unknown(0, 0), "taken"},
       {"f32 bytes that are packed", typed(0), "size_mismatch", {"'b'", "36 bytes", "132 for f32"}},
       {"f16", typed(1), "size_mismatch", {"'b'", "66 for f16"}},
-      {"q4_0, whose rows would be partial blocks", typed(2), "size_mismatch", {"'b'", "id 2"}},
+      {"q4_0, whose rows would be incomplete blocks", typed(2), "size_mismatch", {"'b'", "id 2"}},
       {"the old id of apr_q4", typed(8), "taken", {}, has_shape_3x11},
       {"apr_q8", typed(129), "size_mismatch", {"'b'", "37 for apr_q8"}},
       {"255", typed(255), "taken", {"b dtype: id 255 cannot be decoded"}},

@@ -317,7 +317,7 @@ TEST_CASE("tensors of a GGUF file cannot lie", "[crafted_gguf]") {
        [](gguf_file& f) { f.tensors[0].dimensions = {1ULL << 62U}; },
        "bad_shape",
        {"'w'", "2^64"}},
-      {"rows of partial blocks",
+      {"rows of incomplete blocks",
        [](gguf_file& f) {
          f.tensors[0] = {"w", 2, {33, 2}, byte_list(72)};
        },

@@ -1,7 +1,9 @@
 cmake_minimum_required(VERSION 3.25)
 
-# Builds determinism/pack.cpp by every compiler at hand, at -O0 and -O3, for the baseline and for this
-# machine, runs it with one thread and with two, and holds all files against one checksum.
+# Builds determinism/pack.cpp by every compiler at hand, at -O3 for the baseline and for this machine and
+# at -O0 for the baseline, runs it with one thread and with two, and holds all files against one checksum.
+# Not at -O0 for this machine: nothing is contracted or vectorized there, and the intrinsics are those of
+# -O3.
 set(golden c98f242113bc22524b94b0932fd833e15c0138020ab44fc3cfd1f5d69ac4e2e2)
 
 function(run)
@@ -31,6 +33,9 @@ foreach(compiler IN LISTS compilers)
   list(APPEND seen "${version}")
   foreach(level -O0 -O3)
     foreach(target baseline -march=native)
+      if(level STREQUAL -O0 AND NOT target STREQUAL baseline)
+        continue()
+      endif()
       set(program ${FOLDER}/pack)
       set(flags ${level})
       if(NOT target STREQUAL baseline)

@@ -19,7 +19,7 @@
 using nibble::encoding;
 using nibble::planned_tensor;
 using nibble::shape;
-using nibble::tensor_parts;
+using nibble::tensor_chunks;
 using nibble::tensor_source;
 
 namespace {
@@ -30,16 +30,16 @@ planned_tensor planned(encoding which, const shape& dimensions) {
   return {"w", which, dimensions, *nibble::stored_bytes(which, dimensions)};
 }
 
-/// The parts put together, asked for from the last to the first.
+/// The chunks put together, asked for from the last to the first.
 bytes_t joined(const planned_tensor& tensor, const tensor_source& source) {
-  const tensor_parts parts(tensor, source, nullptr, [] {});
+  const tensor_chunks chunks(tensor, source, nullptr, [] {});
   bytes_t all(static_cast<std::size_t>(tensor.size_bytes), std::byte{0xEE});
   std::uint64_t end = tensor.size_bytes;
-  for (std::size_t part = parts.count(); part-- > 0;) {
+  for (std::size_t chunk = chunks.count(); chunk-- > 0;) {
     bytes_t buffer(3, std::byte{1});
-    const auto bytes = parts.bytes(part, buffer);
-    CHECK(parts.offset_bytes(part) + bytes.size() == end);
-    end = parts.offset_bytes(part);
+    const auto bytes = chunks.bytes(chunk, buffer);
+    CHECK(chunks.offset_bytes(chunk) + bytes.size() == end);
+    end = chunks.offset_bytes(chunk);
     std::copy(bytes.begin(), bytes.end(), all.begin() + static_cast<std::ptrdiff_t>(end));
   }
   CHECK(end == 0);
@@ -56,7 +56,7 @@ nibble::block_source blocks_of(const bytes_t& bytes, std::size_t block_bytes) {
 
 }  // namespace
 
-TEST_CASE("the parts of every source are the tensor's bytes", "[tensor_source]") {
+TEST_CASE("the chunks of every source are the tensor's bytes", "[tensor_source]") {
   for (const shape& dimensions : {shape{700, 173}, shape{3, 70001}, shape{5}, shape{}, shape{0, 4}}) {
     const auto values = nibble_test::gaussian(static_cast<std::size_t>(dimensions.elements()), 9);
     const auto cols = static_cast<std::ptrdiff_t>(dimensions.cols());
@@ -84,17 +84,17 @@ TEST_CASE("the parts of every source are the tensor's bytes", "[tensor_source]")
 TEST_CASE("stored bytes come in whole blocks of about a mebibyte", "[tensor_source]") {
   for (const auto& [which, block_bytes] :
        {std::pair{encoding::u8, 1U}, {encoding::q4, 20U}, {encoding::q6_k, 210U}}) {
-    const std::uint64_t part = (1U << 20U) / block_bytes * block_bytes;
-    for (const std::uint64_t size : {part - block_bytes, part, part + block_bytes, 3 * part}) {
+    const std::uint64_t chunk = (1U << 20U) / block_bytes * block_bytes;
+    for (const std::uint64_t size : {chunk - block_bytes, chunk, chunk + block_bytes, 3 * chunk}) {
       const std::uint64_t elements = size / block_bytes * nibble::describe(which).block_elements;
       const planned_tensor tensor = planned(which, shape{elements});
       REQUIRE(tensor.size_bytes == size);
       const auto stored = nibble_test::random_bytes(static_cast<std::size_t>(size), 4);
       const tensor_source memory = nibble::stored_in_memory{stored};
-      const tensor_parts parts(tensor, memory, nullptr, [] {});
-      CHECK(parts.count() == (size + part - 1) / part);
+      const tensor_chunks chunks(tensor, memory, nullptr, [] {});
+      CHECK(chunks.count() == (size + chunk - 1) / chunk);
       bytes_t unused;
-      const auto first = parts.bytes(0, unused);
+      const auto first = chunks.bytes(0, unused);
       CHECK(first.data() == stored.data());
       CHECK(unused.empty());
       CHECK(joined(tensor, memory) == stored);
@@ -103,15 +103,15 @@ TEST_CASE("stored bytes come in whole blocks of about a mebibyte", "[tensor_sour
   }
 }
 
-TEST_CASE("the scale of a whole tensor is found before the first part", "[tensor_source]") {
+TEST_CASE("the scale of a whole tensor is found before the first chunk", "[tensor_source]") {
   const auto values = nibble_test::gaussian(3 * 70001, 2);
   const auto reads_of = [&](encoding which) {
     const planned_tensor tensor = planned(which, shape{3, 70001});
     const tensor_source source = nibble::values_to_pack{values, nibble::packing_rule::best};
-    std::atomic<int> chunks{0};
-    const tensor_parts parts(tensor, source, nullptr, [&] { ++chunks; });
-    CHECK(parts.name() == "w");
-    return chunks.load();
+    std::atomic<int> chunks_read{0};
+    const tensor_chunks chunks(tensor, source, nullptr, [&] { ++chunks_read; });
+    CHECK(chunks.name() == "w");
+    return chunks_read.load();
   };
   CHECK(reads_of(encoding::apr_q8) == 2 * 3);
   CHECK(reads_of(encoding::q8) == 0);

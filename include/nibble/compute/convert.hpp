@@ -20,7 +20,7 @@ namespace kernel {
 /// widen() and narrow() by the kernels that this translation unit uses.
 template <HalfFloat Half, class Architecture>
 void picked_widen(const std::byte* from, std::size_t count, float* to) {
-  if constexpr (!PickedAtRunTime<Architecture>) {
+  if constexpr (!LinkedKernels<Architecture>) {
     widen<Architecture, Half>(from, count, to);
   } else if constexpr (std::same_as<Half, float16>) {
     Architecture::kernels().widen_f16(from, count, to);
@@ -30,7 +30,7 @@ void picked_widen(const std::byte* from, std::size_t count, float* to) {
 }
 template <class Architecture, HalfFloat Half>
 void picked_narrow(const float* from, std::size_t count, Half* to) {
-  if constexpr (!PickedAtRunTime<Architecture>) {
+  if constexpr (!LinkedKernels<Architecture>) {
     narrow<Architecture>(from, count, to);
   } else if constexpr (std::same_as<Half, float16>) {
     Architecture::kernels().narrow_f16(from, count, to);

@@ -69,7 +69,7 @@ void dequantize_rows(const tensor_view& from, std::uint64_t first_row, std::uint
            join_text({row_count, " x ", from.cols()}));
   }
   if (*elements == 0) return;
-  if constexpr (PickedAtRunTime<Architecture>) {
+  if constexpr (LinkedKernels<Architecture>) {
     require_codec(which, from.name());
     const auto& kernels = Architecture::kernels();
     if constexpr (std::same_as<To, float>) {

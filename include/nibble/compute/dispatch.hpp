@@ -35,10 +35,10 @@ extern "C"
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// The architecture of a template that leaves the work to kernels in another object: those which are
-/// picked when the program runs, or those of the unit's own instruction set.
+/// An architecture whose kernels are linked from another object, by way of a kernel_table: those that
+/// are picked when the program runs, or those of the unit's own instruction set.
 template <class Architecture>
-concept PickedAtRunTime = requires {
+concept LinkedKernels = requires {
   Architecture::kernels();
 };
 

@@ -29,11 +29,11 @@ struct kernel_table {
   simd::cpu_feature_set needs;  ///< what its code was compiled with
 
   void (*decode_f32)(const tensor_view&, std::uint64_t first_row, std::uint64_t row_count, float* to,
-                     executor* on);
+                     nibble::executor* executor);
   void (*decode_f16)(const tensor_view&, std::uint64_t first_row, std::uint64_t row_count, float16* to,
-                     executor* on);
+                     nibble::executor* executor);
   void (*decode_bf16)(const tensor_view&, std::uint64_t first_row, std::uint64_t row_count,
-                      bfloat16* to, executor* on);
+                      bfloat16* to, nibble::executor* executor);
 
   void (*widen_f16)(const std::byte* from, std::size_t count, float* to) noexcept;
   void (*widen_bf16)(const std::byte* from, std::size_t count, float* to) noexcept;
@@ -41,9 +41,9 @@ struct kernel_table {
   void (*narrow_bf16)(const float* from, std::size_t count, bfloat16* to) noexcept;
 
   value_counts (*count_values)(const tensor_view&);
-  repacked_weight (*repack)(const tensor_view&, matmul_mode, executor*);
-  void (*matmul)(std::span<const checked_product>, const checked_activations&, matmul_mode, executor*,
-                 std::span<std::byte> scratch);
+  repacked_weight (*repack)(const tensor_view&, matmul_mode, nibble::executor*);
+  void (*matmul)(std::span<const checked_product>, const checked_activations&, matmul_mode,
+                 nibble::executor*, std::span<std::byte> scratch);
 };
 
 /// The first of `tables` (best first) whose needs `available` covers, or the one named `forced` where

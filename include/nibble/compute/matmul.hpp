@@ -260,7 +260,7 @@ void matmul(std::span<const matmul_product> products, std::span<const float> x,
     const auto next = products.subspan(done, std::min(checked.size(), products.size() - done));
     const auto end = std::transform(next.begin(), next.end(), checked.begin(), kernel::to_checked);
     const std::span<const checked_product> batch(checked.begin(), end);
-    if constexpr (PickedAtRunTime<Architecture>) {
+    if constexpr (LinkedKernels<Architecture>) {
       Architecture::kernels().matmul(batch, activations, options.mode, options.executor, scratch);
     } else {
       kernel::multiply_checked<Architecture>(batch, activations, options.mode, options.executor,

@@ -4,6 +4,7 @@
 #include <array>
 #include <cfloat>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -17,6 +18,7 @@
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/executor.hpp>
 #include <nibble/compute/row_source.hpp>
+#include <nibble/core/architecture.hpp>
 #include <nibble/core/checked.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
@@ -47,20 +49,25 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// values once or twice and calls after_chunk(), where there is one, for every chunk read, from any
 /// thread of options.executor. Throws not_representable, unsupported_encoding, and whatever the row
 /// source and after_chunk throw.
-class tensor_packer {
+///
+/// Architecture is this_architecture: a unit compiles the packers of all encodings where it packs, and
+/// not where it includes this.
+template <std::same_as<this_architecture> Architecture = this_architecture>
+class basic_tensor_packer {
  public:
   /// Values in memory, borrowed for as long as the packer is used; values.size() == shape.elements().
-  tensor_packer(std::string name, encoding which, const shape& dimensions,
-                std::span<const float> values, const quantize_options& options = {},
-                const std::function<void()>& after_chunk = {})
-      : tensor_packer(std::move(name), which, dimensions, options.rule) {
+  basic_tensor_packer(std::string name, encoding which, const shape& dimensions,
+                      std::span<const float> values, const quantize_options& options = {},
+                      const std::function<void()>& after_chunk = {})
+      : basic_tensor_packer(std::move(name), which, dimensions, options.rule) {
     values_ = values;
     choose_tensor_scale(options.executor, after_chunk);
   }
   /// Values on demand.
-  tensor_packer(std::string name, encoding which, const shape& dimensions, row_source source,
-                const quantize_options& options = {}, const std::function<void()>& after_chunk = {})
-      : tensor_packer(std::move(name), which, dimensions, options.rule) {
+  basic_tensor_packer(std::string name, encoding which, const shape& dimensions, row_source source,
+                      const quantize_options& options = {},
+                      const std::function<void()>& after_chunk = {})
+      : basic_tensor_packer(std::move(name), which, dimensions, options.rule) {
     source_ = std::move(source);
     choose_tensor_scale(options.executor, after_chunk);
   }
@@ -92,7 +99,7 @@ class tensor_packer {
   /// 256 KiB of f32: large enough to hide a task's overhead, small enough for the second-level cache.
   static constexpr std::uint64_t chunk_elements = 1U << 16U;
 
-  tensor_packer(std::string name, encoding which, const shape& dimensions, packing_rule rule)
+  basic_tensor_packer(std::string name, encoding which, const shape& dimensions, packing_rule rule)
       : name_(std::move(name)), encoding_(which), dimensions_(dimensions), rule_(rule) {
     if (dimensions.elements() == 0) return;
     rows_per_chunk_ = std::max<std::uint64_t>(1, chunk_elements / dimensions.cols());
@@ -100,13 +107,13 @@ class tensor_packer {
   }
 
   /// A range of the flattened tensor, and its values.
-  struct piece {
+  struct value_range {
     std::uint64_t first;
     std::span<const float> values;
   };
 
   /// Elements [first, end), fetched into `buffer` by whole rows unless they are in memory.
-  piece fetch(std::uint64_t first, std::uint64_t end, std::vector<float>& buffer) const {
+  value_range fetch(std::uint64_t first, std::uint64_t end, std::vector<float>& buffer) const {
     const auto count = static_cast<std::size_t>(end - first);
     if (!source_) return {first, values_.subspan(static_cast<std::size_t>(first), count)};
     const std::uint64_t cols = dimensions_.cols();
@@ -139,46 +146,46 @@ class tensor_packer {
                                                    .expected = packable_encodings_text()});
   }
 
-  void require_finite(const piece& part) const {
+  void require_finite(const value_range& range) const {
     bool all_finite = true;
-    for (const float value : part.values) all_finite &= is_finite(value);
+    for (const float value : range.values) all_finite &= is_finite(value);
     if (all_finite) return;
     const auto bad =
-        std::find_if(part.values.begin(), part.values.end(), [](float x) { return !is_finite(x); });
-    refuse(part.first + static_cast<std::uint64_t>(bad - part.values.begin()),
+        std::find_if(range.values.begin(), range.values.end(), [](float x) { return !is_finite(x); });
+    refuse(range.first + static_cast<std::uint64_t>(bad - range.values.begin()),
            is_nan(*bad) ? "nan" : (*bad < 0.0F ? "-inf" : "inf"),
            join_text({"a finite value for ", to_string(encoding_)}));
   }
 
   template <PackableCodec Codec>
-  void pack_block(const piece& part, std::byte* to) const {
+  void pack_block(const value_range& range, std::byte* to) const {
     typename Codec::block block;
     pack_status status = pack_status::packed;
-    if constexpr (requires { Codec::pack(part.values, block, rule_); }) {
-      status = Codec::pack(part.values, block, rule_);
+    if constexpr (requires { Codec::pack(range.values, block, rule_); }) {
+      status = Codec::pack(range.values, block, rule_);
     } else {
-      status = Codec::pack(part.values, block);
+      status = Codec::pack(range.values, block);
     }
-    if (status != pack_status::packed) refuse_overflow(part, status);
+    if (status != pack_status::packed) refuse_overflow(range, status);
     std::memcpy(to, &block, sizeof(block));
   }
 
-  [[noreturn]] void refuse_overflow(const piece& part, pack_status status) const {
+  [[noreturn]] void refuse_overflow(const value_range& range, pack_status status) const {
     const bool is_min = status == pack_status::min_overflow;
     const auto distance = [&](float x) { return is_min ? -x : std::fabs(x); };
-    const auto farthest = std::max_element(part.values.begin(), part.values.end(),
+    const auto farthest = std::max_element(range.values.begin(), range.values.end(),
                                            [&](float a, float b) { return distance(a) < distance(b); });
-    refuse(part.first + static_cast<std::uint64_t>(farthest - part.values.begin()),
+    refuse(range.first + static_cast<std::uint64_t>(farthest - range.values.begin()),
            shortest_text(*farthest),
            join_text({"a ", is_min ? "min" : "scale", " within float16 for the ", to_string(encoding_),
                       " block around it"}));
   }
 
   template <PackableCodec Codec>
-  void pack_blocks(const piece& part, std::byte* to) const {
-    for (std::size_t at = 0; at < part.values.size(); at += Codec::block_elements) {
-      const std::size_t count = std::min(part.values.size() - at, Codec::block_elements);
-      pack_block<Codec>({part.first + at, part.values.subspan(at, count)}, to);
+  void pack_blocks(const value_range& range, std::byte* to) const {
+    for (std::size_t at = 0; at < range.values.size(); at += Codec::block_elements) {
+      const std::size_t count = std::min(range.values.size() - at, Codec::block_elements);
+      pack_block<Codec>({range.first + at, range.values.subspan(at, count)}, to);
       to += sizeof(typename Codec::block);
     }
   }
@@ -190,15 +197,15 @@ class tensor_packer {
     if constexpr (PlainCodec<Codec>) {
       pack_plain<Codec>(fetch(first, end, buffer), to);
     } else if constexpr (TensorScaleCodec<Codec>) {
-      const piece part = fetch(first, end, buffer);
-      require_finite(part);
+      const value_range range = fetch(first, end, buffer);
+      require_finite(range);
       if (chunk == 0) {
         const typename Codec::header header{scale_};
         std::memcpy(to.data(), &header, sizeof(header));
         to = to.subspan(sizeof(header));
       }
-      std::vector<std::int8_t> codes(part.values.size());
-      Codec::code(part.values, scale_, rule_, codes);
+      std::vector<std::int8_t> codes(range.values.size());
+      Codec::code(range.values, scale_, rule_, codes);
       std::memcpy(to.data(), codes.data(), codes.size());
     } else if constexpr (!PackableCodec<Codec>) {
       refuse_encoding();
@@ -208,39 +215,39 @@ class tensor_packer {
       first = divide_round_up(first, unit) * unit;
       end = std::min(divide_round_up(end, unit) * unit, dimensions_.elements());
       if (first >= end) return;
-      const piece part = fetch(first, end, buffer);
-      require_finite(part);
-      pack_blocks<Codec>(part, to.data());
+      const value_range range = fetch(first, end, buffer);
+      require_finite(range);
+      pack_blocks<Codec>(range, to.data());
     } else {
-      const piece part = fetch(first, end, buffer);
-      require_finite(part);
+      const value_range range = fetch(first, end, buffer);
+      require_finite(range);
       const auto cols = static_cast<std::size_t>(dimensions_.cols());
       const auto row_bytes =
           static_cast<std::size_t>(*stored_bytes(describe(Codec::encoding), 1, cols));
       std::byte* row_to = to.data();
-      for (std::size_t at = 0; at < part.values.size(); at += cols, row_to += row_bytes) {
-        pack_blocks<Codec>({part.first + at, part.values.subspan(at, cols)}, row_to);
+      for (std::size_t at = 0; at < range.values.size(); at += cols, row_to += row_bytes) {
+        pack_blocks<Codec>({range.first + at, range.values.subspan(at, cols)}, row_to);
       }
     }
   }
 
   template <PlainCodec Codec>
-  void pack_plain(piece part, std::span<std::byte> to) const {
+  void pack_plain(value_range range, std::span<std::byte> to) const {
     using stored = typename Codec::stored_type;
     if constexpr (HalfFloat<stored>) {
       std::array<stored, 1024> panel;
-      while (!part.values.empty()) {
-        const std::size_t count = std::min(part.values.size(), panel.size());
-        kernel::narrow<simd::best_architecture>(part.values.data(), count, panel.data());
+      while (!range.values.empty()) {
+        const std::size_t count = std::min(range.values.size(), panel.size());
+        kernel::narrow<simd::best_architecture>(range.values.data(), count, panel.data());
         if (rule_ == packing_rule::best) {
-          require_no_overflow<Codec>({part.first, part.values.first(count)}, panel);
+          require_no_overflow<Codec>({range.first, range.values.first(count)}, panel);
         }
         std::memcpy(to.data(), panel.data(), count * sizeof(stored));
-        part = {part.first + count, part.values.subspan(count)};
+        range = {range.first + count, range.values.subspan(count)};
         to = to.subspan(count * sizeof(stored));
       }
     } else if constexpr (Codec::can_pack) {
-      std::memcpy(to.data(), part.values.data(), part.values.size_bytes());
+      std::memcpy(to.data(), range.values.data(), range.values.size_bytes());
     } else {
       refuse_encoding();
     }
@@ -248,12 +255,12 @@ class tensor_packer {
 
   /// Refuses finite values that rounding made infinite.
   template <PlainCodec Codec>
-  void require_no_overflow(const piece& part,
+  void require_no_overflow(const value_range& range,
                            std::span<const typename Codec::stored_type> packed) const {
-    for (std::size_t i = 0; i < part.values.size(); ++i) {
-      const float value = part.values[i];
+    for (std::size_t i = 0; i < range.values.size(); ++i) {
+      const float value = range.values[i];
       if (!is_finite(value) || is_finite(Codec::unpack(packed[i]))) continue;
-      refuse(part.first + i, shortest_text(value),
+      refuse(range.first + i, shortest_text(value),
              join_text({"a value within ", to_string(encoding_)}));
     }
   }
@@ -271,9 +278,9 @@ class tensor_packer {
     run_tasks(executor, chunk_count_, [&](std::size_t chunk) {
       std::vector<float> buffer;
       const auto [first, end] = elements_of(chunk);
-      const piece part = fetch(first, end, buffer);
-      require_finite(part);
-      largest_of[chunk] = Codec::largest_magnitude(part.values);
+      const value_range range = fetch(first, end, buffer);
+      require_finite(range);
+      largest_of[chunk] = Codec::largest_magnitude(range.values);
       if (after_chunk) after_chunk();
     });
     const float largest = *std::max_element(largest_of.begin(), largest_of.end());
@@ -307,15 +314,20 @@ class tensor_packer {
   float scale_ = 0.0F;
 };
 
+/// See basic_tensor_packer.
+using tensor_packer = basic_tensor_packer<>;
+
 /// Packs `values`, row-major and of `dimensions`, into `to`, as stored_bytes(which, dimensions) bytes.
 ///
 /// The spans do not overlap; `to` needs no alignment. `name` is for messages. The bytes are the same
 /// for every executor, compiler and instruction set. Throws invalid_argument (sizes),
 /// unsupported_encoding, and not_representable for NaN, infinities and values whose scale or min
-/// float16 cannot hold, naming the element; `to` is unspecified then.
-inline void quantize(encoding which, const shape& dimensions, std::span<const float> values,
-                     std::span<std::byte> to, const quantize_options& options = {},
-                     std::string_view name = {}) {
+/// float16 cannot hold, naming the element; `to` is unspecified then. Architecture is
+/// this_architecture.
+template <std::same_as<this_architecture> Architecture = this_architecture>
+void quantize(encoding which, const shape& dimensions, std::span<const float> values,
+              std::span<std::byte> to, const quantize_options& options = {},
+              std::string_view name = {}) {
   const auto needed = stored_bytes(which, dimensions);
   if (values.size() != dimensions.elements() || !needed || *needed != to.size()) {
     throw error(
@@ -332,7 +344,7 @@ inline void quantize(encoding which, const shape& dimensions, std::span<const fl
                                                    .found = std::string(to_string(which)),
                                                    .expected = packable_encodings_text()});
   }
-  const tensor_packer packer(std::string(name), which, dimensions, values, options);
+  const basic_tensor_packer<Architecture> packer(std::string(name), which, dimensions, values, options);
   run_tasks(options.executor, packer.chunk_count(), [&](std::size_t chunk) {
     packer.pack(chunk, to.subspan(static_cast<std::size_t>(packer.chunk_offset_bytes(chunk)),
                                   packer.chunk_size_bytes(chunk)));

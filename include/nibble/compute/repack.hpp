@@ -93,7 +93,7 @@ template <class Architecture>
 template <class Architecture = default_architecture>
 [[nodiscard]] repacked_weight repack(const tensor_view& weight, matmul_mode mode,
                                      const compute_options& options = {}) {
-  if constexpr (PickedAtRunTime<Architecture>) {
+  if constexpr (LinkedKernels<Architecture>) {
     require_codec(weight.encoding(), weight.name());
     return Architecture::kernels().repack(weight, mode, options.executor);
   } else {

@@ -13,7 +13,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// unsupported_encoding.
 template <class Architecture = default_architecture>
 [[nodiscard]] value_counts count_values(const tensor_view& tensor) {
-  if constexpr (PickedAtRunTime<Architecture>) {
+  if constexpr (LinkedKernels<Architecture>) {
     require_codec(tensor.encoding(), tensor.name());
     return Architecture::kernels().count_values(tensor);
   } else {

@@ -17,7 +17,7 @@ enum class error_code : std::uint8_t {
   file_not_found,         ///< nothing exists at the path
   read_failed,            ///< the operating system refused to open, map or read a file
   write_failed,           ///< the operating system refused to create, write, sync or rename
-  already_being_written,  ///< another writer holds the temporary file of this path
+  already_being_written,  ///< another writer holds the partial file of this path
   unknown_container,      ///< the first bytes are those of no container this library reads
   unsupported_version,    ///< the container's major version, or the packing record's, is not known
   unsupported_feature,    ///< compression, encryption or column-major layout

@@ -21,10 +21,10 @@ namespace nibble {
 
 /// A file that appears under its name whole or not at all.
 ///
-/// Bytes go to PATH.nibble-partial beside it, which is locked (flock) while it is written. commit()
-/// syncs it, renames it over PATH and syncs the directory; a destructor without commit() removes it. A
-/// process that is killed leaves that one file behind, and the next write to PATH removes it, before it
-/// asks for room of its own; one that is locked belongs to a live writer and is left alone. Where PATH
+/// Bytes go to the partial file, PATH.nibble-partial, which is locked (flock) while it is written.
+/// commit() syncs it, renames it over PATH and syncs the directory; a destructor without commit() removes
+/// it. A process that is killed leaves it behind as a leftover, and the next write to PATH removes it,
+/// before it asks for room of its own; one that is locked belongs to a live writer and stays. Where PATH
 /// is a symbolic link, the file that it points to is replaced; an existing file's permissions are kept.
 class atomic_file {
  public:

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -46,15 +47,17 @@ using tensor_source = std::variant<values_to_pack, rows_to_pack, stored_in_memor
 
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// The bytes of one tensor of a plan, made part by part, each independent of the others.
-class tensor_parts {
+/// The bytes of one tensor of a plan, made chunk by chunk, each independent of the others. Architecture is
+/// this_architecture.
+template <std::same_as<this_architecture> Architecture = this_architecture>
+class basic_tensor_chunks {
  public:
-  /// `tensor` and `source` must outlive the parts. Reads the source once or twice where the encoding
+  /// `tensor` and `source` must outlive the chunks. Reads the source once or twice where the encoding
   /// has one scale for the tensor, and calls after_chunk() for every chunk read, from any thread.
   /// Throws not_representable, and whatever the source and after_chunk throw.
   template <class AfterChunk>
-  tensor_parts(const planned_tensor& tensor, const tensor_source& source, nibble::executor* executor,
-               AfterChunk&& after_chunk)
+  basic_tensor_chunks(const planned_tensor& tensor, const tensor_source& source,
+                      nibble::executor* executor, AfterChunk&& after_chunk)
       : tensor_(tensor), source_(source) {
     const auto pack = [&](const auto& values, packing_rule rule) {
       packer_.emplace(tensor.name, tensor.encoding, tensor.shape, values,
@@ -71,29 +74,29 @@ class tensor_parts {
   /// The tensor's name.
   [[nodiscard]] const std::string& name() const noexcept { return tensor_.name; }
 
-  /// Number of parts: 256 KiB of f32 or a row each to be packed, 1 MiB of stored bytes.
+  /// Number of chunks: 256 KiB of f32 or a row each to be packed, 1 MiB of stored bytes.
   [[nodiscard]] std::size_t count() const noexcept {
     if (packer_) return packer_->chunk_count();
-    return static_cast<std::size_t>(divide_round_up(tensor_.size_bytes, stored_part_bytes()));
+    return static_cast<std::size_t>(divide_round_up(tensor_.size_bytes, stored_chunk_bytes()));
   }
 
-  /// First byte of a part, counted from the tensor's first.
-  [[nodiscard]] std::uint64_t offset_bytes(std::size_t part) const noexcept {
-    return packer_ ? packer_->chunk_offset_bytes(part) : part * stored_part_bytes();
+  /// First byte of a chunk, counted from the tensor's first.
+  [[nodiscard]] std::uint64_t offset_bytes(std::size_t chunk) const noexcept {
+    return packer_ ? packer_->chunk_offset_bytes(chunk) : chunk * stored_chunk_bytes();
   }
 
-  /// The bytes of a part, in `buffer` or where the host keeps them. May run for several parts at once.
+  /// The bytes of a chunk, in `buffer` or where the host keeps them. May run for several chunks at once.
   /// Throws not_representable (naming element and value), and whatever the source throws.
-  [[nodiscard]] std::span<const std::byte> bytes(std::size_t part,
+  [[nodiscard]] std::span<const std::byte> bytes(std::size_t chunk,
                                                  std::vector<std::byte>& buffer) const {
     if (packer_) {
-      buffer.resize(packer_->chunk_size_bytes(part));
-      packer_->pack(part, buffer);
+      buffer.resize(packer_->chunk_size_bytes(chunk));
+      packer_->pack(chunk, buffer);
       return buffer;
     }
-    const std::uint64_t offset = offset_bytes(part);
+    const std::uint64_t offset = offset_bytes(chunk);
     const auto size =
-        static_cast<std::size_t>(std::min(tensor_.size_bytes - offset, stored_part_bytes()));
+        static_cast<std::size_t>(std::min(tensor_.size_bytes - offset, stored_chunk_bytes()));
     if (const auto* const memory = std::get_if<stored_in_memory>(&source_)) {
       return memory->bytes.subspan(static_cast<std::size_t>(offset), size);
     }
@@ -104,15 +107,18 @@ class tensor_parts {
 
  private:
   /// Whole blocks of about 1 MiB.
-  [[nodiscard]] std::uint64_t stored_part_bytes() const noexcept {
+  [[nodiscard]] std::uint64_t stored_chunk_bytes() const noexcept {
     constexpr std::uint64_t max_bytes = 1U << 20U;
     return max_bytes - max_bytes % describe(tensor_.encoding).block_bytes;
   }
 
   const planned_tensor& tensor_;
   const tensor_source& source_;
-  std::optional<tensor_packer> packer_;  ///< of what is packed
+  std::optional<basic_tensor_packer<Architecture>> packer_;  ///< of what is packed
 };
+
+/// See basic_tensor_chunks.
+using tensor_chunks = basic_tensor_chunks<>;
 
 }  // namespace NIBBLE_ARCHITECTURE
 }  // namespace nibble

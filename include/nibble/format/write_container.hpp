@@ -55,44 +55,47 @@ void write_around_tensors(Serialiser& serialiser, std::span<const crc32_sum> ten
 
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// The parts of the plan's tensors at `places`, in the order of the file. serialiser.order() lists
+/// The chunks of the plan's tensors at `places`, in the order of the file. serialiser.order() lists
 /// positions in `places`, and `places` positions in `plan`. Where an encoding has one scale for the
 /// whole tensor, its source is read here once or twice.
 template <ContainerSerialiser Serialiser>
-[[nodiscard]] std::vector<tensor_parts> prepare_tensors(const Serialiser& serialiser,
-                                                        std::span<const plan_entry> plan,
-                                                        std::span<const std::size_t> places,
-                                                        progress_report& report, executor* on) {
-  std::vector<tensor_parts> tensors;
+[[nodiscard]] std::vector<tensor_chunks> prepare_tensors(const Serialiser& serialiser,
+                                                         std::span<const plan_entry> plan,
+                                                         std::span<const std::size_t> places,
+                                                         progress_report& report,
+                                                         nibble::executor* executor) {
+  std::vector<tensor_chunks> tensors;
   tensors.reserve(places.size());
   for (const std::size_t position : serialiser.order()) {
     const auto& [tensor, source] = plan[places[position]];
-    tensors.emplace_back(tensor, source, on, [&name = tensor.name, &report] { report.add(0, name); });
+    tensors.emplace_back(tensor, source, executor,
+                         [&name = tensor.name, &report] { report.add(0, name); });
   }
   return tensors;
 }
 
-/// Packs tensors and writes them to their places, spread over the executor part by part. Returns their
+/// Packs tensors and writes them to their places, spread over the executor chunk by chunk. Returns their
 /// checksums.
 template <ContainerSerialiser Serialiser>
 [[nodiscard]] std::vector<crc32_sum> write_tensors(const Serialiser& serialiser,
-                                                   const std::vector<tensor_parts>& tensors,
+                                                   const std::vector<tensor_chunks>& tensors,
                                                    atomic_file& file, progress_report& report,
-                                                   executor* on) {
+                                                   nibble::executor* executor) {
   struct task {
     std::size_t tensor;
-    std::size_t part;
+    std::size_t chunk;
   };
   std::vector<task> tasks;
   for (std::size_t tensor = 0; tensor < tensors.size(); ++tensor) {
-    for (std::size_t part = 0; part < tensors[tensor].count(); ++part) tasks.push_back({tensor, part});
+    for (std::size_t chunk = 0; chunk < tensors[tensor].count(); ++chunk)
+      tasks.push_back({tensor, chunk});
   }
   std::vector<crc32_sum> sums(tasks.size());
-  run_tasks(on, tasks.size(), [&](std::size_t i) {
-    const auto [tensor, part] = tasks[i];
+  run_tasks(executor, tasks.size(), [&](std::size_t i) {
+    const auto [tensor, chunk] = tasks[i];
     std::vector<std::byte> buffer;
-    const std::span<const std::byte> bytes = tensors[tensor].bytes(part, buffer);
-    file.write_at(serialiser.offset_bytes(tensor) + tensors[tensor].offset_bytes(part), bytes);
+    const std::span<const std::byte> bytes = tensors[tensor].bytes(chunk, buffer);
+    file.write_at(serialiser.offset_bytes(tensor) + tensors[tensor].offset_bytes(chunk), bytes);
     sums[i] = crc32_sum(bytes);
     report.add(bytes.size(), tensors[tensor].name());
   });
@@ -106,9 +109,9 @@ template <ContainerSerialiser Serialiser>
 template <ContainerSerialiser Serialiser>
 void write_container(Serialiser& serialiser, std::span<const plan_entry> plan,
                      std::span<const std::size_t> places, atomic_file& file, progress_report& report,
-                     executor* on) {
-  const auto tensors = prepare_tensors(serialiser, plan, places, report, on);
-  const auto sums = write_tensors(serialiser, tensors, file, report, on);
+                     nibble::executor* executor) {
+  const auto tensors = prepare_tensors(serialiser, plan, places, report, executor);
+  const auto sums = write_tensors(serialiser, tensors, file, report, executor);
   write_around_tensors(serialiser, sums, file);
 }
 

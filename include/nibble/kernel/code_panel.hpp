@@ -9,7 +9,7 @@
 //     for each block of at most 32
 //       load the block's codes of every row of the tile, transpose them in registers, store them
 //
-// A tile stays in registers while it is transposed: 32-bit pieces of rows become lanes. A panel of 32
+// A tile stays in registers while it is transposed: 32-bit words of rows become lanes. A panel of 32
 // blocks (codes 8 KiB for 8 lanes of bytes, else up to 32 KiB) stays in cache, with the activations
 // that pass over it.
 

@@ -20,7 +20,7 @@ namespace nibble::apr {
 
 /// Whether, in a file without a packing record, a dtype id may mean this encoding for a tensor of these
 /// dimensions. q4 and q8 are never candidates: only a record can say so. ggml's encodings are
-/// candidates where rows are whole blocks. Its k-quants are candidates for a single row with a partial
+/// candidates where rows are whole blocks. Its k-quants are candidates for a single row with an incomplete
 /// block too, which has the same bytes whether rows are padded one by one or run on. For a tensor
 /// without elements every encoding of the id is a candidate.
 [[nodiscard]] inline bool is_candidate(const encoding_description& row, std::uint8_t id,

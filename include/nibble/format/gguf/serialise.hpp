@@ -35,7 +35,7 @@ class basic_serialiser {
   ///
   /// Throws, naming the tensor, unsupported_encoding (no ggml type), bad_name (64 bytes and more, which
   /// ggml has no room for), bad_shape (more than four dimensions, a dimension of 2^63 and more, rows of
-  /// partial blocks); bad_metadata and bad_record as append_metadata() and alignment_of() do;
+  /// incomplete blocks); bad_metadata and bad_record as append_metadata() and alignment_of() do;
   /// bad_layout (over 2^63 bytes).
   basic_serialiser(std::vector<planned_tensor> tensors, const Json& metadata) : order_(tensors.size()) {
     require_object(metadata, "metadata");
