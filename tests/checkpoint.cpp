@@ -162,7 +162,7 @@ TEST_CASE("a hub's cache is opened through its links", "[checkpoint]") {
   }
   fs::remove(cache / "blobs/0002");
   const outcome lost = opened(snapshot);
-  CHECK(lost.code == "file_not_found");
+  CHECK(lost.code == "bad_shard");
   CHECK(missing_parts(lost.message, {"consolidated-00002-of-00002.safetensors"}).empty());
 }
 

@@ -291,7 +291,7 @@ TEST_CASE("shards of an .apr set that do not belong together are refused by name
   const std::vector<row> rows = {
       {"missing",
        [](const auto&, const auto& paths) { fs::remove(paths[1]); },
-       "file_not_found",
+       "bad_shard",
        {"model-00002-of-00003.apr", "shard 2 of 3"}},
       {"doubled",
        [](const auto&, const auto& paths) {
@@ -342,9 +342,9 @@ TEST_CASE("a set whose files were renamed is found by its new names or its patte
   fs::rename(paths[0], folder / "first.apr");
   // The first by its pattern; the others cannot find the first.
   CHECK(reader::open_set(folder / "first.apr").size() == 12);
-  CHECK(opened(paths[1]).code == "file_not_found");
+  CHECK(opened(paths[1]).code == "bad_shard");
   fs::rename(folder / "first.apr", folder / "other-00001-of-00003.apr");
-  CHECK(opened(folder / "other-00001-of-00003.apr").code == "file_not_found");
+  CHECK(opened(folder / "other-00001-of-00003.apr").code == "bad_shard");
   for (std::size_t i = 1; i < 3; ++i) {
     fs::rename(paths[i], folder / fmt::format("other-{:05}-of-00003.apr", i + 1));
   }
@@ -456,7 +456,7 @@ TEST_CASE("an index and shards that disagree are refused by name", "[shard_sets]
       {"a shard is missing",
        [](indexed_set& set) { set.shards.erase(2); },
        nothing,
-       "file_not_found",
+       "bad_shard",
        {shard_name(2), "shard 2 of 3", index_name}},
       {"a tensor is in another shard",
        [](indexed_set& set) { set.weight_map["w0"] = shard_name(2); },

@@ -26,6 +26,7 @@
 #include "command.hpp"
 #include "open_input.hpp"
 #include "progress_bar.hpp"
+#include "schema_version.hpp"
 #include "standard_streams.hpp"
 #include "table.hpp"
 #include "text_layout.hpp"
@@ -289,7 +290,7 @@ bench_report measure(const nibble::reader& file, unsigned threads) {
 
   thread_pool pool(threads);
   nibble::executor* const on = threads == 1 ? nullptr : &pool;
-  progress_bar bar;
+  progress_bar bar(progress_bar::unit::steps);
   const std::size_t steps = 1 + groups.size() * (1 + batches.size() * matmul_modes.size());
   bar.show(0, steps, "the machine");
   report.roof = measure_roof(on, threads);
@@ -325,7 +326,7 @@ std::string describe(const nibble::reader& file, const bench_report& report, uns
                 {"G elements/s", side::right},
                 {"GFLOP/s", side::right},
                 {"GB/s", side::right},
-                {"% of roof", side::right},
+                {"share of roof", side::right},
                 {"limit", side::left}});
   for (const measurement& each : report.measurements) {
     std::vector<std::string> cells{std::string(to_string(each.encoding)), std::string(each.work),
@@ -336,7 +337,7 @@ std::string describe(const nibble::reader& file, const bench_report& report, uns
       cells.push_back(fmt::format("{:.3f}", each.elements_per_second() / giga));
       cells.push_back(fmt::format("{:.1f}", each.flop_per_second() / giga));
       cells.push_back(fmt::format("{:.2f}", each.bytes_per_second() / giga));
-      cells.push_back(fmt::format("{:.0f}", 100.0 * each.share_of(roof)));
+      cells.push_back(fmt::format("{:.2f}", each.share_of(roof)));
       cells.emplace_back(each.limit_under(roof));
     } else {
       cells.insert(cells.end(), {"wrong", "", "", "", fmt::format("off by {:.1e}", each.error)});
@@ -346,7 +347,8 @@ std::string describe(const nibble::reader& file, const bench_report& report, uns
   text += speeds.to_string();
   text +=
       "\nM: input vectors. Elements: weights decoded or multiplied by. GB/s: weights, inputs and\n"
-      "outputs, each once. % of roof: of what memory or arithmetic, the one named, allows; above 100\n"
+      "outputs, each once. Share of roof: of what memory or arithmetic, the one named, allows; above "
+      "1\n"
       "where data stay in a cache.\n";
   if (!report.left_out.empty()) {
     text += fmt::format("Not measured, for the file holds more of others: {}\n",
@@ -399,7 +401,7 @@ exit_code bench(const bench_options& options) {
   const nibble::reader file = open_input(options.input, options.single);
   const bench_report report = measure(file, options.threads);
   if (options.json) {
-    print_json(to_json(file, report, options.threads));
+    print_json(schema_version::bench, to_json(file, report, options.threads));
   } else {
     print_out(describe(file, report, options.threads));
   }

@@ -18,7 +18,7 @@ namespace nibble_command {
 
 struct pack_options {
   std::string input{};
-  std::string output{};
+  std::optional<std::string> output{};  ///< otherwise beside the input, by its encoding
   nibble::encoding encoding = nibble::encoding::q8;
   nibble::packing_rule rule = nibble::packing_rule::best;
   std::vector<std::string> only{};       ///< globs; none: every tensor
@@ -27,7 +27,9 @@ struct pack_options {
   std::vector<std::string> transpose{};  ///< globs
   std::optional<std::string> metadata_file{};
   bool requantize = false;
-  bool single = false;                 ///< a first shard alone rather than its set; so too below
+  bool single = false;  ///< a first shard alone rather than its set; so too below
+  bool force = false;   ///< sets may be broken by what is written; so too below
+  bool json = false;
   std::uint64_t shard_size_bytes = 0;  ///< 0: one file
   unsigned threads = 1;
 };
@@ -39,6 +41,8 @@ struct convert_options {
   std::string input{};
   std::string output{};  ///< its extension says the container
   bool single = false;
+  bool force = false;
+  bool json = false;
   bool requantize = false;
   unsigned threads = 1;
   bool is_silent = false;  ///< for parity, which converts on its way
@@ -58,6 +62,7 @@ struct verify_options {
   std::string input{};
   bool single = false;
   bool json = false;
+  std::vector<std::string> fail_on{};  ///< severities and codes; none: problems
   unsigned threads = 1;
 };
 /// Reads all of a file and lists what is unusual or wrong; answer_is_no where something is wrong.
@@ -66,6 +71,8 @@ exit_code verify(const verify_options& options);
 struct unpack_options {
   std::string input{};
   bool single = false;
+  bool force = false;
+  bool json = false;
   std::string output{};
   nibble::encoding dtype = nibble::encoding::f32;
   unsigned threads = 1;
@@ -98,7 +105,8 @@ exit_code bench(const bench_options& options);
 struct hash_options {
   std::string input{};
   bool single = false;
-  std::optional<std::string> list{};
+  bool json = false;
+  std::optional<std::string> list{};  ///< its path, "-" for standard input
   unsigned threads = 1;
 };
 /// Prints SHA-256 of every tensor's stored bytes and of all of every file, or holds them against a list
@@ -108,17 +116,23 @@ exit_code hash(const hash_options& options);
 struct meta_options {
   std::string input{};
   bool single = false;
+  bool json = false;
+  bool dry_run = false;  ///< nothing is written
+  bool force = false;
   std::optional<std::string> output{};    ///< otherwise the file itself is replaced
-  std::vector<std::string> set{};         ///< KEY=JSON
+  std::vector<std::string> set{};         ///< KEY=JSON, KEY:TYPE=JSON
   std::vector<std::string> set_string{};  ///< KEY=TEXT
   std::vector<std::string> remove{};      ///< keys
 };
-/// Prints a file's metadata, or changes it without touching the tensors; of an index the first file's.
+/// Prints a file's metadata with their types, or changes them without touching the tensors; of a set in
+/// the file that holds them.
 exit_code meta(const meta_options& options);
 
 struct split_options {
   std::string input{};
   bool single = false;
+  bool force = false;
+  bool json = false;
   std::string output{};
   std::uint64_t shard_size_bytes = 0;
   unsigned threads = 1;
@@ -129,6 +143,8 @@ exit_code split(const split_options& options);
 struct merge_options {
   std::string input{};
   std::string output{};
+  bool force = false;
+  bool json = false;
   unsigned threads = 1;
 };
 /// Writes the tensors of a set, as they are stored, into one file of the same container.

@@ -14,15 +14,18 @@
 #include <nibble/format/gguf/write_metadata.hpp>
 #include <nibble/nibble.hpp>
 
+#include "carried_metadata.hpp"
 #include "command.hpp"
 #include "interruption.hpp"
-#include "metadata.hpp"
 #include "open_input.hpp"
+#include "output_name.hpp"
+#include "schema_version.hpp"
 #include "standard_streams.hpp"
 #include "table.hpp"
 #include "text_layout.hpp"
 #include "value_range.hpp"
 #include "write_file.hpp"
+#include "write_report.hpp"
 
 namespace nibble_command {
 namespace {
@@ -38,12 +41,6 @@ struct conversion {
   std::optional<nibble::encoding> encoding;  ///< nothing: its dtype is not known here, and is kept
   way how;
 };
-
-nibble::container container_of(const std::string& path) {
-  if (const auto named = container_named_by(path)) return *named;
-  throw usage_error(fmt::format("{}: the name of the file to write ends in .apr, .gguf or .safetensors",
-                                nibble::escape_text(path)));
-}
 
 [[noreturn]] void refuse(const nibble::reader& from, const nibble::tensor_view& tensor,
                          std::string_view why) {
@@ -146,62 +143,76 @@ std::string to_text(const std::vector<conversion>& conversions) {
   return conversions.empty() ? "" : tensors.to_string();
 }
 
-/// What the new file does not hold as the old one did, besides tensors.
-std::string losses_text(const nibble::reader& from, const nlohmann::json& metadata,
-                        nibble::container to) {
-  using nibble::container;
-  std::string text;
-  const auto say = [&](std::string_view key, std::string_view what) {
-    text += fmt::format("metadata '{}': {}\n", nibble::escape_text(key), what);
+/// Adds the values that the container has no type for.
+void add_text_losses(carried_metadata& carried, nibble::container to) {
+  const auto add = [&](const std::string& key, std::string_view container) {
+    carried.losses.push_back({key, fmt::format("written as JSON text, for {}", container)});
   };
-  if (from.container() == container::gguf && to == container::apr) {
-    for (const char* const key : {"nibble", "quantization"}) {
-      if (from.metadata().contains(key)) say(key, "left out, .apr files have their own");
+  if (to == nibble::container::gguf) {
+    for (const std::string& key : nibble::gguf::keys_of_text(carried.values)) {
+      add(key, "GGUF has no type for it");
     }
   }
-  if (to == container::gguf) {
-    for (const std::string& key : nibble::gguf::keys_of_text(metadata)) {
-      say(key, "written as JSON text, for GGUF has no type for it");
+  if (to == nibble::container::safetensors) {
+    for (const auto& [key, value] : carried.values.items()) {
+      if (!value.is_string()) add(key, "safetensors has strings only");
     }
   }
-  if (to == container::safetensors) {
-    for (const auto& [key, value] : metadata.items()) {
-      if (!value.is_string()) say(key, "written as JSON text, for safetensors has strings only");
-    }
+}
+
+nlohmann::json to_json(const std::vector<conversion>& conversions) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const conversion& one : conversions) {
+    list.push_back({{"name", one.tensor->name()},
+                    {"from", one.tensor->dtype_text()},
+                    {"to", one.encoding ? nibble::to_string(*one.encoding) : one.tensor->dtype_text()},
+                    {"how", describe(one)}});
   }
-  if (from.container() == container::apr && to != container::apr) {
-    text += fmt::format("checksums: left out, for {} has no place for them\n",
-                        to == container::gguf ? "GGUF" : "safetensors");
-  }
-  return text;
+  return list;
 }
 
 }  // namespace
 
 exit_code convert(const convert_options& options) {
-  const nibble::container to = container_of(options.output);
+  using nibble::container;
+  const container to = require_container(options.output, "convert",
+                                         {container::apr, container::gguf, container::safetensors});
   // The metadata of a folder stay beside a safetensors file, in files of their own.
-  const nibble::reader from = to == nibble::container::safetensors
+  const nibble::reader from = to == container::safetensors
                                   ? open_files(options.input, options.single)
                                   : open_weights(options.input, options.single);
   std::vector<conversion> conversions;
   nibble::writer plan;
-  plan.metadata() = portable_metadata(from, to);
-  if (to == nibble::container::safetensors) plan.metadata().emplace("format", "pt");
+  carried_metadata carried = carry_metadata(from, to);
+  matrix_elements elements;
   try {
     for (const nibble::tensor_view& tensor : from) {
       conversions.push_back(choose_conversion(from, tensor, to, options.requantize));
-      plan_tensor(plan, from, conversions.back());
+      const conversion& one = conversions.back();
+      plan_tensor(plan, from, one);
+      if (one.encoding && tensor.shape().rank() >= 2) elements[*one.encoding] += tensor.elements();
     }
+    update_file_type(carried, elements);
+    add_text_losses(carried, to);
   } catch (const nibble::error& problem) {
-    throw problem.in_file(options.input);
+    throw_as_of_source(problem.in_file(options.input), options.input);
   }
-  const std::string text = to_text(conversions) + losses_text(from, plan.metadata(), to);
-  write_file(plan, options.output, options.input, to, options.threads);
+  plan.metadata() = std::move(carried.values);
+  const write_request request{.output = options.output,
+                              .source = options.input,
+                              .container = to,
+                              .threads = options.threads,
+                              .force = options.force};
+  write_report report(from, request, write_file(plan, request));
+  report.add_losses(carried.losses);
   if (options.is_silent) return exit_code::fine;
-  print_out(text + fmt::format("{}: {}, {} -> {} bytes\n", nibble::escape_text(options.output),
-                               counted(conversions.size(), "tensor"), grouped(from.file_bytes()),
-                               grouped(size_of_file(options.output))));
+  if (options.json) {
+    nlohmann::json object = report.to_json();
+    object["conversions"] = to_json(conversions);
+    print_json(schema_version::write, object);
+  } else {
+    print_out(to_text(conversions) + report.text());
+  }
   return exit_code::fine;
 }
 

@@ -21,6 +21,7 @@
 #include "command.hpp"
 #include "open_input.hpp"
 #include "progress_bar.hpp"
+#include "schema_version.hpp"
 #include "standard_streams.hpp"
 #include "table.hpp"
 #include "tensor_errors.hpp"
@@ -109,13 +110,42 @@ struct part {
   std::uint64_t row_count;
 };
 
+/// Adds whole numbers of 64 bits, of which f64 does not hold all: their differences are exact up to the
+/// rounding of the difference itself.
+template <class Integer>
+void add_integers(const tensor_pair& pair, const part& rows, tensor_errors& errors) {
+  const auto first = static_cast<std::size_t>(rows.first_row * pair.reference->cols());
+  const auto count = static_cast<std::size_t>(rows.row_count * pair.reference->cols());
+  for (std::size_t i = first; i < first + count; ++i) {
+    Integer a{};
+    Integer b{};
+    std::memcpy(&a, pair.reference->bytes().data() + i * sizeof(a), sizeof(a));
+    std::memcpy(&b, pair.other->bytes().data() + i * sizeof(b), sizeof(b));
+    const auto wide_a = static_cast<std::uint64_t>(a);
+    const auto wide_b = static_cast<std::uint64_t>(b);
+    const double difference =
+        a > b ? static_cast<double>(wide_a - wide_b) : -static_cast<double>(wide_b - wide_a);
+    errors.add(static_cast<double>(a), static_cast<double>(b), difference);
+  }
+}
+
 tensor_errors compare_rows(const tensor_pair& pair, const part& rows) {
+  using nibble::encoding;
   constexpr std::uint64_t batch_elements = 1U << 15U;
+  tensor_errors errors;
+  const encoding stored = pair.reference->encoding();
+  if (stored == pair.other->encoding() && stored == encoding::i64) {
+    add_integers<std::int64_t>(pair, rows, errors);
+    return errors;
+  }
+  if (stored == pair.other->encoding() && stored == encoding::u64) {
+    add_integers<std::uint64_t>(pair, rows, errors);
+    return errors;
+  }
   const std::uint64_t batch_rows = std::max<std::uint64_t>(1, batch_elements / pair.reference->cols());
   std::vector<float> scratch;
   std::vector<double> reference;
   std::vector<double> other;
-  tensor_errors errors;
   for (std::uint64_t row = 0; row < rows.row_count; row += batch_rows) {
     const std::uint64_t count = std::min(batch_rows, rows.row_count - row);
     decode_rows(*pair.reference, rows.first_row + row, count, scratch, reference);
@@ -145,7 +175,11 @@ void measure(comparison& files, unsigned threads) {
   {
     nibble::thread_pool on(threads);
     progress_bar bar;
-    watched_executor watched(on, bar, "comparing");
+    std::uint64_t total_bytes = 0;
+    for (const tensor_pair& pair : files.pairs) {
+      total_bytes += pair.reference->size_bytes() + pair.other->size_bytes();
+    }
+    watched_executor watched(on, bar, "comparing", total_bytes);
     nibble::run_tasks(&watched, parts.size(), [&](std::size_t i) {
       errors[i] = compare_rows(files.pairs[parts[i].pair], parts[i]);
     });
@@ -153,11 +187,6 @@ void measure(comparison& files, unsigned threads) {
   for (std::size_t i = 0; i < parts.size(); ++i) files.pairs[parts[i].pair].errors += errors[i];
 
   for (const tensor_pair& pair : files.pairs) {
-    // Indices run to thousands where weights are fractions of one: they would drown all else.
-    const auto is_integer = [](const nibble::tensor_view& tensor) {
-      return tensor.has_encoding() && holds_integers(tensor.encoding());
-    };
-    if (is_integer(*pair.reference) && is_integer(*pair.other)) continue;
     files.all += pair.errors;
     if (pair.reference->shape().rank() >= 2) files.matrices += pair.errors;
   }
@@ -182,6 +211,7 @@ std::vector<std::string_view> names_not_compared(const comparison& files) {
 }
 
 std::vector<std::string> error_cells(const tensor_errors& errors) {
+  if (errors.elements() == 0) return {"-", "-", "-", "-", "-"};
   const auto cosine = errors.cosine();
   return {fmt::format("{:.3e}", errors.max_abs_error()), fmt::format("{:.3e}", errors.rmse()),
           fmt::format("{:.3e}", errors.relative_rmse()), fmt::format("{:.2f}", errors.sqnr_db()),
@@ -233,17 +263,27 @@ std::string to_text(const comparison& files, const diff_options& options) {
   return text;
 }
 
+/// A number as JSON has it; what JSON lacks as a string: "inf", "-inf", "nan".
+nlohmann::json number_or_word(double value) {
+  if (std::isfinite(value)) return value;
+  return std::isnan(value) ? "nan" : value > 0 ? "inf" : "-inf";
+}
+
 nlohmann::json to_json(const tensor_errors& errors) {
-  const auto finite_or_null = [](std::optional<double> value) {
-    return value && std::isfinite(*value) ? nlohmann::json(*value) : nlohmann::json(nullptr);
+  using nlohmann::json;
+  const auto cosine = errors.cosine();
+  const bool has_values = errors.elements() != 0;
+  const auto measured = [&](double value) {
+    return has_values ? number_or_word(value) : json(nullptr);
   };
   return {{"elements", errors.elements()},
+          {"equal", errors.are_equal()},
           {"infinite_errors", errors.infinite_errors()},
-          {"max_abs_error", finite_or_null(errors.max_abs_error())},
-          {"rmse", finite_or_null(errors.rmse())},
-          {"relative_rmse", finite_or_null(errors.relative_rmse())},
-          {"sqnr_db", finite_or_null(errors.sqnr_db())},
-          {"cosine", finite_or_null(errors.cosine())}};
+          {"max_abs_error", measured(errors.max_abs_error())},
+          {"rmse", measured(errors.rmse())},
+          {"relative_rmse", measured(errors.relative_rmse())},
+          {"sqnr_db", measured(errors.sqnr_db())},
+          {"cosine", cosine ? json(*cosine) : json(nullptr)}};
 }
 
 nlohmann::json to_json(const nibble::shape& dimensions) {
@@ -289,12 +329,20 @@ exit_code diff(const diff_options& options) {
   const nibble::reader reference = open_input(options.reference, options.single);
   const nibble::reader other = open_input(options.other, options.single);
   comparison files = pair_tensors(reference, other);
+  const bool has_tensors = reference.size() != 0 || other.size() != 0;
+  if (has_tensors && files.pairs.empty() && files.shape_mismatches.empty()) {
+    throw usage_error(fmt::format("{} and {} share no tensor: there is nothing to compare",
+                                  nibble::escape_text(options.reference),
+                                  nibble::escape_text(options.other)));
+  }
   measure(files, options.threads);
-  const bool is_fine = files.only_in_reference.empty() && files.only_in_other.empty() &&
-                       files.shape_mismatches.empty() && names_not_compared(files).empty() &&
-                       names_above(files, options.max_relative_rmse).empty();
+  const bool is_fine =
+      files.only_in_reference.empty() && files.only_in_other.empty() &&
+      files.shape_mismatches.empty() && names_not_compared(files).empty() &&
+      names_above(files, options.max_relative_rmse).empty() &&
+      !(options.max_relative_rmse && files.all.relative_rmse() > *options.max_relative_rmse);
   if (options.json) {
-    print_json(to_json(files, options, is_fine));
+    print_json(schema_version::diff, to_json(files, options, is_fine));
   } else {
     print_out(to_text(files, options));
   }

@@ -10,10 +10,11 @@ namespace nibble_command {
 enum class exit_code : int {
   fine = 0,
   answer_is_no = 1,         ///< damage was found, or an error above the bound
-  wrong_usage = 2,          ///< options that cannot be meant
+  wrong_usage = 2,          ///< what was asked for cannot be done, with this file or at all
   not_what_it_claims = 3,   ///< a file is malformed, or holds what was not expected of it
   input_output_failed = 4,  ///< the system refused to read or write
   interrupted = 130,        ///< SIGINT
+  reader_left = 141,        ///< standard output was closed before all was written, as by `head`
   terminated = 143,         ///< SIGTERM
 };
 
@@ -30,8 +31,8 @@ class usage_error : public std::runtime_error {
     case error_code::invalid_argument:
     case error_code::out_of_range:
     case error_code::unsupported_architecture:
-    case error_code::several_models:
-    case error_code::no_such_tensor: return exit_code::wrong_usage;
+    case error_code::no_such_tensor:
+    case error_code::unsupported_encoding: return exit_code::wrong_usage;
     case error_code::file_not_found:
     case error_code::read_failed:
     case error_code::write_failed:
@@ -52,7 +53,7 @@ class usage_error : public std::runtime_error {
     case error_code::duplicate_name:
     case error_code::directory_too_large:
     case error_code::bad_shard:
-    case error_code::unsupported_encoding:
+    case error_code::several_models:
     case error_code::not_representable: return exit_code::not_what_it_claims;
     case error_code::damaged: return exit_code::answer_is_no;
     case error_code::cancelled: return exit_code::interrupted;

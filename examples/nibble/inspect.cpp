@@ -13,9 +13,11 @@
 
 #include "command.hpp"
 #include "open_input.hpp"
+#include "schema_version.hpp"
 #include "standard_streams.hpp"
 #include "table.hpp"
 #include "text_layout.hpp"
+#include "value_summary.hpp"
 
 namespace nibble_command {
 namespace {
@@ -55,22 +57,6 @@ std::vector<std::string> warnings_about(const nibble::reader& file) {
   return warnings;
 }
 
-/// A metadata value on one line: as JSON where that is short, otherwise what it is and how large.
-std::string summarise(const nlohmann::json& value) {
-  constexpr std::size_t most_columns = 64;
-  if (value.is_structured() && value.size() > 8) {
-    return fmt::format("{} of {}", value.is_array() ? "array" : "object", grouped(value.size()));
-  }
-  std::string text = nibble::escape_text(value.dump());
-  if (display_columns(text) <= most_columns) return text;
-  if (value.is_structured()) {
-    return fmt::format("{} of {}", value.is_array() ? "array" : "object", grouped(value.size()));
-  }
-  return fmt::format(
-      "{}... ({})", fit_columns(text, most_columns - 16),
-      counted(value.is_string() ? value.get_ref<const std::string&>().size() : text.size(), "byte"));
-}
-
 std::string ratio_text(std::optional<double> ratio) {
   return ratio ? fmt::format("{:.3f}", *ratio) : "-";
 }
@@ -98,7 +84,7 @@ std::string describe(const nibble::reader& file) {
                  {"encoding", side::left},
                  {"elements", side::right},
                  {"bytes", side::right},
-                 {"ratio", side::right},
+                 {"packing ratio", side::right},
                  {"offset", side::right}});
   std::uint64_t elements = 0;
   std::uint64_t bytes = 0;
@@ -121,9 +107,6 @@ std::string describe(const nibble::reader& file) {
     text += fmt::format("\n{}\n", nibble::escape_text(warning));
   return text;
 }
-
-/// What to_json() gives, as README describes it. Counts up when a field goes or changes its meaning.
-constexpr unsigned schema_version = 1;
 
 /// A tensor and the place of its file among the set's, or null.
 nlohmann::json to_json(const nibble::tensor_view& tensor, const nlohmann::json& shard) {
@@ -172,7 +155,7 @@ nlohmann::json to_json(const nibble::reader& file) {
 exit_code inspect(const inspect_options& options) {
   const nibble::reader file = open_input(options.input, options.single);
   if (options.json) {
-    print_json(schema_version, to_json(file));
+    print_json(schema_version::inspect, to_json(file));
   } else {
     print_out(describe(file));
   }

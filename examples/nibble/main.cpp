@@ -23,6 +23,10 @@
 
 #include "exit_code.hpp"
 #include "interruption.hpp"
+#include "manual_page.hpp"
+#include "mapped_inputs.hpp"
+#include "option_values.hpp"
+#include "shell_completions.hpp"
 #include "standard_streams.hpp"
 #include "subcommands.hpp"
 
@@ -49,8 +53,17 @@ exit_code run_command(const std::vector<std::string>& arguments) {
   const std::vector<subcommand> subcommands = add_subcommands(app);
 
   std::string asked_about;
-  CLI::App& help = *app.add_subcommand("help", "Print the help of a subcommand, or this");
-  help.add_option("SUBCOMMAND", asked_about, "pack, convert ...")->type_name("");
+  std::string shell;
+  const auto takes_subcommand = [&](CLI::App& parser) {
+    parser.add_option("SUBCOMMAND", asked_about, "pack, convert ...")->type_name("");
+  };
+  takes_subcommand(*app.add_subcommand("help", "Print the help of a subcommand, or this"));
+  CLI::App& manual =
+      *app.add_subcommand("man", "Print the manual page of a subcommand, or of nibble, as roff");
+  takes_subcommand(manual);
+  CLI::App& completions =
+      *app.add_subcommand("completions", "Print completions for a shell: bash, zsh or fish");
+  completions.add_option("SHELL", shell, "bash, zsh or fish")->type_name("")->required();
 
   if (arguments.size() < 2) return print_help(app);
   arguments_check(app, std::span(arguments).subspan(1)).run();
@@ -69,13 +82,35 @@ exit_code run_command(const std::vector<std::string>& arguments) {
   for (const subcommand& each : subcommands) {
     if (each.parser->parsed()) return each.run();
   }
-  if (asked_about.empty()) return print_help(app);
-  for (const subcommand& each : subcommands) {
-    if (each.parser->get_name() == asked_about) return print_help(*each.parser);
+  if (completions.parsed()) {
+    require_choice("SHELL", shell, {"bash", "zsh", "fish"});
+    print_out(shell == "bash"  ? bash_completions(app)
+              : shell == "zsh" ? zsh_completions(app)
+                               : fish_completions(app));
+    return exit_code::fine;
   }
-  const std::vector<std::string> wrong{asked_about};
-  arguments_check(app, wrong).run();  // says which there are
-  return print_help(help);
+  const CLI::App* asked = asked_about.empty() ? &app : nullptr;
+  for (const CLI::App* const each : subcommands_of(app)) {
+    if (each->get_name() == asked_about) asked = each;
+  }
+  if (asked == nullptr) {
+    const std::vector<std::string> wrong{asked_about};
+    arguments_check(app, wrong).run();  // says which there are
+    return exit_code::wrong_usage;
+  }
+  if (!manual.parsed()) return print_help(*asked);
+  print_out(manual_page(*asked));
+  return exit_code::fine;
+}
+
+/// The error that a file was shortened where that is so, for it may have led to the one that was thrown.
+nibble::error true_cause(const nibble::error& thrown) {
+  try {
+    mapped_inputs::require_whole();
+  } catch (const nibble::error& cause) {
+    return cause;
+  }
+  return thrown;
 }
 
 }  // namespace
@@ -90,7 +125,10 @@ int main(int argc, char** argv) {
   } catch (const nibble_command::usage_error& problem) {
     nibble_command::print_error(problem.what());
     code = exit_code::wrong_usage;
-  } catch (const nibble::error& problem) {
+  } catch (const nibble_command::reader_left&) {
+    code = exit_code::reader_left;
+  } catch (const nibble::error& thrown) {
+    const nibble::error problem = nibble_command::true_cause(thrown);
     code = nibble_command::exit_code_of(problem.code());
     if (code == exit_code::interrupted) {
       nibble_command::print_error(

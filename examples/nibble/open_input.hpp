@@ -1,26 +1,55 @@
 #pragma once
 
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include <nibble/checkpoint.hpp>
 #include <nibble/checkpoint/model_folder.hpp>
 #include <nibble/checkpoint/quantization_scheme.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
+#include <nibble/file/path_text.hpp>
 #include <nibble/reader.hpp>
+
+#include "exit_code.hpp"
+#include "mapped_inputs.hpp"
 
 namespace nibble_command {
 
-/// What open() gives. Whoever has one file of a set, or a broken one, is told how to open it.
+/// Throws usage_error for what is no file: a tensor file is read from any place in it, which a pipe does
+/// not allow.
+inline void require_file(const std::string& path) {
+  std::error_code ignored;
+  const auto status = std::filesystem::status(nibble::path_of_text(path), ignored);
+  const bool is_stream = path == "-" || std::filesystem::is_fifo(status) ||
+                         std::filesystem::is_character_file(status) ||
+                         std::filesystem::is_socket(status);
+  if (!is_stream) return;
+  throw usage_error(fmt::format(
+      "{}: is no file but {}, and tensors are read from any place: write it to a file first",
+      nibble::escape_text(path), path == "-" ? "standard input" : "a pipe or device"));
+}
+
+/// What open() gives, its files noted as mapped. Whoever has one file of a set, or a broken one, is told
+/// how to open it.
 template <class Open>
-[[nodiscard]] nibble::reader open_telling_of_single(const Open& open) {
+[[nodiscard]] nibble::reader open_noted(const std::string& path, const Open& open) {
+  require_file(path);
+  mapped_inputs::begin(path);
   try {
-    return open();
+    nibble::reader opened = open();
+    mapped_inputs::add(opened.name(), opened.bytes());
+    for (const nibble::reader& shard : opened.shards()) {
+      mapped_inputs::add(shard.name(), shard.bytes());
+    }
+    return opened;
   } catch (const nibble::error& problem) {
     const std::string& field = problem.detail().field;
-    const bool is_of_set =
-        problem.code() == nibble::error_code::bad_shard ||
-        (problem.code() == nibble::error_code::file_not_found && !problem.detail().expected.empty());
+    const bool is_of_set = problem.code() == nibble::error_code::bad_shard;
     if (!is_of_set || field.starts_with("index") || field == "folder") throw;
     nibble::error_detail detail = problem.detail();
     detail.expected += "; --single opens a shard alone";
@@ -30,17 +59,20 @@ template <class Open>
 
 /// Opens what the user named: the model in a folder; a set of files where it is an index, or one of
 /// several files, and `single` is not asked for; otherwise the one file. Metadata are what the files
-/// themselves hold. Throws as opening does.
+/// themselves hold. Throws as opening does, and usage_error.
 [[nodiscard]] inline nibble::reader open_files(const std::string& path, bool single) {
-  if (single) return nibble::reader(path);
-  return open_telling_of_single([&] { return nibble::reader::open_set(nibble::path_of_model(path)); });
+  return open_noted(path, [&] {
+    return single ? nibble::reader(path) : nibble::reader::open_set(nibble::path_of_model(path));
+  });
 }
 
 /// As open_files(), but unless `single` is asked for the metadata of safetensors are also those of
-/// config.json and tokenizer.json beside them. Throws as opening does.
+/// config.json and tokenizer.json beside them. Throws as opening does, and usage_error.
 [[nodiscard]] inline nibble::reader open_input(const std::string& path, bool single) {
-  if (single) return nibble::reader(path);
-  return open_telling_of_single([&]() -> nibble::reader { return nibble::checkpoint(path); });
+  return open_noted(path, [&]() -> nibble::reader {
+    if (single) return nibble::reader(path);
+    return nibble::checkpoint(path);
+  });
 }
 
 /// As open_input(), for what takes tensors for weights: throws unsupported_feature where the folder says

@@ -1,10 +1,10 @@
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstddef>
-#include <cstdint>
+#include <filesystem>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -13,16 +13,20 @@
 
 #include <nibble/nibble.hpp>
 
+#include "carried_metadata.hpp"
 #include "command.hpp"
 #include "glob.hpp"
 #include "interruption.hpp"
-#include "metadata.hpp"
 #include "open_input.hpp"
+#include "output_name.hpp"
+#include "schema_version.hpp"
 #include "standard_streams.hpp"
+#include "text_file.hpp"
 #include "text_layout.hpp"
 #include "transposed_rows.hpp"
 #include "value_range.hpp"
 #include "write_file.hpp"
+#include "write_report.hpp"
 
 namespace nibble_command {
 namespace {
@@ -173,17 +177,24 @@ void plan_tensor(nibble::writer& plan, const packing_choice& how, nibble::packin
   plan.add(how.encoding, std::move(name), dimensions, interruptible(std::move(rows)), rule);
 }
 
-/// "36 q8, 11 f32", in the order of the table of encodings.
-std::string count_encodings(const std::vector<packing_choice>& choices) {
-  std::array<std::size_t, nibble::encodings.size()> counts{};
-  for (const packing_choice& each : choices) ++counts[static_cast<std::size_t>(each.encoding)];
-  std::string text;
-  for (std::size_t i = 0; i < counts.size(); ++i) {
-    if (counts[i] == 0) continue;
-    text +=
-        fmt::format("{}{} {}", text.empty() ? "" : ", ", grouped(counts[i]), nibble::encodings[i].name);
+/// Merges a JSON object that a person wrote into the metadata. Throws usage_error for the library's own
+/// keys.
+void merge_metadata(nlohmann::json& metadata, const std::string& path) {
+  const nlohmann::json object = read_json_object(path);
+  for (const auto& [key, value] : object.items()) require_free_key(key);
+  metadata.update(object);
+}
+
+/// Where the file goes: to what was asked for, or beside the input, where nothing is replaced unasked.
+std::string choose_output(const pack_options& options) {
+  if (options.output) return *options.output;
+  const std::string path = name_beside(options.input, nibble::to_string(options.encoding));
+  std::error_code ignored;
+  if (!options.force && std::filesystem::exists(nibble::path_of_text(path), ignored)) {
+    throw usage_error(fmt::format("{}: is there already: --force writes it anew, -o another file",
+                                  nibble::escape_text(path)));
   }
-  return text;
+  return path;
 }
 
 }  // namespace
@@ -196,42 +207,55 @@ exit_code pack(const pack_options& options) {
     throw usage_error(fmt::format("--packing-rule reference: the reference implementation has no {}",
                                   nibble::to_string(options.encoding)));
   }
+  const std::string output = choose_output(options);
+  static_cast<void>(require_container(output, "pack", {nibble::container::apr}));
   const nibble::reader from = open_weights(options.input, options.single);
-  nlohmann::json metadata = portable_metadata(from, nibble::container::apr);
-  if (options.metadata_file) metadata.update(read_json_object(*options.metadata_file));
+  carried_metadata carried = carry_metadata(from, nibble::container::apr);
 
   require_known_dtypes(from, options);
   require_globs_that_match(from, options);
   std::vector<packing_choice> choices;
+  matrix_elements elements;
   for (const nibble::tensor_view& tensor : from) {
     if (any_glob_matches(options.drop, tensor.name())) continue;
     choices.push_back(choose_packing(from, tensor, options));
+    if (tensor.shape().rank() >= 2) elements[choices.back().encoding] += tensor.elements();
+  }
+  if (choices.empty() && from.size() != 0) {
+    throw usage_error(fmt::format("{}: --drop leaves no tensor", nibble::escape_text(from.name())));
   }
   require_unquantized_sources(from, choices, options);
+  update_file_type(carried, elements);
+  if (options.metadata_file) merge_metadata(carried.values, *options.metadata_file);
+  if (choices.size() != from.size()) {
+    carried.losses.push_back(
+        {"tensors", fmt::format("{} dropped", grouped(from.size() - choices.size()))});
+  }
 
   nibble::writer plan;
-  plan.metadata() = std::move(metadata);
+  plan.metadata() = std::move(carried.values);
   try {
     for (const packing_choice& each : choices) plan_tensor(plan, each, options.rule);
   } catch (const nibble::error& problem) {
-    throw problem.in_file(options.input);
+    throw_as_of_source(problem.in_file(options.input), options.input);
   }
-  const auto paths = write_file(plan, options.output, options.input, nibble::container::apr,
-                                options.threads, options.shard_size_bytes);
-
+  const write_request request{.output = output,
+                              .source = options.input,
+                              .threads = options.threads,
+                              .shard_size_bytes = options.shard_size_bytes,
+                              .force = options.force};
+  write_report report(from, request, write_file(plan, request));
+  report.add_losses(carried.losses);
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-  const auto in_bytes = static_cast<double>(from.file_bytes());
-  std::uint64_t out_bytes = 0;
-  for (const std::string& path : paths) out_bytes += size_of_file(path);
-  const std::string written = paths.size() == 1
-                                  ? nibble::escape_text(paths.front())
-                                  : fmt::format("{} and {} more", nibble::escape_text(paths.front()),
-                                                counted(paths.size() - 1, "shard"));
-  print_out(fmt::format("{}: {}{}{}\n{} -> {} bytes, ratio {:.3f}, {:.2f} s, {:.1f} MB/s\n", written,
-                        counted(choices.size(), "tensor"), choices.empty() ? "" : ": ",
-                        count_encodings(choices), grouped(from.file_bytes()), grouped(out_bytes),
-                        in_bytes / static_cast<double>(out_bytes), elapsed.count(),
-                        in_bytes / 1e6 / elapsed.count()));
+  if (options.json) {
+    nlohmann::json object = report.to_json();
+    object["seconds"] = elapsed.count();
+    print_json(schema_version::write, object);
+  } else {
+    print_out(report.text() +
+              fmt::format("{:.2f} s, {:.1f} MB/s\n", elapsed.count(),
+                          static_cast<double>(report.input_bytes()) / 1e6 / elapsed.count()));
+  }
   return exit_code::fine;
 }
 

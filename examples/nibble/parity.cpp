@@ -26,10 +26,10 @@
 #include <examples/engine/sampler.hpp>
 
 #include "command.hpp"
-#include "metadata.hpp"
 #include "running_model.hpp"
 #include "standard_streams.hpp"
 #include "table.hpp"
+#include "text_file.hpp"
 
 namespace nibble_command {
 namespace {

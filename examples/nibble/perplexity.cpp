@@ -12,9 +12,9 @@
 #include <examples/engine/evaluation.hpp>
 
 #include "command.hpp"
-#include "metadata.hpp"
 #include "running_model.hpp"
 #include "standard_streams.hpp"
+#include "text_file.hpp"
 
 namespace nibble_command {
 namespace {

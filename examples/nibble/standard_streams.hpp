@@ -21,6 +21,8 @@ extern "C" __declspec(dllimport) int __stdcall SetConsoleOutputCP(unsigned);
 
 #include <nibble/core/error.hpp>
 
+#include "mapped_inputs.hpp"
+
 namespace nibble_command {
 
 /// Throws `code` for a call of the C library that has failed with this errno, naming file and call.
@@ -53,9 +55,15 @@ inline void prepare_standard_streams() {
 }
 #endif
 
-/// Writes to standard output. Throws write_failed, also where only the flush fails.
+/// Thrown where whoever read standard output wanted no more of it, as `head` does.
+struct reader_left {};
+
+/// Writes to standard output. Throws write_failed, also where only the flush fails; reader_left; what
+/// mapped_inputs::require_whole() throws, for what was read is not true then.
 inline void print_out(std::string_view text) {
+  mapped_inputs::require_whole();
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    if (errno == EPIPE) throw reader_left{};
     throw_stream_error(nibble::error_code::write_failed, "standard output", "write", errno);
   }
 }

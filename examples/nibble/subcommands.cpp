@@ -75,17 +75,25 @@ void add_single(CLI::App& to, bool& single) {
   to.add_flag("--single", single, "Open a shard alone, not the set that it belongs to");
 }
 
+void add_force(CLI::App& to, bool& force) {
+  to.add_flag("--force", force, "Write onto the name of a shard, though its set then no longer opens");
+}
+
 CLI::Option& add_shard_size(CLI::App& to, std::uint64_t& bytes) {
-  return add_value(to, "--shard-size", "SIZE",
-                   "Write OUT-00001-of-00003.apr and so on, of at most so many bytes each: 500MB, 2GB",
-                   [&bytes](const std::string& text) { bytes = size_in_bytes("--shard-size", text); });
+  return add_value(
+      to, "--shard-size", "SIZE",
+      "Write OUT-00001-of-00003.apr and so on, each file, header and all, of at most so many "
+      "bytes: 800, 500MB, 1.5GB, 2GiB",
+      [&bytes](const std::string& text) { bytes = size_in_bytes("--shard-size", text); });
 }
 
 CLI::App& describe_pack(CLI::App& app, pack_options& options) {
   CLI::App& to = *app.add_subcommand(
       "pack", "Pack a .safetensors, .gguf or .apr file, or a set, into an .apr file");
   add_input(to, "INPUT", options.input, "File to read, or the index or any file of a set");
-  add_output(to, options.output, "OUT.apr", "File to write; may be INPUT");
+  to.add_option("-o,--output", options.output,
+                "File to write; may be INPUT; unless given, INPUT-ENCODING.apr beside INPUT")
+      ->type_name("OUT.apr");
   add_encoding(to, "-e,--encoding", options.encoding,
                {"q8", "q4", "apr_q8", "apr_q4", "f16", "bf16", "f32"},
                "Encoding of tensors of two or more dimensions");
@@ -94,7 +102,8 @@ CLI::App& describe_pack(CLI::App& app, pack_options& options) {
   add_globs(to, "--drop", options.drop, "Leave these tensors out; may be repeated");
   add_globs(to, "--transpose", options.transpose,
             "Store these [inputs, outputs] matrices as [outputs, inputs]; may be repeated");
-  to.add_option("--metadata", options.metadata_file, "JSON object to merge into the metadata")
+  to.add_option("--metadata", options.metadata_file,
+                "JSON object to merge into the metadata; - for standard input")
       ->type_name("FILE.json");
   to.add_flag("--requantize", options.requantize, "Pack again what is quantized already");
   add_value(to, "--packing-rule", "RULE",
@@ -106,6 +115,8 @@ CLI::App& describe_pack(CLI::App& app, pack_options& options) {
             })
       .default_str("best");
   add_shard_size(to, options.shard_size_bytes);
+  add_force(to, options.force);
+  add_json(to, options.json);
   add_single(to, options.single);
   add_threads(to, options.threads);
   return to;
@@ -117,6 +128,8 @@ CLI::App& describe_convert(CLI::App& app, convert_options& options) {
   add_output(to, options.output, "OUT", "File to write, .apr, .gguf or .safetensors; may be INPUT");
   to.add_flag("--requantize", options.requantize,
               "Pack as q8_0 or expand to f32 what GGUF cannot hold bit for bit");
+  add_force(to, options.force);
+  add_json(to, options.json);
   add_single(to, options.single);
   add_threads(to, options.threads);
   return to;
@@ -134,6 +147,9 @@ CLI::App& describe_verify(CLI::App& app, verify_options& options) {
   CLI::App& to = *app.add_subcommand("verify", "Read all of a file and say what is wrong with it");
   add_input(to, "FILE", options.input);
   add_json(to, options.json);
+  add_repeated(to, "--fail-on", options.fail_on, "WHAT",
+               "Exit with 1 on these findings: problem (which it is unless given), note, never, or a "
+               "code such as all_zeros; may be repeated");
   add_single(to, options.single);
   add_threads(to, options.threads);
   return to;
@@ -144,6 +160,8 @@ CLI::App& describe_unpack(CLI::App& app, unpack_options& options) {
   add_input(to, "FILE", options.input);
   add_output(to, options.output, "OUT.safetensors", "File to write; may be FILE");
   add_encoding(to, "--dtype", options.dtype, {"f32", "f16", "bf16"}, "Dtype to decode to");
+  add_force(to, options.force);
+  add_json(to, options.json);
   add_single(to, options.single);
   add_threads(to, options.threads);
   return to;
@@ -177,8 +195,10 @@ CLI::App& describe_hash(CLI::App& app, hash_options& options) {
   CLI::App& to = *app.add_subcommand("hash", "Print SHA-256 of every tensor and of the whole");
   add_input(to, "FILE", options.input);
   to.add_option("--check", options.list,
-                "Compare with a list that was printed before; exit with 1 if it differs")
+                "Compare with a list that was printed before, - for standard input; exit with 1 if it "
+                "differs")
       ->type_name("LIST");
+  add_json(to, options.json);
   add_single(to, options.single);
   add_threads(to, options.threads);
   return to;
@@ -187,12 +207,17 @@ CLI::App& describe_hash(CLI::App& app, hash_options& options) {
 CLI::App& describe_meta(CLI::App& app, meta_options& options) {
   CLI::App& to = *app.add_subcommand("meta", "Print metadata, or change a file's without repacking it");
   add_input(to, "FILE", options.input);
-  add_repeated(to, "--set", options.set, "KEY=JSON", "Set a key to a JSON value; may be repeated");
+  add_repeated(to, "--set", options.set, "KEY=JSON",
+               "Set a key to a value of the type that it has; KEY:TYPE=JSON changes that; may be "
+               "repeated");
   add_repeated(to, "--set-string", options.set_string, "KEY=TEXT",
                "Set a key to text; may be repeated");
   add_repeated(to, "--remove", options.remove, "KEY", "Remove a key; may be repeated");
+  to.add_flag("--dry-run", options.dry_run, "Say what would change, and write nothing");
   to.add_option("-o,--output", options.output, "File to write; FILE itself unless given")
       ->type_name("OUT");
+  add_force(to, options.force);
+  add_json(to, options.json);
   add_single(to, options.single);
   return to;
 }
@@ -203,6 +228,8 @@ CLI::App& describe_split(CLI::App& app, split_options& options) {
   add_input(to, "FILE", options.input);
   add_output(to, options.output, "OUT.apr", "Their name, without numbers");
   add_shard_size(to, options.shard_size_bytes).required();
+  add_force(to, options.force);
+  add_json(to, options.json);
   add_single(to, options.single);
   add_threads(to, options.threads);
   return to;
@@ -212,6 +239,8 @@ CLI::App& describe_merge(CLI::App& app, merge_options& options) {
   CLI::App& to = *app.add_subcommand("merge", "Write the tensors of a set as they are into one file");
   add_input(to, "SET", options.input, "Index, or any file of the set");
   add_output(to, options.output, "OUT", "File to write, of the same container");
+  add_force(to, options.force);
+  add_json(to, options.json);
   add_threads(to, options.threads);
   return to;
 }

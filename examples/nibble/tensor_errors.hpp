@@ -13,10 +13,11 @@ namespace nibble_command {
 /// they are different infinities, the error is infinite.
 class tensor_errors {
  public:
-  void add(double reference, double other) noexcept {
+  void add(double reference, double other) noexcept { add(reference, other, reference - other); }
+  /// As above, where the difference is known better than from the values.
+  void add(double reference, double other, double difference) noexcept {
     ++elements_;
     if (std::isfinite(reference) && std::isfinite(other)) {
-      const double difference = reference - other;
       squared_error_ += difference * difference;
       squared_reference_ += reference * reference;
       squared_other_ += other * other;
@@ -40,6 +41,8 @@ class tensor_errors {
   [[nodiscard]] std::uint64_t elements() const noexcept { return elements_; }
   /// Values whose error is infinite.
   [[nodiscard]] std::uint64_t infinite_errors() const noexcept { return infinite_errors_; }
+  /// Whether all values are equal.
+  [[nodiscard]] bool are_equal() const noexcept { return infinite_errors_ == 0 && largest_ == 0.0; }
   [[nodiscard]] double max_abs_error() const noexcept {
     return infinite_errors_ != 0 ? infinity : largest_;
   }

@@ -1,46 +1,53 @@
 #include <string>
 #include <utility>
 
-#include <fmt/format.h>
-
 #include <nibble/nibble.hpp>
 
+#include "carried_metadata.hpp"
 #include "command.hpp"
 #include "interruption.hpp"
-#include "metadata.hpp"
 #include "open_input.hpp"
-#include "standard_streams.hpp"
-#include "text_layout.hpp"
+#include "output_name.hpp"
 #include "value_range.hpp"
 #include "write_file.hpp"
+#include "write_report.hpp"
 
 namespace nibble_command {
 
 exit_code unpack(const unpack_options& options) {
+  constexpr auto container = nibble::container::safetensors;
+  static_cast<void>(require_container(options.output, "unpack", {container}));
   const nibble::reader from = open_files(options.input, options.single);
   nibble::writer plan;
-  plan.metadata() = portable_metadata(from, nibble::container::safetensors);
-  // Loaders of the safetensors world refuse a file that does not say whose layout its matrices have.
-  plan.metadata().emplace("format", "pt");
+  carried_metadata carried = carry_metadata(from, container);
+  matrix_elements elements;
   try {
     for (const nibble::tensor_view& tensor : from) {
       const nibble::encoding stored = tensor.encoding();
+      const bool is_kept = stored == options.dtype || holds_integers(stored);
       std::string name(tensor.name());
-      if (stored == options.dtype || holds_integers(stored)) {
+      if (is_kept) {
         plan.add_stored(stored, std::move(name), tensor.shape(), tensor.bytes());
       } else {
         require_f32_range(tensor);
         plan.add(options.dtype, std::move(name), tensor.shape(),
                  interruptible(nibble::rows_of(tensor)));
       }
+      if (tensor.shape().rank() >= 2) elements[is_kept ? stored : options.dtype] += tensor.elements();
     }
   } catch (const nibble::error& problem) {
-    throw problem.in_file(options.input);
+    throw_as_of_source(problem.in_file(options.input), options.input);
   }
-  write_file(plan, options.output, options.input, nibble::container::safetensors, options.threads);
-  print_out(fmt::format("{}: {}, {} -> {} bytes\n", nibble::escape_text(options.output),
-                        counted(from.size(), "tensor"), grouped(from.file_bytes()),
-                        grouped(size_of_file(options.output))));
+  update_file_type(carried, elements);
+  plan.metadata() = std::move(carried.values);
+  const write_request request{.output = options.output,
+                              .source = options.input,
+                              .container = container,
+                              .threads = options.threads,
+                              .force = options.force};
+  write_report report(from, request, write_file(plan, request));
+  report.add_losses(carried.losses);
+  report.print(options.json);
   return exit_code::fine;
 }
 

@@ -1,26 +1,23 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
-
-#include <nibble/core/text.hpp>
+#include <nibble/compute/thread_pool.hpp>
+#include <nibble/core/error.hpp>
 #include <nibble/file/byte_source.hpp>
-#include <nibble/file/path_text.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/reader.hpp>
 #include <nibble/writer.hpp>
 
-#include <nibble/compute/thread_pool.hpp>
-
 #include "exit_code.hpp"
+#include "hub_cache.hpp"
 #include "interruption.hpp"
+#include "mapped_inputs.hpp"
 #include "progress_bar.hpp"
+#include "set_guard.hpp"
 
 namespace nibble_command {
 
@@ -29,53 +26,63 @@ namespace nibble_command {
   return nibble::file_source(path).size_bytes();
 }
 
-/// The container that the extension of a path names, or nothing.
-[[nodiscard]] inline std::optional<nibble::container> container_named_by(const std::string& path) {
-  const std::string extension = nibble::text_of_path(nibble::path_of_text(path).extension());
-  for (const auto which :
-       {nibble::container::apr, nibble::container::gguf, nibble::container::safetensors}) {
-    if (extension == "." + std::string(nibble::to_string(which))) return which;
+/// What is to be written, from what and where to.
+struct write_request {
+  std::string output{};
+  std::string source{};  ///< path that errors about tensors name
+  nibble::container container = nibble::container::apr;
+  unsigned threads = 1;
+  std::uint64_t shard_size_bytes = 0;  ///< 0: one file
+  bool force = false;                  ///< sets may be broken
+};
+
+/// Throws what a writer threw, as a fault of the request where that is what it was: a tensor that the
+/// container has no place for is the source's, and no bad file.
+[[noreturn]] inline void throw_as_of_source(const nibble::error& problem, const std::string& source) {
+  using nibble::error_code;
+  mapped_inputs::require_whole();
+  nibble::error_detail detail = problem.detail();
+  switch (problem.code()) {
+    case error_code::not_representable:
+      detail.file = source;
+      throw nibble::error(problem.code(), std::move(detail));
+    case error_code::unsupported_encoding:
+    case error_code::bad_shape:
+    case error_code::bad_name:
+    case error_code::bad_metadata:
+    case error_code::bad_layout:
+    case error_code::directory_too_large:
+      detail.file = source;
+      throw usage_error(nibble::error(problem.code(), std::move(detail)).what());
+    default: throw nibble::error(problem);
   }
-  return std::nullopt;
 }
 
-/// Throws usage_error where a path has the extension of another container than what is to be written.
-inline void require_honest_name(const std::string& path, nibble::container which) {
-  const auto named = container_named_by(path);
-  if (!named || *named == which) return;
-  throw usage_error(fmt::format("{}: what is written is {}, and the name says {}",
-                                nibble::escape_text(path), nibble::to_string(which),
-                                nibble::to_string(*named)));
-}
-
-/// Writes a plan as a file, on threads, with a progress bar; SIGINT and SIGTERM end it as cancelled,
-/// the unfinished file gone. A value that cannot be packed is an error of the `source` that it came
-/// from. Returns the paths of the files written, several where `shard_size_bytes` is less than there
-/// is.
-inline std::vector<std::string> write_file(const nibble::writer& plan, const std::string& path,
-                                           std::string_view source, nibble::container container,
-                                           unsigned threads, std::uint64_t shard_size_bytes = 0) {
-  require_honest_name(path, container);
+/// Writes a plan as a file or a set of files, on threads, with a progress bar; SIGINT and SIGTERM end it
+/// as cancelled, the unfinished file gone. A tensor that cannot be packed or has no place in the
+/// container is an error of the source. Returns the paths of the files written. Throws usage_error, too,
+/// where a set would be broken, or a file that others share.
+inline std::vector<std::string> write_file(const nibble::writer& plan, const write_request& request) {
   const interruption noted;
-  nibble::thread_pool on(threads);
+  nibble::thread_pool on(request.threads);
   progress_bar bar;
   const nibble::write_options options{
-      .container = container,
+      .container = request.container,
       .executor = &on,
       .progress =
           [&](const nibble::write_progress& progress) {
             bar.show(progress.written_bytes, progress.total_bytes, progress.tensor);
-            return interruption::received() == 0;
+            return interruption::received() == 0 && mapped_inputs::are_whole();
           },
-      .shard_size_bytes = shard_size_bytes,
+      .shard_file_bytes = request.shard_size_bytes,
   };
   try {
-    return plan.write(path, options);
+    const std::vector<std::string> paths = plan.paths(request.output, options);
+    for (const std::string& path : paths) require_no_content_of_cache(path);
+    if (!request.force) require_whole_sets(paths);
+    return plan.write(request.output, options);
   } catch (const nibble::error& problem) {
-    if (problem.code() != nibble::error_code::not_representable) throw;
-    nibble::error_detail detail = problem.detail();
-    detail.file = source;
-    throw nibble::error(problem.code(), std::move(detail));
+    throw_as_of_source(problem, request.source);
   }
 }
 

@@ -34,7 +34,7 @@ class basic_checkpoint : public basic_reader<Json> {
   /// metadata are the folder's (metadata_of_folder()) beside the file's own; of a key in both the
   /// folder's value counts.
   ///
-  /// Throws what these throw: several_models, file_not_found (no model, a shard, the target of a link),
+  /// Throws what these throw: several_models, file_not_found (no model, the target of a link),
   /// bad_metadata (naming file and key), bad_shard and so on.
   explicit basic_checkpoint(const std::string& path, file_access how = file_access::mapped)
       : basic_checkpoint(locate(path), how) {}

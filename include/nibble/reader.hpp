@@ -72,7 +72,11 @@ class basic_reader : public tensor_list<tensor_view> {
   ///
   /// A file that is mapped must not be truncated while it is open: touching what it has lost raises
   /// SIGBUS, which ends the program. Writing a new file over its name, as this library does, is no
-  /// truncation. file_access::read is immune.
+  /// truncation. A host that opens files which others may shorten (cp onto them, an editor, a network
+  /// file system) has two ways: file_access::read, which is immune, or a handler of SIGBUS that maps
+  /// zeros over the pages from si_addr to the end of bytes() (mmap with MAP_FIXED), notes the file and
+  /// returns; the host looks at the note before it trusts what it computed. A handler that throws or
+  /// jumps leaves the locks of executors held.
   explicit basic_reader(std::string path, file_access how = file_access::mapped)
       : tensor_list(std::move(path)), file_(name(), how), bytes_(file_.bytes()) {
     open();
@@ -101,9 +105,8 @@ class basic_reader : public tensor_list<tensor_view> {
   /// first shard's, without what is true of that shard alone; file_bytes() is the sum; examine() and
   /// verify() read all shards. A tensor's file_offset_bytes() is that in its own shard.
   ///
-  /// Throws, beside what opening each file throws: file_not_found (naming the shard), bad_shard (two
-  /// files are one shard, or disagree with each other or with the index, or a name leads out of the
-  /// directory), duplicate_name (a tensor in two shards), bad_metadata (the index is malformed).
+  /// Throws, beside what opening each file throws: bad_shard (a shard is missing, two files are one
+  /// shard, or they disagree with each other or with the index, or a name leads out of the directory), duplicate_name (a tensor in two shards), bad_metadata (the index is malformed).
   /// Every file is held to its own bound of memory; metadata of the first one is kept twice.
   [[nodiscard]] static basic_reader open_set(const std::string& path,
                                              file_access how = file_access::mapped) {

@@ -57,11 +57,14 @@ inline namespace NIBBLE_ARCHITECTURE {
 
 /// Reads a tensor whole and lists what is wrong with it, as problems:
 ///
-///   field    problem
-///   crc32    the checksum that the file records is not that of the bytes
-///   scales   stored scales or mins are NaN or infinite
-///   values   F-DATA-QUALITY-001: values are NaN or infinite, or more than 80 % of a matrix (rank 2 and
-///            more) decode to zero
+///   field    code               problem
+///   crc32    wrong_checksum     the checksum that the file records is not that of the bytes
+///   scales   non_finite_scales  stored scales or mins are NaN or infinite
+///   values   non_finite_values  F-DATA-QUALITY-001: values are NaN or infinite
+///            mostly_zeros       F-DATA-QUALITY-001: more than 80 % of a matrix (rank 2 and more) decode
+///                               to zero
+///            all_zeros          F-DATA-QUALITY-001: all of a matrix decode to zero; of a vector or a
+///                               scalar a note, for biases may
 ///
 /// F-DATA-QUALITY-001 is what the reference .apr implementation calls its rule about the values of a
 /// weight: a model that breaks it loads without an error and answers nonsense.
@@ -72,38 +75,44 @@ template <std::same_as<this_architecture> Architecture = this_architecture>
 [[nodiscard]] std::vector<finding> examine(const tensor_view& tensor,
                                            const compute_options& options = {}) {
   std::vector<finding> findings;
-  const auto add = [&](finding::kind severity, std::string_view field, std::string text) {
+  const auto add = [&](finding::kind severity, std::string_view field, std::string_view code,
+                       std::string text) {
     findings.push_back({.severity = severity,
                         .tensor = std::string(tensor.name()),
                         .field = std::string(field),
-                        .text = std::move(text)});
+                        .text = std::move(text),
+                        .code = std::string(code)});
   };
   if (tensor.crc32()) {
     const std::uint32_t actual = crc32_in_parts(tensor.bytes(), options);
     if (actual != *tensor.crc32()) {
-      add(finding::kind::problem, "crc32", verification::checksum_text(*tensor.crc32(), actual));
+      add(finding::kind::problem, "crc32", "wrong_checksum",
+          verification::checksum_text(*tensor.crc32(), actual));
     }
   }
   if (!tensor.has_encoding() || !is_decodable(tensor.encoding())) {
-    add(finding::kind::note, "dtype",
+    add(finding::kind::note, "dtype", "not_decoded",
         join_text({tensor.dtype_text(), " cannot be decoded here, its values were not looked at"}));
     return findings;
   }
   const value_counts counts = count_values(tensor);
   if (counts.non_finite_scales != 0) {
-    add(finding::kind::problem, "scales",
+    add(finding::kind::problem, "scales", "non_finite_scales",
         join_text({counts.non_finite_scales, " scales or mins are not finite"}));
   }
   if (counts.nan != 0 || counts.infinite != 0) {
-    add(finding::kind::problem, "values",
+    add(finding::kind::problem, "values", "non_finite_values",
         join_text({counts.nan, " NaN and ", counts.infinite, " infinite of ", counts.elements,
                    " (F-DATA-QUALITY-001)"}));
   }
-  const bool is_matrix = tensor.shape().rank() >= 2 && counts.elements != 0;
-  if (is_matrix && verification::has_too_many_zeros(counts.zero, counts.elements)) {
+  const bool is_matrix = tensor.shape().rank() >= 2;
+  if (counts.elements != 0 && counts.zero == counts.elements) {
+    add(is_matrix ? finding::kind::problem : finding::kind::note, "values", "all_zeros",
+        is_matrix ? "100.0 % zeros, more than 80 % (F-DATA-QUALITY-001)" : "all zeros");
+  } else if (is_matrix && verification::has_too_many_zeros(counts.zero, counts.elements)) {
     const double percent =
         100.0 * static_cast<double>(counts.zero) / static_cast<double>(counts.elements);
-    add(finding::kind::problem, "values",
+    add(finding::kind::problem, "values", "mostly_zeros",
         join_text({fixed_text(percent, 1), " % zeros, more than 80 % (F-DATA-QUALITY-001)"}));
   }
   return findings;
@@ -129,7 +138,8 @@ template <class Json>
     if (actual != *in.footer_crc32()) {
       findings.push_back({.severity = finding::kind::problem,
                           .field = "footer",
-                          .text = verification::checksum_text(*in.footer_crc32(), actual)});
+                          .text = verification::checksum_text(*in.footer_crc32(), actual),
+                          .code = "wrong_checksum"});
     }
   }
   std::vector<std::vector<finding>> of_tensor(in.size());

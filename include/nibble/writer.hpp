@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -46,6 +47,9 @@ struct write_options {
   /// Tensor bytes that one file may hold; 0: as many as there are. More than that, and an .apr plan is
   /// written as several files: NAME-00001-of-00003.apr and so on for NAME.apr.
   std::uint64_t shard_size_bytes = 0;
+  /// As shard_size_bytes, but what may not be more is the size of a file, header and metadata included;
+  /// 0: unlimited. A file with one tensor, or the first one where its metadata are long, may be larger.
+  std::uint64_t shard_file_bytes = 0;
 };
 
 /// A plan of tensors and metadata, which write() packs and writes in one go.
@@ -101,20 +105,41 @@ class basic_writer : public tensor_plan {
     }
   }
 
+  /// The paths of the files that write() with these options writes. Throws what it throws for what the
+  /// container cannot hold.
+  [[nodiscard]] std::vector<std::string> paths(const std::string& path,
+                                               const write_options& options = {}) const {
+    const std::size_t count = shards_for(path, options).size();
+    if (count < 2) return {path};
+    return paths_of_set(path, count);
+  }
+
  private:
   using places = std::vector<std::size_t>;  ///< in entries()
+
+  [[nodiscard]] static std::vector<std::string> paths_of_set(const std::string& path,
+                                                             std::size_t count) {
+    const std::filesystem::path folder = path_of_text(path).parent_path();
+    const shard_names names = names_of_set(path);
+    std::vector<std::string> paths;
+    for (std::size_t i = 0; i < count; ++i) {
+      paths.push_back(text_of_path(folder / path_of_text(names.name_of({i, count}))));
+    }
+    return paths;
+  }
 
   template <class Architecture>
   [[nodiscard]] std::vector<std::string> write_shards(const std::string& path,
                                                       const write_options& options) const {
-    const std::vector<places> shards = split_into_shards(entries(), options.shard_size_bytes);
+    const std::vector<places> shards = shards_for(path, options);
     if (options.container == container::apr) remove_leftovers_of_set(path);
     if (shards.size() > 1) {
       if (options.container == container::apr) return write_set<Architecture>(shards, path, options);
-      throw error(error_code::invalid_argument,
-                  {.field = "shard_size_bytes",
-                   .found = std::to_string(options.shard_size_bytes),
-                   .expected = "0, for only .apr files are written in shards"});
+      throw error(
+          error_code::invalid_argument,
+          {.field = "shard_size_bytes",
+           .found = std::to_string(std::max(options.shard_size_bytes, options.shard_file_bytes)),
+           .expected = "0, for only .apr files are written in shards"});
     }
     std::vector<planned_tensor> tensors = tensors_at(shards[0]);
     switch (options.container) {
@@ -132,6 +157,27 @@ class basic_writer : public tensor_plan {
         break;
     }
     return {path};
+  }
+
+  /// The tensors of each file, as places in entries().
+  [[nodiscard]] std::vector<places> shards_for(const std::string& path,
+                                               const write_options& options) const {
+    if (options.shard_file_bytes == 0 || options.container != container::apr) {
+      return split_into_shards(entries(), std::max(options.shard_size_bytes, options.shard_file_bytes));
+    }
+    std::vector<places> whole = split_into_shards(entries(), 0);
+    using serialiser = apr::basic_serialiser<Json>;
+    if (serialiser(tensors_at(whole[0]), metadata_).file_bytes() <= options.shard_file_bytes) {
+      return whole;
+    }
+    const shard_names names = names_of_set(path);
+    // There are no more shards than tensors: their record is no longer for fewer of them.
+    const std::uint64_t most = std::max<std::uint64_t>(entries().size(), 2);
+    return split_into_fitting_shards(
+        entries(), [&](std::span<const std::size_t> shard, std::size_t index) {
+          const Json metadata = metadata_of_shard({index, most}, names);
+          return serialiser(tensors_at(shard), metadata).file_bytes() <= options.shard_file_bytes;
+        });
   }
 
   [[nodiscard]] std::vector<planned_tensor> tensors_at(std::span<const std::size_t> shard) const {
@@ -164,14 +210,11 @@ class basic_writer : public tensor_plan {
   [[nodiscard]] std::vector<std::string> write_set(const std::vector<places>& shards,
                                                    const std::string& path,
                                                    const write_options& options) const {
-    const std::filesystem::path folder = path_of_text(path).parent_path();
     const shard_names names = names_of_set(path);
     std::vector<apr::basic_serialiser<Json>> serialisers;
-    std::vector<std::string> paths;
+    const std::vector<std::string> paths = paths_of_set(path, shards.size());
     for (std::size_t i = 0; i < shards.size(); ++i) {
-      const shard_position at{i, shards.size()};
-      serialisers.emplace_back(tensors_at(shards[i]), metadata_of_shard(at, names));
-      paths.push_back(text_of_path(folder / path_of_text(names.name_of(at))));
+      serialisers.emplace_back(tensors_at(shards[i]), metadata_of_shard({i, shards.size()}, names));
     }
     std::vector<std::unique_ptr<atomic_file>> files;
     std::vector<atomic_file*> to_commit;

@@ -43,6 +43,13 @@ inline std::string require_success(const words& arguments) {
   return result.out;
 }
 
+/// The metadata that `meta --json` lists.
+inline nlohmann::json metadata_of(const std::string& path, const words& more = {}) {
+  words arguments{"meta", path, "--json"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return nlohmann::json::parse(require_success(arguments)).at("metadata");
+}
+
 /// What `inspect --json` says of one tensor.
 inline nlohmann::json entry_of(const nlohmann::json& listing, const std::string& name) {
   for (const nlohmann::json& tensor : listing.at("tensors")) {

@@ -58,6 +58,39 @@ TEST_CASE("shards take whole tensors by name, as many as fit", "[shard_plan]") {
   CHECK(shards_of({huge, 1, huge, 1}, huge) == "w x y z");
 }
 
+TEST_CASE("shards that a rule of the caller's fills take as many tensors as it lets", "[shard_plan]") {
+  // A shard takes its index in bytes beside its tensors'.
+  const auto plan = plan_of({4, 3, 2, 1, 9, 1, 1});
+  for (const std::uint64_t limit : {1U, 4U, 6U, 9U, 12U, 30U}) {
+    std::size_t calls = 0;
+    const auto bytes_of = [&](std::span<const std::size_t> places, std::size_t index) {
+      std::uint64_t bytes = index;
+      for (const std::size_t place : places) bytes += plan[place].tensor.size_bytes;
+      return bytes;
+    };
+    const auto shards = nibble::split_into_fitting_shards(
+        plan, [&](std::span<const std::size_t> places, std::size_t index) {
+          ++calls;
+          return bytes_of(places, index) <= limit;
+        });
+    std::string names;
+    for (std::size_t i = 0; i < shards.size(); ++i) {
+      CHECK((shards[i].size() == 1 || bytes_of(shards[i], i) <= limit));
+      if (i + 1 < shards.size()) {
+        auto longer = shards[i];
+        longer.push_back(shards[i + 1].front());
+        CHECK(bytes_of(longer, i) > limit);
+      }
+      for (const std::size_t place : shards[i]) names += plan[place].tensor.name;
+    }
+    CHECK(names == "tuvwxyz");
+    CHECK(calls <= 3 * plan.size());
+  }
+  const auto never = [](std::span<const std::size_t>, std::size_t) { return false; };
+  CHECK(nibble::split_into_fitting_shards({}, never).size() == 1);
+  CHECK(nibble::split_into_fitting_shards(plan, never).size() == plan.size());
+}
+
 TEST_CASE("a set's names come from the path that it is written to", "[shard_plan]") {
   const nibble::shard_names names = nibble::names_of_set("folder/model.v2.apr");
   CHECK(names.name_of({1, 3}) == "model.v2-00002-of-00003.apr");

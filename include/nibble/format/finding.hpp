@@ -22,6 +22,9 @@ struct finding {
   std::string field{};         ///< "footer", "crc32", "scales", "values", ...
   std::string text{};          ///< what was found, and what was expected
   std::string file{};          ///< the shard's path where a set was read, otherwise empty
+  /// A word for what was found, for programs: wrong_checksum, non_finite_scales, non_finite_values,
+  /// mostly_zeros, all_zeros, not_decoded; unusual for everything that opening notes.
+  std::string code = "unusual";
 };
 
 /// Collects findings of one kind, of which a file may give as many as it has tensors: the first hundred

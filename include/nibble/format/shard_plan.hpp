@@ -44,6 +44,33 @@ namespace nibble {
   return shards;
 }
 
+/// As above, but `fits` says whether tensors, given by their places, are one shard: fits(places, index)
+/// for shard `index`, true for the first tensors of a list that it is true for. A tensor that does not
+/// fit alone has a shard to itself. Calls of `fits` grow with the logarithm of the tensors of a shard.
+template <class Fits>
+[[nodiscard]] std::vector<std::vector<std::size_t>> split_into_fitting_shards(
+    std::span<const plan_entry> plan, const Fits& fits) {
+  std::vector<std::size_t> places(plan.size());
+  std::iota(places.begin(), places.end(), std::size_t{0});
+  std::sort(places.begin(), places.end(),
+            [&](std::size_t a, std::size_t b) { return plan[a].tensor.name < plan[b].tensor.name; });
+  std::vector<std::vector<std::size_t>> shards;
+  for (std::span<const std::size_t> rest(places); !rest.empty();) {
+    // Between `taken`, which fits or is one tensor, and `refused`, which does not fit.
+    std::size_t taken = 1;
+    std::size_t refused = rest.size() + 1;
+    while (taken + 1 < refused) {
+      const std::size_t doubled = std::min(2 * taken, rest.size());
+      const std::size_t next = refused > rest.size() ? doubled : taken + (refused - taken) / 2;
+      (fits(rest.first(next), shards.size()) ? taken : refused) = next;
+    }
+    shards.emplace_back(rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(taken));
+    rest = rest.subspan(taken);
+  }
+  if (shards.empty()) shards.emplace_back();
+  return shards;
+}
+
 /// The names of a set's files when it is written to `path`: NAME-00001-of-00003.apr for NAME.apr.
 [[nodiscard]] inline shard_names names_of_set(const std::string& path) {
   const std::filesystem::path target = path_of_text(path);

@@ -111,13 +111,13 @@ class shard_set {
     return text_of_path(folder_ / path_of_text(name));
   }
 
-  /// Opens one file. Throws file_not_found, saying which shard is missing.
+  /// Opens one file. Throws bad_shard, saying which shard is missing.
   [[nodiscard]] Reader open(const std::string& path, const shard_position& at) const {
     try {
       return Reader(path, how_);
     } catch (const error& problem) {
       if (problem.code() != error_code::file_not_found) throw;
-      throw error(error_code::file_not_found,
+      throw error(error_code::bad_shard,
                   {.file = path,
                    .field = position_text(at),
                    .found = "no file",

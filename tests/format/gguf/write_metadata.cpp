@@ -53,7 +53,9 @@ TEST_CASE("values of a host's become their natural types", "[gguf_write_metadata
   CHECK(value_bytes({{"k", -7}}) == typed(id::i32, number_bytes(std::int32_t{-7})));
   CHECK(value_bytes({{"k", ~std::uint64_t{0}}}) == typed(id::u64, number_bytes(~std::uint64_t{0})));
   CHECK(value_bytes({{"k", 0.5}}) == typed(id::f32, number_bytes(0.5F)));
-  CHECK(value_bytes({{"k", 0.1}}) == typed(id::f64, number_bytes(0.1)));
+  CHECK(value_bytes({{"k", 0.1}}) == typed(id::f32, number_bytes(0.1F)));
+  CHECK(value_bytes({{"k", 1e39}}) == typed(id::f64, number_bytes(1e39)));
+  CHECK(value_bytes({{"k", 1e-60}}) == typed(id::f64, number_bytes(1e-60)));
   CHECK(value_bytes({{"k", true}}) == typed(id::boolean, number_bytes(std::uint8_t{1})));
   CHECK(value_bytes({{"k", "\xC3\xA9"}}) == typed(id::string, string_bytes("\xC3\xA9")));
   CHECK(value_bytes({{"k", {1, 0.5}}}) ==
@@ -89,6 +91,8 @@ TEST_CASE("what is recorded of a value counts where it fits", "[gguf_write_metad
   CHECK(value_bytes(with_record(-128, "i8")) == typed(id::i8, number_bytes(std::int8_t{-128})));
   CHECK(value_bytes(with_record(7, "f32")) == typed(id::f32, number_bytes(7.0F)));
   CHECK(value_bytes(with_record(0.5, "f64")) == typed(id::f64, number_bytes(0.5)));
+  CHECK(value_bytes(with_record(0.1, "f32")) == typed(id::f32, number_bytes(0.1F)));
+  CHECK(value_bytes(with_record(16777217, "f32")) == typed(id::f32, number_bytes(16777216.0F)));
   CHECK(value_bytes(with_record({1, 2}, {"i64"})) ==
         typed(id::array,
               array_bytes(id::i64, {number_bytes(std::int64_t{1}), number_bytes(std::int64_t{2})})));
@@ -106,7 +110,7 @@ TEST_CASE("a value that was changed since is of its natural kind again", "[gguf_
   CHECK(value_bytes(with_record(256, "u8")) == typed(id::u32, number_bytes(std::uint32_t{256})));
   CHECK(value_bytes(with_record(-1, "u16")) == typed(id::i32, number_bytes(std::int32_t{-1})));
   CHECK(value_bytes(with_record(40000, "i16")) == typed(id::u32, number_bytes(std::uint32_t{40000})));
-  CHECK(value_bytes(with_record(0.1, "f32")) == typed(id::f64, number_bytes(0.1)));
+  CHECK(value_bytes(with_record(1e39, "f32")) == typed(id::f64, number_bytes(1e39)));
   CHECK(value_bytes(with_record(1.5, "i32")) == typed(id::f32, number_bytes(1.5F)));
   CHECK(value_bytes(with_record("x", "u8")) == typed(id::string, string_bytes("x")));
   CHECK(value_bytes(with_record(true, "u8")) == typed(id::boolean, number_bytes(std::uint8_t{1})));

@@ -81,36 +81,34 @@ struct value_kind {
 
 namespace detail {
 
-/// The narrowest of the usual types that holds all numbers that were added.
+/// Whether a number has an f32 near it: none that is too large, and none but zero that rounds to zero.
+[[nodiscard]] inline bool has_f32(double value) noexcept {
+  if (!(std::fabs(value) <= double{std::numeric_limits<float>::max()})) return false;
+  return value == 0.0 || static_cast<float>(value) != 0.0F;
+}
+
+/// The usual type of the numbers that were added: the narrowest of whole numbers that holds them all,
+/// f32 where one has a fraction.
 class number_range {
  public:
   template <class Json>
   void add(const Json& number) {
     if (number.is_number_float()) {
       has_floats_ = true;
-      const auto value = number.template get<double>();
-      const bool is_in_range = std::fabs(value) <= std::numeric_limits<float>::max();
-      fits_f32_ = fits_f32_ && is_in_range && static_cast<double>(static_cast<float>(value)) == value;
+      has_f32_ = has_f32_ && has_f32(number.template get<double>());
       return;
     }
-    constexpr std::uint64_t exact_in_f32 = std::uint64_t{1} << 24U;
-    constexpr std::uint64_t exact_in_f64 = std::uint64_t{1} << 53U;
-    std::uint64_t magnitude = 0;
     if (number.is_number_unsigned() || number.template get<std::int64_t>() >= 0) {
-      magnitude = number.template get<std::uint64_t>();
-      largest_ = std::max(largest_, magnitude);
+      largest_ = std::max(largest_, number.template get<std::uint64_t>());
     } else {
-      const auto value = number.template get<std::int64_t>();
-      magnitude = ~static_cast<std::uint64_t>(value) + 1;
-      lowest_ = std::min(lowest_, value);
+      lowest_ = std::min(lowest_, number.template get<std::int64_t>());
     }
-    fits_f32_ = fits_f32_ && magnitude <= exact_in_f32;
-    fits_f64_ = fits_f64_ && magnitude <= exact_in_f64;
   }
 
-  /// u32, u64, i32 or i64 where all are whole numbers, else f32 or f64; nothing where none holds all.
+  /// u32, u64, i32 or i64 where all are whole numbers, nothing where none of these holds all; else f32,
+  /// or f64 where one has no f32.
   [[nodiscard]] std::optional<value_type> type() const noexcept {
-    if (has_floats_) return floating_type();
+    if (has_floats_) return has_f32_ ? value_type::f32 : value_type::f64;
     if (lowest_ >= 0) {
       return largest_ <= std::numeric_limits<std::uint32_t>::max() ? value_type::u32 : value_type::u64;
     }
@@ -120,16 +118,9 @@ class number_range {
     return fits_i32 ? value_type::i32 : value_type::i64;
   }
 
-  /// The narrowest floating-point type that holds them, whole numbers or not; nothing where none does.
-  [[nodiscard]] std::optional<value_type> floating_type() const noexcept {
-    if (!fits_f64_) return std::nullopt;
-    return fits_f32_ ? value_type::f32 : value_type::f64;
-  }
-
  private:
   bool has_floats_ = false;
-  bool fits_f32_ = true;
-  bool fits_f64_ = true;
+  bool has_f32_ = true;
   std::uint64_t largest_ = 0;
   std::int64_t lowest_ = 0;
 };
@@ -142,7 +133,8 @@ class number_range {
 ///   string                       str
 ///   whole number, not negative   u32 where it fits, else u64
 ///   negative whole number        i32 where it fits, else i64
-///   number with a fraction       f32 where that holds it without rounding, else f64
+///   number with a fraction or    f32, rounded to it, which is what readers of GGUF ask for; f64 where
+///   an exponent                  it is too large for f32, or would become zero
 ///   array of these               array of the one type that holds all elements; of u32 where it is
 ///   empty
 ///

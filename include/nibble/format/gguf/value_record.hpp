@@ -43,8 +43,9 @@ struct leaf_bytes {
 /// are not UTF-8, which have U+FFFD for each byte in the wrong place. Each is written as "leaf:bytes in
 /// hexadecimal", with a space between them.
 ///
-/// The record is absent where it has nothing to say. Where a value was changed and no longer fits what
-/// is recorded of it, its natural kind is used.
+/// The record is absent where it has nothing to say. A number is rounded to the type that is recorded of
+/// it. Where a value was changed and does not fit what is recorded of it, a text where a number was or a
+/// number out of the type's range, its natural kind is used.
 template <class Json>
 class basic_value_record {
  public:

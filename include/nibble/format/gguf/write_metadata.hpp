@@ -118,11 +118,9 @@ class value_writer {
       return true;
     }
     if (!value.is_number()) return false;
-    number_range range;
-    range.add(value);
-    const auto needed = range.floating_type();
-    if (!needed || (*needed == value_type::f64 && sizeof(Float) == sizeof(float))) return false;
-    append_number(to_, static_cast<Float>(value.template get<double>()));
+    const auto number = value.template get<double>();
+    if (sizeof(Float) == sizeof(float) && !has_f32(number)) return false;
+    append_number(to_, static_cast<Float>(number));
     return true;
   }
 

@@ -1,0 +1,22 @@
+cmake_minimum_required(VERSION 3.25)
+
+# Writes what COMMAND says of itself into the folder PAGES: man1/ and one file a shell.
+function(write_output file)
+  execute_process(COMMAND ${COMMAND} ${ARGN} OUTPUT_VARIABLE text RESULT_VARIABLE result)
+  if(NOT result EQUAL 0)
+    message(FATAL_ERROR "${COMMAND} ${ARGN} ended with ${result}")
+  endif()
+  file(WRITE ${PAGES}/${file} "${text}")
+endfunction()
+
+foreach(shell bash zsh fish)
+  write_output(${shell} completions ${shell})
+endforeach()
+write_output(man1/nibble.1 man)
+file(READ ${PAGES}/man1/nibble.1 page)
+string(REGEX MATCH "\\.SH SUBCOMMANDS.*" list "${page}")
+string(REGEX MATCHALL "\\.TP\n[^\n]*" entries "${list}")
+foreach(entry IN LISTS entries)
+  string(REGEX REPLACE ".*fB([a-z]+).*" "\\1" name "${entry}")
+  write_output(man1/nibble-${name}.1 man ${name})
+endforeach()

@@ -1,0 +1,15 @@
+#pragma once
+
+/// The versions of what the subcommands print with --json, as README describes it. Each counts up when a
+/// field goes or changes its meaning; new fields may come without that.
+namespace nibble_command::schema_version {
+
+inline constexpr unsigned inspect = 1;
+inline constexpr unsigned verify = 1;
+inline constexpr unsigned diff = 1;
+inline constexpr unsigned hash = 1;
+inline constexpr unsigned meta = 1;
+inline constexpr unsigned bench = 1;
+inline constexpr unsigned write = 1;  ///< of pack, convert, unpack, split and merge
+
+}  // namespace nibble_command::schema_version
