@@ -6,12 +6,14 @@
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
+#include <vector>
 
 #include <kernel/kernel_products.hpp>
 #include <simd/every_architecture.hpp>
 #include <support/catch.hpp>
 #include <support/compiled_kernels.hpp>
 #include <support/random_values.hpp>
+#include <support/stored_tensors.hpp>
 
 namespace {
 
@@ -59,6 +61,58 @@ TEST_CASE("lane-row products of every number of rows lie within their bound", "[
     }
   });
   SUCCEED("every number of rows");
+}
+
+/// Products of a part of a weight's rows, on their own and among the others: the same bits.
+template <class Architecture, class Codec, class Value>
+void check_rows_on_their_own(std::size_t k) {
+  constexpr std::size_t n = 39;
+  constexpr std::size_t m = 3;
+  const auto bytes = nibble_test::finite_stored_bytes(Codec::encoding, n, k, 5);
+  const nibble::tensor_view w("w", Codec::encoding, {n, k}, bytes);
+  const auto x = nibble_test::gaussian(m * k, 9, 1.0F);
+  std::vector<std::byte> memory(m * kernel::prepared_row_bytes<Value>(k) + 64);
+  auto* start = memory.data();
+  while (reinterpret_cast<std::uintptr_t>(start) % 64 != 0) ++start;
+  const auto prepared = kernel::place_activations<Value>(start, m, 4, k);
+  for (std::size_t i = 0; i < m; ++i) {
+    kernel::prepare_row<Architecture>(x.data() + i * k, k, kernel::lane_row_layout<Codec, Value>(), i,
+                                      prepared);
+  }
+  const auto products_of = [&](const nibble::tensor_view& rows) {
+    const auto count = static_cast<std::size_t>(rows.rows());
+    std::vector<float> y(m * count);
+    kernel::multiply_lane_rows<Architecture, Codec>(rows, {0, count}, prepared.tile(0),
+                                                    kernel::product_output{y.data(), count, nullptr});
+    return y;
+  };
+  const std::vector<float> all = products_of(w);
+  for (const std::size_t first : {0U, 1U, 20U}) {
+    for (const std::size_t count : {1U, 2U, 7U, 8U, 15U, 16U, 17U}) {
+      const std::vector<float> some = products_of(w.rows(first, count));
+      for (std::size_t i = 0; i < m; ++i) {
+        for (std::size_t j = 0; j < count; ++j) {
+          if (some[i * count + j] != all[i * n + first + j]) {
+            FAIL(nibble::to_string(Codec::encoding)
+                 << " K " << k << " row " << first + j << " of " << count);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a row's products do not depend on how many rows the weight has", "[lane_row_products]") {
+  nibble_test::for_every_architecture([]<class Architecture>(Architecture) {
+    using integers = simd::integer_architecture<Architecture>;
+    for (const std::size_t k : {32U, 288U, 545U}) {
+      check_rows_on_their_own<Architecture, nibble::q4, float>(k);
+      check_rows_on_their_own<Architecture, nibble::q8_0, float>(k);
+      check_rows_on_their_own<integers, nibble::q4, std::int8_t>(k);
+      check_rows_on_their_own<integers, nibble::q8, std::int16_t>(k);
+    }
+  });
+  SUCCEED("every part");
 }
 
 /// Words of rows that end where the memory does.

@@ -1,6 +1,7 @@
 #include <nibble/kernel/product_plan.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include <nibble/compute/repack.hpp>
@@ -29,13 +30,37 @@ product_kernel kernel_for(encoding which, std::size_t k, std::size_t m, matmul_m
   return kernel::choose_product_plan<Architecture>(w, m, mode, nullptr).kernel;
 }
 
+/// Rows of x up to which this encoding has a lane a weight row.
+template <class Architecture>
+std::size_t most_lane_rows_of(encoding which, matmul_mode mode) {
+  if (which != encoding::q4 && which != encoding::q8) return 0;
+  using nibble::q4, nibble::q8;
+  using integers = nibble::simd::integer_architecture<Architecture>;
+  const bool is_q4 = which == encoding::q4;
+  switch (mode) {
+    case matmul_mode::exact:
+      return is_q4 ? kernel::most_lane_rows<Architecture, q4, float>()
+                   : kernel::most_lane_rows<Architecture, q8, float>();
+    case matmul_mode::int16:
+      return is_q4 ? kernel::most_lane_rows<integers, q4, std::int16_t>()
+                   : kernel::most_lane_rows<integers, q8, std::int16_t>();
+    default:
+      return is_q4 ? kernel::most_lane_rows<integers, q4, std::int8_t>()
+                   : kernel::most_lane_rows<integers, q8, std::int8_t>();
+  }
+}
+
 template <class Architecture>
 void check_row_limits() {
   const auto require = [](encoding which, std::size_t k, matmul_mode mode, std::size_t least_rows,
                           product_kernel few, product_kernel many) {
-    for (std::size_t m = 1; m < 60; ++m) {
+    const std::size_t most_lane_rows = most_lane_rows_of<Architecture>(which, mode);
+    for (std::size_t m = 1; m < 80; ++m) {
       const product_kernel found = kernel_for<Architecture>(which, k, m, mode);
-      if (found != (m < least_rows ? few : many)) {
+      const product_kernel expected = m <= most_lane_rows ? product_kernel::lane_rows
+                                      : m < least_rows    ? few
+                                                          : many;
+      if (found != expected) {
         FAIL(nibble::to_string(which) << " K " << k << " M " << m << " " << nibble::to_string(mode));
       }
     }
@@ -63,7 +88,7 @@ TEST_CASE("kernels change at the documented numbers of rows", "[product_plan]") 
   check_row_limits<twin>();
 }
 
-TEST_CASE("a lane a weight row is for few rows of x, and for as many outputs as there are lanes",
+TEST_CASE("a lane a weight row is for few rows of x, whatever the number of outputs",
           "[product_plan]") {
   constexpr std::size_t lanes = nibble::simd::lanes<nibble::simd::integer_architecture<best>>;
   for (std::size_t m = 1; m < 80; ++m) {
@@ -84,8 +109,9 @@ TEST_CASE("a lane a weight row is for few rows of x, and for as many outputs as 
                                                                : lanes == 8 ? 8U
                                                                             : 0U)));
       }
+      // Products of a few rows of a weight are the bits that they are among the others.
       for (const auto mode : {matmul_mode::exact, matmul_mode::int16, matmul_mode::int8}) {
-        CHECK_FALSE(is_lane_rows(mode, lanes - 1));
+        CHECK(is_lane_rows(mode, 1) == is_lane_rows(mode, 1000));
       }
     }
     // Their codes are unpacked first, or there are none.
@@ -113,7 +139,8 @@ TEST_CASE("repacked panels are used by the kernels that they were made for, at a
   // Nothing was repacked for exact products, nor for what has no products of codes.
   const nibble::repacked_weight exact = nibble::repack<best>(w, matmul_mode::exact);
   CHECK(kernel::choose_product_plan<best>(w, 1, matmul_mode::exact, &exact.panels()).kernel ==
-        product_kernel::small_batch);
+        (most_lane_rows_of<best>(encoding::q4, matmul_mode::exact) == 0 ? product_kernel::small_batch
+                                                                        : product_kernel::lane_rows));
 }
 
 TEST_CASE("products share activations that are laid out alike, whatever their kernels",

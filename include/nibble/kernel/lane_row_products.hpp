@@ -235,10 +235,10 @@ class lane_sums<Architecture, float> {
   floats sums_ = floats(0.0F);
 };
 
-/// sums[Rows][lanes] = the products of as many weight rows as there are lanes, whose first blocks are
-/// row_bytes apart, with the Rows rows of x.
+/// Adds to sums[Rows][lanes] the products of `blocks` blocks of as many weight rows as there are lanes,
+/// whose first blocks are row_bytes apart, with the first blocks of the Rows rows of x.
 template <class Architecture, Codec Codec, Activation Value, std::size_t Rows>
-void multiply_lane_row_group(const std::byte* first_block, std::size_t row_bytes,
+void multiply_lane_row_group(const std::byte* first_block, std::size_t row_bytes, std::size_t blocks,
                              const activation_tile<Value>& x, float* sums) noexcept {
   using floats = simd::vector<float, Architecture>;
   using integers = simd::vector<std::int32_t, Architecture>;
@@ -248,7 +248,8 @@ void multiply_lane_row_group(const std::byte* first_block, std::size_t row_bytes
   constexpr std::size_t code_words = layout::codes_bytes / sizeof(std::int32_t);
   constexpr float bias = code_bias<Codec, Value>() + static_cast<float>(Codec::code_zero);
   std::array<floats, Rows> totals;
-  totals.fill(floats(0.0F));
+  NIBBLE_UNROLL
+  for (std::size_t m = 0; m < Rows; ++m) totals[m] = simd::load<Architecture>(sums + m * width);
 
   const auto for_each_block_codes = [](const integers* words, auto&& use) {
     NIBBLE_UNROLL
@@ -308,7 +309,6 @@ void multiply_lane_row_group(const std::byte* first_block, std::size_t row_bytes
     }
   };
 
-  const std::size_t blocks = row_bytes / layout::stride_bytes;
   const std::byte* from = first_block;
   const std::byte* ahead = first_block;
   std::size_t b = 0;
@@ -333,11 +333,39 @@ void multiply_lane_row_group(const std::byte* first_block, std::size_t row_bytes
 }
 
 template <Activation Value>
-using lane_row_group_function = void (*)(const std::byte*, std::size_t row_bytes,
+using lane_row_group_function = void (*)(const std::byte*, std::size_t row_bytes, std::size_t blocks,
                                          const activation_tile<Value>&, float* sums) noexcept;
 
+/// The same for a weight that has fewer rows than there are lanes, `rows` of them: some blocks at a time
+/// are copied, and its last row stands for those that are not there. Sums are the same bits as those of
+/// the rows of a larger weight.
+template <class Architecture, Codec Codec, Activation Value>
+void multiply_few_lane_rows(lane_row_group_function<Value> multiply, const std::byte* first_block,
+                            std::size_t rows, std::size_t blocks, const activation_tile<Value>& x,
+                            float* sums) noexcept {
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  constexpr std::size_t stride_bytes = block_layout<Codec>::stride_bytes;
+  constexpr std::size_t piece_blocks = 8;
+  static_assert(piece_blocks % lane_row_unit<Codec>::blocks == 0);
+  std::array<std::byte, width * piece_blocks * stride_bytes> piece;
+  for (std::size_t b = 0; b < blocks; b += piece_blocks) {
+    const std::size_t count = std::min(piece_blocks, blocks - b);
+    for (std::size_t n = 0; n < width; ++n) {
+      const std::size_t row = std::min(n, rows - 1);
+      std::memcpy(piece.data() + n * count * stride_bytes,
+                  first_block + (row * blocks + b) * stride_bytes, count * stride_bytes);
+    }
+    activation_tile<Value> rest = x;
+    rest.values += b * x.rows * simd::block_codes;
+    rest.scales += b;
+    rest.sums += b;
+    multiply(piece.data(), count * stride_bytes, count, rest, sums);
+  }
+}
+
 /// Products of a tile of activations, of at most lane_row_tile_rows rows, with some rows of a weight
-/// whose rows_are_blocks and that has at least as many rows as there are lanes.
+/// whose rows_are_blocks. A row's products do not depend on where it lies in the weight, nor on how many
+/// rows that has.
 template <class Architecture, Codec Codec, Activation Value>
 void multiply_lane_rows(const tensor_view& weight, row_range rows, const activation_tile<Value>& x,
                         const product_output& y) noexcept {
@@ -349,14 +377,21 @@ void multiply_lane_rows(const tensor_view& weight, row_range rows, const activat
           });
   const std::size_t blocks = blocks_in(static_cast<std::size_t>(weight.cols()));
   const std::size_t row_bytes = blocks * block_layout<Codec>::stride_bytes;
+  const bool is_narrow = weight.rows() < width;
   alignas(64) std::array<float, lane_row_tile_rows<Architecture> * width> sums;
   for (std::size_t n = 0; n < rows.count; n += width) {
     // The last group ends where the weight does; rows before these are multiplied and not written.
     const std::uint64_t wanted = rows.first + n;
-    const std::uint64_t first = std::min(wanted, weight.rows() - width);
+    const std::uint64_t first = is_narrow ? 0 : std::min(wanted, weight.rows() - width);
     const auto skipped = static_cast<std::size_t>(wanted - first);
-    multiply(weight.bytes().data() + static_cast<std::size_t>(first) * row_bytes, row_bytes, x,
-             sums.data());
+    const std::byte* const from = weight.bytes().data() + static_cast<std::size_t>(first) * row_bytes;
+    std::fill_n(sums.begin(), x.rows * width, 0.0F);
+    if (is_narrow) {
+      multiply_few_lane_rows<Architecture, Codec>(
+          multiply, from, static_cast<std::size_t>(weight.rows()), blocks, x, sums.data());
+    } else {
+      multiply(from, row_bytes, blocks, x, sums.data());
+    }
     const std::size_t count = std::min(width - skipped, rows.count - n);
     for (std::size_t m = 0; m < x.rows; ++m) {
       y.put_row(m, wanted, sums.data() + m * width + skipped, count, true);

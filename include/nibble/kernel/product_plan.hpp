@@ -103,8 +103,7 @@ template <class Architecture, Codec Codec>
             product_kernel::small_batch};
   };
   const auto takes_lane_rows = [&]<class LaneArchitecture, Activation Value>(LaneArchitecture, Value) {
-    return x_rows <= most_lane_rows<LaneArchitecture, Codec, Value>() &&
-           weight.rows() >= simd::lanes<LaneArchitecture>;
+    return x_rows <= most_lane_rows<LaneArchitecture, Codec, Value>();
   };
   const auto lane_rows = []<class LaneArchitecture, Activation Value>(LaneArchitecture,
                                                                       Value) -> product_plan {
