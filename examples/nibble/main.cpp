@@ -105,6 +105,7 @@ exit_code run_command(const std::vector<std::string>& arguments) {
 
 /// The error that a file was shortened where that is so, for it may have led to the one that was thrown.
 nibble::error true_cause(const nibble::error& thrown) {
+  if (thrown.code() == nibble::error_code::write_failed) mapped_inputs::look_at_sizes();
   try {
     mapped_inputs::require_whole();
   } catch (const nibble::error& cause) {

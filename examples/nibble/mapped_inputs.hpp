@@ -3,9 +3,11 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -16,6 +18,7 @@
 #endif
 
 #include <nibble/core/error.hpp>
+#include <nibble/file/path_text.hpp>
 
 namespace nibble_command {
 
@@ -40,6 +43,17 @@ class mapped_inputs {
 
   /// Whether all files are as long as they were.
   [[nodiscard]] static bool are_whole() noexcept { return shortened_.load() < 0; }
+
+  /// Looks at the sizes of the files: a call of the system that is given bytes which are gone fails and
+  /// raises no signal.
+  static void look_at_sizes() noexcept {
+    const std::vector<mapping>& files = opened();
+    for (std::size_t i = 0; i < files.size(); ++i) {
+      std::error_code ignored;
+      const auto bytes = std::filesystem::file_size(nibble::path_of_text(files[i].path), ignored);
+      if (!ignored && bytes < files[i].size_bytes) shortened_.store(static_cast<long>(i));
+    }
+  }
 
   /// Throws read_failed where a file has been shortened.
   static void require_whole() {

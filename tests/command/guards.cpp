@@ -34,7 +34,7 @@ using nlohmann::json;
 
 namespace {
 
-stored_tensor weights(const std::string& name, std::uint32_t seed) {
+stored_tensor guarded_weights(const std::string& name, std::uint32_t seed) {
   return {name, "F32", {8, 64}, nibble_test::bytes_of(nibble_test::gaussian(8 * 64, seed))};
 }
 
@@ -45,7 +45,7 @@ struct shards_to_guard {
 
   shards_to_guard() {
     std::vector<stored_tensor> tensors;
-    for (std::uint32_t i = 0; i < 8; ++i) tensors.push_back(weights(fmt::format("w{}", i), i));
+    for (std::uint32_t i = 0; i < 8; ++i) tensors.push_back(guarded_weights(fmt::format("w{}", i), i));
     nibble_test::write_safetensors(whole, tensors);
   }
   [[nodiscard]] std::string shard(const std::string& name, int index, int count) const {
@@ -79,8 +79,8 @@ TEST_CASE("a shard's name is not written onto unless its set is replaced", "[set
   require_refusal(run({"verify", second}), 3, {"bad_shard"});
 
   // Members of an index, whatever they are called.
-  nibble_test::write_safetensors(files / "a.safetensors", {weights("a", 1)});
-  nibble_test::write_safetensors(files / "b.safetensors", {weights("b", 2)});
+  nibble_test::write_safetensors(files / "a.safetensors", {guarded_weights("a", 1)});
+  nibble_test::write_safetensors(files / "b.safetensors", {guarded_weights("b", 2)});
   const std::string index = R"({"weight_map":{"a":"a.safetensors","b":"b.safetensors"}})";
   write_file(files / "model.safetensors.index.json", std::as_bytes(std::span(index)));
   require_refusal(run({"unpack", model.whole, "-o", files / "a.safetensors"}), 2, {"b.safetensors"});
@@ -148,7 +148,7 @@ TEST_CASE("whole numbers count in diff, to the last bit", "[gates]") {
   CHECK(run({"diff", a, b, "--max-error", "0"}).exit_code == 1);
   require_success({"diff", a, a, "--max-error", "0"});
 
-  nibble_test::write_safetensors(files / "c.safetensors", {weights("other", 1)});
+  nibble_test::write_safetensors(files / "c.safetensors", {guarded_weights("other", 1)});
   require_refusal(run({"diff", a, files / "c.safetensors"}), 2, {"share no tensor"});
   require_refusal(run({"diff", a, files / "c.safetensors", "--json"}), 2, {"share no tensor"});
 }
@@ -158,7 +158,7 @@ TEST_CASE("verify says what it cannot see, and --fail-on chooses what counts", "
   const std::vector<std::byte> zeros(4 * 64);
   nibble_test::write_safetensors(
       files / "z.safetensors",
-      {{"matrix", "F32", {2, 32}, zeros}, {"bias", "F32", {64}, zeros}, weights("w", 1)});
+      {{"matrix", "F32", {2, 32}, zeros}, {"bias", "F32", {64}, zeros}, guarded_weights("w", 1)});
   const outcome text = run({"verify", files / "z.safetensors"});
   CHECK(text.exit_code == 1);
   require_contains(text.out, {"a changed bit that still decodes is not seen", "(no_checksums)",
@@ -187,7 +187,7 @@ TEST_CASE("verify says what it cannot see, and --fail-on chooses what counts", "
   CHECK(exit_code("z.safetensors", {"wrong_checksum", "all_zeros"}) == 1);
   CHECK(exit_code("z.safetensors", {"zeros"}) == 2);
   CHECK(exit_code("z.safetensors", {"never", "note"}) == 2);
-  nibble_test::write_safetensors(files / "f.safetensors", {weights("w", 1)});
+  nibble_test::write_safetensors(files / "f.safetensors", {guarded_weights("w", 1)});
   require_success({"pack", files / "f.safetensors", "-o", files / "f.apr"});
   CHECK(exit_code("f.safetensors", {"no_checksums"}) == 1);
   CHECK(exit_code("f.apr", {"no_checksums"}) == 0);
@@ -202,7 +202,8 @@ TEST_CASE("verify says what it cannot see, and --fail-on chooses what counts", "
 
 TEST_CASE("hash --check knows the same bytes under another name", "[gates]") {
   const temporary_directory files;
-  nibble_test::write_safetensors(files / "m.safetensors", {weights("w", 1), weights("v", 2)});
+  nibble_test::write_safetensors(files / "m.safetensors",
+                                 {guarded_weights("w", 1), guarded_weights("v", 2)});
   const std::string list = require_success({"hash", files / "m.safetensors"});
   write_file(files / "list", std::as_bytes(std::span(list)));
   std::filesystem::rename(files / "m.safetensors", files / "n.safetensors");
@@ -214,7 +215,8 @@ TEST_CASE("hash --check knows the same bytes under another name", "[gates]") {
   CHECK(report.at("ok") == true);
   CHECK(report.at("hashes").size() == 3);
   CHECK(report.at("differences")[0].at("kind") == "renamed");
-  nibble_test::write_safetensors(files / "n.safetensors", {weights("w", 1), weights("v", 3)});
+  nibble_test::write_safetensors(files / "n.safetensors",
+                                 {guarded_weights("w", 1), guarded_weights("v", 3)});
   CHECK(run({"hash", files / "n.safetensors", "--check", files / "list"}).exit_code == 1);
 #if !defined(_WIN32)
   const std::string from_pipe =
@@ -226,12 +228,12 @@ TEST_CASE("hash --check knows the same bytes under another name", "[gates]") {
 
 TEST_CASE("subcommands and faults end as the table of exit codes says", "[gates]") {
   const temporary_directory files;
-  nibble_test::write_safetensors(files / "good.safetensors", {weights("w", 1)});
+  nibble_test::write_safetensors(files / "good.safetensors", {guarded_weights("w", 1)});
   nibble_test::write_safetensors(files / "type.safetensors",
                                  {{"w", "F8_E5M2", {2, 2}, std::vector<std::byte>(4)}});
   const std::string text = "no tensor file at all";
   write_file(files / "bad.safetensors", std::as_bytes(std::span(text)));
-  nibble_test::write_safetensors(files / "set-00001-of-00002.safetensors", {weights("w", 1)});
+  nibble_test::write_safetensors(files / "set-00001-of-00002.safetensors", {guarded_weights("w", 1)});
   const std::map<std::string, words> subcommands = {
       {"pack", {"-o", files / "out.apr"}},
       {"convert", {"-o", files / "out.apr"}},
