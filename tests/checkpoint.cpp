@@ -125,7 +125,7 @@ TEST_CASE("a shard that is missing is named, and nothing is opened in its place"
   write_byte_tensors(folder / "model.safetensors", {{"a", random_bytes(8, 1)}});
   write_text(folder / index_name, two_shards);
   const outcome result = opened(folder.path().string());
-  CHECK(result.code == "file_not_found");
+  CHECK(result.code == "bad_shard");
   CHECK(missing_parts(result.message, {"model-00001-of-00002.safetensors", index_name}).empty());
   // A tensor that its shard lacks.
   write_byte_tensors(folder / "model-00001-of-00002.safetensors", {{"a", random_bytes(8, 1)}});

@@ -93,7 +93,8 @@ TEST_CASE("ggml's metadata appears as it was given", "[fixtures]") {
                               {"fixture.f64", 0.1},
                               {"fixture.unicode", "\xE2\x96\x81na\xC3\xAFve"},
                               {"fixture.strings", {"alpha", "beta", ""}},
-                              {"fixture.floats", {1.5, -2.25}}});
+                              {"fixture.floats", {1.5, -2.25}},
+                              {"nibble.gguf", {{"types", {{"fixture.f64", "f64"}}}}}});
 }
 
 TEST_CASE("ggml's file survives .apr: the same types, values and tensor bytes", "[fixtures]") {
