@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -11,6 +12,37 @@
 #include <nibble/compute/executor.hpp>
 
 namespace nibble_benchmark {
+
+/// A number that threads sleep on until it is another: std::atomic's wait() and notify, but on Windows,
+/// where that of libstdc++ 12 looks at the number before it takes its lock, and sleeps through a change
+/// between the two.
+template <class Number>
+class awaited {
+ public:
+  std::atomic<Number> number{0};
+
+#if defined(_WIN32)
+  /// Sleeps while the number is `old`.
+  void wait(Number old) {
+    std::unique_lock lock(guard_);
+    is_changed_.wait(lock, [&] { return number != old; });
+  }
+  /// Wakes all that wait, after the number was changed.
+  void wake() {
+    { const std::lock_guard lock(guard_); }
+    is_changed_.notify_all();
+  }
+
+ private:
+  std::mutex guard_;
+  std::condition_variable is_changed_;
+#else
+  /// Sleeps while the number is `old`.
+  void wait(Number old) { number.wait(old); }
+  /// Wakes all that wait, after the number was changed.
+  void wake() { number.notify_all(); }
+#endif
+};
 
 /// Threads that live as long as the pool does and sleep between one run() and the next, for work that
 /// comes in many small pieces; the calling thread works along. Calls from several threads queue up.
@@ -31,8 +63,8 @@ class thread_pool final : public nibble::executor {
   thread_pool& operator=(const thread_pool&) = delete;
   ~thread_pool() override {
     ends_ = true;
-    ++round_;
-    round_.notify_all();
+    ++round_.number;
+    round_.wake();
   }
 
   void run(std::size_t tasks, nibble::task_reference body) override {
@@ -40,11 +72,11 @@ class thread_pool final : public nibble::executor {
     body_ = &body;
     tasks_ = tasks;
     next_ = 0;
-    working_ = helpers_.size();
-    ++round_;
-    round_.notify_all();
+    working_.number = helpers_.size();
+    ++round_.number;
+    round_.wake();
     work();
-    for (std::size_t left = working_; left != 0; left = working_) working_.wait(left);
+    for (std::size_t left = working_.number; left != 0; left = working_.number) working_.wait(left);
   }
 
   /// Threads that run() works on.
@@ -60,7 +92,7 @@ class thread_pool final : public nibble::executor {
       round_.wait(seen);
       if (ends_) return;
       work();
-      if (--working_ == 0) working_.notify_one();
+      if (--working_.number == 0) working_.wake();
     }
   }
 
@@ -68,8 +100,8 @@ class thread_pool final : public nibble::executor {
   const nibble::task_reference* body_ = nullptr;
   std::size_t tasks_ = 0;
   std::atomic<std::size_t> next_{0};
-  std::atomic<std::size_t> working_{0};  ///< helpers that have not ended this round
-  std::atomic<std::uint32_t> round_{0};
+  awaited<std::size_t> working_;  ///< helpers that have not ended this round
+  awaited<std::uint32_t> round_;
   std::atomic<bool> ends_{false};
   std::vector<std::jthread> helpers_;
 };
