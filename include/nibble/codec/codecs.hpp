@@ -23,8 +23,8 @@
 #include <nibble/codec/q8.hpp>
 #include <nibble/codec/q8_0.hpp>
 #include <nibble/core/encoding.hpp>
-#include <nibble/core/text.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -37,7 +38,7 @@ class thread_pool final : public executor {
   thread_pool& operator=(const thread_pool&) = delete;
   ~thread_pool() override {
     ends_ = true;
-    wake();
+    wake_helpers();
     for (std::thread& helper : helpers_) helper.join();
   }
 
@@ -64,7 +65,35 @@ class thread_pool final : public executor {
   static constexpr std::uint64_t task_bits = 32;
   static constexpr std::uint64_t closed = std::numeric_limits<std::uint32_t>::max();
   static constexpr std::size_t most_tasks = closed - 1;
-  static constexpr int looks_before_sleep = 64;
+
+  /// Threads that wait for something to become true, first by looking, then asleep.
+  class sleepers {
+   public:
+    template <class Condition>
+    void wait_until(const Condition& is_true) {
+      for (int looks = 0; looks < looks_before_sleep; ++looks) {
+        if (is_true()) return;
+        std::this_thread::yield();
+      }
+      std::unique_lock lock(guard_);
+      ++count_;
+      changed_.wait(lock, is_true);
+      --count_;
+    }
+    /// To be called behind what makes the condition true. Either this sees the sleeper's count, or the
+    /// sleeper sees what was changed before.
+    void notify() {
+      if (count_.load() == 0) return;
+      { const std::lock_guard lock(guard_); }
+      changed_.notify_all();
+    }
+
+   private:
+    static constexpr int looks_before_sleep = 64;
+    std::mutex guard_;
+    std::condition_variable changed_;
+    std::atomic<std::size_t> count_{0};
+  };
 
   [[nodiscard]] static std::uint64_t next_task(std::uint64_t ticket) noexcept {
     return ticket & closed;
@@ -77,15 +106,9 @@ class thread_pool final : public executor {
     tasks_ = tasks;
     done_ = 0;
     ticket_ = round << task_bits;
-    if (tasks > 1) wake();
+    if (tasks > 1) wake_helpers();
     work();
-    for (int looks = 0; done_.load() != tasks; ++looks) {
-      if (looks < looks_before_sleep) {
-        std::this_thread::yield();
-      } else if (const std::size_t seen = done_.load(); seen != tasks) {
-        done_.wait(seen);
-      }
-    }
+    finished_.wait_until([&] { return done_.load() == tasks; });
   }
 
   /// Takes tasks of the round that is open until there are none.
@@ -96,7 +119,7 @@ class thread_pool final : public executor {
       if (!ticket_.compare_exchange_weak(ticket, ticket + 1)) continue;
       // The round does not end before this task is done, so its body and its number of tasks stand.
       (*body_.load())(next_task(ticket));
-      if (++done_ == tasks) done_.notify_one();
+      if (++done_ == tasks) finished_.notify();
       ticket = ticket_.load();
     }
   }
@@ -104,17 +127,14 @@ class thread_pool final : public executor {
   void help() {
     for (std::uint32_t seen = 0; !ends_.load();) {
       work();
-      for (int looks = 0; wakes_.load() == seen && looks < looks_before_sleep; ++looks) {
-        std::this_thread::yield();
-      }
-      wakes_.wait(seen);
-      seen = wakes_.load();
+      called_.wait_until([&] { return calls_.load() != seen; });
+      seen = calls_.load();
     }
   }
 
-  void wake() {
-    ++wakes_;
-    wakes_.notify_all();
+  void wake_helpers() {
+    ++calls_;
+    called_.notify();
   }
 
   std::mutex guard_;
@@ -122,7 +142,9 @@ class thread_pool final : public executor {
   std::atomic<const task_reference*> body_{nullptr};
   std::atomic<std::size_t> tasks_{0};
   std::atomic<std::size_t> done_{0};
-  std::atomic<std::uint32_t> wakes_{0};  ///< how often helpers were told to look
+  std::atomic<std::uint32_t> calls_{0};  ///< how often helpers were called
+  sleepers called_;                      ///< helpers
+  sleepers finished_;                    ///< the caller of run()
   std::atomic<bool> ends_{false};
   std::vector<std::thread> helpers_;
 };
