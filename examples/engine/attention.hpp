@@ -34,7 +34,7 @@ inline void attend(const model_config& config, key_value_cache& cache, std::size
     float* const result = out + task * head_dim;
 
     static thread_local std::vector<float> scores;
-    if (scores.size() < positions) scores.resize(cache.capacity());
+    if (scores.size() < positions) scores.resize(positions);
     for (std::size_t position = 0; position < positions; ++position) {
       scores[position] = scale * dot(query, keys + position * head_dim, head_dim);
     }

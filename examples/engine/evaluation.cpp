@@ -194,6 +194,13 @@ std::vector<std::vector<std::uint32_t>> sequences_of_text(model& by, std::string
   const std::vector<std::uint32_t> tokens = by.text().encode(text, false);
   std::vector<std::uint32_t> opening;
   if (const auto begin = by.text().begin_token(); begin && by.text().adds_begin()) opening = {*begin};
+  if (by.config().context <= opening.size()) {
+    throw nibble::error(nibble::error_code::out_of_range,
+                        {.file = by.file().name(),
+                         .field = "context",
+                         .found = std::to_string(by.config().context),
+                         .expected = "room for more than the beginning of a text"});
+  }
   const std::size_t step = by.config().context - opening.size();
   std::vector<std::vector<std::uint32_t>> sequences;
   for (std::size_t first = 0; first < tokens.size(); first += step) {

@@ -21,7 +21,10 @@ generation generate(model& by, std::span<const std::uint32_t> prompt, std::size_
                         {.field = "prompt", .found = "no token", .expected = "at least one"});
   }
   transformer& decoder = by.decoder();
-  key_value_cache cache(by.config(), std::min(by.config().context, prompt.size() + count));
+  const std::size_t context = by.config().context;
+  key_value_cache cache(by.config(), context - std::min(context, prompt.size()) > count
+                                         ? prompt.size() + count
+                                         : context);
   sampler choice(sampling);
   std::vector<float> logits(decoder.vocabulary());
   generation done;

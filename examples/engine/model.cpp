@@ -14,7 +14,8 @@ nlohmann::json values_of(const nibble::reader& in) {
 std::vector<std::uint32_t> end_tokens(const nlohmann::json& metadata) {
   std::vector<std::uint32_t> tokens;
   const auto add = [&](const nlohmann::json& value) {
-    if (value.is_number_unsigned()) tokens.push_back(value.get<std::uint32_t>());
+    if (!value.is_number_integer() || value < 0 || value > 0xffff'ffffU) return;
+    tokens.push_back(value.get<std::uint32_t>());
   };
   for (const char* const name : {"tokenizer.eos_token_id", "eos_token_id",
                                  "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {

@@ -1,7 +1,9 @@
 #include "model_config.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <initializer_list>
 #include <numbers>
 #include <optional>
 #include <utility>
@@ -16,6 +18,9 @@ namespace {
 
 using nibble::error_code;
 using nlohmann::json;
+
+/// No model has wider heads, and nothing that a hostile file says is reserved before its tensors agree.
+constexpr std::size_t most_head_elements = 1U << 16U;
 
 /// A fact of the model under its two names.
 struct key {
@@ -58,14 +63,14 @@ class questions {
     return found == metadata_.end() || found->is_null() ? nullptr : &*found;
   }
 
-  [[nodiscard]] std::optional<std::size_t> find_count(const key& asked) const {
+  [[nodiscard]] std::optional<std::size_t> find_count(const key& asked,
+                                                      std::uint64_t most = 1U << 30U) const {
     const std::string name = name_of(asked);
     const json* const value = find(name);
     if (value == nullptr) return std::nullopt;
-    constexpr std::uint64_t most = 1U << 30U;
     if (!value->is_number_integer() || value->get<std::int64_t>() < 1 ||
         value->get<std::uint64_t>() > most) {
-      refuse(name, value->dump(), fmt::format("a whole number from 1 to {}", most));
+      refuse(name, text_of(*value), fmt::format("a whole number from 1 to {}", most));
     }
     return value->get<std::size_t>();
   }
@@ -78,14 +83,25 @@ class questions {
     const std::string name = name_of(asked);
     const json* const value = find(name);
     if (value == nullptr) return std::nullopt;
-    if (!value->is_number() || !(value->get<double>() > 0))
-      refuse(name, value->dump(), "a number above 0");
-    return value->get<double>();
+    return number_in(*value, name);
   }
   [[nodiscard]] double number(const key& asked) const {
     const auto value = find_number(asked);
-    if (!value) refuse(name_of(asked), "nothing", "a number above 0");
+    if (!value) refuse(name_of(asked), "nothing", "a finite number above 0");
     return *value;
+  }
+
+  /// A number above 0 that stands under `name`, at any depth.
+  [[nodiscard]] double number_in(const json& value, const std::string& name) const {
+    if (!value.is_number() || !(value.get<double>() > 0) || !std::isfinite(value.get<double>())) {
+      refuse(name, text_of(value), "a finite number above 0");
+    }
+    return value.get<double>();
+  }
+
+  /// A value as errors show it.
+  [[nodiscard]] static std::string text_of(const json& value) {
+    return value.dump(-1, ' ', false, json::error_handler_t::replace);
   }
 
   [[noreturn]] void refuse(const std::string& field, std::string found, std::string expected,
@@ -116,22 +132,32 @@ rotary_scaling read_scaling(const questions& ask) {
   rotary_scaling scaling;
   if (ask.is_gguf()) {
     if (const json* const kind = ask.find(ask.architecture() + ".rope.scaling.type")) {
-      scaling.kind = kind->is_string() ? kind->get<std::string>() : kind->dump();
+      scaling.kind = kind->is_string() ? kind->get<std::string>() : ask.text_of(*kind);
     }
     scaling.factor = ask.find_number({"", "rope.scaling.factor"}).value_or(1.0);
     return scaling;
   }
   const json* const record = ask.find("rope_scaling");
-  if (record == nullptr || !record->is_object()) return scaling;
-  const auto number = [&](const char* name, double otherwise) {
+  if (record == nullptr) return scaling;
+  if (!record->is_object()) ask.refuse("rope_scaling", ask.text_of(*record), "an object");
+  const auto number = [&](const std::string& name, double otherwise) {
     const auto value = record->find(name);
-    return value != record->end() && value->is_number() ? value->get<double>() : otherwise;
+    return value == record->end() || value->is_null() ? otherwise
+                                                      : ask.number_in(*value, "rope_scaling." + name);
   };
-  scaling.kind = record->value("rope_type", record->value("type", "default"));
+  for (const char* const name : {"type", "rope_type"}) {
+    const auto kind = record->find(name);
+    if (kind == record->end() || kind->is_null()) continue;
+    scaling.kind = kind->is_string() ? kind->get<std::string>() : ask.text_of(*kind);
+  }
   scaling.factor = number("factor", 1.0);
   scaling.low_frequency_factor = number("low_freq_factor", 1.0);
   scaling.high_frequency_factor = number("high_freq_factor", 4.0);
   scaling.original_context = number("original_max_position_embeddings", 8192.0);
+  if (scaling.kind == "llama3" && scaling.high_frequency_factor <= scaling.low_frequency_factor) {
+    ask.refuse("rope_scaling.high_freq_factor", fmt::format("{}", scaling.high_frequency_factor),
+               fmt::format("more than low_freq_factor, {}", scaling.low_frequency_factor));
+  }
   return scaling;
 }
 
@@ -169,10 +195,35 @@ rotary_pairs pairs_of(const questions& ask, architecture kind) {
   if (const json* const type = ask.find("rope_type"); type != nullptr && !ask.is_gguf()) {
     if (*type == 0) return rotary_pairs::adjacent;
     if (*type == 2) return rotary_pairs::halves;
-    ask.refuse("rope_type", type->dump(), "0 or 2");
+    ask.refuse("rope_type", ask.text_of(*type), "0 or 2");
   }
   // GGUF's converters permute the rows of Llama's q and k, so that pairs become neighbours.
   return ask.is_gguf() && kind == architecture::llama ? rotary_pairs::adjacent : rotary_pairs::halves;
+}
+
+/// Refuses what Hugging Face's configurations may ask for and this engine does not do.
+void require_plain_blocks(const questions& ask, bool is_gpt2) {
+  const auto require = [&](const char* name, bool is_fine, const char* expected) {
+    if (const json* const value = ask.find(name); value != nullptr && !is_fine) {
+      ask.refuse(name, ask.text_of(*value), expected, error_code::unsupported_feature);
+    }
+  };
+  const auto is_one_of = [&](const char* name, std::initializer_list<json> values) {
+    const json* const value = ask.find(name);
+    return value != nullptr && std::find(values.begin(), values.end(), *value) != values.end();
+  };
+  require("use_sliding_window", is_one_of("use_sliding_window", {false}),
+          "false: attention to all positions");
+  if (is_gpt2) {
+    require("activation_function",
+            is_one_of("activation_function", {"gelu_new", "gelu_fast", "gelu_pytorch_tanh"}),
+            "gelu_new or another name of GELU by tanh");
+    require("scale_attn_weights", is_one_of("scale_attn_weights", {true}), "true");
+    require("scale_attn_by_inverse_layer_idx", is_one_of("scale_attn_by_inverse_layer_idx", {false}),
+            "false");
+  } else {
+    require("hidden_act", is_one_of("hidden_act", {"silu", "swish"}), "silu");
+  }
 }
 
 constexpr std::array<std::pair<std::string_view, architecture>, 3> architectures{
@@ -210,7 +261,8 @@ model_config read_config(const nlohmann::json& metadata, std::string_view file) 
   config.layers = ask.count(keys::layers);
   config.heads = ask.count(keys::heads);
   config.key_value_heads = ask.find_count(keys::key_value_heads).value_or(config.heads);
-  config.head_dim = ask.find_count(keys::head_dim).value_or(config.hidden / config.heads);
+  config.head_dim =
+      ask.find_count(keys::head_dim, most_head_elements).value_or(config.hidden / config.heads);
   config.feed_forward = is_gpt2 ? ask.find_count(keys::feed_forward).value_or(4 * config.hidden)
                                 : ask.count(keys::feed_forward);
   config.vocabulary = ask.find_count(keys::vocabulary).value_or(0);
@@ -222,19 +274,31 @@ model_config read_config(const nlohmann::json& metadata, std::string_view file) 
         ask.name_of(keys::heads), std::to_string(config.heads),
         fmt::format("a multiple of {}, the number of key and value heads", config.key_value_heads));
   }
-  if (!is_gpt2) {
-    if (config.head_dim == 0 || config.head_dim % 2 != 0) {
+  if (const json* const tied = ask.find("tie_word_embeddings")) config.has_own_head = *tied == false;
+
+  if (config.head_dim == 0 || config.head_dim > most_head_elements) {
+    ask.refuse(ask.name_of(keys::head_dim), std::to_string(config.head_dim),
+               fmt::format("from 1 to {}", most_head_elements));
+  }
+  if (is_gpt2) {
+    // One matrix has q, k and v, each as wide as the model.
+    if (config.key_value_heads != config.heads) {
+      ask.refuse(ask.name_of(keys::key_value_heads), std::to_string(config.key_value_heads),
+                 fmt::format("{}, as there are heads", config.heads));
+    }
+    if (config.query_elements() != config.hidden) {
+      ask.refuse(ask.name_of(keys::heads), fmt::format("{} of {}", config.heads, config.head_dim),
+                 fmt::format("{} in all, as the model is wide", config.hidden));
+    }
+  } else {
+    if (config.head_dim % 2 != 0) {
       ask.refuse(ask.name_of(keys::head_dim), std::to_string(config.head_dim),
                  "an even number: pairs turn");
     }
     config.pairs = pairs_of(ask, config.architecture);
     config.rotary_frequencies = rotary_frequencies(ask, config.head_dim);
   }
-  if (const json* const windowed = ask.find("use_sliding_window");
-      windowed != nullptr && *windowed == true) {
-    ask.refuse("use_sliding_window", "true", "attention to all positions",
-               error_code::unsupported_feature);
-  }
+  require_plain_blocks(ask, is_gpt2);
   return config;
 }
 

@@ -34,7 +34,8 @@ struct model_config {
   std::size_t head_dim = 0;
   std::size_t feed_forward = 0;  ///< between the two products of a block's MLP
   std::size_t vocabulary = 0;
-  std::size_t context = 0;  ///< positions that the model was made for
+  std::size_t context = 0;    ///< positions that the model was made for
+  bool has_own_head = false;  ///< the metadata denies that the embedding is the output's matrix too
   double norm_epsilon = 0.0;
   rotary_pairs pairs = rotary_pairs::halves;
   std::vector<double> rotary_frequencies{};  ///< radians a position, one for each pair
@@ -47,8 +48,8 @@ struct model_config {
 /// checkpoint folders have too. `file` is named in errors.
 ///
 /// Throws nibble::error: bad_metadata (a key is missing or out of range, or contradicts another) and
-/// unsupported_feature (an architecture, a scaling of rotary positions or an attention window that this
-/// engine lacks).
+/// unsupported_feature (an architecture, a scaling of rotary positions, an activation or an attention
+/// window that this engine lacks).
 [[nodiscard]] model_config read_config(const nlohmann::json& metadata, std::string_view file);
 
 /// A safetensors file's metadata is text alone; values that are JSON in there become what they say.

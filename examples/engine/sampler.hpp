@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 #include <random>
 #include <span>
@@ -34,8 +35,11 @@ class sampler {
   [[nodiscard]] std::uint32_t choose(std::span<const float> logits) {
     if (options_.temperature <= 0.0) return likeliest(logits);
     probabilities_.assign(logits.begin(), logits.end());
-    const auto factor = static_cast<float>(1.0 / options_.temperature);
-    for (float& value : probabilities_) value *= factor;
+    // From the largest on, so that no temperature makes infinities that cancel.
+    const float most = *std::max_element(logits.begin(), logits.end());
+    const auto factor = static_cast<float>(
+        std::min(1.0 / options_.temperature, double{std::numeric_limits<float>::max()}));
+    for (float& value : probabilities_) value = (value - most) * factor;
     softmax(probabilities_);
 
     order_.resize(logits.size());

@@ -11,13 +11,14 @@
 #include <nibble/core/error.hpp>
 
 #include "attention.hpp"
+#include "contract_error.hpp"
 #include "vector_math.hpp"
 #include "weight_loader.hpp"
 
 namespace nibble_engine {
 
 transformer::transformer(const nibble::reader& in, model_config config, const product_options& options)
-    : config_(std::move(config)), products_(options), rotary_(config_, config_.context) {
+    : config_(std::move(config)), products_(options) {
   const weight_loader load(in, config_, options);
   if (const nibble::tensor_view* const embedding = load.find("token_embd.weight");
       embedding != nullptr && config_.vocabulary == 0) {
@@ -30,8 +31,26 @@ transformer::transformer(const nibble::reader& in, model_config config, const pr
   }
   load_blocks(in, options);
   output_norm_ = load.vector("output_norm.weight", config_.hidden);
-  output_ = load.matrix(load.has("output.weight") ? "output.weight" : "token_embd.weight",
-                        config_.vocabulary, config_.hidden);
+  const bool has_own_head = config_.has_own_head || load.has("output.weight");
+  output_ = load.matrix(has_own_head ? "output.weight" : "token_embd.weight", config_.vocabulary,
+                        config_.hidden);
+  stretch_angles(load);
+  rotary_ = rotary(config_);
+}
+
+/// GGUF says as divisors how Llama 3's angles are stretched.
+void transformer::stretch_angles(const weight_loader& load) {
+  std::vector<double>& frequencies = config_.rotary_frequencies;
+  const std::string name = "rope_freqs.weight";
+  if (frequencies.empty() || !load.has(name)) return;
+  const std::vector<float> divisors = load.vector(name, frequencies.size());
+  for (std::size_t i = 0; i < frequencies.size(); ++i) {
+    if (!(divisors[i] > 0.0F)) {
+      throw contract_error(contract_error::data_quality, load.file_name(), name,
+                           fmt::format("a divisor of {}", divisors[i]), "divisors above 0");
+    }
+    frequencies[i] /= static_cast<double>(divisors[i]);
+  }
 }
 
 void transformer::load_blocks(const nibble::reader& in, const product_options& options) {
@@ -48,17 +67,20 @@ void transformer::load_blocks(const nibble::reader& in, const product_options& o
     if (is_gpt2) {
       block.attention_norm_bias = load.vector(named("attn_norm.bias"), hidden);
       block.feed_forward_norm_bias = load.vector(named("ffn_norm.bias"), hidden);
-      block.qkv = load.matrix(named("attn_qkv.weight"), 3 * hidden, hidden, is_input_major);
+      block.qkv = load.matrix(named("attn_qkv.weight"), 3 * hidden, hidden,
+                              {.needs_bias = true, .is_input_major = is_input_major});
     } else {
-      block.q = load.matrix(named("attn_q.weight"), config_.query_elements(), hidden);
-      block.k = load.matrix(named("attn_k.weight"), config_.key_value_elements(), hidden);
-      block.v = load.matrix(named("attn_v.weight"), config_.key_value_elements(), hidden);
+      const matrix_traits projection{.needs_bias = config_.architecture == architecture::qwen2};
+      block.q = load.matrix(named("attn_q.weight"), config_.query_elements(), hidden, projection);
+      block.k = load.matrix(named("attn_k.weight"), config_.key_value_elements(), hidden, projection);
+      block.v = load.matrix(named("attn_v.weight"), config_.key_value_elements(), hidden, projection);
       block.gate = load.matrix(named("ffn_gate.weight"), feed_forward, hidden);
     }
+    const matrix_traits other{.needs_bias = is_gpt2, .is_input_major = is_input_major};
     block.attention_output =
-        load.matrix(named("attn_output.weight"), hidden, config_.query_elements(), is_input_major);
-    block.up = load.matrix(named("ffn_up.weight"), feed_forward, hidden, is_input_major);
-    block.down = load.matrix(named("ffn_down.weight"), hidden, feed_forward, is_input_major);
+        load.matrix(named("attn_output.weight"), hidden, config_.query_elements(), other);
+    block.up = load.matrix(named("ffn_up.weight"), feed_forward, hidden, other);
+    block.down = load.matrix(named("ffn_down.weight"), hidden, feed_forward, other);
     blocks_.push_back(std::move(block));
   }
 }
@@ -78,6 +100,13 @@ void transformer::run(std::span<const std::uint32_t> tokens, key_value_cache& ca
                         {.field = "token",
                          .found = std::to_string(token),
                          .expected = fmt::format("less than {}", config_.vocabulary)});
+  }
+  if (logits.size() % config_.vocabulary != 0 || logits.size() / config_.vocabulary > tokens.size()) {
+    throw nibble::error(nibble::error_code::out_of_range,
+                        {.field = "logits",
+                         .found = std::to_string(logits.size()),
+                         .expected = fmt::format("{} for each of at most {} tokens", config_.vocabulary,
+                                                 tokens.size())});
   }
   const std::size_t silent = tokens.size() - logits.size() / config_.vocabulary;
   for (std::size_t first = 0; first < tokens.size(); first += most_rows) {
@@ -102,6 +131,8 @@ void transformer::run_rows(std::span<const std::uint32_t> tokens, key_value_cach
   for (auto* const buffer : {&gate_, &up_}) at_least(*buffer, config_.feed_forward);
   if (config_.architecture == architecture::gpt2) at_least(fused_, 3 * config_.hidden);
 
+  cache.reserve(rows);
+  rotary_.reach(cache.length() + rows);
   embed(tokens, cache.length());
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
     run_attention(blocks_[layer], layer, rows, cache);

@@ -16,6 +16,8 @@
 
 namespace nibble_engine {
 
+class weight_loader;
+
 /// The weights of one block.
 struct block_weights {
   std::vector<float> attention_norm{}, attention_norm_bias{};
@@ -54,13 +56,14 @@ class transformer {
   /// `logits.size() / vocabulary()` of them, [positions, vocabulary].
   ///
   /// Throws nibble::error: out_of_range (a token beyond the vocabulary, more tokens than the cache has
-  /// room for).
+  /// room for, logits of a part of a position or of more positions than there are tokens).
   void run(std::span<const std::uint32_t> tokens, key_value_cache& cache, std::span<float> logits);
 
  private:
   /// Tokens that go through the blocks together.
   static constexpr std::size_t most_rows = 256;
 
+  void stretch_angles(const weight_loader& load);
   void load_blocks(const nibble::reader& in, const product_options& options);
   void run_rows(std::span<const std::uint32_t> tokens, key_value_cache& cache, std::span<float> logits);
   void embed(std::span<const std::uint32_t> tokens, std::size_t first_position);

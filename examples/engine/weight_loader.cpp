@@ -96,9 +96,9 @@ void weight_loader::check_values(const nibble::tensor_view& tensor) const {
                          fmt::format("{} values that are NaN or infinite", not_finite.load()),
                          "finite values");
   }
-  // A bias may well be zero; a matrix is not.
+  // A bias may well be zero.
   const double share = static_cast<double>(zeros) / static_cast<double>(tensor.elements());
-  if (tensor.shape().rank() > 1 && share > most_zeros) {
+  if (!tensor.name().ends_with("bias") && share > most_zeros) {
     throw contract_error(contract_error::data_quality, in_.name(), tensor.name(),
                          fmt::format("{:.1f} % zeros", 100.0 * share),
                          fmt::format("at most {:.0f} %", 100.0 * most_zeros));
@@ -106,9 +106,9 @@ void weight_loader::check_values(const nibble::tensor_view& tensor) const {
 }
 
 weight weight_loader::matrix(const std::string& name, std::size_t outputs, std::size_t inputs,
-                             bool is_input_major) const {
+                             const matrix_traits& traits) const {
   weight made;
-  if (is_input_major) {
+  if (traits.is_input_major) {
     const nibble::tensor_view& stored = require(name, {inputs, outputs});
     made.transposed = transposed_floats(stored, options_.executor);
     made.stored =
@@ -121,7 +121,7 @@ weight weight_loader::matrix(const std::string& name, std::size_t outputs, std::
   }
   std::string bias = name;
   bias.replace(bias.rfind("weight"), std::string_view("weight").size(), "bias");
-  if (has(bias)) made.bias = vector(bias, outputs);
+  if (traits.needs_bias || has(bias)) made.bias = vector(bias, outputs);
   return made;
 }
 

@@ -12,24 +12,33 @@
 
 namespace nibble_engine {
 
+/// What a model's architecture says of a matrix.
+struct matrix_traits {
+  bool needs_bias = false;  ///< a missing bias is an error
+  /// The file holds it as [inputs, outputs], as Hugging Face's GPT-2 does: it is decoded and transposed,
+  /// in memory.
+  bool is_input_major = false;
+};
+
 /// Finds a model's tensors by what they are for, and checks each before the engine runs with it.
 ///
 /// Tensors are asked for by their names in GGUF, "blk.0.attn_q.weight"; a file that has Hugging Face's
 /// names is asked for those. Throws contract_error where a tensor is missing, its shape is not that which
-/// the metadata implies, more than 80 % of a matrix decodes to zero, or a value is NaN or infinite.
+/// the metadata implies, more than 80 % of a weight decodes to zero, or a value is NaN or infinite. A bias
+/// may be zero.
 class weight_loader {
  public:
   weight_loader(const nibble::reader& in, const model_config& config, const product_options& options)
       : in_(in), config_(config), options_(options) {}
 
+  [[nodiscard]] const std::string& file_name() const noexcept { return in_.name(); }
+
   /// Whether the file has the tensor, under either name.
   [[nodiscard]] bool has(std::string_view name) const { return find(name) != nullptr; }
 
   /// A matrix of that shape, multiplied by as it is stored, and its bias where the file has one.
-  /// `may_be_input_major`: the file may hold it as [inputs, outputs], as Hugging Face's GPT-2 does; it
-  /// is then decoded and transposed, in memory.
   [[nodiscard]] weight matrix(const std::string& name, std::size_t outputs, std::size_t inputs,
-                              bool is_input_major = false) const;
+                              const matrix_traits& traits = {}) const;
 
   /// A matrix whose rows are looked up.
   [[nodiscard]] nibble::tensor_view table(const std::string& name, std::size_t rows,
