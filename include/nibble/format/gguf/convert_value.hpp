@@ -16,7 +16,7 @@ namespace nibble::gguf {
 /// A JSON value as a kind holds it.
 template <class Json>
 struct converted_value {
-  Json value;
+  Json value;       ///< of the kind that was asked for
   bool is_rounded;  ///< it is not the value that was given, but the nearest one
 };
 

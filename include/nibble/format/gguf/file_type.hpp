@@ -17,8 +17,8 @@ inline constexpr const char* file_type_key = "general.file_type";
 /// A number of llama_ftype, and the encoding of most tensors in such a file. Several numbers mean one
 /// encoding where recipes differ in the other tensors (Q4_K_S and Q4_K_M); the first one says least.
 struct file_type {
-  std::uint32_t number;
-  encoding most;
+  std::uint32_t number;  ///< of llama_ftype
+  encoding most;         ///< of the file's tensors
 };
 
 /// The numbers as llama.cpp's llama.h has them.

@@ -10,11 +10,11 @@ namespace nibble::gguf {
 
 /// A key that programs which read GGUF ask for with one type, and refuse with another.
 struct known_key {
-  std::string_view
-      name;  ///< whole; of an architecture's own keys (llama.block_count) what follows its name
-  bool is_of_architecture;
-  value_type type;  ///< of the value, or of the elements where it is an array
-  bool is_array = false;
+  /// Whole; of an architecture's own keys (llama.block_count) what follows its name.
+  std::string_view name;
+  bool is_of_architecture;  ///< whether an architecture's name and a dot stand before it
+  value_type type;          ///< of the value, or of the elements where it is an array
+  bool is_array = false;    ///< whether the value is an array
 };
 
 /// The keys of GGUF's description (ggml docs/gguf.md) and of llama.cpp's loader, with the types that
