@@ -36,9 +36,9 @@ enum group : unsigned {
 
 /// An architecture under Hugging Face's name of it (model_type) and GGUF's (general.architecture).
 struct architecture {
-  std::string_view hugging_face;
-  std::string_view gguf;
-  unsigned groups;
+  std::string_view hugging_face;  ///< model_type
+  std::string_view gguf;          ///< general.architecture
+  unsigned groups;                ///< of names that it has
 };
 
 /// One row an architecture.
@@ -65,9 +65,9 @@ inline constexpr auto architectures = std::to_array<architecture>({
 
 /// A tensor's two names without ".weight" or ".bias"; {} stands for the number of the layer.
 struct row {
-  std::string_view gguf;
-  std::string_view hugging_face;
-  unsigned groups;  ///< the names are those of architectures that have one of these
+  std::string_view gguf;          ///< without the number of the layer
+  std::string_view hugging_face;  ///< the same
+  unsigned groups;                ///< the names are those of architectures that have one of these
 };
 
 /// One row a name. Experts are stacked to one tensor with a further first dimension, under the name that
@@ -131,8 +131,8 @@ inline constexpr auto rows = std::to_array<row>({
 
 /// Prefixes that models of text inside larger ones put in front, and what stands there otherwise.
 struct prefix {
-  std::string_view found;
-  std::string_view meant;
+  std::string_view found;  ///< in front of names in a file
+  std::string_view meant;  ///< what stands in the table instead
 };
 inline constexpr auto prefixes = std::to_array<prefix>({
     {"language_model.model.", "model."},
