@@ -26,7 +26,9 @@ struct sampling_options {
   return static_cast<std::uint32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-/// Chooses tokens; the same seed and the same logits give the same tokens on every machine.
+/// Chooses tokens. The same seed and the same logits give the same tokens, run after run; on a machine
+/// with another instruction set logits and probabilities are rounded differently, and a choice may be
+/// another one.
 class sampler {
  public:
   explicit sampler(const sampling_options& options) : options_(options), random_(options.seed) {}
