@@ -10,7 +10,7 @@
 #include "says.hpp"
 #include "small_vocabularies.hpp"
 
-using words = std::vector<std::string_view>;
+using word_list = std::vector<std::string_view>;
 
 namespace {
 
@@ -18,46 +18,48 @@ nibble_engine::pre_tokenizer named(const nlohmann::json& name) {
   return nibble_engine::pre_tokenizer({"tokenizer.pre_tokenizer", &name});
 }
 
-words split(const char* name, std::string_view text) { return named(name).split(text); }
+word_list split(const char* name, std::string_view text) { return named(name).split(text); }
 
 }  // namespace
 
 TEST_CASE("GPT-2's words", "[pre_tokenizer]") {
   CHECK(split("gpt-2", "").empty());
   CHECK(split("gpt-2", "I've  been 12345 x!\n\n y") ==
-        words{"I", "'ve", " ", " been", " 12345", " x", "!", "\n\n", " y"});
-  CHECK(split("gpt-2", "I'VE") == words{"I", "'", "VE"});
-  CHECK(split("gpt-2", "a   ") == words{"a", "   "});
-  CHECK(split("gpt-2", " \tb") == words{" ", "\t", "b"});
-  CHECK(split("gpt-2", "你好 é½!?") == words{"你好", " é", "½", "!?"});
+        word_list{"I", "'ve", " ", " been", " 12345", " x", "!", "\n\n", " y"});
+  CHECK(split("gpt-2", "I'VE") == word_list{"I", "'", "VE"});
+  CHECK(split("gpt-2", "a   ") == word_list{"a", "   "});
+  CHECK(split("gpt-2", " \tb") == word_list{" ", "\t", "b"});
+  CHECK(split("gpt-2", "你好 é½!?") == word_list{"你好", " é", "½", "!?"});
 }
 
 TEST_CASE("Qwen's words: contractions of any case, single digits, line ends with punctuation",
           "[pre_tokenizer]") {
-  CHECK(split("qwen2", "I'VE 123\r\n  a") == words{"I", "'VE", " ", "1", "2", "3", "\r\n", " ", " a"});
-  CHECK(split("qwen2", "$a ?!\n\nx") == words{"$a", " ?!\n\n", "x"});
-  CHECK(split("qwen2", "it'\u017F") == words{"it", "'\u017F"});  // a long s folds to s
-  CHECK(split("qwen2", "  \n \n  x") == words{"  \n \n", " ", " x"});
+  CHECK(split("qwen2", "I'VE 123\r\n  a") ==
+        word_list{"I", "'VE", " ", "1", "2", "3", "\r\n", " ", " a"});
+  CHECK(split("qwen2", "$a ?!\n\nx") == word_list{"$a", " ?!\n\n", "x"});
+  CHECK(split("qwen2", "it'\u017F") == word_list{"it", "'\u017F"});  // a long s folds to s
+  CHECK(split("qwen2", "  \n \n  x") == word_list{"  \n \n", " ", " x"});
 }
 
 TEST_CASE("words of other models", "[pre_tokenizer]") {
-  CHECK(split("llama-bpe", "12345 a") == words{"123", "45", " a"});
-  CHECK(split("smollm", "ab 12c") == words{"ab", " ", "1", "2", "c"});
-  CHECK(split("default", "x+1234`") == words{"x", "+", "123", "4", "`"});
-  CHECK(split("tekken", "HelloWorld 12 a/\n/") == words{"Hello", "World", " ", "1", "2", " a", "/\n/"});
-  CHECK(split("gpt-4o", "HelloWorld'S 1234") == words{"Hello", "World'S", " ", "123", "4"});
+  CHECK(split("llama-bpe", "12345 a") == word_list{"123", "45", " a"});
+  CHECK(split("smollm", "ab 12c") == word_list{"ab", " ", "1", "2", "c"});
+  CHECK(split("default", "x+1234`") == word_list{"x", "+", "123", "4", "`"});
+  CHECK(split("tekken", "HelloWorld 12 a/\n/") ==
+        word_list{"Hello", "World", " ", "1", "2", " a", "/\n/"});
+  CHECK(split("gpt-4o", "HelloWorld'S 1234") == word_list{"Hello", "World'S", " ", "123", "4"});
 }
 
 TEST_CASE("white space is Unicode's, not PCRE2's", "[pre_tokenizer]") {
-  CHECK(split("gpt-2", "a\u180E\u180Eb") == words{"a", "\u180E\u180E", "b"});
-  CHECK(split("gpt-2", "\u180E!") == words{"\u180E!"});
-  CHECK(split("gpt-2", "a \u180E") == words{"a", " \u180E"});
-  CHECK(split("gpt-2", "a\u3000\u00A0\u0085b") == words{"a", "\u3000\u00A0", "\u0085", "b"});
+  CHECK(split("gpt-2", "a\u180E\u180Eb") == word_list{"a", "\u180E\u180E", "b"});
+  CHECK(split("gpt-2", "\u180E!") == word_list{"\u180E!"});
+  CHECK(split("gpt-2", "a \u180E") == word_list{"a", " \u180E"});
+  CHECK(split("gpt-2", "a\u3000\u00A0\u0085b") == word_list{"a", "\u3000\u00A0", "\u0085", "b"});
 }
 
 TEST_CASE("bytes that are not UTF-8 are words of their own", "[pre_tokenizer]") {
-  CHECK(split("gpt-2", "ab\xFF\xFE\x80 c\xC3") == words{"ab", "\xFF\xFE\x80", " c", "\xC3"});
-  CHECK(split("qwen2", "\xED\xA0\x80") == words{"\xED\xA0\x80"});
+  CHECK(split("gpt-2", "ab\xFF\xFE\x80 c\xC3") == word_list{"ab", "\xFF\xFE\x80", " c", "\xC3"});
+  CHECK(split("qwen2", "\xED\xA0\x80") == word_list{"\xED\xA0\x80"});
 }
 
 TEST_CASE("words are the text again, whatever it is", "[pre_tokenizer]") {

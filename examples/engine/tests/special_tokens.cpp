@@ -8,7 +8,7 @@ using nibble_engine::token_type;
 
 namespace {
 
-nibble_engine::vocabulary words() {
+nibble_engine::vocabulary few_words() {
   nibble_engine::vocabulary made;
   made.texts = {"<unk>", "<s>", "<s>>", "bcd", "ab", "", "xyz", "<s>", "<tool>", "<t", "bcd"};
   made.types = {token_type::unknown,      token_type::control,     token_type::control,
@@ -21,7 +21,7 @@ nibble_engine::vocabulary words() {
 /// "text|" for text between tokens, "7|" for token 7.
 std::string split(std::string_view text, bool with_control) {
   std::string out;
-  for (const auto& part : nibble_engine::special_tokens(words()).split(text, with_control)) {
+  for (const auto& part : nibble_engine::special_tokens(few_words()).split(text, with_control)) {
     out += (part.token ? std::to_string(*part.token) : std::string(part.text)) + "|";
   }
   return out;
