@@ -31,7 +31,7 @@ std::vector<double> shares(const std::vector<float>& logits, const sampling_opti
 /// Within five standard deviations of a binomial's share.
 bool is_share(double found, double probability, std::size_t count) {
   const double deviation = std::sqrt(probability * (1.0 - probability) / static_cast<double>(count));
-  return std::abs(found - probability) <= 5.0 * deviation;
+  return std::abs(found - probability) <= 5.0 * deviation + 1e-9;
 }
 
 }  // namespace

@@ -100,9 +100,10 @@ TEST_CASE("a prompt in one pass, in pieces and token by token give the same logi
       std::vector<float> last(positions * vocabulary);
       opened.decoder().run(tokens, cache, last);
       CHECK(cache.length() == tokens.size());
-      CHECK(relative_difference(
-                last, std::vector<float>(at_once.end() - static_cast<std::ptrdiff_t>(last.size()),
-                                         at_once.end())) < (positions == 0 ? HUGE_VAL : 1e-5));
+      if (positions == 0) continue;
+      const auto skipped = static_cast<std::ptrdiff_t>(at_once.size() - last.size());
+      CHECK(relative_difference(last, std::vector<float>(at_once.begin() + skipped, at_once.end())) <
+            1e-5);
     }
     // A cache that was cleared remembers nothing.
     key_value_cache cache(opened.config(), 640);
