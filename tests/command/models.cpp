@@ -1,0 +1,191 @@
+/// run, perplexity and parity, on the small trained model that comes along and on others where they are.
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "../support/catch.hpp"
+#include "../support/files.hpp"
+#include "process.hpp"
+#include "require.hpp"
+#include "tensor_file.hpp"
+
+#if defined(NIBBLE_DEMO_MODEL)
+
+namespace {
+
+using nibble_test::outcome;
+using nibble_test::require_contains;
+using nibble_test::run;
+using nibble_test::temporary_directory;
+using nibble_test::words;
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+const std::string model = NIBBLE_DEMO_MODEL;
+const std::string oracle_path = NIBBLE_ENGINE_DATA "/demo_model.json";
+
+json read_json(const std::string& path) {
+  std::ifstream file(path);
+  return json::parse(file);
+}
+
+outcome ended(const words& arguments, int exit_code) {
+  outcome result = run(arguments);
+  INFO(result.err << result.out);
+  REQUIRE(result.exit_code == exit_code);
+  return result;
+}
+
+json answer(const words& arguments) { return json::parse(ended(arguments, 0).out); }
+
+/// The oracle's prompts, tokens and texts, and its perplexity.
+void require_oracle(const std::string& path, const json& oracle, const std::string& oracle_file) {
+  for (const json& each : oracle.at("greedy")) {
+    const std::string count = std::to_string(each.at("tokens").size());
+    const json found =
+        answer({"run", path, "-p", each.at("prompt").get<std::string>(), "-n", count, "--json"});
+    CHECK(found.at("prompt_tokens") == each.at("prompt_tokens"));
+    CHECK(found.at("tokens") == each.at("tokens"));
+    CHECK(found.at("text") == each.at("text"));
+  }
+  const json scored = answer({"perplexity", path, "--tokens", oracle_file, "--json"});
+  const double expected = oracle.at("evaluation").at("perplexity").get<double>();
+  CHECK(std::fabs(scored.at("perplexity").get<double>() - expected) < 1e-4);
+}
+
+}  // namespace
+
+TEST_CASE("run goes on as an independent engine does, and says so in JSON", "[command]") {
+  const json oracle = read_json(oracle_path);
+  require_oracle(model, oracle, oracle_path);
+  const json found = answer({"run", model, "-p", "And God said", "-n", "5", "-j"});
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : found.items()) keys.push_back(key);
+  CHECK(keys == std::vector<std::string>{"load_seconds", "model", "prompt_tokens",
+                                         "prompt_tokens_per_second", "text", "tokens",
+                                         "tokens_per_second", "version"});
+  CHECK(found.at("version") == 1);
+  CHECK(found.at("model") == model);
+  CHECK(found.at("tokens").size() == 5);
+  CHECK(found.at("load_seconds").get<double>() > 0.0);
+  // As text, the prompt and what follows.
+  const std::string text = ended({"run", model, "-p", "And God said", "-n", "5"}, 0).out;
+  CHECK(text == "And God said" + found.at("text").get<std::string>() + "\n");
+}
+
+TEST_CASE("the three containers of a model give the same tokens, on any number of threads",
+          "[command]") {
+  const temporary_directory files;
+  const json oracle = read_json(oracle_path);
+  ended({"pack", model, "-o", files / "m.apr", "-e", "bf16"}, 0);
+  ended({"convert", files / "m.apr", "-o", files / "m.gguf"}, 0);
+  require_oracle(files / "m.apr", oracle, oracle_path);
+  require_oracle(files / "m.gguf", oracle, oracle_path);
+  ended({"pack", model, "-o", files / "q4.apr", "-e", "q4"}, 0);
+  for (const std::string mode : {"exact", "int16", "int8"}) {
+    const auto tokens = [&](const words& more) {
+      words all{"run",    files / "q4.apr", "-p", "In the beginning", "-n", "40",
+                "--json", "--mode",         mode};
+      all.insert(all.end(), more.begin(), more.end());
+      return answer(all).at("tokens");
+    };
+    CHECK(tokens({"--threads", "1"}) == tokens({"--threads", "3"}));
+    CHECK(tokens({"--repack"}).size() == 40);
+  }
+}
+
+TEST_CASE("a seed gives its text again", "[command]") {
+  const auto text = [](const std::string& seed) {
+    return answer({"run", model, "-p", "And", "-n", "30", "--json", "--temperature", "1.5", "--top-p",
+                   "0.9", "--seed", seed})
+        .at("text");
+  };
+  CHECK(text("7") == text("7"));
+  CHECK(text("7") != text("8"));
+}
+
+TEST_CASE("perplexity of a text, of tokens and against another model", "[command]") {
+  const temporary_directory files;
+  ended({"pack", model, "-o", files / "q4.apr", "-e", "q4"}, 0);
+  const json found =
+      answer({"perplexity", files / "q4.apr", "--tokens", oracle_path, "--against", model, "--json"});
+  CHECK(found.at("version") == 1);
+  const json& against = found.at("against");
+  CHECK(against.at("perplexity").get<double>() < found.at("perplexity").get<double>());
+  CHECK(against.at("divergence").at("mean").get<double>() > 0.0);
+  CHECK(against.at("divergence").at("max").get<double>() >=
+        against.at("divergence").at("percentile_99").get<double>());
+  const json itself =
+      answer({"perplexity", model, "--tokens", oracle_path, "--against", model, "--json"});
+  CHECK(itself.at("against").at("divergence").at("max") == 0.0);
+  CHECK(itself.at("against").at("first_choice_agreement") == 1.0);
+
+  const std::string text = "And God said, Let there be light: and there was light.\n";
+  nibble_test::write_file(files / "text", std::as_bytes(std::span(text)));
+  const json scored = answer({"perplexity", model, "--text", files / "text", "--json"});
+  CHECK(scored.at("scored_tokens").get<int>() > 5);
+  CHECK(scored.at("perplexity").get<double>() > 1.0);
+  require_contains(ended({"perplexity", model, "--text", files / "text"}, 0).out, {"perplexity"});
+}
+
+TEST_CASE("parity names what it checks, and ends with 1 where a check fails", "[command]") {
+  const temporary_directory files;
+  ended({"pack", model, "-o", files / "q8.apr", "-e", "q8"}, 0);
+  ended({"pack", model, "-o", files / "q4.apr", "-e", "q4"}, 0);
+  const json fine =
+      answer({"parity", model, files / "q8.apr", files / "q8.apr", "--oracle", oracle_path, "--json"});
+  CHECK(fine.at("version") == 1);
+  CHECK(fine.at("ok") == true);
+  CHECK(fine.at("checks").size() == 25);
+  const outcome lossy =
+      ended({"parity", model, files / "q8.apr", files / "q4.apr", "--oracle", oracle_path}, 1);
+  require_contains(lossy.out, {"canary", "FAILED", "passed, "});
+}
+
+TEST_CASE("what cannot be run is refused by what is wrong with it", "[command]") {
+  const temporary_directory files;
+  require_contains(ended({"run", model, "-p", "x", "--mode", "int4"}, 2).err,
+                   {"exact", "int16", "int8"});
+  ended({"run", model}, 2);
+  ended({"run", model, "-p", "x", "--top-p", "1.5"}, 2);
+  ended({"run", model, "-p", "x", "-n", "0"}, 2);
+  ended({"perplexity", model}, 2);
+  ended({"perplexity", model, "--tokens", oracle_path, "--text", oracle_path}, 2);
+  // A tensor is missing, and another one holds zeros.
+  ended({"pack", model, "-o", files / "m.apr", "-e", "bf16", "--drop", "*layers.1*down_proj*"}, 0);
+  require_contains(ended({"run", files / "m.apr", "-p", "x"}, 3).err,
+                   {"F-LAYOUT-CONTRACT-001", "blk.1.ffn_down.weight", "64x96"});
+  // Longer than the context.
+  std::string prompt;
+  for (int i = 0; i < 3000; ++i) prompt += "light ";
+  ended({"run", model, "-p", prompt}, 2);
+  // No model at all.
+  nibble_test::write_safetensors(files / "t.safetensors",
+                                 {{"a", "F32", {2}, std::vector<std::byte>(8)}});
+  require_contains(ended({"run", files / "t.safetensors", "-p", "x"}, 3).err, {"architecture"});
+}
+
+TEST_CASE("the trained models at hand go on as their oracles do", "[command]") {
+  NIBBLE_REQUIRE_SHARED_OR_PASS_BY(shared);
+  const temporary_directory files;
+  for (const std::string name : {"stories260K", "kjv-qwen2", "kjv-gpt2"}) {
+    const fs::path folder = shared / "models" / name;
+    const std::string file = (folder / "oracle.json").string();
+    INFO(name);
+    const json oracle = read_json(file);
+    require_oracle(folder.string(), oracle, file);
+    ended({"pack", folder.string(), "-o", files / "m.apr", "-e", "f32"}, 0);
+    require_oracle(files / "m.apr", oracle, file);
+    ended({"convert", files / "m.apr", "-o", files / "m.gguf"}, 0);
+    require_oracle(files / "m.gguf", oracle, file);
+  }
+}
+
+#endif
