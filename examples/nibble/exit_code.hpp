@@ -32,6 +32,7 @@ class usage_error : public std::runtime_error {
     case error_code::out_of_range:
     case error_code::unsupported_architecture:
     case error_code::no_such_tensor:
+    case error_code::several_models:
     case error_code::unsupported_encoding: return exit_code::wrong_usage;
     case error_code::file_not_found:
     case error_code::read_failed:
@@ -53,7 +54,6 @@ class usage_error : public std::runtime_error {
     case error_code::duplicate_name:
     case error_code::directory_too_large:
     case error_code::bad_shard:
-    case error_code::several_models:
     case error_code::not_representable: return exit_code::not_what_it_claims;
     case error_code::damaged: return exit_code::answer_is_no;
     case error_code::cancelled: return exit_code::interrupted;

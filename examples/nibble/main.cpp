@@ -35,7 +35,11 @@ namespace {
 
 /// Prints what --help of the parser prints.
 exit_code print_help(const CLI::App& parser) {
-  print_out(parser.help(parser.get_parent() == nullptr ? "" : parser.get_parent()->get_name()));
+  // help() of the whole command would give that of the subcommand that was parsed.
+  const CLI::App* const whole = parser.get_parent();
+  const std::string name =
+      whole == nullptr ? parser.get_name() : whole->get_name() + " " + parser.get_name();
+  print_out(parser.get_formatter()->make_help(&parser, name, CLI::AppFormatMode::Normal));
   return exit_code::fine;
 }
 

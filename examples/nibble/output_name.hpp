@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -17,6 +18,7 @@
 #include <nibble/format/shard_set.hpp>
 
 #include "exit_code.hpp"
+#include "option_values.hpp"
 
 /// One rule for the names of the files that are written: the suffix chooses the container.
 namespace nibble_command {
@@ -45,14 +47,14 @@ namespace nibble_command {
   }
   const auto named = container_named_by(path);
   if (named && std::ranges::find(writable, *named) != writable.end()) return *named;
-  std::string names;
+  std::vector<std::string> names;
   for (const nibble::container which : writable) {
-    names += fmt::format("{}.{}", names.empty() ? "" : ", ", nibble::to_string(which));
+    names.push_back("." + std::string(nibble::to_string(which)));
   }
   throw usage_error(fmt::format("{}: {}; nibble {} writes {}{}", nibble::escape_text(path),
                                 named ? fmt::format("the name says {}", nibble::to_string(*named))
                                       : std::string("the name ends in no known suffix"),
-                                by, names,
+                                by, list_choices(names),
                                 named ? ", nibble convert goes from one container to another" : ""));
 }
 

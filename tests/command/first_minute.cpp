@@ -78,7 +78,7 @@ TEST_CASE("the suffix of an output chooses the container, and others are refused
   for (const std::string name : {"out", "out.bin", "out.apr.tmp", ".apr2"}) {
     INFO(name);
     require_refusal(run({"pack", in, "-o", files / name}), 2, {"no known suffix", ".apr"});
-    require_refusal(run({"convert", in, "-o", files / name}), 2, {".apr, .gguf, .safetensors"});
+    require_refusal(run({"convert", in, "-o", files / name}), 2, {".apr, .gguf or .safetensors"});
     require_refusal(run({"unpack", in, "-o", files / name}), 2, {".safetensors"});
     require_refusal(run({"merge", in, "-o", files / name}), 2, {".safetensors"});
     require_refusal(run({"split", in, "-o", files / name, "--shard-size", "1MB"}), 2, {".apr"});

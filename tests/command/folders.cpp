@@ -63,35 +63,43 @@ TEST_CASE("a folder is taken wherever a file is", "[command]") {
   REQUIRE(listing.at("tensors").size() == 2);
   REQUIRE(listing.at("metadata").at("num_layers") == 7);
   require_contains(said({"inspect", model.path}), {"num_layers: 7", "architecture: \"qwen2\""});
-  REQUIRE(json::parse(said({"meta", model.path})).at("num_layers") == 7);
+  REQUIRE(json::parse(said({"meta", model.path, "--json"})).at("metadata").at("num_layers") == 7);
   said({"verify", model.path});
   said({"hash", model.path});
   said({"diff", model.path, model.file, "--max-error", "0"});
 
   said({"pack", model.path, "-o", files / "packed.apr"});
-  REQUIRE(json::parse(said({"meta", files / "packed.apr"})).at("num_layers") == 7);
+  REQUIRE(json::parse(said({"meta", files / "packed.apr", "--json"})).at("metadata").at("num_layers") ==
+          7);
   said({"pack", model.file, "-o", files / "same.apr"});
   REQUIRE(read_file(files / "same.apr") == read_file(files / "packed.apr"));
   said({"pack", model.file, "-o", files / "alone.apr", "--single"});
-  REQUIRE_FALSE(json::parse(said({"meta", files / "alone.apr"})).contains("num_layers"));
+  REQUIRE_FALSE(
+      json::parse(said({"meta", files / "alone.apr", "--json"})).at("metadata").contains("num_layers"));
   said({"convert", model.path, "-o", files / "converted.gguf"});
-  REQUIRE(json::parse(said({"meta", files / "converted.gguf"})).at("num_layers") == 7);
+  REQUIRE(
+      json::parse(said({"meta", files / "converted.gguf", "--json"})).at("metadata").at("num_layers") ==
+      7);
   said({"convert", model.path, "-o", files / "converted.apr"});
-  REQUIRE(json::parse(said({"meta", files / "converted.apr"})).at("architecture") == "qwen2");
+  REQUIRE(json::parse(said({"meta", files / "converted.apr", "--json"}))
+              .at("metadata")
+              .at("architecture") == "qwen2");
 
   // What goes into safetensors has its config beside it.
   said({"unpack", model.path, "-o", files / "out.safetensors"});
-  REQUIRE_FALSE(json::parse(said({"meta", files / "out.safetensors"})).contains("num_layers"));
+  REQUIRE_FALSE(json::parse(said({"meta", files / "out.safetensors", "--json"}))
+                    .at("metadata")
+                    .contains("num_layers"));
   said({"diff", model.path, files / "out.safetensors", "--max-error", "0"});
 }
 
 TEST_CASE("metadata that are edited are the file's own", "[command]") {
   const model_folder model;
   said({"meta", model.path, "--set-string", "note=mine"});
-  const json metadata = json::parse(said({"meta", model.file, "--single"}));
+  const json metadata = json::parse(said({"meta", model.file, "--single", "--json"})).at("metadata");
   REQUIRE(metadata.at("note") == "mine");
   REQUIRE_FALSE(metadata.contains("num_layers"));
-  REQUIRE(json::parse(said({"meta", model.path})).at("num_layers") == 7);
+  REQUIRE(json::parse(said({"meta", model.path, "--json"})).at("metadata").at("num_layers") == 7);
 }
 
 TEST_CASE("a folder of two models is refused and lists them", "[command]") {

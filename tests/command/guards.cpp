@@ -249,7 +249,7 @@ TEST_CASE("subcommands and faults end as the table of exit codes says", "[gates]
   for (const auto& [name, more] : subcommands) {
     const auto code = [&, &name = name, &more = more](const std::string& file,
                                                       const words& others = {}) {
-      words arguments{name, files / file};
+      words arguments{name, file == "-" ? file : files / file};
       arguments.insert(arguments.end(), more.begin(), more.end());
       arguments.insert(arguments.end(), others.begin(), others.end());
       const outcome result = run(arguments);

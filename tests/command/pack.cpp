@@ -155,6 +155,7 @@ TEST_CASE("a real model in safetensors and in GGUF is one .apr file", "[pack]") 
   for (words way : every_way("*.mlp.*", "*.q_proj.*")) {
     way.insert(way.end(), {"--metadata", metadata});
     require_same_packed(in, files / "converted.gguf", {}, way);
-    require_same_packed(in, files / "built.gguf", {"general.architecture", "llama.block_count"}, way);
+    require_same_packed(in, files / "built.gguf",
+                        {"format", "general.architecture", "llama.block_count"}, way);
   }
 }
