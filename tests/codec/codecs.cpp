@@ -88,7 +88,7 @@ TEST_CASE("what a visitor throws reaches the caller", "[codecs]") {
 
 TEST_CASE("messages list every encoding that packs, and no other", "[codecs]") {
   CHECK(nibble::packable_encodings_text() ==
-        "f32, f16, q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k, bf16, q8, q4, apr_q8 or apr_q4");
+        "f32, f16, bf16, q8, q4, apr_q8, apr_q4, q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k or q6_k");
 }
 
 }  // namespace

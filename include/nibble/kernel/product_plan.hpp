@@ -103,6 +103,13 @@ template <class Architecture, Codec Codec>
             product_kernel::small_batch};
   };
   const auto takes_lane_rows = [&]<class LaneArchitecture, Activation Value>(LaneArchitecture, Value) {
+    // So few of longer rows of f32 are prepared together that codes would be multiplied, where bounds
+    // of that many rows are those of products with values.
+    constexpr std::uint64_t most_cols = 32'768;
+    if (std::same_as<Value, float> && x_rows >= least_panel_rows<Codec, float>() &&
+        weight.cols() > most_cols) {
+      return false;
+    }
     return x_rows <= most_lane_rows<LaneArchitecture, Codec, Value>();
   };
   const auto lane_rows = []<class LaneArchitecture, Activation Value>(LaneArchitecture,

@@ -203,6 +203,7 @@ TEST_CASE("metadata appears as JSON under the file's keys", "[gguf_parse]") {
       {"a.i16", "i16"},
       {"a.i32.positive", "i32"},
       {"a.u64.small", "u64"},
+      {"a.f64", "f64"},
       {"a.f64.short", "f64"},
       {"a.nan", "f32"},
       {"a.infinite", "f64"},
@@ -211,6 +212,7 @@ TEST_CASE("metadata appears as JSON under the file's keys", "[gguf_parse]") {
       {"b.i32", {"i32"}},
       {"b.u8", {"u8"}},
       {"b.f32", {"f32"}},
+      {"b.f64", {"f64"}},
       {"b.arrays", json::array({{"u16"}})},
       {"b.arrays.mixed", json::array({{"i8"}, {"i8"}, {"str"}, json::array({{"f64"}})})},
   };
