@@ -31,7 +31,7 @@ namespace nibble_command {
   });
   for (const auto which :
        {nibble::container::apr, nibble::container::gguf, nibble::container::safetensors}) {
-    if (suffix == "." + std::string(nibble::to_string(which))) return which;
+    if (suffix == fmt::format(".{}", nibble::to_string(which))) return which;
   }
   return std::nullopt;
 }
@@ -49,7 +49,7 @@ namespace nibble_command {
   if (named && std::ranges::find(writable, *named) != writable.end()) return *named;
   std::vector<std::string> names;
   for (const nibble::container which : writable) {
-    names.push_back("." + std::string(nibble::to_string(which)));
+    names.push_back(fmt::format(".{}", nibble::to_string(which)));
   }
   throw usage_error(fmt::format("{}: {}; nibble {} writes {}{}", nibble::escape_text(path),
                                 named ? fmt::format("the name says {}", nibble::to_string(*named))
