@@ -156,7 +156,7 @@ TEST_CASE(".apr files keep JSON's types, safetensors have text alone and say so"
   CHECK(metadata_of(apr).at("n") == "a");
 }
 
-TEST_CASE("--dry-run writes nothing, -o writes elsewhere", "[editing]") {
+TEST_CASE("a dry run writes nothing, -o writes elsewhere", "[editing]") {
   const temporary_directory files;
   const std::string file = files / "m.gguf";
   write_file(file, gpt2_file().bytes());

@@ -100,7 +100,7 @@ TEST_CASE("a set of fewer shards names those that are left over", "[sets]") {
   CHECK(report.at("files").size() == 1);
 }
 
-TEST_CASE("--shard-size bounds files, header and all", "[sets]") {
+TEST_CASE("a shard size bounds files, header and all", "[sets]") {
   const shards_to_guard model;
   for (const auto& [size, bytes] : std::map<std::string, std::uint64_t>{{"3000", 3000},
                                                                         {"4.5kB", 4500},
