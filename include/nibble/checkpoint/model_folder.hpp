@@ -51,7 +51,7 @@ namespace model_search {
                                                                 : error_code::read_failed,
                 {.file = folder, .field = "list", .found = problem.message()});
   }
-  std::ranges::sort(names);
+  std::sort(names.begin(), names.end());
   return names;
 }
 
@@ -63,7 +63,8 @@ inline constexpr std::string_view index_ending = ".index.json";
                                                               const std::vector<std::string>& names) {
   std::vector<model_in_folder> models;
   const auto is_covered = [&](const std::string& name) {
-    return std::ranges::any_of(models, [&](const model_in_folder& each) { return each.has(name); });
+    return std::any_of(models.begin(), models.end(),
+                       [&](const model_in_folder& each) { return each.has(name); });
   };
   const std::string of_index = join_text({ending, index_ending});
   for (const std::string& name : names) {
@@ -92,7 +93,8 @@ inline constexpr std::string_view index_ending = ".index.json";
     std::vector<model_in_folder> models = model_search::models_with(ending, names);
     for (const std::string_view stem : {"model", "consolidated"}) {
       const std::string index = join_text({stem, ending, model_search::index_ending});
-      const auto found = std::ranges::find(models, index, &model_in_folder::file);
+      const auto found = std::find_if(models.begin(), models.end(),
+                                      [&](const model_in_folder& each) { return each.file == index; });
       if (ending == ".safetensors" && found != models.end()) return std::move(*found);
     }
     if (models.size() == 1) return std::move(models.front());

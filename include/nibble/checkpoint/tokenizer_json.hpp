@@ -392,7 +392,8 @@ template <class Json>
 std::optional<std::uint64_t> mark_unknown(token_table& table, const Json& model) {
   std::size_t at = table.texts.size();
   if (const std::string text = text_of(model, "unk_token"); !text.empty()) {
-    at = static_cast<std::size_t>(std::ranges::find(table.texts, text) - table.texts.begin());
+    at = static_cast<std::size_t>(std::find(table.texts.begin(), table.texts.end(), text) -
+                                  table.texts.begin());
   } else if (const auto id = model.find("unk_id"); id != model.end() && id->is_number_unsigned()) {
     at = static_cast<std::size_t>(
         std::min<std::uint64_t>(id->template get<std::uint64_t>(), table.texts.size()));

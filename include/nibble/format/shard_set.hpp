@@ -181,7 +181,7 @@ class shard_set {
     const input_file file(beside, how_);
     const safetensors::shard_index index = parse_index(beside, file.bytes());
     const std::string name = text_of_path(path_of_text(given.name()).filename());
-    if (std::ranges::find(index.files, name) == index.files.end()) return false;
+    if (std::find(index.files.begin(), index.files.end(), name) == index.files.end()) return false;
     path_ = std::move(beside);
     open_indexed(index);
     return true;
