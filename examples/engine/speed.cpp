@@ -4,14 +4,13 @@
 // Writes the model, with seeded weights, where the file does not exist.
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -21,6 +20,8 @@
 #include <nibble/compute/thread_pool.hpp>
 
 #include <benchmarks/support/machine_roof.hpp>
+
+#include "../support/smollm.hpp"
 
 #include "generate.hpp"
 #include "key_value_cache.hpp"
@@ -34,59 +35,28 @@ double seconds_since(clock_type::time_point start) {
   return std::chrono::duration<double>(clock_type::now() - start).count();
 }
 
-/// SmolLM-135M's shape.
-constexpr std::uint64_t hidden = 576;
-constexpr std::uint64_t key_value = 192;
-constexpr std::uint64_t feed_forward = 1536;
-constexpr std::uint64_t vocabulary = 49152;
-constexpr std::uint64_t layers = 30;
-
-/// Numbers of mean 0 that depend on seed and place alone, deviation 1 / sqrt(cols) as training keeps it.
-nibble::row_source weights_of(std::uint64_t seed, std::uint64_t cols) {
-  return [=](std::uint64_t first_row, std::uint64_t, std::span<float> values) {
-    const float scale = std::sqrt(3.0F / static_cast<float>(cols)) * 0x1p-31F;
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      std::uint64_t mixed = seed * 0xD1342543DE82EF95U + (first_row * cols + i) * 0x9E3779B97F4A7C15U;
-      mixed = (mixed ^ (mixed >> 30U)) * 0xBF58476D1CE4E5B9U;  // splitmix64
-      mixed = (mixed ^ (mixed >> 27U)) * 0x94D049BB133111EBU;
-      values[i] = scale * static_cast<float>(static_cast<std::int32_t>(mixed >> 32U));
-    }
-  };
-}
-
 void write_model(const std::string& path, nibble::executor* executor) {
   nibble::writer out;
   out.metadata() = {{"architecture", "llama"},
                     {"name", "SmolLM-135M's shape, seeded weights"},
-                    {"hidden_size", hidden},
-                    {"num_layers", layers},
+                    {"hidden_size", smollm::hidden},
+                    {"num_layers", smollm::layers},
                     {"num_heads", 9},
                     {"num_kv_heads", 3},
-                    {"vocab_size", vocabulary},
-                    {"intermediate_size", feed_forward},
+                    {"vocab_size", smollm::vocabulary},
+                    {"intermediate_size", smollm::feed_forward},
                     {"max_position_embeddings", 2048},
                     {"rope_theta", 10000.0},
                     {"rope_type", 2},
                     {"rms_norm_eps", 1e-5}};
   std::uint64_t seed = 0;
-  const auto add = [&](std::string name, std::uint64_t rows, std::uint64_t cols) {
-    out.add<nibble::q4>(std::move(name), {rows, cols}, weights_of(++seed, cols));
-  };
-  const std::vector<float> ones(hidden, 1.0F);
-  add("model.embed_tokens.weight", vocabulary, hidden);
-  for (std::uint64_t layer = 0; layer < layers; ++layer) {
-    const std::string prefix = fmt::format("model.layers.{}.", layer);
-    out.add<nibble::f32>(prefix + "input_layernorm.weight", {hidden}, ones);
-    add(prefix + "self_attn.q_proj.weight", hidden, hidden);
-    add(prefix + "self_attn.k_proj.weight", key_value, hidden);
-    add(prefix + "self_attn.v_proj.weight", key_value, hidden);
-    add(prefix + "self_attn.o_proj.weight", hidden, hidden);
-    out.add<nibble::f32>(prefix + "post_attention_layernorm.weight", {hidden}, ones);
-    add(prefix + "mlp.gate_proj.weight", feed_forward, hidden);
-    add(prefix + "mlp.up_proj.weight", feed_forward, hidden);
-    add(prefix + "mlp.down_proj.weight", hidden, feed_forward);
-  }
-  out.add<nibble::f32>("model.norm.weight", {hidden}, ones);
+  const std::vector<float> ones(smollm::hidden, 1.0F);
+  smollm::for_each_tensor(
+      smollm::layers,
+      [&](std::string name, std::uint64_t rows, std::uint64_t cols) {
+        out.add<nibble::q4>(std::move(name), {rows, cols}, smollm::weights_of(++seed, cols));
+      },
+      [&](std::string name) { out.add<nibble::f32>(std::move(name), {smollm::hidden}, ones); });
   out.write(path, {.executor = executor});
 }
 
@@ -137,7 +107,7 @@ timing measure(const std::string& path, const nibble_engine::product_options& op
 
   std::vector<std::uint32_t> prompt(prompt_tokens);
   for (std::size_t i = 0; i < prompt.size(); ++i)
-    prompt[i] = static_cast<std::uint32_t>(i * 131 % vocabulary);
+    prompt[i] = static_cast<std::uint32_t>(i * 131 % smollm::vocabulary);
   cache.clear();
   start = clock_type::now();
   decoder.run(prompt, cache, logits);
