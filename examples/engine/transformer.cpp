@@ -29,7 +29,7 @@ transformer::transformer(const nibble::reader& in, model_config config, const pr
     positions_ = load.table("position_embd.weight", config_.context, config_.hidden);
     output_norm_bias_ = load.vector("output_norm.bias", config_.hidden);
   }
-  load_blocks(in, options);
+  load_blocks(load);
   output_norm_ = load.vector("output_norm.weight", config_.hidden);
   const bool has_own_head = config_.has_own_head || load.has("output.weight");
   output_ = load.matrix(has_own_head ? "output.weight" : "token_embd.weight", config_.vocabulary,
@@ -53,8 +53,7 @@ void transformer::stretch_angles(const weight_loader& load) {
   }
 }
 
-void transformer::load_blocks(const nibble::reader& in, const product_options& options) {
-  const weight_loader load(in, config_, options);
+void transformer::load_blocks(const weight_loader& load) {
   const std::size_t hidden = config_.hidden;
   const std::size_t feed_forward = config_.feed_forward;
   const bool is_gpt2 = config_.architecture == architecture::gpt2;

@@ -64,7 +64,7 @@ class transformer {
   static constexpr std::size_t most_rows = 256;
 
   void stretch_angles(const weight_loader& load);
-  void load_blocks(const nibble::reader& in, const product_options& options);
+  void load_blocks(const weight_loader& load);
   void run_rows(std::span<const std::uint32_t> tokens, key_value_cache& cache, std::span<float> logits);
   void embed(std::span<const std::uint32_t> tokens, std::size_t first_position);
   void run_attention(const block_weights& block, std::size_t layer, std::size_t rows,

@@ -69,14 +69,14 @@ const nibble::tensor_view& weight_loader::require(const std::string& name,
     throw contract_error(contract_error::layout, in_.name(), tensor->name(),
                          tensor->shape().to_string(), expected.to_string());
   }
-  check_values(*tensor);
+  if (checked_.insert(tensor).second) check_values(*tensor);
   return *tensor;
 }
 
 void weight_loader::check_values(const nibble::tensor_view& tensor) const {
   constexpr double most_zeros = 0.8;
   // Tasks of whole rows where rows have bytes of their own, else all at once.
-  constexpr std::uint64_t task_elements = 1U << 20U;
+  constexpr std::uint64_t task_elements = 1U << 16U;
   const bool has_rows = nibble::describe(tensor.encoding()).blocks_run_along == nibble::block_run::row;
   const std::uint64_t task_rows =
       has_rows ? std::max<std::uint64_t>(1, task_elements / std::max<std::uint64_t>(1, tensor.cols()))

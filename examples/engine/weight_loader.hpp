@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -62,6 +63,7 @@ class weight_loader {
   const nibble::reader& in_;
   const model_config& config_;
   product_options options_;
+  mutable std::set<const nibble::tensor_view*> checked_;  ///< a tied embedding is asked for twice
 };
 
 }  // namespace nibble_engine
