@@ -203,8 +203,7 @@ exit_code convert(const convert_options& options) {
                               .container = to,
                               .threads = options.threads,
                               .force = options.force};
-  write_report report(from, request, write_file(plan, request));
-  report.add_losses(carried.losses);
+  const write_report report(from, request, write_file(plan, request), std::move(carried.losses));
   if (options.is_silent) return exit_code::fine;
   if (options.json) {
     nlohmann::json object = report.to_json();

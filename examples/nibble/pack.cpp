@@ -244,8 +244,7 @@ exit_code pack(const pack_options& options) {
                               .threads = options.threads,
                               .shard_size_bytes = options.shard_size_bytes,
                               .force = options.force};
-  write_report report(from, request, write_file(plan, request));
-  report.add_losses(carried.losses);
+  const write_report report(from, request, write_file(plan, request), std::move(carried.losses));
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   if (options.json) {
     nlohmann::json object = report.to_json();

@@ -29,8 +29,7 @@ exit_code regroup(const nibble::reader& from, const write_request& request, bool
   } catch (const nibble::error& problem) {
     throw_as_of_source(problem.in_file(from.name()), from.name());
   }
-  write_report report(from, request, write_file(plan, request));
-  report.add_losses(carried.losses);
+  const write_report report(from, request, write_file(plan, request), std::move(carried.losses));
   report.print(json);
   return exit_code::fine;
 }

@@ -45,8 +45,7 @@ exit_code unpack(const unpack_options& options) {
                               .container = container,
                               .threads = options.threads,
                               .force = options.force};
-  write_report report(from, request, write_file(plan, request));
-  report.add_losses(carried.losses);
+  const write_report report(from, request, write_file(plan, request), std::move(carried.losses));
   report.print(options.json);
   return exit_code::fine;
 }

@@ -27,10 +27,14 @@ namespace nibble_command {
 /// README describes.
 class write_report {
  public:
-  /// `from` was read, `paths` were written as `request` says.
+  /// `from` was read, `paths` were written as `request` says; `losses` are what the new files do not
+  /// hold as the old one did.
   write_report(const nibble::reader& from, const write_request& request,
-               const std::vector<std::string>& paths)
-      : input_(from.name()), input_bytes_(from.file_bytes()), request_(request) {
+               const std::vector<std::string>& paths, std::vector<loss> losses)
+      : input_(from.name()),
+        input_bytes_(from.file_bytes()),
+        request_(request),
+        losses_(std::move(losses)) {
     for (const std::string& path : paths) {
       const nibble::reader made(path);
       files_.push_back({path, made.file_bytes(), made.size()});
@@ -48,11 +52,6 @@ class write_report {
     if (request.container == nibble::container::apr) {
       left_over_ = shards_left_over(request.output, paths.size());
     }
-  }
-
-  /// Adds what the new files do not hold as the old one did.
-  void add_losses(const std::vector<loss>& losses) {
-    losses_.insert(losses_.end(), losses.begin(), losses.end());
   }
 
   [[nodiscard]] std::uint64_t input_bytes() const noexcept { return input_bytes_; }

@@ -18,7 +18,6 @@
 using nibble_test::outcome;
 using nibble_test::read_file;
 using nibble_test::require_contains;
-using nibble_test::run;
 using nibble_test::temporary_directory;
 using nibble_test::words;
 using nlohmann::json;
@@ -27,9 +26,7 @@ namespace fs = std::filesystem;
 namespace {
 
 std::string said(const words& arguments, int exit_code = 0) {
-  const outcome result = run(arguments);
-  INFO(result.err << result.out);
-  REQUIRE(result.exit_code == exit_code);
+  const outcome result = nibble_test::require_ended(arguments, exit_code);
   return exit_code < 2 ? result.out : result.err;
 }
 

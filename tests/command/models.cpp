@@ -22,7 +22,7 @@ namespace {
 
 using nibble_test::outcome;
 using nibble_test::require_contains;
-using nibble_test::run;
+using nibble_test::require_ended;
 using nibble_test::temporary_directory;
 using nibble_test::words;
 using nlohmann::json;
@@ -36,14 +36,7 @@ json read_json(const std::string& path) {
   return json::parse(file);
 }
 
-outcome ended(const words& arguments, int exit_code) {
-  outcome result = run(arguments);
-  INFO(result.err << result.out);
-  REQUIRE(result.exit_code == exit_code);
-  return result;
-}
-
-json answer(const words& arguments) { return json::parse(ended(arguments, 0).out); }
+json answer(const words& arguments) { return json::parse(require_ended(arguments, 0).out); }
 
 /// The oracle's prompts, tokens and texts, and its perplexity.
 void require_oracle(const std::string& path, const json& oracle, const std::string& oracle_file) {
@@ -76,7 +69,7 @@ TEST_CASE("run goes on as an independent engine does, and says so in JSON", "[co
   CHECK(found.at("tokens").size() == 5);
   CHECK(found.at("load_seconds").get<double>() > 0.0);
   // As text, the prompt and what follows.
-  const std::string text = ended({"run", model, "-p", "And God said", "-n", "5"}, 0).out;
+  const std::string text = require_ended({"run", model, "-p", "And God said", "-n", "5"}, 0).out;
   CHECK(text == "And God said" + found.at("text").get<std::string>() + "\n");
 }
 
@@ -84,11 +77,11 @@ TEST_CASE("the three containers of a model give the same tokens, on any number o
           "[command]") {
   const temporary_directory files;
   const json oracle = read_json(oracle_path);
-  ended({"pack", model, "-o", files / "m.apr", "-e", "bf16"}, 0);
-  ended({"convert", files / "m.apr", "-o", files / "m.gguf"}, 0);
+  require_ended({"pack", model, "-o", files / "m.apr", "-e", "bf16"}, 0);
+  require_ended({"convert", files / "m.apr", "-o", files / "m.gguf"}, 0);
   require_oracle(files / "m.apr", oracle, oracle_path);
   require_oracle(files / "m.gguf", oracle, oracle_path);
-  ended({"pack", model, "-o", files / "q4.apr", "-e", "q4"}, 0);
+  require_ended({"pack", model, "-o", files / "q4.apr", "-e", "q4"}, 0);
   for (const std::string mode : {"exact", "int16", "int8"}) {
     const auto tokens = [&](const words& more) {
       words all{"run",    files / "q4.apr", "-p", "In the beginning", "-n", "40",
@@ -113,7 +106,7 @@ TEST_CASE("a seed gives its text again", "[command]") {
 
 TEST_CASE("perplexity of a text, of tokens and against another model", "[command]") {
   const temporary_directory files;
-  ended({"pack", model, "-o", files / "q4.apr", "-e", "q4"}, 0);
+  require_ended({"pack", model, "-o", files / "q4.apr", "-e", "q4"}, 0);
   const json found =
       answer({"perplexity", files / "q4.apr", "--tokens", oracle_path, "--against", model, "--json"});
   CHECK(found.at("version") == 1);
@@ -132,44 +125,46 @@ TEST_CASE("perplexity of a text, of tokens and against another model", "[command
   const json scored = answer({"perplexity", model, "--text", files / "text", "--json"});
   CHECK(scored.at("scored_tokens").get<int>() > 5);
   CHECK(scored.at("perplexity").get<double>() > 1.0);
-  require_contains(ended({"perplexity", model, "--text", files / "text"}, 0).out, {"perplexity"});
+  require_contains(require_ended({"perplexity", model, "--text", files / "text"}, 0).out,
+                   {"perplexity"});
 }
 
 TEST_CASE("parity names what it checks, and ends with 1 where a check fails", "[command]") {
   const temporary_directory files;
-  ended({"pack", model, "-o", files / "q8.apr", "-e", "q8"}, 0);
-  ended({"pack", model, "-o", files / "q4.apr", "-e", "q4"}, 0);
+  require_ended({"pack", model, "-o", files / "q8.apr", "-e", "q8"}, 0);
+  require_ended({"pack", model, "-o", files / "q4.apr", "-e", "q4"}, 0);
   const json fine =
       answer({"parity", model, files / "q8.apr", files / "q8.apr", "--oracle", oracle_path, "--json"});
   CHECK(fine.at("version") == 1);
   CHECK(fine.at("ok") == true);
   CHECK(fine.at("checks").size() == 25);
   const outcome lossy =
-      ended({"parity", model, files / "q8.apr", files / "q4.apr", "--oracle", oracle_path}, 1);
+      require_ended({"parity", model, files / "q8.apr", files / "q4.apr", "--oracle", oracle_path}, 1);
   require_contains(lossy.out, {"canary", "FAILED", "passed, "});
 }
 
 TEST_CASE("what cannot be run is refused by what is wrong with it", "[command]") {
   const temporary_directory files;
-  require_contains(ended({"run", model, "-p", "x", "--mode", "int4"}, 2).err,
+  require_contains(require_ended({"run", model, "-p", "x", "--mode", "int4"}, 2).err,
                    {"exact", "int16", "int8"});
-  ended({"run", model}, 2);
-  ended({"run", model, "-p", "x", "--top-p", "1.5"}, 2);
-  ended({"run", model, "-p", "x", "-n", "0"}, 2);
-  ended({"perplexity", model}, 2);
-  ended({"perplexity", model, "--tokens", oracle_path, "--text", oracle_path}, 2);
+  require_ended({"run", model}, 2);
+  require_ended({"run", model, "-p", "x", "--top-p", "1.5"}, 2);
+  require_ended({"run", model, "-p", "x", "-n", "0"}, 2);
+  require_ended({"perplexity", model}, 2);
+  require_ended({"perplexity", model, "--tokens", oracle_path, "--text", oracle_path}, 2);
   // A tensor is missing, and another one holds zeros.
-  ended({"pack", model, "-o", files / "m.apr", "-e", "bf16", "--drop", "*layers.1*down_proj*"}, 0);
-  require_contains(ended({"run", files / "m.apr", "-p", "x"}, 3).err,
+  require_ended({"pack", model, "-o", files / "m.apr", "-e", "bf16", "--drop", "*layers.1*down_proj*"},
+                0);
+  require_contains(require_ended({"run", files / "m.apr", "-p", "x"}, 3).err,
                    {"F-LAYOUT-CONTRACT-001", "blk.1.ffn_down.weight", "64x96"});
   // Longer than the context.
   std::string prompt;
   for (int i = 0; i < 3000; ++i) prompt += "light ";
-  ended({"run", model, "-p", prompt}, 2);
+  require_ended({"run", model, "-p", prompt}, 2);
   // No model at all.
   nibble_test::write_safetensors(files / "t.safetensors",
                                  {{"a", "F32", {2}, std::vector<std::byte>(8)}});
-  require_contains(ended({"run", files / "t.safetensors", "-p", "x"}, 3).err, {"architecture"});
+  require_contains(require_ended({"run", files / "t.safetensors", "-p", "x"}, 3).err, {"architecture"});
 }
 
 TEST_CASE("the trained models at hand go on as their oracles do", "[command]") {
@@ -181,9 +176,9 @@ TEST_CASE("the trained models at hand go on as their oracles do", "[command]") {
     INFO(name);
     const json oracle = read_json(file);
     require_oracle(folder.string(), oracle, file);
-    ended({"pack", folder.string(), "-o", files / "m.apr", "-e", "f32"}, 0);
+    require_ended({"pack", folder.string(), "-o", files / "m.apr", "-e", "f32"}, 0);
     require_oracle(files / "m.apr", oracle, file);
-    ended({"convert", files / "m.apr", "-o", files / "m.gguf"}, 0);
+    require_ended({"convert", files / "m.apr", "-o", files / "m.gguf"}, 0);
     require_oracle(files / "m.gguf", oracle, file);
   }
 }

@@ -34,6 +34,14 @@ inline void require_refusal(const outcome& result, int exit_code, const words& p
   require_contains(result.err, parts);
 }
 
+/// Requires that the command ended with this code, and gives what it printed.
+inline outcome require_ended(const words& arguments, int exit_code) {
+  outcome result = run(arguments);
+  INFO(result.err << result.out);
+  REQUIRE(result.exit_code == exit_code);
+  return result;
+}
+
 /// Requires that the command did it without a word on standard error, and gives its output.
 inline std::string require_success(const words& arguments) {
   const outcome result = run(arguments);
