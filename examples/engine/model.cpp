@@ -46,6 +46,7 @@ const tokenizer& model::text() {
 std::string model::continuation(std::span<const std::uint32_t> tokens) {
   std::string bytes;
   for (const std::uint32_t token : tokens) {
+    if (token >= text().size()) continue;
     if (text().type(token) != token_type::control) bytes += text().piece(token);
   }
   return bytes;

@@ -35,7 +35,8 @@ class model {
     return std::find(ends_.begin(), ends_.end(), token) != ends_.end();
   }
 
-  /// The text of tokens that stand behind others; control tokens have none.
+  /// The text of tokens that stand behind others. Control tokens have none, nor have those beyond the
+  /// tokenizer's vocabulary, with which embeddings are padded.
   [[nodiscard]] std::string continuation(std::span<const std::uint32_t> tokens);
 
   /// Ids of a prompt, behind the token for the beginning of a text where the model wants one.

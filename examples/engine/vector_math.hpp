@@ -8,7 +8,10 @@
 
 #include <xsimd/xsimd.hpp>
 
+#include <nibble/core/architecture.hpp>
+
 namespace nibble_engine {
+NIBBLE_BEGIN_VECTOR_CODE
 
 /// What a token's vectors need beside the products with weights: plain loops in an order that does not
 /// depend on threads.
@@ -103,4 +106,5 @@ inline void layer_norm(std::span<const float> from, std::span<const float> gain,
   for (std::size_t i = 0; i < from.size(); ++i) to[i] = to[i] * factor * gain[i] + bias[i];
 }
 
+NIBBLE_END_VECTOR_CODE
 }  // namespace nibble_engine

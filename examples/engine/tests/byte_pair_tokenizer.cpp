@@ -10,31 +10,33 @@
 #include "small_vocabularies.hpp"
 
 using nibble_engine::make_tokenizer;
-using nibble_engine_test::ids;
 using nibble_engine_test::says;
 using nibble_engine_test::small_byte_pair;
+using nibble_engine_test::token_ids;
 
 TEST_CASE("byte pairs merge in the order of the merges", "[byte_pair_tokenizer]") {
   const auto tokenizer = make_tokenizer(small_byte_pair());
   CHECK(tokenizer->encode("").empty());
-  CHECK(tokenizer->encode("abc") == ids{'a', 258});    // b c is the first merge; "abc" is out of reach
-  CHECK(tokenizer->encode(" abab") == ids{260, 256});  // a b before Ġ a
-  CHECK(tokenizer->encode(" a") == ids{259});
-  CHECK(tokenizer->encode("a b") == ids{'a', ' ', 'b'});  // two words
-  CHECK(tokenizer->encode("aé\n") == ids{'a', 263, '\n'});
-  CHECK(tokenizer->encode("\xC3") == ids{0xC3});
-  CHECK(tokenizer->encode(std::string(1, '\0')) == ids{0});
-  CHECK(tokenizer->decode(ids{260, 263, '\n'}) == " abé\n");
+  CHECK(tokenizer->encode("abc") ==
+        token_ids{'a', 258});  // b c is the first merge; "abc" is out of reach
+  CHECK(tokenizer->encode(" abab") == token_ids{260, 256});  // a b before Ġ a
+  CHECK(tokenizer->encode(" a") == token_ids{259});
+  CHECK(tokenizer->encode("a b") == token_ids{'a', ' ', 'b'});  // two words
+  CHECK(tokenizer->encode("aé\n") == token_ids{'a', 263, '\n'});
+  CHECK(tokenizer->encode("\xC3") == token_ids{0xC3});
+  CHECK(tokenizer->encode(std::string(1, '\0')) == token_ids{0});
+  CHECK(tokenizer->decode(token_ids{260, 263, '\n'}) == " abé\n");
   CHECK(tokenizer->piece(259) == " a");
 }
 
 TEST_CASE("models like Llama 3 take whole words first", "[byte_pair_tokenizer]") {
-  CHECK(make_tokenizer(small_byte_pair("llama-bpe"))->encode("abc") == ids{257});
-  CHECK(make_tokenizer(small_byte_pair("llama-bpe"))->encode("abcabc") == ids{'a', 258, 'a', 258});
+  CHECK(make_tokenizer(small_byte_pair("llama-bpe"))->encode("abc") == token_ids{257});
+  CHECK(make_tokenizer(small_byte_pair("llama-bpe"))->encode("abcabc") ==
+        token_ids{'a', 258, 'a', 258});
   CHECK(make_tokenizer(small_byte_pair("llama-bpe"))->adds_begin());
   auto metadata = small_byte_pair();
   metadata["tokenizer.ignore_merges"] = true;
-  CHECK(make_tokenizer(metadata)->encode("abc") == ids{257});
+  CHECK(make_tokenizer(metadata)->encode("abc") == token_ids{257});
   CHECK_FALSE(make_tokenizer(metadata)->adds_begin());
   metadata["tokenizer.add_bos_token"] = true;
   CHECK(make_tokenizer(metadata)->adds_begin());
@@ -44,10 +46,10 @@ TEST_CASE("models like Llama 3 take whole words first", "[byte_pair_tokenizer]")
 
 TEST_CASE("byte pairs: special tokens are whole", "[byte_pair_tokenizer]") {
   const auto tokenizer = make_tokenizer(small_byte_pair());
-  CHECK(tokenizer->encode("ab<|end|>ab<tool>") == ids{256, 261, 256, 262});
-  CHECK(tokenizer->encode("<|end|><tool>", false) == ids{'<', '|', 'e', 'n', 'd', '|', '>', 262});
-  CHECK(tokenizer->decode(ids{256, 261, 262}) == "ab<|end|><tool>");
-  CHECK(tokenizer->decode(ids{256, 261, 262}, false) == "ab<tool>");
+  CHECK(tokenizer->encode("ab<|end|>ab<tool>") == token_ids{256, 261, 256, 262});
+  CHECK(tokenizer->encode("<|end|><tool>", false) == token_ids{'<', '|', 'e', 'n', 'd', '|', '>', 262});
+  CHECK(tokenizer->decode(token_ids{256, 261, 262}) == "ab<|end|><tool>");
+  CHECK(tokenizer->decode(token_ids{256, 261, 262}, false) == "ab<tool>");
   CHECK(tokenizer->begin_token() == 261U);
   CHECK(tokenizer->is_end(261));
 }
@@ -64,7 +66,7 @@ TEST_CASE("byte pairs: a byte that is no token is the unknown one, or refused",
   metadata["tokenizer.ggml.unknown_token_id"] = 3;
   const auto tokenizer = make_tokenizer(metadata);
   CHECK(tokenizer->encode("abz\xFF"
-                          "a") == ids{2, 3, 3, 0});
+                          "a") == token_ids{2, 3, 3, 0});
   CHECK(tokenizer->piece(4) == "▁x");  // not spelt in letters of bytes
 }
 
@@ -87,7 +89,7 @@ TEST_CASE("byte pairs: a word of a megabyte is read", "[byte_pair_tokenizer]") {
   const auto tokenizer = make_tokenizer(small_byte_pair());
   std::string text;
   while (text.size() < 1'000'000) text += "abcaab";
-  const ids tokens = tokenizer->encode(text);
+  const token_ids tokens = tokenizer->encode(text);
   CHECK(tokens.size() < text.size());
   CHECK(tokenizer->decode(tokens) == text);
 }

@@ -10,9 +10,9 @@
 #include "small_vocabularies.hpp"
 
 using nibble_engine::make_tokenizer;
-using nibble_engine_test::ids;
 using nibble_engine_test::says;
 using nibble_engine_test::small_sentencepiece;
+using nibble_engine_test::token_ids;
 
 namespace {
 
@@ -23,13 +23,13 @@ constexpr std::uint32_t byte_token = 3;  // of byte 0
 TEST_CASE("sentencepiece: the pair of the highest score merges first", "[sentencepiece_tokenizer]") {
   const auto tokenizer = make_tokenizer(small_sentencepiece());
   CHECK(tokenizer->encode("").empty());
-  CHECK(tokenizer->encode("abc") == ids{265, 264});  // bc before ab, then ▁a; ▁abc is no token
-  CHECK(tokenizer->encode("ab") == ids{267});
-  CHECK(tokenizer->encode("aab") == ids{265, 263});
-  CHECK(tokenizer->encode("aaa") == ids{265, 268});
-  CHECK(tokenizer->encode(" ") == ids{269});
-  CHECK(tokenizer->encode("  ") == ids{269, 259});
-  CHECK(tokenizer->encode("a b") == ids{265, 259, 261});
+  CHECK(tokenizer->encode("abc") == token_ids{265, 264});  // bc before ab, then ▁a; ▁abc is no token
+  CHECK(tokenizer->encode("ab") == token_ids{267});
+  CHECK(tokenizer->encode("aab") == token_ids{265, 263});
+  CHECK(tokenizer->encode("aaa") == token_ids{265, 268});
+  CHECK(tokenizer->encode(" ") == token_ids{269});
+  CHECK(tokenizer->encode("  ") == token_ids{269, 259});
+  CHECK(tokenizer->encode("a b") == token_ids{265, 259, 261});
 }
 
 TEST_CASE("sentencepiece: of pairs of one score the leftmost merges first",
@@ -37,31 +37,31 @@ TEST_CASE("sentencepiece: of pairs of one score the leftmost merges first",
   auto metadata = small_sentencepiece();
   metadata["tokenizer.add_space_prefix"] = false;
   const auto tokenizer = make_tokenizer(metadata);
-  CHECK(tokenizer->encode("aaa") == ids{268, 260});
-  CHECK(tokenizer->encode("abc") == ids{266});
-  CHECK(tokenizer->encode(" a") == ids{265});
-  CHECK(tokenizer->decode(ids{265}) == " a");
+  CHECK(tokenizer->encode("aaa") == token_ids{268, 260});
+  CHECK(tokenizer->encode("abc") == token_ids{266});
+  CHECK(tokenizer->encode(" a") == token_ids{265});
+  CHECK(tokenizer->decode(token_ids{265}) == " a");
 }
 
 TEST_CASE("sentencepiece: what is no token is bytes", "[sentencepiece_tokenizer]") {
   const auto tokenizer = make_tokenizer(small_sentencepiece());
-  CHECK(tokenizer->encode("aé") == ids{265, byte_token + 0xC3, byte_token + 0xA9});
-  CHECK(tokenizer->encode("\xFF") == ids{259, byte_token + 0xFF});
-  CHECK(tokenizer->encode("\xE2\x96") == ids{259, byte_token + 0xE2, byte_token + 0x96});
-  CHECK(tokenizer->encode(std::string(1, '\0')) == ids{259, byte_token});
-  CHECK(tokenizer->decode(ids{259, byte_token + 0xC3, byte_token + 0xA9}) == "é");
+  CHECK(tokenizer->encode("aé") == token_ids{265, byte_token + 0xC3, byte_token + 0xA9});
+  CHECK(tokenizer->encode("\xFF") == token_ids{259, byte_token + 0xFF});
+  CHECK(tokenizer->encode("\xE2\x96") == token_ids{259, byte_token + 0xE2, byte_token + 0x96});
+  CHECK(tokenizer->encode(std::string(1, '\0')) == token_ids{259, byte_token});
+  CHECK(tokenizer->decode(token_ids{259, byte_token + 0xC3, byte_token + 0xA9}) == "é");
   CHECK(tokenizer->piece(byte_token + 0x20) == " ");
-  CHECK(tokenizer->decode(ids{byte_token + 0x20}) == " ");
+  CHECK(tokenizer->decode(token_ids{byte_token + 0x20}) == " ");
 }
 
 TEST_CASE("sentencepiece: special tokens begin a text anew", "[sentencepiece_tokenizer]") {
   const auto tokenizer = make_tokenizer(small_sentencepiece());
-  CHECK(tokenizer->encode("<s>ab</s>ab") == ids{1, 267, 2, 267});
-  CHECK(tokenizer->decode(ids{1, 267, 2, 267}) == "<s>ab</s>ab");
-  CHECK(tokenizer->decode(ids{1, 267, 2, 267}, false) == "abab");
-  CHECK(tokenizer->decode(ids{265, 265}) == "a a");
+  CHECK(tokenizer->encode("<s>ab</s>ab") == token_ids{1, 267, 2, 267});
+  CHECK(tokenizer->decode(token_ids{1, 267, 2, 267}) == "<s>ab</s>ab");
+  CHECK(tokenizer->decode(token_ids{1, 267, 2, 267}, false) == "abab");
+  CHECK(tokenizer->decode(token_ids{265, 265}) == "a a");
   CHECK(tokenizer->encode("<s>", false) ==
-        ids{259, byte_token + '<', byte_token + 's', byte_token + '>'});
+        token_ids{259, byte_token + '<', byte_token + 's', byte_token + '>'});
   CHECK(tokenizer->begin_token() == 1U);
   CHECK(tokenizer->adds_begin());
   CHECK(tokenizer->is_end(2));
@@ -78,12 +78,12 @@ TEST_CASE("sentencepiece: without byte tokens a character is the unknown token, 
                              {"tokenizer.ggml.scores", {0, -1, -2}},
                              {"tokenizer.ggml.token_type", {2, 1, 1}},
                              {"tokenizer.ggml.unknown_token_id", 0}};
-  CHECK(make_tokenizer(metadata)->encode("aéa\xFF") == ids{1, 2, 0, 2, 0});
+  CHECK(make_tokenizer(metadata)->encode("aéa\xFF") == token_ids{1, 2, 0, 2, 0});
   CHECK_FALSE(make_tokenizer(metadata)->adds_begin());
 
   metadata.erase("tokenizer.ggml.unknown_token_id");
   const auto tokenizer = make_tokenizer(metadata);
-  CHECK(tokenizer->encode("a") == ids{1, 2});
+  CHECK(tokenizer->encode("a") == token_ids{1, 2});
   CHECK(says(nibble_test::error_of([&] { return tokenizer->encode("aé"); }),
              nibble::error_code::not_representable, "é"));
 }
@@ -108,7 +108,7 @@ TEST_CASE("sentencepiece: a word of a megabyte is read", "[sentencepiece_tokeniz
   const auto tokenizer = make_tokenizer(small_sentencepiece());
   std::string text;
   while (text.size() < 1'000'000) text += "abcaab";
-  const ids tokens = tokenizer->encode(text);
+  const token_ids tokens = tokenizer->encode(text);
   CHECK(tokens.size() < text.size());
   CHECK(tokenizer->decode(tokens) == text);
 }
@@ -168,16 +168,16 @@ TEST_CASE("sentencepiece: several tokens may end a text", "[sentencepiece_tokeni
   CHECK_FALSE(tokenizer->adds_begin());
 }
 
-TEST_CASE("ids that are no token's are refused", "[tokenizer]") {
+TEST_CASE("token_ids that are no token's are refused", "[tokenizer]") {
   for (const auto& metadata : {small_sentencepiece(), nibble_engine_test::small_byte_pair()}) {
     const auto tokenizer = make_tokenizer(metadata);
     const auto size = static_cast<std::uint32_t>(tokenizer->size());
-    CHECK(tokenizer->decode(ids{}).empty());
+    CHECK(tokenizer->decode(token_ids{}).empty());
     CHECK_NOTHROW(tokenizer->piece(size - 1));
     for (const std::uint32_t id : {size, 0xFFFFFFFFU}) {
       constexpr auto code = nibble::error_code::out_of_range;
       CHECK(says(nibble_test::error_of([&] {
-                   return tokenizer->decode(ids{1, id});
+                   return tokenizer->decode(token_ids{1, id});
                  }),
                  code, "id " + std::to_string(id)));
       CHECK(nibble_test::code_of([&] { return tokenizer->piece(id); }) == code);

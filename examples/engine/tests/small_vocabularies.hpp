@@ -12,7 +12,7 @@
 
 namespace nibble_engine_test {
 
-using ids = std::vector<std::uint32_t>;
+using token_ids = std::vector<std::uint32_t>;
 
 /// A few sentencepiece tokens, no types given: ids 0 to 2 are "<unk>", "<s>" and "</s>", 3 to 258 the bytes, and
 /// then what is named.

@@ -12,7 +12,7 @@
 
 using nibble_engine::make_tokenizer;
 using nibble_engine::tokenizer;
-using nibble_engine_test::ids;
+using nibble_engine_test::token_ids;
 
 namespace {
 
@@ -51,14 +51,14 @@ nlohmann::json flat_keys(const nlohmann::json& file, const char* pre_tokenizer) 
           {"tokenizer.pre_tokenizer", pre_tokenizer}};
 }
 
-/// Every text has the ids that another tokenizer gave, and comes back from them.
+/// Every text has the token_ids that another tokenizer gave, and comes back from them.
 void check_expected(const tokenizer& checked, const nlohmann::json& expected) {
   REQUIRE(expected.size() >= 46);
   for (const auto& each : expected) {
     const std::string text = each["text"];
     CAPTURE(text);
-    CHECK(checked.encode(text) == each["ids"].get<ids>());
-    CHECK(checked.decode(each["ids"].get<ids>()) == text);
+    CHECK(checked.encode(text) == each["ids"].get<token_ids>());
+    CHECK(checked.decode(each["ids"].get<token_ids>()) == text);
   }
 }
 
@@ -78,10 +78,10 @@ void check_prompts(const tokenizer& checked, const nlohmann::json& oracle) {
   for (const auto& each : oracle["greedy"]) {
     const std::string prompt = each["prompt"];
     CAPTURE(prompt);
-    ids tokens;
+    token_ids tokens;
     if (checked.adds_begin()) tokens.push_back(*checked.begin_token());
     for (const std::uint32_t id : checked.encode(prompt)) tokens.push_back(id);
-    CHECK(tokens == each["prompt_tokens"].get<ids>());
+    CHECK(tokens == each["prompt_tokens"].get<token_ids>());
     CHECK(checked.decode(tokens, false) == prompt);
 
     std::string text;
@@ -92,7 +92,7 @@ void check_prompts(const tokenizer& checked, const nlohmann::json& oracle) {
 
 }  // namespace
 
-TEST_CASE("GPT-2's and Phi-3's vocabularies give the ids of another tokenizer",
+TEST_CASE("GPT-2's and Phi-3's vocabularies give the token_ids of another tokenizer",
           "[tokenizer_fixtures]") {
   NIBBLE_REQUIRE_SHARED_OR_PASS_BY(shared);
   const auto folder = shared / "fixtures" / "tokenizers";
@@ -110,25 +110,25 @@ TEST_CASE("GPT-2's end of text is one token, and Phi-3 asks for begin of text",
   NIBBLE_REQUIRE_SHARED_OR_PASS_BY(shared);
   const auto folder = shared / "fixtures" / "tokenizers";
   const auto gpt_2 = make_tokenizer(nibble::reader((folder / "gpt2.gguf").string()).metadata());
-  CHECK(gpt_2->encode("<|endoftext|>") == ids{50256});
+  CHECK(gpt_2->encode("<|endoftext|>") == token_ids{50256});
   CHECK(gpt_2->is_end(50256));
   CHECK_FALSE(gpt_2->adds_begin());
   const auto phi_3 = make_tokenizer(nibble::reader((folder / "phi3.gguf").string()).metadata());
-  CHECK(phi_3->encode("<|user|>Hello<|end|>") == ids{32010, 15043, 32007});
+  CHECK(phi_3->encode("<|user|>Hello<|end|>") == token_ids{32010, 15043, 32007});
   CHECK(phi_3->adds_begin());
   CHECK(phi_3->begin_token() == 1U);
   CHECK(phi_3->is_end(32000));
 }
 
-TEST_CASE("Qwen's tokenizer.json gives the ids of another tokenizer", "[tokenizer_fixtures]") {
+TEST_CASE("Qwen's tokenizer.json gives the token_ids of another tokenizer", "[tokenizer_fixtures]") {
   NIBBLE_REQUIRE_SHARED_OR_PASS_BY(shared);
   const auto folder = shared / "fixtures" / "tokenizers";
   const auto made = make_tokenizer(flat_keys(read_json(folder / "qwen3.tokenizer.json"), "qwen2"));
   check_expected(*made, read_json(folder / "qwen3.expected.json"));
   check_round_trips(*made);
-  CHECK(made->encode("<|im_start|>") == ids{151644});
-  CHECK(made->encode("<|im_start|>", false) != ids{151644});
-  CHECK(made->encode("<think>", false) == ids{151667});
+  CHECK(made->encode("<|im_start|>") == token_ids{151644});
+  CHECK(made->encode("<|im_start|>", false) != token_ids{151644});
+  CHECK(made->encode("<think>", false) == token_ids{151667});
 }
 
 TEST_CASE("prompts of the models' oracles", "[tokenizer_fixtures]") {
