@@ -16,6 +16,14 @@
 /// from an answer is thrown: nibble::error, usage_error.
 namespace nibble_command {
 
+/// Which names tensors and metadata have in a new file (--names).
+enum class output_names : unsigned char {
+  automatic,    ///< GGUF's in a .gguf file of a model whose names are Hugging Face's; else as they are
+  keep,         ///< as they are
+  gguf,         ///< GGUF's
+  hugging_face  ///< Hugging Face's, with .apr's flat keys
+};
+
 struct pack_options {
   std::string input{};
   std::optional<std::string> output{};  ///< otherwise beside the input, by its encoding
@@ -40,6 +48,7 @@ exit_code pack(const pack_options& options);
 struct convert_options {
   std::string input{};
   std::string output{};  ///< its extension says the container
+  output_names names = output_names::automatic;
   bool single = false;
   bool force = false;
   bool json = false;
