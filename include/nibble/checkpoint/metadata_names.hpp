@@ -153,6 +153,13 @@ template <class Json>
   return value.is_primitive() ? value.dump() : join_text({"a JSON ", value.type_name()});
 }
 
+/// Whether a value is a whole number, not negative.
+template <class Json>
+[[nodiscard]] bool is_count(const Json& value) noexcept {
+  return value.is_number_unsigned() ||
+         (value.is_number_integer() && value.template get<std::int64_t>() >= 0);
+}
+
 /// Whether a value can be of the type that readers ask for.
 template <class Json>
 [[nodiscard]] bool fits(const Json& value, gguf::value_type type) {
@@ -160,7 +167,7 @@ template <class Json>
     case gguf::value_type::string: return value.is_string();
     case gguf::value_type::boolean: return value.is_boolean();
     case gguf::value_type::f32: return value.is_number();
-    default: return value.is_number_unsigned();
+    default: return is_count(value);
   }
 }
 
@@ -267,7 +274,7 @@ template <class Json>
                                                            : token_kind::normal));
   }
   const auto mark = [&](const Json& id, token_kind kind) {
-    if (id.is_number_unsigned() && id.template get<std::uint64_t>() < types.size()) {
+    if (is_count(id) && id.template get<std::uint64_t>() < types.size()) {
       types[id.template get<std::size_t>()] = kind_of(kind);
     }
   };
@@ -392,7 +399,7 @@ void add_rotary_scaling(Json& metadata, mover<Json>& moved, std::string_view arc
 template <class Json>
 [[nodiscard]] std::optional<std::uint64_t> rotary_elements(const Json& metadata) {
   const auto head = metadata.find("head_dim");
-  if (head == metadata.end() || !head->is_number_unsigned()) return std::nullopt;
+  if (head == metadata.end() || !is_count(*head)) return std::nullopt;
   const auto elements = head->template get<std::uint64_t>();
   for (const Json* from :
        {&metadata, metadata.contains("rope_parameters") ? &metadata["rope_parameters"] : nullptr}) {
@@ -579,16 +586,15 @@ template <class Json>
   }
 
   const std::string turning = architecture + ".rope.dimension_count";
-  if (const auto found = metadata.find(turning);
-      found != metadata.end() && found->is_number_unsigned()) {
+  if (const auto found = metadata.find(turning); found != metadata.end() && is_count(*found)) {
     if (!metadata.contains("head_dim") && metadata.contains("hidden_size") &&
-        metadata.contains("num_heads") && metadata["hidden_size"].is_number_unsigned() &&
-        metadata["num_heads"].is_number_unsigned() && metadata["num_heads"] != 0) {
+        metadata.contains("num_heads") && is_count(metadata["hidden_size"]) &&
+        is_count(metadata["num_heads"]) && metadata["num_heads"] != 0) {
       metadata["head_dim"] = metadata["hidden_size"].template get<std::uint64_t>() /
                              metadata["num_heads"].template get<std::uint64_t>();
     }
     const auto head = metadata.find("head_dim");
-    if (head != metadata.end() && head->is_number_unsigned() && *head != 0 && *head != *found &&
+    if (head != metadata.end() && is_count(*head) && *head != 0 && *head != *found &&
         !metadata.contains("partial_rotary_factor")) {
       metadata["partial_rotary_factor"] = found->template get<double>() / head->template get<double>();
     }

@@ -111,7 +111,7 @@ class model_facts {
   /// A count above 0. Throws bad_metadata.
   [[nodiscard]] std::uint64_t count(const char* key) const {
     const auto found = metadata_.find(key);
-    const bool fits = found != metadata_.end() && found->is_number_unsigned() && *found != 0;
+    const bool fits = found != metadata_.end() && metadata_names::is_count(*found) && *found != 0;
     if (!fits) {
       metadata_names::refuse(key,
                              found == metadata_.end() ? "nothing" : metadata_names::value_text(*found),
