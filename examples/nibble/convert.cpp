@@ -12,11 +12,11 @@
 
 #include <nibble/checkpoint/renamed_weights.hpp>
 #include <nibble/format/gguf/ggml_twin.hpp>
-#include <nibble/format/gguf/write_metadata.hpp>
 #include <nibble/nibble.hpp>
 
 #include "carried_metadata.hpp"
 #include "command.hpp"
+#include "gguf_limits.hpp"
 #include "interruption.hpp"
 #include "names_for_output.hpp"
 #include "open_input.hpp"
@@ -85,7 +85,7 @@ conversion convert_to_gguf(const nibble::reader& from, nibble::renamed_weight we
   };
   const auto twin = nibble::gguf::ggml_twin_of(stored);
   if (twin && has_whole_blocks(*twin)) {
-    const way how = stored == encoding::apr_q4 ? way::moved : way_of_stored(from, weight);
+    const way how = nibble::gguf::moves_codes(stored) ? way::moved : way_of_stored(from, weight);
     return {std::move(weight), *twin, how};
   }
   // What has no type there and is not quantized is left to the writer, which refuses it by name.
@@ -135,27 +135,17 @@ conversion choose_conversion(const nibble::reader& from, nibble::renamed_weight 
   return {std::move(weight), stored.encoding, how};
 }
 
-/// The blocks of a weight for GGUF, each as its twin has it.
-nibble::block_source blocks_of(const nibble::renamed_weight& weight) {
-  const nibble::encoding stored = weight.parts.front().encoding();
-  return [moved = nibble::moved_blocks_of(weight), stored](std::uint64_t first_block,
-                                                           std::span<std::byte> blocks) {
-    if (stored != nibble::encoding::apr_q4) return moved(first_block, blocks);
-    std::vector<std::byte> before(blocks.size());
-    moved(first_block, before);
-    nibble::gguf::to_ggml_twin(stored, before, blocks);
-  };
-}
-
 void plan_weight(nibble::writer& plan, const nibble::reader& from, const conversion& one) {
   const nibble::renamed_weight& weight = one.weight;
   if (!one.encoding) return plan.add_unknown_dtype(from.container(), weight.name, weight.parts.front());
+  const nibble::encoding stored =
+      weight.parts.empty() ? *one.encoding : weight.parts.front().encoding();
   switch (one.how) {
     case conversion::way::kept:
-      plan.add_stored(*one.encoding, weight.name, weight.shape, weight.parts.front().bytes());
+      plan.add_stored(stored, weight.name, weight.shape, weight.parts.front().bytes());
       break;
     case conversion::way::moved:
-      plan.add_stored(*one.encoding, weight.name, weight.shape, blocks_of(weight));
+      plan.add_stored(stored, weight.name, weight.shape, nibble::moved_blocks_of(weight));
       break;
     case conversion::way::widened:
     case conversion::way::changed:
@@ -199,23 +189,6 @@ std::string to_text(const std::vector<conversion>& conversions) {
   return conversions.empty() ? "" : tensors.to_string();
 }
 
-/// Adds the values that the container has no type for.
-void add_text_losses(carried_metadata& carried, nibble::container to) {
-  const auto add = [&](const std::string& key, std::string_view container) {
-    carried.losses.push_back({key, fmt::format("written as JSON text, for {}", container)});
-  };
-  if (to == nibble::container::gguf) {
-    for (const std::string& key : nibble::gguf::keys_of_text(carried.values)) {
-      add(key, "GGUF has no type for it");
-    }
-  }
-  if (to == nibble::container::safetensors) {
-    for (const auto& [key, value] : carried.values.items()) {
-      if (!value.is_string()) add(key, "safetensors has strings only");
-    }
-  }
-}
-
 nlohmann::json to_json(const std::vector<conversion>& conversions) {
   nlohmann::json list = nlohmann::json::array();
   for (const conversion& one : conversions) {
@@ -235,9 +208,7 @@ exit_code convert(const convert_options& options) {
   const container to = require_container(options.output, "convert",
                                          {container::apr, container::gguf, container::safetensors});
   // The metadata of a folder stay beside a safetensors file, in files of their own, unless they tell names.
-  const bool is_renamed =
-      options.names == output_names::gguf || options.names == output_names::hugging_face;
-  const nibble::reader from = to == container::safetensors && !is_renamed
+  const nibble::reader from = to == container::safetensors && !is_renaming(options.names)
                                   ? open_files(options.input, options.single)
                                   : open_weights(options.input, options.single);
   std::vector<conversion> conversions;
@@ -253,7 +224,12 @@ exit_code convert(const convert_options& options) {
         elements[*one.encoding] += one.weight.shape.elements();
       }
     }
-    set_file_type(output, elements);
+    if (to == container::gguf) {
+      gguf_limits limits;
+      for (const conversion& one : conversions) limits.look_at(one.weight.name, one.weight.shape);
+      limits.require_none(options.input);
+    }
+    describe_encodings(output, elements);
     update_file_type(output.carried, elements);
     add_text_losses(output.carried, to);
   } catch (const nibble::error& problem) {

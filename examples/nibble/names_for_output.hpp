@@ -37,6 +37,11 @@ struct named_output {
   bool has_gguf_names = false;  ///< that the input did not have
 };
 
+/// Whether names are asked for that an input may not have.
+[[nodiscard]] constexpr bool is_renaming(output_names names) noexcept {
+  return names == output_names::gguf || names == output_names::hugging_face;
+}
+
 /// Whether names are made GGUF's, or Hugging Face's, in a file of the container `to`; nothing where they are
 /// kept.
 [[nodiscard]] inline std::optional<nibble::naming> naming_for(
@@ -105,18 +110,17 @@ struct named_output {
   return output;
 }
 
-/// What readers of GGUF ask a file about its encodings, where its names are GGUF's now: the type of most
-/// elements of its matrices, and the version of quantized blocks.
-inline void set_file_type(named_output& output, const matrix_elements& elements) {
+/// What readers of GGUF ask a file about its encodings, where its names are GGUF's now: its file type, that of
+/// a mixture or else of most elements of its matrices, and the version of quantized blocks.
+inline void describe_encodings(named_output& output, const matrix_elements& elements,
+                               std::optional<std::uint32_t> mixture = std::nullopt) {
   if (!output.has_gguf_names || elements.empty()) return;
   nlohmann::json& metadata = output.carried.values;
   const auto most =
       std::ranges::max_element(elements, {}, [](const auto& each) { return each.second; });
   const auto twin = nibble::gguf::ggml_twin_of(most->first);
-  const auto number = twin ? nibble::gguf::file_type_of(*twin, ~0ULL) : std::nullopt;
-  if (number && !metadata.contains(nibble::gguf::file_type_key)) {
-    metadata[nibble::gguf::file_type_key] = *number;
-  }
+  const auto number = mixture || !twin ? mixture : nibble::gguf::file_type_of(*twin, ~std::uint64_t{0});
+  if (number) metadata.emplace(nibble::gguf::file_type_key, *number);
   const bool is_quantized = std::ranges::any_of(
       elements, [](const auto& each) { return nibble::describe(each.first).is_quantized(); });
   constexpr unsigned version = 2;  // ggml's GGML_QNT_VERSION
