@@ -64,6 +64,11 @@ struct conversion {
                                 nibble::escape_text(tensor), why));
 }
 
+/// Whether the stored blocks run across what are rows under the new name, and only values can be moved.
+bool has_blocks_across(const nibble::renamed_weight& weight) {
+  return weight.is_transposed && !nibble::moved_blocks_of(weight);
+}
+
 /// The way of a weight whose encoding is kept, or takes the name of a twin.
 conversion::way way_of_stored(const nibble::reader& from, const nibble::renamed_weight& weight) {
   if (weight.is_as_stored()) return conversion::way::kept;
@@ -126,6 +131,7 @@ conversion choose_conversion(const nibble::reader& from, nibble::renamed_weight 
   if (weight.is_read_as_f32 && is_short_float(stored.encoding)) {
     return {std::move(weight), encoding::f32, way::widened};
   }
+  if (has_blocks_across(weight) && requantize) return {std::move(weight), encoding::f32, way::requantized};
   if (to == nibble::container::gguf) return convert_to_gguf(from, std::move(weight), requantize);
   if (to == nibble::container::safetensors && stored.safetensors_dtype.empty()) {
     refuse(from, tensor.name(),
@@ -151,7 +157,7 @@ void plan_weight(nibble::writer& plan, const nibble::reader& from, const convers
     case conversion::way::changed:
     case conversion::way::computed:
     case conversion::way::requantized:
-      plan.add(*one.encoding, weight.name, weight.shape, interruptible(nibble::rows_of(weight)));
+      plan.add(*one.encoding, weight.name, weight.shape, interruptible(rows_for_output(weight)));
       break;
   }
 }

@@ -15,6 +15,7 @@
 #include <nibble/checkpoint/metadata_names.hpp>
 #include <nibble/checkpoint/renamed_weights.hpp>
 #include <nibble/checkpoint/tensor_names.hpp>
+#include <nibble/compute/row_source.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
@@ -27,6 +28,7 @@
 #include "carried_metadata.hpp"
 #include "command.hpp"
 #include "exit_code.hpp"
+#include "transposed_rows.hpp"
 
 namespace nibble_command {
 
@@ -108,6 +110,14 @@ struct named_output {
         fmt::format("{}; --names keep writes names as they are", problem.in_file(from.name()).what()));
   }
   return output;
+}
+
+/// A weight's rows, also where they are columns of stored blocks. Throws unsupported_encoding.
+[[nodiscard]] inline nibble::row_source rows_for_output(const nibble::renamed_weight& weight) {
+  const bool has_blocks =
+      !weight.parts.empty() && nibble::describe(weight.parts.front().encoding()).is_quantized();
+  return weight.is_transposed && has_blocks ? transposed_rows_of(weight.parts.front())
+                                            : nibble::rows_of(weight);
 }
 
 /// What readers of GGUF ask a file about its encodings, where its names are GGUF's now: its file type, that of
