@@ -35,7 +35,8 @@ inline constexpr std::array packable_encodings = {
     nibble::encoding::f32,  nibble::encoding::f16,    nibble::encoding::bf16,   nibble::encoding::q8,
     nibble::encoding::q4,   nibble::encoding::apr_q8, nibble::encoding::apr_q4, nibble::encoding::q4_0,
     nibble::encoding::q4_1, nibble::encoding::q5_0,   nibble::encoding::q5_1,   nibble::encoding::q8_0,
-    nibble::encoding::q4_k, nibble::encoding::q5_k,   nibble::encoding::q6_k};
+    nibble::encoding::q2_k, nibble::encoding::q3_k,   nibble::encoding::q4_k,   nibble::encoding::q5_k,
+    nibble::encoding::q6_k};
 
 /// Stored bytes of any value: every code, every scale, NaNs and infinities wherever the encoding has
 /// them, partial blocks whose spare codes are not 0.
