@@ -54,6 +54,13 @@ concept BitCodec = BlockCodec<T> && requires {
   T::low_bits(std::size_t{});
 };
 
+/// Blocks that are decoded by the codec's unpack alone, on every instruction set, for it does not say
+/// where codes lie. Products take their values.
+template <class T>
+concept ScalarCodec = BlockCodec<T> && !BitCodec<T> && !requires {
+  T::packing;
+};
+
 /// Blocks whose scale counts as 0 unless it is a normal number of float16.
 template <class T>
 concept NormalScaleCodec = BlockCodec<T> && requires {
