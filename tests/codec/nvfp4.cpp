@@ -1,6 +1,11 @@
 #include <nibble/codec/nvfp4.hpp>
 
+#include <cmath>
+#include <cstdint>
+#include <span>
+
 #include <codec/ggml_blocks.hpp>
+#include <codec/packing_against_reference.hpp>
 #include <support/catch.hpp>
 
 namespace {
@@ -26,6 +31,37 @@ TEST_CASE("nvfp4 blocks of ggml unpack to ggml's values", "[nvfp4]") {
 
 TEST_CASE("nvfp4 blocks of any bytes unpack as ggml's formula says", "[nvfp4]") {
   nibble_test::require_unpacks_any_bytes<nvfp4>();
+}
+
+TEST_CASE("nvfp4 errs no more than ggml's quantizer, and less on a bell curve", "[nvfp4]") {
+  nibble_test::require_packs_no_worse<nvfp4>(
+      true, [](std::span<const float> values) { return nibble_test::plain_nvfp4_error(values); }, 0.8,
+      2688.0);
+}
+
+TEST_CASE("the spare codes of a short nvfp4 block are 0 whatever was there before", "[nvfp4]") {
+  nibble_test::require_spare_codes_are_zero<nvfp4>();
+}
+
+TEST_CASE("nvfp4 packs values that it can hold to themselves", "[nvfp4]") {
+  nibble_test::require_keeps_exact_values<nvfp4>(nibble_test::from_hex(packed_nvfp4_block.bytes));
+}
+
+TEST_CASE("nvfp4 refuses what an E4M3 scale cannot hold", "[nvfp4]") {
+  // 6 times 464, halfway to the scale that there is not.
+  nibble_test::require_refuses_far_values<nvfp4>(2783.9F, 2784.1F);
+}
+
+TEST_CASE("nvfp4 reads every scale, whatever its sign bit", "[nvfp4]") {
+  for (int stored = 0; stored < 256; ++stored) {
+    const int exponent = stored / 8 % 16;
+    const int mantissa = stored % 8;
+    float expected = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -10)
+                                   : std::ldexp(1.0F + static_cast<float>(mantissa) / 8, exponent - 8);
+    if (stored == 0x7F) expected = 0.0F;
+    CAPTURE(stored);
+    CHECK(nvfp4::half_scale(static_cast<std::uint8_t>(stored)) == expected);
+  }
 }
 
 TEST_CASE("nvfp4 unpacks what ggml wrote bit for bit", "[nvfp4]") {

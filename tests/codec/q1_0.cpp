@@ -1,6 +1,10 @@
 #include <nibble/codec/q1_0.hpp>
 
+#include <array>
+#include <span>
+
 #include <codec/ggml_blocks.hpp>
+#include <codec/packing_against_reference.hpp>
 #include <support/catch.hpp>
 
 namespace {
@@ -26,6 +30,29 @@ TEST_CASE("q1_0 blocks of ggml unpack to ggml's values", "[q1_0]") {
 
 TEST_CASE("q1_0 blocks of any bytes unpack as ggml's formula says", "[q1_0]") {
   nibble_test::require_unpacks_any_bytes<q1_0>();
+}
+
+TEST_CASE("q1_0 errs as ggml's quantizer does", "[q1_0]") {
+  nibble_test::require_packs_no_worse<q1_0>(
+      true, [](std::span<const float> values) { return nibble_test::plain_sign_error(values); },
+      1.0001);
+}
+
+TEST_CASE("the spare codes of a short q1_0 block are 0 whatever was there before", "[q1_0]") {
+  nibble_test::require_spare_codes_are_zero<q1_0>();
+}
+
+TEST_CASE("q1_0 packs values that it can hold to themselves", "[q1_0]") {
+  nibble_test::require_keeps_exact_values<q1_0>(nibble_test::from_hex(packed_q1_0_block.bytes));
+}
+
+TEST_CASE("q1_0 refuses a mean that a float16 scale cannot hold", "[q1_0]") {
+  q1_0::block block;
+  using nibble::pack_status;
+  CHECK(q1_0::pack(std::array{65519.0F, -65519.0F}, block) == pack_status::packed);
+  CHECK(q1_0::pack(std::array{120000.0F, 1.0F}, block) == pack_status::packed);
+  CHECK(q1_0::pack(std::array{65521.0F, -65521.0F}, block) == pack_status::scale_overflow);
+  CHECK(q1_0::pack(std::array{-3e38F, 3e38F}, block) == pack_status::scale_overflow);
 }
 
 TEST_CASE("q1_0 unpacks what ggml wrote bit for bit", "[q1_0]") {

@@ -1,6 +1,9 @@
 #include <nibble/codec/tq2_0.hpp>
 
+#include <span>
+
 #include <codec/ggml_blocks.hpp>
+#include <codec/packing_against_reference.hpp>
 #include <support/catch.hpp>
 
 namespace {
@@ -27,6 +30,28 @@ TEST_CASE("tq2_0 blocks of ggml unpack to ggml's values", "[tq2_0]") {
 
 TEST_CASE("tq2_0 blocks of any bytes unpack as ggml's formula says", "[tq2_0]") {
   nibble_test::require_unpacks_any_bytes<tq2_0>();
+}
+
+TEST_CASE("tq2_0 errs no more than ggml's quantizer, and less than half on a bell curve", "[tq2_0]") {
+  nibble_test::require_packs_no_worse<tq2_0>(
+      true,
+      [](std::span<const float> values) {
+        return nibble_test::plain_signed_error(values, -1, 1,
+                                               nibble_test::farthest(values) < 0 ? -1 : 1);
+      },
+      0.5);
+}
+
+TEST_CASE("the spare codes of a short tq2_0 block are 0 whatever was there before", "[tq2_0]") {
+  nibble_test::require_spare_codes_are_zero<tq2_0>();
+}
+
+TEST_CASE("tq2_0 packs ternary values to themselves", "[tq2_0]") {
+  nibble_test::require_keeps_exact_values<tq2_0>(nibble_test::from_hex(packed_tq2_0_block.bytes));
+}
+
+TEST_CASE("tq2_0 refuses what a float16 scale cannot hold", "[tq2_0]") {
+  nibble_test::require_refuses_far_values<tq2_0>(65519.0F, 65521.0F);
 }
 
 TEST_CASE("tq2_0 unpacks what ggml wrote bit for bit", "[tq2_0]") {

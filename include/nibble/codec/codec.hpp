@@ -27,6 +27,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 ///   scale_is_wide                see WideScaleCodec
 ///   unpack(block, values)        decodes a block
 ///   pack(values, block)          packs one (PackableCodec)
+///   scale_type                   what a stored scale is, for messages, where that is not a float16
 template <class T>
 concept Codec = requires {
   { T::encoding } -> std::convertible_to<nibble::encoding>;

@@ -6,6 +6,8 @@
 #include <span>
 
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/lane_sums.hpp>
+#include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
 
@@ -34,6 +36,23 @@ struct q1_0 {
     for (std::size_t j = 0; j < values.size(); ++j) {
       values[j] = (from.codes[j / 8] >> (j % 8) & 1) != 0 ? scale : -scale;
     }
+  }
+
+  /// Packs 1..128 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
+  ///
+  /// No scale errs less than the mean magnitude, which is ggml's choice too.
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
+    std::array<std::int32_t, block_elements> signs;
+    to.codes.fill(0);
+    for (std::size_t j = 0; j < values.size(); ++j) {
+      const bool is_negative = values[j] < 0.0F;
+      signs[j] = is_negative ? -1 : 1;
+      if (!is_negative) to.codes[j / 8] = static_cast<std::uint8_t>(to.codes[j / 8] | 1U << (j % 8));
+    }
+    lane_sums magnitudes;
+    magnitudes.add_products(values, std::span(signs).first(values.size()));
+    to.scale = to_float16(static_cast<float>(magnitudes.total() / static_cast<double>(values.size())));
+    return is_finite(to.scale) ? pack_status::packed : pack_status::scale_overflow;
   }
 };
 static_assert(sizeof(q1_0::block) == describe(q1_0::encoding).block_bytes);

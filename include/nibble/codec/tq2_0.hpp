@@ -1,11 +1,16 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/pack_status.hpp>
+#include <nibble/codec/signed_grid.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
 
@@ -35,6 +40,52 @@ struct tq2_0 {
       const int code = from.codes[j / 128 * 32 + j % 32] >> (j % 128 / 32 * 2) & 3;
       values[j] = scale * static_cast<float>(code - 1);
     }
+  }
+
+  /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
+  ///
+  /// The float16 nearest to the scale that errs least, or ggml's own, the largest magnitude, where
+  /// rounding makes that the better one.
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
+    std::array<float, block_elements> padded{};
+    std::copy(values.begin(), values.end(), padded.begin());
+    const std::span<const float, block_elements> all(padded);
+    signed_grid best{nearest_float16(best_ternary_scale(all)), -1, 1};
+    if (!is_finite(best.scale)) return pack_status::scale_overflow;
+    const signed_grid of_ggml{nearest_float16(std::fabs(farthest_from_zero(all))), -1, 1};
+    if (is_finite(of_ggml.scale) && of_ggml.squared_error(all) < best.squared_error(all))
+      best = of_ggml;
+    const auto steps = best.codes_of(all);
+    to.scale = to_float16(best.scale);
+    to.codes.fill(0);
+    for (std::size_t j = 0; j < values.size(); ++j) {
+      std::uint8_t& four = to.codes[j / 128 * 32 + j % 32];
+      four = static_cast<std::uint8_t>(four | (steps[j] + 1) << (j % 128 / 32 * 2));
+    }
+    return pack_status::packed;
+  }
+
+ private:
+  /// The scale of the grid -scale, 0, scale with the least squared error. Where the k largest magnitudes
+  /// are not 0 on the grid, their mean errs least, and is k * mean^2 better than no scale at all.
+  [[nodiscard]] static float best_ternary_scale(
+      std::span<const float, block_elements> values) noexcept {
+    std::array<float, block_elements> magnitudes;
+    for (std::size_t j = 0; j < values.size(); ++j) magnitudes[j] = std::fabs(values[j]);
+    std::sort(magnitudes.begin(), magnitudes.end(), std::greater<>());
+    double sum = 0.0;
+    double most_gain = 0.0;
+    double best = 0.0;
+    for (std::size_t k = 1; k <= magnitudes.size(); ++k) {
+      sum += static_cast<double>(magnitudes[k - 1]);
+      const double mean = sum / static_cast<double>(k);
+      const double gain = sum * mean;
+      if (gain > most_gain) {
+        most_gain = gain;
+        best = mean;
+      }
+    }
+    return static_cast<float>(best);
   }
 };
 static_assert(sizeof(tq2_0::block) == describe(tq2_0::encoding).block_bytes);
