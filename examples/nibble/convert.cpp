@@ -164,7 +164,7 @@ exit_code convert(const convert_options& options) {
       conversions.push_back(choose_conversion(from, tensor, to, options.requantize));
       const conversion& one = conversions.back();
       plan_tensor(plan, from, one);
-      if (one.encoding && tensor.shape().rank() >= 2) elements[*one.encoding] += tensor.elements();
+      if (tensor.shape().rank() >= 2) elements[one.encoding] += tensor.elements();
     }
     if (to == container::gguf) {
       gguf_limits limits;
