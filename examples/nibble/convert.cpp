@@ -131,7 +131,8 @@ conversion choose_conversion(const nibble::reader& from, nibble::renamed_weight 
   if (weight.is_read_as_f32 && is_short_float(stored.encoding)) {
     return {std::move(weight), encoding::f32, way::widened};
   }
-  if (has_blocks_across(weight) && requantize) return {std::move(weight), encoding::f32, way::requantized};
+  if (has_blocks_across(weight) && requantize)
+    return {std::move(weight), encoding::f32, way::requantized};
   if (to == nibble::container::gguf) return convert_to_gguf(from, std::move(weight), requantize);
   if (to == nibble::container::safetensors && stored.safetensors_dtype.empty()) {
     refuse(from, tensor.name(),
@@ -226,9 +227,7 @@ exit_code convert(const convert_options& options) {
       conversions.push_back(choose_conversion(from, std::move(weight), to, options.requantize));
       const conversion& one = conversions.back();
       plan_weight(plan, from, one);
-      if (one.encoding && one.weight.shape.rank() >= 2) {
-        elements[*one.encoding] += one.weight.shape.elements();
-      }
+      if (one.weight.shape.rank() >= 2) elements[one.encoding] += one.weight.shape.elements();
     }
     if (to == container::gguf) {
       gguf_limits limits;

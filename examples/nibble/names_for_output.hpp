@@ -128,11 +128,12 @@ inline void describe_encodings(named_output& output, const matrix_elements& elem
   nlohmann::json& metadata = output.carried.values;
   const auto most =
       std::ranges::max_element(elements, {}, [](const auto& each) { return each.second; });
-  const auto twin = nibble::gguf::ggml_twin_of(most->first);
+  const auto twin = most->first ? nibble::gguf::ggml_twin_of(*most->first) : std::nullopt;
   const auto number = mixture || !twin ? mixture : nibble::gguf::file_type_of(*twin, ~std::uint64_t{0});
   if (number) metadata.emplace(nibble::gguf::file_type_key, *number);
-  const bool is_quantized = std::ranges::any_of(
-      elements, [](const auto& each) { return nibble::describe(each.first).is_quantized(); });
+  const bool is_quantized = std::ranges::any_of(elements, [](const auto& each) {
+    return each.first && nibble::describe(*each.first).is_quantized();
+  });
   constexpr unsigned version = 2;  // ggml's GGML_QNT_VERSION
   if (is_quantized) metadata["general.quantization_version"] = version;
   metadata.emplace("general.type", "model");

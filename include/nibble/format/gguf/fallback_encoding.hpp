@@ -13,12 +13,18 @@ struct fallback {
   encoding given;  ///< of blocks of 32 elements
 };
 
-/// One row an encoding of blocks of 256 elements. Source: tensor_type_fallback() in llama.cpp's
+/// One row an encoding of blocks of more than 32 elements that f32 is packed into, or other programs
+/// pack. Source: tensor_type_fallback() in llama.cpp's
 /// llama-quant.cpp.
 inline constexpr std::array fallbacks{
-    fallback{encoding::q2_k, encoding::q4_0}, fallback{encoding::q3_k, encoding::q4_0},
-    fallback{encoding::q4_k, encoding::q5_0}, fallback{encoding::q5_k, encoding::q5_1},
-    fallback{encoding::q6_k, encoding::q8_0}, fallback{encoding::iq4_xs, encoding::iq4_nl},
+    fallback{encoding::q2_k, encoding::q4_0},      fallback{encoding::q3_k, encoding::q4_0},
+    fallback{encoding::q4_k, encoding::q5_0},      fallback{encoding::q5_k, encoding::q5_1},
+    fallback{encoding::q6_k, encoding::q8_0},      fallback{encoding::q2_0, encoding::q4_0},
+    fallback{encoding::tq1_0, encoding::q4_0},     fallback{encoding::tq2_0, encoding::q4_0},
+    fallback{encoding::iq1_s, encoding::iq4_nl},   fallback{encoding::iq1_m, encoding::iq4_nl},
+    fallback{encoding::iq2_xxs, encoding::iq4_nl}, fallback{encoding::iq2_xs, encoding::iq4_nl},
+    fallback{encoding::iq2_s, encoding::iq4_nl},   fallback{encoding::iq3_xxs, encoding::iq4_nl},
+    fallback{encoding::iq3_s, encoding::iq4_nl},   fallback{encoding::iq4_xs, encoding::iq4_nl},
 };
 
 /// The encoding that a row of `row_elements` is stored in where `wanted` is asked for: `wanted` itself
