@@ -18,6 +18,7 @@
 #include <nibble/format/gguf/file_type.hpp>
 #include <nibble/format/gguf/ggml_twin.hpp>
 #include <nibble/format/gguf/value_record.hpp>
+#include <nibble/format/gguf/write_metadata.hpp>
 #include <nibble/format/shards.hpp>
 #include <nibble/reader.hpp>
 
@@ -99,9 +100,41 @@ struct carried_metadata {
   return carried;
 }
 
+/// Adds to the losses the values that the container has no type for.
+inline void add_text_losses(carried_metadata& carried, nibble::container to) {
+  const auto add = [&](const std::string& key, std::string_view container) {
+    carried.losses.push_back({key, fmt::format("written as JSON text, for {}", container)});
+  };
+  if (to == nibble::container::gguf) {
+    for (const std::string& key : nibble::gguf::keys_of_text(carried.values)) {
+      add(key, "GGUF has no type for it");
+    }
+  }
+  if (to == nibble::container::safetensors) {
+    for (const auto& [key, value] : carried.values.items()) {
+      if (!value.is_string()) add(key, "safetensors has strings only");
+    }
+  }
+}
+
 /// How many elements of matrices a file holds in each encoding, and under nothing those of dtypes that
 /// are not known here.
 using matrix_elements = std::map<std::optional<nibble::encoding>, std::uint64_t>;
+
+/// Makes general.file_type, where the metadata have one, `number`.
+inline void set_file_type(carried_metadata& carried, std::uint32_t number) {
+  const auto found = carried.values.find(nibble::gguf::file_type_key);
+  if (found == carried.values.end()) return;
+  const std::string before = found->is_string() ? found->get<std::string>() : found->dump();
+  if (before == std::to_string(number)) return;
+  if (found->is_string()) {
+    *found = std::to_string(number);
+  } else {
+    *found = number;
+  }
+  carried.losses.push_back(
+      {nibble::gguf::file_type_key, fmt::format("{} is {} now, of the mixture", before, number)});
+}
 
 /// Makes general.file_type, where the metadata have one, say what most elements of the matrices are
 /// stored as. Where that is a dtype that is not known here, what the metadata say stays.

@@ -68,45 +68,53 @@ inline double plain_offset_error(std::span<const float> values, int largest_code
   return error;
 }
 
-/// Parts of 32 from the lowest value, or 0, to the highest; scales and mins in 6 bits, the largest
-/// as 63.
-inline double plain_offset_sub_blocks_error(std::span<const float> values, int largest_code) {
+/// Parts from the lowest value, or 0, to the highest; scales and mins in whole numbers, the largest as
+/// `largest_number`.
+inline double plain_offset_sub_blocks_error(std::span<const float> values, int largest_code,
+                                            std::size_t part_elements = 32,
+                                            double largest_number = 63.0) {
   std::vector<double> scales;
   std::vector<double> mins;
-  for (std::size_t at = 0; at < values.size(); at += 32) {
-    const auto part = values.subspan(at, std::min<std::size_t>(32, values.size() - at));
+  for (std::size_t at = 0; at < values.size(); at += part_elements) {
+    const auto part = values.subspan(at, std::min<std::size_t>(part_elements, values.size() - at));
     const auto [low, high] = std::minmax_element(part.begin(), part.end());
     const double min = std::min(static_cast<double>(*low), 0.0);
     mins.push_back(-min);
     scales.push_back((static_cast<double>(*high) - min) / largest_code);
   }
-  const double scale = nearest_half(*std::max_element(scales.begin(), scales.end()) / 63);
-  const double min = nearest_half(*std::max_element(mins.begin(), mins.end()) / 63);
-  const auto number = [](double wanted, double unit) {
-    return unit == 0.0 ? 0.0 : std::clamp(std::nearbyint(wanted / unit), 0.0, 63.0);
+  const double scale = nearest_half(*std::max_element(scales.begin(), scales.end()) / largest_number);
+  const double min = nearest_half(*std::max_element(mins.begin(), mins.end()) / largest_number);
+  const auto number = [largest_number](double wanted, double unit) {
+    return unit == 0.0 ? 0.0 : std::clamp(std::nearbyint(wanted / unit), 0.0, largest_number);
   };
   double error = 0.0;
   for (std::size_t j = 0; j < values.size(); ++j) {
-    error += nearest_error(static_cast<double>(values[j]), scale * number(scales[j / 32], scale),
-                           -min * number(mins[j / 32], min), 0, largest_code);
+    error +=
+        nearest_error(static_cast<double>(values[j]), scale * number(scales[j / part_elements], scale),
+                      -min * number(mins[j / part_elements], min), 0, largest_code);
   }
   return error;
 }
 
-/// Parts of 16 with the farthest value at -32; scales in 8 bits, the largest as -128.
-inline double plain_signed_parts_error(std::span<const float> values) {
+/// Parts of 16 with the farthest value at `lowest_code`; scales in whole numbers, the largest as
+/// `lowest_number`.
+inline double plain_signed_parts_error(std::span<const float> values, int lowest_code = -32,
+                                       double lowest_number = -128.0) {
   std::vector<double> scales;
   double largest = 0.0;
   for (std::size_t at = 0; at < values.size(); at += 16) {
-    scales.push_back(farthest(values.subspan(at, std::min<std::size_t>(16, values.size() - at))) / -32);
+    scales.push_back(farthest(values.subspan(at, std::min<std::size_t>(16, values.size() - at))) /
+                     lowest_code);
     if (std::fabs(scales.back()) > std::fabs(largest)) largest = scales.back();
   }
-  const double scale = nearest_half(largest / -128);
+  const double scale = nearest_half(largest / lowest_number);
   double error = 0.0;
   for (std::size_t j = 0; j < values.size(); ++j) {
-    const double number =
-        scale == 0.0 ? 0.0 : std::clamp(std::nearbyint(scales[j / 16] / scale), -128.0, 127.0);
-    error += nearest_error(static_cast<double>(values[j]), scale * number, 0.0, -32, 31);
+    const double number = scale == 0.0 ? 0.0
+                                       : std::clamp(std::nearbyint(scales[j / 16] / scale),
+                                                    lowest_number, -lowest_number - 1.0);
+    error += nearest_error(static_cast<double>(values[j]), scale * number, 0.0, lowest_code,
+                           -lowest_code - 1);
   }
   return error;
 }
@@ -253,19 +261,19 @@ void require_refuses_far_values(float taken, float refused) {
 }
 
 /// Refuses a super-block of parts whose scale or min float16 cannot hold, of which every part has up
-/// to 63.
+/// to `largest_number`.
 template <class Codec>
-void require_refuses_far_parts(float largest_code) {
+void require_refuses_far_parts(float largest_code, float largest_number = 63.0F) {
   using nibble::pack_status;
   const auto status_of = [](float low, float high) {
     typename Codec::block block;
     const std::array values = {low, high, low / 2.0F + high / 2.0F};
     return Codec::pack(values, block);
   };
-  CHECK(status_of(0.0F, 60000.0F * 63.0F * largest_code) == pack_status::packed);
-  CHECK(status_of(0.0F, 80000.0F * 63.0F * largest_code) == pack_status::scale_overflow);
-  CHECK(status_of(-60000.0F * 63.0F, 0.0F) == pack_status::packed);
-  CHECK(status_of(-80000.0F * 63.0F, 0.0F) == pack_status::min_overflow);
+  CHECK(status_of(0.0F, 60000.0F * largest_number * largest_code) == pack_status::packed);
+  CHECK(status_of(0.0F, 80000.0F * largest_number * largest_code) == pack_status::scale_overflow);
+  CHECK(status_of(-60000.0F * largest_number, 0.0F) == pack_status::packed);
+  CHECK(status_of(-80000.0F * largest_number, 0.0F) == pack_status::min_overflow);
   CHECK(status_of(-3e38F, 3e38F) == pack_status::min_overflow);
   CHECK(status_of(1.0F, 3e38F) == pack_status::scale_overflow);
 }

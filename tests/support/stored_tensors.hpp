@@ -36,12 +36,11 @@ inline constexpr std::array decodable_encodings = {
 
 /// Those of them that f32 values can be packed into.
 inline constexpr std::array packable_encodings = {
-    nibble::encoding::f32,    nibble::encoding::f16,   nibble::encoding::bf16,
-    nibble::encoding::q8,     nibble::encoding::q4,    nibble::encoding::apr_q8,
-    nibble::encoding::apr_q4, nibble::encoding::q4_0,  nibble::encoding::q4_1,
-    nibble::encoding::q5_0,   nibble::encoding::q5_1,  nibble::encoding::q8_0,
-    nibble::encoding::q4_k,   nibble::encoding::q5_k,  nibble::encoding::q6_k,
-    nibble::encoding::tq2_0,  nibble::encoding::nvfp4, nibble::encoding::q1_0,
+    nibble::encoding::f32,  nibble::encoding::f16,    nibble::encoding::bf16,   nibble::encoding::q8,
+    nibble::encoding::q4,   nibble::encoding::apr_q8, nibble::encoding::apr_q4, nibble::encoding::q4_0,
+    nibble::encoding::q4_1, nibble::encoding::q5_0,   nibble::encoding::q5_1,   nibble::encoding::q8_0,
+    nibble::encoding::q2_k, nibble::encoding::q3_k,   nibble::encoding::q4_k,   nibble::encoding::q5_k,
+    nibble::encoding::q6_k, nibble::encoding::tq2_0,  nibble::encoding::nvfp4,  nibble::encoding::q1_0,
     nibble::encoding::q2_0};
 
 /// Stored bytes of any value: every code, every scale, NaNs and infinities wherever the encoding has
