@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -45,15 +46,16 @@ inline void require_free_key(std::string_view key) {
   }
 }
 
-/// What a new file does not hold as the old one did, besides tensors.
+/// What a new file does not hold as the old one did.
 struct loss {
-  std::string what;  ///< a key, or "checksums"
+  std::string what;  ///< a key, "checksums", or a tensor's name
   std::string why;
+  bool is_tensor = false;
 
   [[nodiscard]] std::string line() const {
-    const bool is_key = what != "checksums";
-    return fmt::format("{}: {}\n",
-                       is_key ? fmt::format("metadata '{}'", nibble::escape_text(what)) : what, why);
+    if (what == "checksums") return fmt::format("{}: {}\n", what, why);
+    return fmt::format("{} '{}': {}\n", is_tensor ? "tensor" : "metadata", nibble::escape_text(what),
+                       why);
   }
 };
 
@@ -63,11 +65,13 @@ struct carried_metadata {
   std::vector<loss> losses{};
 };
 
-/// The metadata of `from` that still hold in another file of the container `to`: without what the
-/// library itself writes, and without the record of GGUF's types where all values become strings.
-[[nodiscard]] inline carried_metadata carry_metadata(const nibble::reader& from, nibble::container to) {
+/// The metadata of `from`, `metadata` or what they became under other names, that still hold in another
+/// file of the container `to`: without what the library itself writes, and without the record of GGUF's
+/// types where all values become strings.
+[[nodiscard]] inline carried_metadata carry_metadata(const nibble::reader& from,
+                                                     nlohmann::json metadata, nibble::container to) {
   using nibble::container;
-  carried_metadata carried{from.metadata()};
+  carried_metadata carried{std::move(metadata)};
   const auto leave_out = [&](const char* key, std::string_view why) {
     if (carried.values.erase(key) != 0 && !why.empty()) {
       carried.losses.push_back({key, fmt::format("left out, {}", why)});
@@ -98,6 +102,11 @@ struct carried_metadata {
   // Loaders of the safetensors world refuse a file that does not say whose layout its matrices have.
   if (to == container::safetensors) carried.values.emplace("format", "pt");
   return carried;
+}
+
+/// As above, of a file whose metadata keep their names.
+[[nodiscard]] inline carried_metadata carry_metadata(const nibble::reader& from, nibble::container to) {
+  return carry_metadata(from, from.metadata(), to);
 }
 
 /// Adds to the losses the values that the container has no type for.

@@ -17,6 +17,14 @@
 /// from an answer is thrown: nibble::error, usage_error.
 namespace nibble_command {
 
+/// Which names tensors and metadata have in a new file (--names).
+enum class output_names : unsigned char {
+  automatic,    ///< GGUF's in a .gguf file of a model whose names are Hugging Face's; else as they are
+  keep,         ///< as they are
+  gguf,         ///< GGUF's
+  hugging_face  ///< Hugging Face's, with .apr's flat keys
+};
+
 /// An encoding for the tensors that a GLOB matches.
 struct tensor_encoding {
   std::string glob;
@@ -30,6 +38,7 @@ struct pack_options {
   const nibble::mixture* mix = nullptr;        ///< chooses instead of `encoding`
   std::vector<tensor_encoding> tensors{};      ///< choose before both; the last one that matches
   bool refuses_fallback = false;               ///< of another encoding where rows do not fit
+  output_names names = output_names::automatic;
   nibble::packing_rule rule = nibble::packing_rule::best;
   std::vector<std::string> only{};       ///< globs; none: every tensor
   std::vector<std::string> keep{};       ///< globs
@@ -52,6 +61,7 @@ exit_code pack(const pack_options& options);
 struct convert_options {
   std::string input{};
   std::string output{};  ///< its extension says the container
+  output_names names = output_names::automatic;
   bool single = false;
   bool force = false;
   bool json = false;

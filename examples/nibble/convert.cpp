@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <nibble/checkpoint/renamed_weights.hpp>
 #include <nibble/format/gguf/ggml_twin.hpp>
 #include <nibble/nibble.hpp>
 
@@ -17,6 +18,7 @@
 #include "command.hpp"
 #include "gguf_limits.hpp"
 #include "interruption.hpp"
+#include "names_for_output.hpp"
 #include "open_input.hpp"
 #include "output_name.hpp"
 #include "schema_version.hpp"
@@ -30,41 +32,75 @@
 namespace nibble_command {
 namespace {
 
-/// How a tensor goes into the new file.
+/// How a weight goes into the new file.
 struct conversion {
   enum class way : unsigned char {
-    kept,        ///< its bytes are copied, under another encoding's name where that has the same
-    moved,       ///< its codes are put where the other encoding has them
-    requantized  ///< it is decoded and packed again, or expanded
+    kept,         ///< its bytes are copied, under another encoding's name where that has the same
+    moved,        ///< its rows, elements or codes are put where the other file has them
+    widened,      ///< it is decoded to f32, which holds every value of a shorter float
+    changed,      ///< its values are others under its new name
+    computed,     ///< the input says it in metadata
+    requantized,  ///< it is decoded and packed again, or expanded
   };
-  const nibble::tensor_view* tensor;
+  nibble::renamed_weight weight;
   std::optional<nibble::encoding> encoding;  ///< nothing: its dtype is not known here, and is kept
   way how;
+
+  /// The name that it has in the input; its own where it is computed.
+  [[nodiscard]] std::string_view source() const {
+    return weight.parts.empty() ? std::string_view(weight.name) : weight.parts.front().name();
+  }
+  /// What the input stores it as.
+  [[nodiscard]] std::string from() const {
+    return weight.parts.empty() ? std::string("metadata") : weight.parts.front().dtype_text();
+  }
+  [[nodiscard]] std::string to() const {
+    return encoding ? std::string(nibble::to_string(*encoding)) : from();
+  }
 };
 
-[[noreturn]] void refuse(const nibble::reader& from, const nibble::tensor_view& tensor,
-                         std::string_view why) {
+[[noreturn]] void refuse(const nibble::reader& from, std::string_view tensor, std::string_view why) {
   throw usage_error(fmt::format("{}: tensor '{}': {}", nibble::escape_text(from.name()),
-                                nibble::escape_text(tensor.name()), why));
+                                nibble::escape_text(tensor), why));
 }
 
-conversion convert_to_gguf(const nibble::reader& from, const nibble::tensor_view& tensor,
-                           bool requantize) {
+/// Whether the stored blocks run across what are rows under the new name, and only values can be moved.
+bool has_blocks_across(const nibble::renamed_weight& weight) {
+  return weight.is_transposed && !nibble::moved_blocks_of(weight);
+}
+
+/// The way of a weight whose encoding is kept, or takes the name of a twin.
+conversion::way way_of_stored(const nibble::reader& from, const nibble::renamed_weight& weight) {
+  if (weight.is_as_stored()) return conversion::way::kept;
+  if (nibble::moved_blocks_of(weight)) return conversion::way::moved;
+  const nibble::tensor_view& tensor = weight.parts.front();
+  refuse(
+      from, tensor.name(),
+      fmt::format("as {} its {} cannot be moved bit for bit: --names keep leaves them where they are",
+                  tensor.dtype_text(), weight.is_transposed ? "columns" : "rows"));
+}
+
+conversion convert_to_gguf(const nibble::reader& from, nibble::renamed_weight weight, bool requantize) {
   using nibble::encoding;
   using way = conversion::way;
+  const nibble::tensor_view& tensor = weight.parts.front();
   const encoding stored = tensor.encoding();
   const auto has_whole_blocks = [&](encoding which) {
     return tensor.cols() % nibble::describe(which).block_elements == 0;
   };
   const auto twin = nibble::gguf::ggml_twin_of(stored);
   if (twin && has_whole_blocks(*twin)) {
-    return {&tensor, *twin, nibble::gguf::moves_codes(stored) ? way::moved : way::kept};
+    const way how = nibble::gguf::moves_codes(stored) ? way::moved : way_of_stored(from, weight);
+    return {std::move(weight), *twin, how};
   }
   // What has no type there and is not quantized is left to the writer, which refuses it by name.
-  if (!nibble::describe(stored).is_quantized()) return {&tensor, stored, way::kept};
+  if (!nibble::describe(stored).is_quantized()) {
+    const way how = way_of_stored(from, weight);
+    return {std::move(weight), stored, how};
+  }
   const encoding coarser = twin || !has_whole_blocks(encoding::q8_0) ? encoding::f32 : encoding::q8_0;
   if (!requantize) {
-    refuse(from, tensor,
+    refuse(from, tensor.name(),
            twin
                ? fmt::format("{} of {} is not whole blocks of {} to a row, as GGUF has them: "
                              "--requantize expands it to f32",
@@ -73,35 +109,56 @@ conversion convert_to_gguf(const nibble::reader& from, const nibble::tensor_view
                : fmt::format("GGUF has no type that holds {} bit for bit: --requantize stores it as {}",
                              nibble::to_string(stored), nibble::to_string(coarser)));
   }
-  return {&tensor, coarser, way::requantized};
+  return {std::move(weight), coarser, way::requantized};
 }
 
-conversion choose_conversion(const nibble::reader& from, const nibble::tensor_view& tensor,
+bool is_short_float(nibble::encoding which) {
+  return which == nibble::encoding::f16 || which == nibble::encoding::bf16;
+}
+
+conversion choose_conversion(const nibble::reader& from, nibble::renamed_weight weight,
                              nibble::container to, bool requantize) {
-  if (!tensor.has_encoding() && to == from.container() && to != nibble::container::apr) {
-    return {&tensor, std::nullopt, conversion::way::kept};
+  using nibble::encoding;
+  using way = conversion::way;
+  if (weight.parts.empty()) return {std::move(weight), encoding::f32, way::computed};
+  const nibble::tensor_view& tensor = weight.parts.front();
+  if (!tensor.has_encoding() && weight.is_as_stored() && to == from.container() &&
+      to != nibble::container::apr) {
+    return {std::move(weight), std::nullopt, way::kept};
   }
-  if (to == nibble::container::gguf) return convert_to_gguf(from, tensor, requantize);
   const nibble::encoding_description& stored = nibble::describe(tensor.encoding());
+  if (weight.added != 0.0F) return {std::move(weight), encoding::f32, way::changed};
+  if (weight.is_read_as_f32 && is_short_float(stored.encoding)) {
+    return {std::move(weight), encoding::f32, way::widened};
+  }
+  if (has_blocks_across(weight) && requantize)
+    return {std::move(weight), encoding::f32, way::requantized};
+  if (to == nibble::container::gguf) return convert_to_gguf(from, std::move(weight), requantize);
   if (to == nibble::container::safetensors && stored.safetensors_dtype.empty()) {
-    refuse(from, tensor,
+    refuse(from, tensor.name(),
            fmt::format("safetensors has no dtype for {}: nibble unpack decodes it", stored.name));
   }
-  return {&tensor, stored.encoding, conversion::way::kept};
+  const way how = way_of_stored(from, weight);
+  return {std::move(weight), stored.encoding, how};
 }
 
-void plan_tensor(nibble::writer& plan, const nibble::reader& from, const conversion& one) {
-  const nibble::tensor_view& tensor = *one.tensor;
-  if (!one.encoding) return plan_as_stored(plan, from, tensor);
-  const nibble::encoding encoding = *one.encoding;
-  std::string name(tensor.name());
+void plan_weight(nibble::writer& plan, const nibble::reader& from, const conversion& one) {
+  const nibble::renamed_weight& weight = one.weight;
+  if (!one.encoding) return plan.add_unknown_dtype(from.container(), weight.name, weight.parts.front());
+  const nibble::encoding stored =
+      weight.parts.empty() ? *one.encoding : weight.parts.front().encoding();
   switch (one.how) {
     case conversion::way::kept:
-    case conversion::way::moved:
-      plan.add_stored(tensor.encoding(), std::move(name), tensor.shape(), tensor.bytes());
+      plan.add_stored(stored, weight.name, weight.shape, weight.parts.front().bytes());
       break;
+    case conversion::way::moved:
+      plan.add_stored(stored, weight.name, weight.shape, nibble::moved_blocks_of(weight));
+      break;
+    case conversion::way::widened:
+    case conversion::way::changed:
+    case conversion::way::computed:
     case conversion::way::requantized:
-      plan.add(encoding, std::move(name), tensor.shape(), interruptible(nibble::rows_of(tensor)));
+      plan.add(*one.encoding, weight.name, weight.shape, interruptible(rows_for_output(weight)));
       break;
   }
 }
@@ -110,7 +167,14 @@ void plan_tensor(nibble::writer& plan, const nibble::reader& from, const convers
 std::string_view describe(const conversion& one) {
   switch (one.how) {
     case conversion::way::kept: return "bit for bit";
-    case conversion::way::moved: return "codes moved, values kept";
+    case conversion::way::moved:
+      if (one.weight.is_transposed) return "transposed, values kept";
+      if (one.weight.parts.size() > 1) return "experts stacked, bit for bit";
+      if (!one.weight.order.keeps_order()) return "rows moved, bit for bit";
+      return "codes moved, values kept";
+    case conversion::way::widened: return "widened, values kept";
+    case conversion::way::changed: return one.weight.added > 0.0F ? "1 added" : "1 subtracted";
+    case conversion::way::computed: return "computed";
     case conversion::way::requantized:
       return one.encoding == nibble::encoding::f32 ? "expanded" : "requantized";
   }
@@ -125,10 +189,8 @@ std::string to_text(const std::vector<conversion>& conversions) {
                  {"to", side::left},
                  {"how", side::left}});
   for (const conversion& one : conversions) {
-    tensors.add_row({nibble::escape_text(one.tensor->name()), one.tensor->shape().to_string(),
-                     nibble::escape_text(one.tensor->dtype_text()),
-                     one.encoding ? std::string(nibble::to_string(*one.encoding))
-                                  : nibble::escape_text(one.tensor->dtype_text()),
+    tensors.add_row({nibble::escape_text(one.weight.name), one.weight.shape.to_string(),
+                     nibble::escape_text(one.from()), nibble::escape_text(one.to()),
                      std::string(describe(one))});
   }
   return conversions.empty() ? "" : tensors.to_string();
@@ -137,9 +199,10 @@ std::string to_text(const std::vector<conversion>& conversions) {
 nlohmann::json to_json(const std::vector<conversion>& conversions) {
   nlohmann::json list = nlohmann::json::array();
   for (const conversion& one : conversions) {
-    list.push_back({{"name", one.tensor->name()},
-                    {"from", one.tensor->dtype_text()},
-                    {"to", one.encoding ? nibble::to_string(*one.encoding) : one.tensor->dtype_text()},
+    list.push_back({{"name", one.weight.name},
+                    {"source", one.source()},
+                    {"from", one.from()},
+                    {"to", one.to()},
                     {"how", describe(one)}});
   }
   return list;
@@ -151,31 +214,33 @@ exit_code convert(const convert_options& options) {
   using nibble::container;
   const container to = require_container(options.output, "convert",
                                          {container::apr, container::gguf, container::safetensors});
-  // The metadata of a folder stay beside a safetensors file, in files of their own.
-  const nibble::reader from = to == container::safetensors
+  // The metadata of a folder stay beside a safetensors file, in files of their own, unless they tell names.
+  const nibble::reader from = to == container::safetensors && !is_renaming(options.names)
                                   ? open_files(options.input, options.single)
                                   : open_weights(options.input, options.single);
   std::vector<conversion> conversions;
   nibble::writer plan;
-  carried_metadata carried = carry_metadata(from, to);
+  named_output output = names_for_output(from, from.tensors(), to, options.names);
   matrix_elements elements;
   try {
-    for (const nibble::tensor_view& tensor : from) {
-      conversions.push_back(choose_conversion(from, tensor, to, options.requantize));
+    for (nibble::renamed_weight& weight : output.tensors) {
+      conversions.push_back(choose_conversion(from, std::move(weight), to, options.requantize));
       const conversion& one = conversions.back();
-      plan_tensor(plan, from, one);
-      if (tensor.shape().rank() >= 2) elements[one.encoding] += tensor.elements();
+      plan_weight(plan, from, one);
+      if (one.weight.shape.rank() >= 2) elements[one.encoding] += one.weight.shape.elements();
     }
     if (to == container::gguf) {
       gguf_limits limits;
-      for (const nibble::tensor_view& tensor : from) limits.look_at(tensor.name(), tensor.shape());
+      for (const conversion& one : conversions) limits.look_at(one.weight.name, one.weight.shape);
       limits.require_none(options.input);
     }
-    update_file_type(carried, elements);
-    add_text_losses(carried, to);
+    describe_encodings(output, elements);
+    update_file_type(output.carried, elements);
+    add_text_losses(output.carried, to);
   } catch (const nibble::error& problem) {
     throw_as_of_source(problem.in_file(options.input), options.input);
   }
+  carried_metadata& carried = output.carried;
   plan.metadata() = std::move(carried.values);
   const write_request request{.output = options.output,
                               .source = options.input,

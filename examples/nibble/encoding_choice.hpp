@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -15,6 +16,7 @@
 #include <nlohmann/json.hpp>
 
 #include <nibble/checkpoint/mixture.hpp>
+#include <nibble/checkpoint/renamed_weights.hpp>
 #include <nibble/checkpoint/tensor_names.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/text.hpp>
@@ -77,14 +79,15 @@ struct chosen_encoding {
 /// and then by what its rows allow.
 class encoding_choice {
  public:
-  /// Throws usage_error for an encoding that `to` cannot hold and a GLOB that matches nothing.
-  encoding_choice(const nibble::reader& from, const pack_options& options, nibble::container to,
-                  const std::string& output)
+  /// `weights` are those of `from` under the names that they get. Throws usage_error for an encoding that
+  /// `to` cannot hold and a GLOB that matches nothing.
+  encoding_choice(const nibble::reader& from, std::span<const nibble::renamed_weight> weights,
+                  const pack_options& options, nibble::container to, const std::string& output)
       : options_(options), to_(to) {
     if (options.mix != nullptr) {
       const auto option = fmt::format("--mix {}", options.mix->name);
       require_place_for(options.mix->most, to, output, option);
-      choose_mixture(from);
+      choose_mixture(from, weights);
     } else {
       all_ = encoding_for_all(options, to);
       require_place_for(all_, to, output, fmt::format("--encoding {}", nibble::to_string(all_)));
@@ -96,11 +99,12 @@ class encoding_choice {
     }
   }
 
-  /// Nothing for a tensor that stays as it is stored. `tensor` is of floats; only --tensor packs one of
-  /// less than two dimensions. Its rows are of `row_elements` in the new file. Throws usage_error where
-  /// --no-fallback refuses.
-  [[nodiscard]] std::optional<chosen_encoding> of(const nibble::tensor_view& tensor,
+  /// Nothing for a tensor that stays as it is stored. The weight is of floats, and stored; only --tensor
+  /// packs one of less than two dimensions. Its rows are of `row_elements` in the new file. Throws
+  /// usage_error where --no-fallback refuses.
+  [[nodiscard]] std::optional<chosen_encoding> of(const nibble::renamed_weight& weight,
                                                   std::uint64_t row_elements) const {
+    const nibble::tensor_view& tensor = weight.parts.front();
     const auto by_name = named(tensor);
     std::optional<nibble::encoding> wanted = by_name;
     bool is_named = by_name.has_value();
@@ -109,7 +113,7 @@ class encoding_choice {
       const bool is_only = any_glob_matches(options_.only, tensor.name());
       if (!options_.only.empty() && !is_only) return std::nullopt;
       is_named = is_only;
-      wanted = options_.mix != nullptr ? of_mixture(tensor) : all_;
+      wanted = options_.mix != nullptr ? of_mixture(weight) : all_;
       if (!wanted) return std::nullopt;
     }
     const nibble::encoding given = fitting(row_elements, *wanted, is_named);
@@ -149,12 +153,12 @@ class encoding_choice {
         nibble::to_string(wanted), nibble::describe(wanted).block_elements));
   }
 
-  [[nodiscard]] std::optional<nibble::encoding> of_mixture(const nibble::tensor_view& tensor) const {
-    const auto found = mixture_.find(tensor.name());
+  [[nodiscard]] std::optional<nibble::encoding> of_mixture(const nibble::renamed_weight& weight) const {
+    const auto found = mixture_.find(weight.name);
     return found == mixture_.end() ? std::nullopt : found->second;
   }
 
-  void choose_mixture(const nibble::reader& from) {
+  void choose_mixture(const nibble::reader& from, std::span<const nibble::renamed_weight> weights) {
     const std::string architecture = text_of(from, {"general.architecture", "architecture"});
     if (!nibble::gguf_architecture(architecture)) {
       throw usage_error(fmt::format(
@@ -171,19 +175,19 @@ class encoding_choice {
     model.key_value_heads = count("attention.head_count_kv", "num_kv_heads");
     if (model.key_value_heads == 0) model.key_value_heads = model.heads;
     std::vector<std::string> names;
-    names.reserve(from.size());
+    names.reserve(weights.size());
     std::vector<nibble::mixture_tensor> tensors;
-    for (const nibble::tensor_view& tensor : from) {
-      names.push_back(nibble::renamed_tensor(architecture, tensor.name(), nibble::naming::gguf)
-                          .value_or(std::string(tensor.name())));
-      tensors.push_back({names.back(), tensor.shape().rank(), tensor.cols()});
-      if (names.back().ends_with("ffn_down_exps.weight") && tensor.shape().rank() == 3) {
-        model.experts = std::max(model.experts, tensor.shape()[0]);
+    for (const nibble::renamed_weight& weight : weights) {
+      names.push_back(nibble::renamed_tensor(architecture, weight.name, nibble::naming::gguf)
+                          .value_or(weight.name));
+      tensors.push_back({names.back(), weight.shape.rank(), weight.shape.cols()});
+      if (names.back().ends_with("ffn_down_exps.weight") && weight.shape.rank() == 3) {
+        model.experts = std::max(model.experts, weight.shape[0]);
       }
     }
     const auto chosen = nibble::mixture_encodings(*options_.mix, model, tensors);
     for (std::size_t i = 0; i < chosen.size(); ++i) {
-      mixture_.emplace(from.tensors()[i].name(), chosen[i]);
+      mixture_.emplace(weights[i].name, chosen[i]);
     }
   }
 

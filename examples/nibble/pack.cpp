@@ -23,6 +23,7 @@
 #include "gguf_limits.hpp"
 #include "glob.hpp"
 #include "interruption.hpp"
+#include "names_for_output.hpp"
 #include "open_input.hpp"
 #include "output_name.hpp"
 #include "schema_version.hpp"
@@ -38,13 +39,24 @@
 namespace nibble_command {
 namespace {
 
-/// How a tensor goes into the new file.
+/// How a weight goes into the new file.
 struct packing_choice {
-  const nibble::tensor_view* tensor;
+  const nibble::renamed_weight* weight;
   nibble::encoding encoding;
-  bool is_kept;  ///< its bytes are copied
+  bool is_kept;  ///< its bytes are copied, or moved where they are under its name
   bool is_transposed;
   std::optional<nibble::encoding> wanted{};  ///< what was asked for and does not fit its rows
+
+  /// The stored tensor, or the first of several; null where the weight is computed.
+  [[nodiscard]] const nibble::tensor_view* tensor() const {
+    return weight->parts.empty() ? nullptr : &weight->parts.front();
+  }
+  [[nodiscard]] nibble::shape packed_shape() const {
+    return is_transposed ? nibble::shape{weight->shape[1], weight->shape[0]} : weight->shape;
+  }
+  [[nodiscard]] std::uint64_t packed_bytes() const {
+    return nibble::stored_bytes(encoding, packed_shape()).value_or(0);
+  }
 };
 
 /// "'a'", "'a' and 2 more".
@@ -122,14 +134,20 @@ void require_known_dtypes(const nibble::reader& from, const pack_options& option
                                                 : "dtypes that are known here, or --drop"});
 }
 
-packing_choice choose_packing(const nibble::reader& from, const nibble::tensor_view& tensor,
+packing_choice choose_packing(const nibble::reader& from, const nibble::renamed_weight& weight,
                               const pack_options& options, const encoding_choice& encodings) {
   using nibble::encoding;
+  if (weight.parts.empty()) return {&weight, encoding::f32, false, false};
+  const nibble::tensor_view& tensor = weight.parts.front();
   const encoding stored = tensor.encoding();
   const bool is_transposed = any_glob_matches(options.transpose, tensor.name());
   if (any_glob_matches(options.keep, tensor.name())) {
     if (is_transposed) refuse(from.name(), tensor, "--keep and --transpose exclude each other");
-    return {&tensor, stored, true, false};
+    if (!weight.is_as_stored() && !nibble::moved_blocks_of(weight)) {
+      refuse(from.name(), tensor,
+             fmt::format("--keep: under the name '{}' its values are others", weight.name));
+    }
+    return {&weight, stored, true, false};
   }
   if (is_transposed) {
     if (tensor.shape().rank() != 2) {
@@ -138,24 +156,35 @@ packing_choice choose_packing(const nibble::reader& from, const nibble::tensor_v
                          tensor.shape().rank() == 0 ? "a scalar" : tensor.shape().to_string()));
     }
     if (holds_integers(stored)) refuse(from.name(), tensor, "--transpose takes no whole numbers");
+    if (!weight.is_as_stored()) {
+      refuse(from.name(), tensor,
+             fmt::format("--transpose: under the name '{}' its elements move already", weight.name));
+    }
   }
-  if (holds_integers(stored)) return {&tensor, stored, true, false};
-  const std::uint64_t row_elements = is_transposed ? tensor.rows() : tensor.cols();
-  if (const auto chosen = encodings.of(tensor, row_elements)) {
-    const bool is_there_already =
-        stored == chosen->given && !nibble::describe(stored).is_quantized() && !is_transposed;
-    return {&tensor, chosen->given, is_there_already, is_transposed,
+  if (holds_integers(stored)) return {&weight, stored, true, false};
+  const auto chosen = encodings.of(weight, is_transposed ? tensor.rows() : weight.shape.cols());
+  if (weight.is_read_as_f32 && !(chosen && chosen->is_named) &&
+      !nibble::describe(stored).is_quantized()) {
+    return {&weight, encoding::f32, stored == encoding::f32 && weight.is_as_stored(), is_transposed};
+  }
+  if (chosen) {
+    const bool is_there_already = stored == chosen->given && !nibble::describe(stored).is_quantized() &&
+                                  !is_transposed && weight.is_as_stored();
+    return {&weight, chosen->given, is_there_already, is_transposed,
             chosen->given == chosen->wanted ? std::nullopt : std::optional(chosen->wanted)};
   }
   if (!is_packable(tensor)) {
-    if (nibble::describe(stored).is_quantized()) return {&tensor, stored, true, false};
-    return {&tensor, encoding::f32, stored == encoding::f32, false};
+    if (nibble::describe(stored).is_quantized()) return {&weight, stored, true, false};
+    return {&weight, encoding::f32, stored == encoding::f32 && weight.is_as_stored(), false};
   }
-  if (!is_transposed) return {&tensor, stored, true, false};
+  if (!is_transposed) {
+    const bool can_be_kept = weight.is_as_stored() || nibble::moved_blocks_of(weight);
+    return {&weight, stored, can_be_kept, false};
+  }
   if (stored == encoding::f64) {
     refuse(from.name(), tensor, "f64 cannot be transposed unpacked, and --only leaves it out");
   }
-  return {&tensor, stored, false, true};
+  return {&weight, stored, false, true};
 }
 
 /// Throws usage_error where the reference implementation's bytes are asked for and it has no such
@@ -175,10 +204,12 @@ void require_unquantized_sources(const nibble::reader& from, const std::vector<p
   std::vector<std::string_view> quantized;
   nibble::encoding stored{};
   for (const packing_choice& each : choices) {
-    const nibble::tensor_view& tensor = *each.tensor;
-    if (each.is_kept || !nibble::describe(tensor.encoding()).is_quantized()) continue;
-    if (quantized.empty()) stored = tensor.encoding();
-    quantized.push_back(tensor.name());
+    const nibble::tensor_view* const tensor = each.tensor();
+    if (each.is_kept || tensor == nullptr || !nibble::describe(tensor->encoding()).is_quantized()) {
+      continue;
+    }
+    if (quantized.empty()) stored = tensor->encoding();
+    quantized.push_back(tensor->name());
   }
   if (quantized.empty()) return;
   throw usage_error(
@@ -188,20 +219,19 @@ void require_unquantized_sources(const nibble::reader& from, const std::vector<p
 }
 
 void plan_tensor(nibble::writer& plan, const packing_choice& how, nibble::packing_rule rule) {
-  const nibble::tensor_view& tensor = *how.tensor;
-  std::string name(tensor.name());
-  if (how.is_kept) {
-    plan.add_stored(tensor.encoding(), std::move(name), tensor.shape(), tensor.bytes());
+  const nibble::renamed_weight& weight = *how.weight;
+  if (how.is_kept && weight.is_as_stored()) {
+    plan.add_stored(how.encoding, weight.name, weight.shape, weight.parts.front().bytes());
     return;
   }
-  require_f32_range(tensor);
-  nibble::row_source rows = nibble::rows_of(tensor);
-  nibble::shape dimensions = tensor.shape();
-  if (how.is_transposed) {
-    rows = transposed_rows_of(tensor);
-    dimensions = {tensor.shape()[1], tensor.shape()[0]};
+  if (how.is_kept) {
+    plan.add_stored(how.encoding, weight.name, weight.shape, nibble::moved_blocks_of(weight));
+    return;
   }
-  plan.add(how.encoding, std::move(name), dimensions, interruptible(std::move(rows)), rule);
+  for (const nibble::tensor_view& part : weight.parts) require_f32_range(part);
+  nibble::row_source rows =
+      how.is_transposed ? transposed_rows_of(weight.parts.front()) : rows_for_output(weight);
+  plan.add(how.encoding, weight.name, how.packed_shape(), interruptible(std::move(rows)), rule);
 }
 
 /// Merges a JSON object that a person wrote into the metadata. Throws usage_error for the library's own
@@ -239,8 +269,8 @@ std::string fallback_text(const std::vector<packing_choice>& choices) {
   for (const packing_choice& each : choices) {
     if (!each.wanted) continue;
     group& of = groups[{*each.wanted, each.encoding}];
-    if (of.tensors++ == 0) of.first = each.tensor->name();
-    of.row_elements.insert(each.is_transposed ? each.tensor->rows() : each.tensor->cols());
+    if (of.tensors++ == 0) of.first = each.weight->name;
+    of.row_elements.insert(each.packed_shape().cols());
   }
   std::string text;
   for (const auto& [encodings, of] : groups) {
@@ -258,21 +288,11 @@ nlohmann::json fallbacks_to_json(const std::vector<packing_choice>& choices) {
   nlohmann::json list = nlohmann::json::array();
   for (const packing_choice& each : choices) {
     if (!each.wanted) continue;
-    list.push_back({{"tensor", each.tensor->name()},
+    list.push_back({{"tensor", each.weight->name},
                     {"wanted", nibble::to_string(*each.wanted)},
                     {"given", nibble::to_string(each.encoding)}});
   }
   return list;
-}
-
-nibble::shape packed_shape(const packing_choice& how) {
-  const nibble::shape& shape = how.tensor->shape();
-  return how.is_transposed ? nibble::shape{shape[1], shape[0]} : shape;
-}
-
-std::uint64_t packed_bytes(const packing_choice& how) {
-  return how.is_kept ? how.tensor->size_bytes()
-                     : nibble::stored_bytes(how.encoding, packed_shape(how)).value_or(0);
 }
 
 /// The shard of each tensor that is packed where it is to be the one that it is in, counted on where all
@@ -286,8 +306,11 @@ std::vector<std::size_t> shards_to_keep(const nibble::reader& from,
   std::vector<std::size_t> found;
   std::map<std::size_t, std::size_t> place_of_shard;
   for (const packing_choice& each : choices) {
+    // What is computed, and not read, is with the first.
     std::size_t shard = 0;
-    while (from.shards()[shard].find(each.tensor->name()) == nullptr) ++shard;
+    if (const nibble::tensor_view* const tensor = each.tensor()) {
+      while (from.shards()[shard].find(tensor->name()) == nullptr) ++shard;
+    }
     found.push_back(shard);
     place_of_shard.emplace(shard, 0);
   }
@@ -310,17 +333,17 @@ void print_plan(const std::vector<packing_choice>& choices, const std::string& o
   std::uint64_t before = 0;
   std::uint64_t after = 0;
   for (const packing_choice& each : choices) {
-    const std::uint64_t bytes = packed_bytes(each);
-    before += each.tensor->size_bytes();
+    const std::uint64_t bytes = each.packed_bytes();
+    for (const nibble::tensor_view& part : each.weight->parts) before += part.size_bytes();
     after += bytes;
-    const nibble::shape shape = packed_shape(each);
+    const nibble::shape shape = each.packed_shape();
+    const std::string stored = each.tensor() == nullptr ? "metadata" : each.tensor()->dtype_text();
     const auto dimensions = shape.dimensions();
-    tensors.add_row({nibble::escape_text(each.tensor->name()), shape.to_string(),
-                     std::string(each.tensor->dtype_text()),
+    tensors.add_row({nibble::escape_text(each.weight->name), shape.to_string(), stored,
                      std::string(nibble::to_string(each.encoding)), grouped(bytes)});
-    list.push_back({{"name", each.tensor->name()},
+    list.push_back({{"name", each.weight->name},
                     {"shape", std::vector<std::uint64_t>(dimensions.begin(), dimensions.end())},
-                    {"from", each.tensor->dtype_text()},
+                    {"from", stored},
                     {"to", nibble::to_string(each.encoding)},
                     {"bytes", bytes}});
   }
@@ -360,22 +383,26 @@ exit_code pack(const pack_options& options) {
   }
   if (options.mix == nullptr) require_packing_rule(encoding_for_all(options, to), options);
   const nibble::reader from = open_weights(options.input, options.single);
-  // The metadata of a folder stay beside a safetensors file, in files of their own.
-  carried_metadata carried = to == container::safetensors
-                                 ? carry_metadata(open_files(options.input, options.single), to)
-                                 : carry_metadata(from, to);
-
   require_known_dtypes(from, options, to);
   require_globs_that_match(from, options);
-  const encoding_choice encodings(from, options, to, output);
+  std::vector<nibble::tensor_view> tensors;
+  for (const nibble::tensor_view& tensor : from) {
+    if (!any_glob_matches(options.drop, tensor.name())) tensors.push_back(tensor);
+  }
+  named_output named = names_for_output(from, tensors, to, options.names);
+  carried_metadata& carried = named.carried;
+  // The metadata of a folder stay beside a safetensors file, in files of their own, unless they tell names.
+  if (to == container::safetensors && !is_renaming(options.names)) {
+    carried = carry_metadata(open_files(options.input, options.single), to);
+  }
+  const encoding_choice encodings(from, named.tensors, options, to, output);
   std::vector<packing_choice> choices;
   matrix_elements elements;
   gguf_limits limits;
-  for (const nibble::tensor_view& tensor : from) {
-    if (any_glob_matches(options.drop, tensor.name())) continue;
-    choices.push_back(choose_packing(from, tensor, options, encodings));
-    if (tensor.shape().rank() >= 2) elements[choices.back().encoding] += tensor.elements();
-    limits.look_at(tensor.name(), tensor.shape());
+  for (const nibble::renamed_weight& weight : named.tensors) {
+    choices.push_back(choose_packing(from, weight, options, encodings));
+    if (weight.shape.rank() >= 2) elements[choices.back().encoding] += weight.shape.elements();
+    limits.look_at(weight.name, weight.shape);
   }
   if (to == container::gguf) limits.require_none(options.input);
   if (choices.empty() && from.size() != 0) {
@@ -385,6 +412,8 @@ exit_code pack(const pack_options& options) {
   for (const packing_choice& each : choices) {
     if (!each.is_kept) require_packing_rule(each.encoding, options);
   }
+  describe_encodings(named, elements,
+                     options.mix != nullptr ? std::optional(options.mix->file_type) : std::nullopt);
   if (options.mix != nullptr) {
     set_file_type(carried, options.mix->file_type);
   } else {
@@ -392,9 +421,9 @@ exit_code pack(const pack_options& options) {
   }
   if (options.metadata_file) merge_metadata(carried.values, *options.metadata_file);
   add_text_losses(carried, to);
-  if (choices.size() != from.size()) {
+  if (tensors.size() != from.size()) {
     carried.losses.push_back(
-        {"tensors", fmt::format("{} dropped", grouped(from.size() - choices.size()))});
+        {"tensors", fmt::format("{} dropped", grouped(from.size() - tensors.size()))});
   }
   std::vector<std::size_t> shards;
   if (options.keep_shards) shards = shards_to_keep(from, choices);

@@ -214,7 +214,11 @@ class parity_suite {
     for (candidate* const each : {&int8_, &int4_}) {
       const std::string gguf = folder.file(each->label + ".gguf");
       const std::string apr = folder.file(each->label + ".apr");
-      convert({.input = each->path, .output = gguf, .requantize = true, .is_silent = true});
+      convert({.input = each->path,
+               .output = gguf,
+               .names = output_names::keep,
+               .requantize = true,
+               .is_silent = true});
       convert({.input = gguf, .output = apr, .is_silent = true});
       running_model back = open_model(apr, options_.engine);
       std::size_t equal = 0;

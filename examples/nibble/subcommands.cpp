@@ -83,6 +83,20 @@ void add_threads(CLI::App& to, unsigned& threads) {
             });
 }
 
+/// Which names the new file has.
+void add_names(CLI::App& to, output_names& names) {
+  add_value(
+      to, "--names", "NAMES",
+      "Names of tensors and metadata: keep; gguf, which llama.cpp reads; hf, Hugging Face's; gguf "
+      "unless given where a checkpoint becomes .gguf, else keep",
+      [&names](const std::string& text) {
+        require_choice("--names", text, {"keep", "gguf", "hf"});
+        names = text == "keep"   ? output_names::keep
+                : text == "gguf" ? output_names::gguf
+                                 : output_names::hugging_face;
+      });
+}
+
 void add_single(CLI::App& to, bool& single) {
   to.add_flag("--single", single, "Open a shard alone, not the set that it belongs to");
 }
@@ -157,6 +171,7 @@ CLI::App& describe_pack(CLI::App& app, pack_options& options) {
   add_globs(to, "--drop", options.drop, "Leave these tensors out; may be repeated");
   add_globs(to, "--transpose", options.transpose,
             "Store these [inputs, outputs] matrices as [outputs, inputs]; may be repeated");
+  add_names(to, options.names);
   to.add_option("--metadata", options.metadata_file,
                 "JSON object to merge into the metadata; - for standard input")
       ->type_name("FILE.json");
@@ -184,6 +199,7 @@ CLI::App& describe_convert(CLI::App& app, convert_options& options) {
   CLI::App& to = *app.add_subcommand("convert", "Rewrite a file in another container, bit for bit");
   add_input(to, "INPUT", options.input);
   add_output(to, options.output, "OUT", "File to write, .apr, .gguf or .safetensors; may be INPUT");
+  add_names(to, options.names);
   to.add_flag("--requantize", options.requantize,
               "Pack as q8_0 or expand to f32 what GGUF cannot hold bit for bit");
   add_force(to, options.force);

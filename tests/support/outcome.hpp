@@ -37,4 +37,11 @@ template <class Work>
   return missing;
 }
 
+/// The parts that the message of the error that ends `work` lacks; also where nothing ends it.
+template <class Work>
+[[nodiscard]] std::string missing_in_error(Work&& work, const std::vector<std::string>& parts) {
+  const outcome end = outcome_of(work);
+  return end.code == "taken" ? "no error" : missing_parts(end.message, parts);
+}
+
 }  // namespace nibble_test

@@ -17,7 +17,8 @@ enum class naming : unsigned char {
 
 namespace naming_table {
 
-/// Groups of names that architectures share; an architecture has several.
+/// Groups of names that architectures share, and of rules by which their weights differ; an architecture
+/// has several.
 enum group : unsigned {
   decoder = 1U << 0U,      ///< model.embed_tokens, model.layers, model.norm
   split_qkv = 1U << 1U,    ///< q_proj, k_proj, v_proj
@@ -31,6 +32,8 @@ enum group : unsigned {
   mlp_experts = 1U << 9U,      ///< mlp.experts, mlp.shared_expert
   gpt2 = 1U << 10U,            ///< transformer.h with attn and mlp
   falcon = 1U << 11U,          ///< transformer.h with self_attention
+  adjacent_pairs = 1U << 12U,  ///< no names: in GGUF neighbours turn together, not halves of a head
+  gains_less_one = 1U << 13U,  ///< no names: Hugging Face's norms hold their gains less 1
   llama_like = decoder | split_qkv | norm_before | gated
 };
 
@@ -43,20 +46,20 @@ struct architecture {
 
 /// One row an architecture.
 inline constexpr auto architectures = std::to_array<architecture>({
-    {"llama", "llama", llama_like | mixtral_experts},
-    {"mistral", "llama", llama_like},
-    {"mixtral", "llama", decoder | split_qkv | norm_before | mixtral_experts},
+    {"llama", "llama", llama_like | mixtral_experts | adjacent_pairs},
+    {"mistral", "llama", llama_like | adjacent_pairs},
+    {"mixtral", "llama", decoder | split_qkv | norm_before | mixtral_experts | adjacent_pairs},
     {"qwen2", "qwen2", llama_like},
     {"qwen3", "qwen3", llama_like},
     {"qwen2_moe", "qwen2moe", llama_like | mlp_experts},
     {"qwen3_moe", "qwen3moe", llama_like | mlp_experts},
-    {"granite", "granite", llama_like},
-    {"smollm3", "smollm3", llama_like},
+    {"granite", "granite", llama_like | adjacent_pairs},
+    {"smollm3", "smollm3", llama_like | adjacent_pairs},
     {"olmo2", "olmo2", decoder | split_qkv | norm_around | gated},
-    {"gemma", "gemma", llama_like},
-    {"gemma2", "gemma2", decoder | split_qkv | norm_around | gated},
-    {"gemma3", "gemma3", decoder | split_qkv | norm_around | gated},
-    {"gemma3_text", "gemma3", decoder | split_qkv | norm_around | gated},
+    {"gemma", "gemma", llama_like | gains_less_one},
+    {"gemma2", "gemma2", decoder | split_qkv | norm_around | gated | gains_less_one},
+    {"gemma3_text", "gemma3", decoder | split_qkv | norm_around | gated | gains_less_one},
+    {"gemma3", "gemma3", decoder | split_qkv | norm_around | gated | gains_less_one},
     {"phi3", "phi3", decoder | fused_qkv | norm_before | fused_gate},
     {"starcoder2", "starcoder2", decoder | split_qkv | norm_before | ungated},
     {"gpt2", "gpt2", gpt2},
@@ -140,6 +143,17 @@ inline constexpr auto prefixes = std::to_array<prefix>({
     {"language_model.lm_head.", "lm_head."},
 });
 
+/// The end of the name of a tensor that Hugging Face's classes save and compute themselves.
+struct buffer {
+  std::string_view end;
+  unsigned groups;
+};
+inline constexpr auto buffers = std::to_array<buffer>({
+    {".rotary_emb.inv_freq", decoder | falcon},
+    {".attn.bias", gpt2},
+    {".attn.masked_bias", gpt2},
+});
+
 /// The row of an architecture, under either name of it.
 [[nodiscard]] constexpr const architecture* find_architecture(std::string_view name) noexcept {
   for (const architecture& each : architectures) {
@@ -184,6 +198,16 @@ inline constexpr auto prefixes = std::to_array<prefix>({
     std::string_view architecture) noexcept {
   const naming_table::architecture* const known = naming_table::find_architecture(architecture);
   return known == nullptr ? std::nullopt : std::optional(known->gguf);
+}
+
+/// Whether a tensor holds what Hugging Face's class of the architecture computes itself (angles of rotary
+/// positions, GPT-2's mask): no weight, and with no name in GGUF.
+[[nodiscard]] constexpr bool is_buffer(std::string_view architecture, std::string_view name) noexcept {
+  const naming_table::architecture* const known = naming_table::find_architecture(architecture);
+  for (const naming_table::buffer& each : naming_table::buffers) {
+    if (known != nullptr && (known->groups & each.groups) != 0 && name.ends_with(each.end)) return true;
+  }
+  return false;
 }
 
 /// A tensor's name in another convention. `architecture` is Hugging Face's (model_type) or GGUF's

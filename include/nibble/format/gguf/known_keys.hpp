@@ -88,6 +88,7 @@ inline constexpr std::array known_keys{
     known_key{"residual_scale", true, value_type::f32},
     known_key{"rope.dimension_count", true, value_type::u32},
     known_key{"rope.freq_base", true, value_type::f32},
+    known_key{"rope.freq_base_swa", true, value_type::f32},
     known_key{"rope.scale_linear", true, value_type::f32},
     known_key{"rope.scaling.attn_factor", true, value_type::f32},
     known_key{"rope.scaling.factor", true, value_type::f32},
