@@ -220,6 +220,41 @@ TEST_CASE("a set is the same files whatever the order of the plan", "[shard_sets
   CHECK(expected.size() == 3);
 }
 
+TEST_CASE("a set is parted as it is told, in the order of names within a file", "[shard_sets]") {
+  const temporary_directory folder;
+  const std::vector<float> values = nibble_test::gaussian(64, 5);
+  const std::vector<std::string> names = {"d", "a", "e", "c", "b"};
+  writer out;
+  for (const std::string& name : names) out.add(encoding::q8, name, {64}, values);
+  const std::vector<std::size_t> shard_of = {1, 2, 0, 1, 2};
+  const auto paths = out.write(folder / "m.apr", {.shard_of_tensors = shard_of});
+  REQUIRE(paths.size() == 3);
+  const std::vector<std::vector<std::string>> expected = {{"e"}, {"c", "d"}, {"a", "b"}};
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    std::vector<std::string> found;
+    const reader shard(paths[i]);
+    for (const nibble::tensor_view& tensor : shard) found.emplace_back(tensor.name());
+    CHECK(found == expected[i]);
+  }
+  CHECK(reader::open_set(paths[1]).size() == 5);
+  CHECK(out.paths(folder / "m.apr", {.shard_of_tensors = shard_of}) == paths);
+  const std::vector<std::vector<std::size_t>> refused = {{0, 0, 0, 0},
+                                                         {0, 0, 0, 0, 0, 0},
+                                                         {0, 2, 0, 2, 2},
+                                                         {1, 1, 1, 1, 1},
+                                                         {0, 1, 2, 3, std::size_t{0} - 1}};
+  for (const std::vector<std::size_t>& each : refused) {
+    const auto result = outcome_of([&] { out.write(folder / "x.apr", {.shard_of_tensors = each}); });
+    CHECK(result.code == "invalid_argument");
+    CHECK(result.message.find("shard_of_tensors") != std::string::npos);
+  }
+  const std::vector<std::size_t> two = {0, 1, 0, 1, 0};
+  const auto gguf = outcome_of([&] {
+    out.write(folder / "x.gguf", {.container = nibble::container::gguf, .shard_of_tensors = two});
+  });
+  CHECK(gguf.code == "invalid_argument");
+}
+
 TEST_CASE("tensors are never cut, and one file needs no number", "[shard_sets]") {
   const temporary_directory folder;
   const std::vector<float> values = nibble_test::gaussian(1000, 5);

@@ -51,6 +51,7 @@ struct pack_options {
   bool force = false;    ///< sets may be broken by what is written; so too below
   bool json = false;
   std::uint64_t shard_size_bytes = 0;  ///< 0: one file
+  bool keep_shards = false;            ///< those that the set has which is read
   unsigned threads = 1;
 };
 /// Packs the matrices of a .safetensors, .gguf or .apr file, or of a set of them, into a new file or
@@ -73,11 +74,31 @@ exit_code convert(const convert_options& options);
 
 struct inspect_options {
   std::string input{};
+  std::vector<std::string> only{};  ///< globs; none: every tensor
+  bool summary = false;             ///< what tensors are like, by encoding and by kind
   bool single = false;
   bool json = false;
 };
 /// Lists what a file holds, without reading its tensors.
 exit_code inspect(const inspect_options& options);
+
+/// Places from `first` up to `end`, which is none of them.
+struct index_range {
+  std::uint64_t first;
+  std::uint64_t end;
+
+  [[nodiscard]] std::uint64_t size() const noexcept { return end - first; }
+};
+struct show_options {
+  std::string input{};
+  std::string tensor{};
+  std::optional<index_range> rows{};     ///< otherwise the first two
+  std::optional<index_range> columns{};  ///< otherwise the first sixteen
+  bool single = false;
+  bool json = false;
+};
+/// Prints values of a tensor, how they are distributed, and the scales of its blocks.
+exit_code show(const show_options& options);
 
 struct verify_options {
   std::string input{};

@@ -19,6 +19,7 @@
 #include <nibble/compute/thread_pool.hpp>
 
 #include "command.hpp"
+#include "json_number.hpp"
 #include "open_input.hpp"
 #include "progress_bar.hpp"
 #include "schema_version.hpp"
@@ -263,19 +264,11 @@ std::string to_text(const comparison& files, const diff_options& options) {
   return text;
 }
 
-/// A number as JSON has it; what JSON lacks as a string: "inf", "-inf", "nan".
-nlohmann::json number_or_word(double value) {
-  if (std::isfinite(value)) return value;
-  return std::isnan(value) ? "nan" : value > 0 ? "inf" : "-inf";
-}
-
 nlohmann::json to_json(const tensor_errors& errors) {
   using nlohmann::json;
   const auto cosine = errors.cosine();
   const bool has_values = errors.elements() != 0;
-  const auto measured = [&](double value) {
-    return has_values ? number_or_word(value) : json(nullptr);
-  };
+  const auto measured = [&](double value) { return has_values ? json_number(value) : json(nullptr); };
   return {{"elements", errors.elements()},
           {"equal", errors.are_equal()},
           {"infinite_errors", errors.infinite_errors()},

@@ -1,6 +1,9 @@
 #include <algorithm>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -12,6 +15,7 @@
 #include <nibble/nibble.hpp>
 
 #include "command.hpp"
+#include "glob.hpp"
 #include "open_input.hpp"
 #include "schema_version.hpp"
 #include "standard_streams.hpp"
@@ -57,11 +61,148 @@ std::vector<std::string> warnings_about(const nibble::reader& file) {
   return warnings;
 }
 
+/// Throws usage_error for a glob that matches no tensor.
+void require_globs_that_match(const nibble::reader& file, const std::vector<std::string>& globs) {
+  for (const std::string& glob : globs) {
+    const auto matches = [&](const nibble::tensor_view& tensor) {
+      return glob_matches(glob, tensor.name());
+    };
+    if (std::ranges::any_of(file.tensors(), matches)) continue;
+    throw usage_error(fmt::format("--only '{}' matches no tensor of {}", nibble::escape_text(glob),
+                                  nibble::escape_text(file.name())));
+  }
+}
+
+bool is_listed(const nibble::tensor_view& tensor, const inspect_options& options) {
+  return options.only.empty() || any_glob_matches(options.only, tensor.name());
+}
+
+/// Tensors together.
+struct tensor_sums {
+  std::uint64_t tensors = 0;
+  std::uint64_t elements = 0;
+  std::uint64_t bytes = 0;
+  std::set<std::string, std::less<>> encodings{};
+
+  void add(const nibble::tensor_view& tensor) {
+    ++tensors;
+    elements += tensor.elements();
+    bytes += tensor.bytes().size();
+    encodings.emplace(tensor.dtype_text());
+  }
+  [[nodiscard]] std::optional<double> packing_ratio() const {
+    if (bytes == 0 || elements == 0) return std::nullopt;
+    return 4.0 * static_cast<double>(elements) / static_cast<double>(bytes);
+  }
+};
+
+/// A tensor's name with * for each whole number in it: that of the layer, of the expert.
+std::string kind_of(std::string_view name) {
+  std::string kind;
+  const auto is_digit = [](char letter) { return letter >= '0' && letter <= '9'; };
+  const auto is_part = [&](std::size_t first, std::size_t end) {
+    const auto is_border = [&](std::size_t at) { return at >= name.size() || name[at] == '.'; };
+    return (first == 0 || is_border(first - 1)) && is_border(end);
+  };
+  for (std::size_t at = 0; at < name.size();) {
+    std::size_t end = at;
+    while (end < name.size() && is_digit(name[end])) ++end;
+    if (end > at && is_part(at, end)) {
+      kind += '*';
+      at = end;
+    } else {
+      end = std::max(end, at + 1);
+      kind += name.substr(at, end - at);
+      at = end;
+    }
+  }
+  return kind;
+}
+
+/// What a file's tensors are like, together.
+struct tensor_summary {
+  std::map<std::string, tensor_sums, std::less<>> by_encoding{};
+  std::map<std::string, tensor_sums, std::less<>> by_kind{};
+  tensor_sums all{};
+  std::uint64_t layers = 0;  ///< the most tensors that there are of a kind with one number
+
+  tensor_summary(const nibble::reader& file, const inspect_options& options) {
+    for (const nibble::tensor_view& tensor : file) {
+      if (!is_listed(tensor, options)) continue;
+      by_encoding[std::string(tensor.dtype_text())].add(tensor);
+      by_kind[kind_of(tensor.name())].add(tensor);
+      all.add(tensor);
+    }
+    for (const auto& [kind, sums] : by_kind) {
+      if (std::ranges::count(kind, '*') == 1) layers = std::max(layers, sums.tensors);
+    }
+  }
+};
+
 std::string ratio_text(std::optional<double> ratio) {
   return ratio ? fmt::format("{:.3f}", *ratio) : "-";
 }
 
-std::string describe(const nibble::reader& file) {
+std::string to_text(const tensor_summary& of) {
+  using side = table::side;
+  table encodings({{"encoding", side::left},
+                   {"tensors", side::right},
+                   {"elements", side::right},
+                   {"bytes", side::right},
+                   {"packing ratio", side::right}});
+  table kinds({{"kind", side::left},
+               {"tensors", side::right},
+               {"encodings", side::left},
+               {"elements", side::right},
+               {"bytes", side::right},
+               {"share", side::right}});
+  for (const auto& [name, sums] : of.by_encoding) {
+    encodings.add_row({nibble::escape_text(name), grouped(sums.tensors), grouped(sums.elements),
+                       grouped(sums.bytes), ratio_text(sums.packing_ratio())});
+  }
+  encodings.add_rule();
+  encodings.add_row({"total", grouped(of.all.tensors), grouped(of.all.elements), grouped(of.all.bytes),
+                     ratio_text(of.all.packing_ratio())});
+  for (const auto& [name, sums] : of.by_kind) {
+    const double share =
+        of.all.bytes == 0 ? 0.0
+                          : 100.0 * static_cast<double>(sums.bytes) / static_cast<double>(of.all.bytes);
+    kinds.add_row({nibble::escape_text(name), grouped(sums.tensors),
+                   nibble::escape_text(fmt::format("{}", fmt::join(sums.encodings, " "))),
+                   grouped(sums.elements), grouped(sums.bytes), fmt::format("{:.1f} %", share)});
+  }
+  return fmt::format("\n{}\n{}\n{}", encodings.to_string(), counted(of.layers, "layer") + '\n',
+                     kinds.to_string());
+}
+
+nlohmann::json to_json(const tensor_summary& of, const nibble::reader& file) {
+  using nlohmann::json;
+  const auto listed = [](const auto& sums_by_name, const char* name_key) {
+    json list = json::array();
+    for (const auto& [name, sums] : sums_by_name) {
+      const auto ratio = sums.packing_ratio();
+      list.push_back({{name_key, name},
+                      {"tensors", sums.tensors},
+                      {"encodings", sums.encodings},
+                      {"elements", sums.elements},
+                      {"bytes", sums.bytes},
+                      {"packing_ratio", ratio ? json(*ratio) : json(nullptr)}});
+    }
+    return list;
+  };
+  return {{"file", file.name()},
+          {"format", nibble::to_string(file.container())},
+          {"file_bytes", file.file_bytes()},
+          {"tensors", of.all.tensors},
+          {"elements", of.all.elements},
+          {"bytes", of.all.bytes},
+          {"layers", of.layers},
+          {"encodings", listed(of.by_encoding, "encoding")},
+          {"kinds", listed(of.by_kind, "kind")},
+          {"warnings", warnings_about(file)}};
+}
+
+std::string describe_head(const nibble::reader& file) {
   std::string text = fmt::format("{}: {}, {}, {}", nibble::escape_text(file.name()),
                                  nibble::to_string(file.container()),
                                  counted(file.file_bytes(), "byte"), counted(file.size(), "tensor"));
@@ -77,7 +218,19 @@ std::string describe(const nibble::reader& file) {
     if (value.is_null()) continue;
     text += fmt::format("  {}: {}\n", nibble::escape_text(key), summarise(value));
   }
+  return text;
+}
 
+std::string describe_end(const nibble::reader& file) {
+  std::string text;
+  for (const std::string& warning : warnings_about(file)) {
+    text += fmt::format("\n{}\n", nibble::escape_text(warning));
+  }
+  return text;
+}
+
+std::string describe(const nibble::reader& file, const inspect_options& options) {
+  std::string text = describe_head(file);
   using side = table::side;
   table tensors({{"name", side::left},
                  {"shape", side::right},
@@ -86,26 +239,19 @@ std::string describe(const nibble::reader& file) {
                  {"bytes", side::right},
                  {"packing ratio", side::right},
                  {"offset", side::right}});
-  std::uint64_t elements = 0;
-  std::uint64_t bytes = 0;
+  tensor_sums sums;
   for (const nibble::tensor_view& tensor : file) {
-    elements += tensor.elements();
-    bytes += tensor.bytes().size();
+    if (!is_listed(tensor, options)) continue;
+    sums.add(tensor);
     tensors.add_row({nibble::escape_text(tensor.name()), tensor.shape().to_string(),
                      nibble::escape_text(tensor.dtype_text()), grouped(tensor.elements()),
                      grouped(tensor.bytes().size()), ratio_text(tensor.packing_ratio()),
                      grouped(tensor.file_offset_bytes())});
   }
   tensors.add_rule();
-  const std::string ratio =
-      bytes == 0 || elements == 0
-          ? "-"
-          : fmt::format("{:.3f}", 4.0 * static_cast<double>(elements) / static_cast<double>(bytes));
-  tensors.add_row({"total", "", "", grouped(elements), grouped(bytes), ratio, ""});
-  text += '\n' + tensors.to_string();
-  for (const std::string& warning : warnings_about(file))
-    text += fmt::format("\n{}\n", nibble::escape_text(warning));
-  return text;
+  tensors.add_row({"total", "", "", grouped(sums.elements), grouped(sums.bytes),
+                   ratio_text(sums.packing_ratio()), ""});
+  return text + '\n' + tensors.to_string() + describe_end(file);
 }
 
 /// A tensor and the place of its file among the set's, or null.
@@ -126,11 +272,13 @@ nlohmann::json to_json(const nibble::tensor_view& tensor, const nlohmann::json& 
           {"offset", tensor.file_offset_bytes()}};
 }
 
-nlohmann::json to_json(const nibble::reader& file) {
+nlohmann::json to_json(const nibble::reader& file, const inspect_options& options) {
   using nlohmann::json;
   json tensors = json::array();
   const auto list = [&](const nibble::reader& from, const json& shard) {
-    for (const nibble::tensor_view& tensor : from) tensors.push_back(to_json(tensor, shard));
+    for (const nibble::tensor_view& tensor : from) {
+      if (is_listed(tensor, options)) tensors.push_back(to_json(tensor, shard));
+    }
   };
   json shards = json::array();
   for (const nibble::reader& shard : file.shards()) {
@@ -154,10 +302,18 @@ nlohmann::json to_json(const nibble::reader& file) {
 
 exit_code inspect(const inspect_options& options) {
   const nibble::reader file = open_input(options.input, options.single);
-  if (options.json) {
-    print_json(schema_version::inspect, to_json(file));
+  require_globs_that_match(file, options.only);
+  if (options.summary) {
+    const tensor_summary summary(file, options);
+    if (options.json) {
+      print_json(schema_version::summary, to_json(summary, file));
+    } else {
+      print_out(describe_head(file) + to_text(summary) + describe_end(file));
+    }
+  } else if (options.json) {
+    print_json(schema_version::inspect, to_json(file, options));
   } else {
-    print_out(describe(file));
+    print_out(describe(file, options));
   }
   return exit_code::fine;
 }

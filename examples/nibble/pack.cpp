@@ -295,6 +295,31 @@ nlohmann::json fallbacks_to_json(const std::vector<packing_choice>& choices) {
   return list;
 }
 
+/// The shard of each tensor that is packed where it is to be the one that it is in, counted on where all
+/// of one are dropped. Throws usage_error where what is read is no set.
+std::vector<std::size_t> shards_to_keep(const nibble::reader& from,
+                                        const std::vector<packing_choice>& choices) {
+  if (from.shards().empty()) {
+    throw usage_error(
+        fmt::format("{}: --keep-shards: is no set of files", nibble::escape_text(from.name())));
+  }
+  std::vector<std::size_t> found;
+  std::map<std::size_t, std::size_t> place_of_shard;
+  for (const packing_choice& each : choices) {
+    // What is computed, and not read, is with the first.
+    std::size_t shard = 0;
+    if (const nibble::tensor_view* const tensor = each.tensor()) {
+      while (from.shards()[shard].find(tensor->name()) == nullptr) ++shard;
+    }
+    found.push_back(shard);
+    place_of_shard.emplace(shard, 0);
+  }
+  std::size_t place = 0;
+  for (auto& [shard, at] : place_of_shard) at = place++;
+  for (std::size_t& shard : found) shard = place_of_shard.at(shard);
+  return found;
+}
+
 /// What would be written, as a table or as JSON.
 void print_plan(const std::vector<packing_choice>& choices, const std::string& output,
                 nibble::container to, bool as_json) {
@@ -353,6 +378,9 @@ exit_code pack(const pack_options& options) {
   if (options.shard_size_bytes != 0 && to != container::apr) {
     throw usage_error("--shard-size: only .apr files are written in shards");
   }
+  if (options.keep_shards && (options.shard_size_bytes != 0 || to != container::apr)) {
+    throw usage_error("--keep-shards: goes with .apr files and without --shard-size");
+  }
   if (options.mix == nullptr) require_packing_rule(encoding_for_all(options, to), options);
   const nibble::reader from = open_weights(options.input, options.single);
   require_known_dtypes(from, options, to);
@@ -397,6 +425,8 @@ exit_code pack(const pack_options& options) {
     carried.losses.push_back(
         {"tensors", fmt::format("{} dropped", grouped(from.size() - tensors.size()))});
   }
+  std::vector<std::size_t> shards;
+  if (options.keep_shards) shards = shards_to_keep(from, choices);
   if (options.dry_run) {
     print_plan(choices, output, to, options.json);
     return exit_code::fine;
@@ -414,6 +444,7 @@ exit_code pack(const pack_options& options) {
                               .container = to,
                               .threads = options.threads,
                               .shard_size_bytes = options.shard_size_bytes,
+                              .shard_of_tensors = std::move(shards),
                               .force = options.force};
   const write_report report(from, request, write_file(plan, request), std::move(carried.losses));
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;

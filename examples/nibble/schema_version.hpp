@@ -5,6 +5,8 @@
 namespace nibble_command::schema_version {
 
 inline constexpr unsigned inspect = 1;
+inline constexpr unsigned summary = 1;  ///< of inspect --summary
+inline constexpr unsigned show = 1;
 inline constexpr unsigned verify = 1;
 inline constexpr unsigned diff = 1;
 inline constexpr unsigned hash = 1;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -184,6 +185,8 @@ CLI::App& describe_pack(CLI::App& app, pack_options& options) {
             })
       .default_str("best");
   add_shard_size(to, options.shard_size_bytes);
+  to.add_flag("--keep-shards", options.keep_shards,
+              "Write a set again as a set, tensors parted as they are");
   to.add_flag("--dry-run", options.dry_run, "Print what would be written, tensor by tensor");
   add_force(to, options.force);
   add_json(to, options.json);
@@ -209,6 +212,31 @@ CLI::App& describe_convert(CLI::App& app, convert_options& options) {
 CLI::App& describe_inspect(CLI::App& app, inspect_options& options) {
   CLI::App& to = *app.add_subcommand("inspect", "List what a file holds");
   add_input(to, "FILE", options.input);
+  add_globs(to, "--only", options.only, "List these tensors; may be repeated");
+  to.add_flag(
+      "--summary", options.summary,
+      "Print sums by encoding and by kind of tensor, a line a kind, rather than a line a tensor");
+  add_json(to, options.json);
+  add_single(to, options.single);
+  return to;
+}
+
+CLI::App& describe_show(CLI::App& app, show_options& options) {
+  CLI::App& to = *app.add_subcommand("show", "Print values of a tensor, their spread and its scales");
+  add_input(to, "FILE", options.input);
+  add_input(to, "TENSOR", options.tensor, "Name of the tensor");
+  const auto add_range = [&](const std::string& name, std::optional<index_range>& range,
+                             const std::string& description) {
+    add_value(to, name, "FROM:TO", description, [&range, name](const std::string& text) {
+      const std::size_t colon = std::min(text.find(':'), text.size());
+      constexpr std::uint64_t most = std::uint64_t{1} << 62U;
+      const std::string end = colon == text.size() ? "" : text.substr(colon + 1);
+      range = {whole_number(name, text.substr(0, colon), 0, most), whole_number(name, end, 1, most)};
+    });
+  };
+  add_range("--rows", options.rows,
+            "Rows to print, counted from 0, without TO; the first two unless given");
+  add_range("--columns", options.columns, "Columns of them; the first sixteen unless given");
   add_json(to, options.json);
   add_single(to, options.single);
   return to;
@@ -414,11 +442,11 @@ subcommand make_subcommand(CLI::App& app, CLI::App& (*describe)(CLI::App&, Optio
 std::vector<subcommand> add_subcommands(CLI::App& app) {
   return {
     make_subcommand(app, describe_pack, pack), make_subcommand(app, describe_convert, convert),
-        make_subcommand(app, describe_inspect, inspect), make_subcommand(app, describe_verify, verify),
-        make_subcommand(app, describe_unpack, unpack), make_subcommand(app, describe_diff, diff),
-        make_subcommand(app, describe_hash, hash), make_subcommand(app, describe_meta, meta),
-        make_subcommand(app, describe_split, split), make_subcommand(app, describe_merge, merge),
-        make_subcommand(app, describe_bench, bench),
+        make_subcommand(app, describe_inspect, inspect), make_subcommand(app, describe_show, show),
+        make_subcommand(app, describe_verify, verify), make_subcommand(app, describe_unpack, unpack),
+        make_subcommand(app, describe_diff, diff), make_subcommand(app, describe_hash, hash),
+        make_subcommand(app, describe_meta, meta), make_subcommand(app, describe_split, split),
+        make_subcommand(app, describe_merge, merge), make_subcommand(app, describe_bench, bench),
 #if defined(NIBBLE_WITH_ENGINE)
         make_subcommand(app, describe_run, run), make_subcommand(app, describe_perplexity, perplexity),
         make_subcommand(app, describe_parity, parity),

@@ -32,8 +32,9 @@ struct write_request {
   std::string source{};  ///< path that errors about tensors name
   nibble::container container = nibble::container::apr;
   unsigned threads = 1;
-  std::uint64_t shard_size_bytes = 0;  ///< 0: one file
-  bool force = false;                  ///< sets may be broken
+  std::uint64_t shard_size_bytes = 0;           ///< 0: one file
+  std::vector<std::size_t> shard_of_tensors{};  ///< writer's option of that name
+  bool force = false;                           ///< sets may be broken
 };
 
 /// Throws what a writer threw, as a fault of the request where that is what it was: a tensor that the
@@ -75,6 +76,7 @@ inline std::vector<std::string> write_file(const nibble::writer& plan, const wri
             return interruption::received() == 0 && mapped_inputs::are_whole();
           },
       .shard_file_bytes = request.shard_size_bytes,
+      .shard_of_tensors = request.shard_of_tensors,
   };
   try {
     const std::vector<std::string> paths = plan.paths(request.output, options);

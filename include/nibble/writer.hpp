@@ -50,6 +50,10 @@ struct write_options {
   /// As shard_size_bytes, but what may not be more is the size of a file, header and metadata included;
   /// 0: unlimited. A file with one tensor, or the first one where its metadata are long, may be larger.
   std::uint64_t shard_file_bytes = 0;
+  /// The shard of each tensor in the order of add(), counted from 0, for a set of so many .apr files as
+  /// there are shards, each with a tensor; empty: the sizes above say. For who keeps the parting that
+  /// another set has.
+  std::span<const std::size_t> shard_of_tensors{};
 };
 
 /// A plan of tensors and metadata, which write() packs and writes in one go.
@@ -74,7 +78,7 @@ class basic_writer : public tensor_plan {
   /// cannot be synced is an error too, though the new file is in place then. Memory beyond the plan:
   /// about 0.5 MiB or two rows a task, and the directory.
   ///
-  /// With options.shard_size_bytes, a plan of more tensor bytes becomes a set of files, each of whole
+  /// With options.shard_size_bytes or one of its like, a plan of more tensor bytes becomes a set of files, each of whole
   /// tensors, in the order of their names, as many as fit; one that alone is larger has a file to
   /// itself. Each says in its metadata which part it is ("sharding"), the first holds the plan's own
   /// metadata. All are written and synced before any appears. Then the first of a set that stood there
@@ -91,7 +95,8 @@ class basic_writer : public tensor_plan {
   /// Throws not_representable (naming tensor, element and value), write_failed, already_being_written,
   /// bad_metadata, what the container cannot hold (unsupported_encoding, bad_name, bad_shape), what
   /// readers refuse (directory_too_large: tens of thousands of tensors without bytes, say),
-  /// invalid_argument (shards of another container than .apr), cancelled, and whatever a row source or
+  /// invalid_argument (shards of another container than .apr; shard_of_tensors that are not one for each
+  /// tensor, or leave a shard without any), cancelled, and whatever a row source or
   /// the progress callback throws.
   ///
   /// The template parameter is no choice: it gives each translation unit the code of its own
@@ -135,11 +140,10 @@ class basic_writer : public tensor_plan {
     if (options.container == container::apr) remove_leftovers_of_set(path);
     if (shards.size() > 1) {
       if (options.container == container::apr) return write_set<Architecture>(shards, path, options);
-      throw error(
-          error_code::invalid_argument,
-          {.field = "shard_size_bytes",
-           .found = std::to_string(std::max(options.shard_size_bytes, options.shard_file_bytes)),
-           .expected = "0, for only .apr files are written in shards"});
+      throw error(error_code::invalid_argument,
+                  {.field = "shards",
+                   .found = std::to_string(shards.size()),
+                   .expected = "one, for only .apr files are written in several"});
     }
     std::vector<planned_tensor> tensors = tensors_at(shards[0]);
     switch (options.container) {
@@ -162,6 +166,9 @@ class basic_writer : public tensor_plan {
   /// The tensors of each file, as places in entries().
   [[nodiscard]] std::vector<places> shards_for(const std::string& path,
                                                const write_options& options) const {
+    if (!options.shard_of_tensors.empty()) {
+      return split_as_given(entries(), options.shard_of_tensors);
+    }
     if (options.shard_file_bytes == 0 || options.container != container::apr) {
       return split_into_shards(entries(), std::max(options.shard_size_bytes, options.shard_file_bytes));
     }

@@ -31,7 +31,7 @@ TEST_CASE("every codec is of one kind", "[codec]") {
   static_assert(nibble::BlockCodec<nibble::apr_q4> && kinds<nibble::apr_q4> == 1);
   static_assert(nibble::BitCodec<nibble::q4_k> && kinds<nibble::q4_k> == 1);
   static_assert(!nibble::BitCodec<nibble::q4_0> && nibble::PackableCodec<nibble::q4_0>);
-  static_assert(!nibble::PackableCodec<nibble::q2_k> && !nibble::PackableCodec<nibble::f32>);
+  static_assert(!nibble::PackableCodec<nibble::iq4_nl> && !nibble::PackableCodec<nibble::f32>);
   static_assert(nibble::TensorScaleCodec<nibble::apr_q8> && kinds<nibble::apr_q8> == 1);
   static_assert(!nibble::Codec<no_codec> && !nibble::Codec<int>);
   static_assert(nibble::Codec<only_an_encoding> && kinds<only_an_encoding> == 0);

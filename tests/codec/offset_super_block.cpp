@@ -12,7 +12,7 @@
 
 namespace {
 
-using nibble::offset_sub_blocks;
+using offset_sub_blocks = nibble::offset_sub_blocks<32, 63>;
 using nibble::offset_super_block;
 using nibble::sub_block_numbers;
 

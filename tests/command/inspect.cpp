@@ -216,3 +216,58 @@ TEST_CASE("inspect --json of an empty file, and of names that are not UTF-8", "[
   const json named = json::parse(require_success({"inspect", path, "--json"}));
   REQUIRE(named.at("file").get<std::string>().ends_with("name\xEF\xBF\xBD.safetensors"));
 }
+
+TEST_CASE("inspect lists what --only names", "[inspect]") {
+  const temporary_directory folder;
+  write_safetensors(folder / "m.safetensors",
+                    {f32_tensor("a.0", 1, 1), f32_tensor("a.1", 2, 2), f32_tensor("b", 3, 3)});
+  const auto names_listed = [&](const nibble_test::words& more) {
+    nibble_test::words arguments{"inspect", folder / "m.safetensors", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    std::set<std::string> names;
+    const json listed = json::parse(require_success(arguments));
+    for (const json& tensor : listed.at("tensors")) names.insert(tensor.at("name"));
+    return names;
+  };
+  CHECK(names_listed({}).size() == 3);
+  CHECK(names_listed({"--only", "a.*"}) == std::set<std::string>{"a.0", "a.1"});
+  CHECK(names_listed({"--only", "a.1", "--only", "b"}) == std::set<std::string>{"a.1", "b"});
+  const std::string text = require_success({"inspect", folder / "m.safetensors", "--only", "b"});
+  CHECK(text.find("a.0") == std::string::npos);
+  nibble_test::require_contains(text, {"3x64", "total"});
+  nibble_test::require_refusal(
+      nibble_test::run({"inspect", folder / "m.safetensors", "--only", "a.*", "--only", "c*"}), 2,
+      {"--only 'c*'", "m.safetensors"});
+}
+
+TEST_CASE("inspect sums up by encoding and by kind", "[inspect]") {
+  const temporary_directory folder;
+  write_safetensors(
+      folder / "m.safetensors",
+      {f32_tensor("model.layers.0.q.weight", 4, 1), f32_tensor("model.layers.10.q.weight", 4, 2),
+       f32_tensor("model.layers.2.q.weight", 4, 3), f32_tensor("layer2norm", 1, 4),
+       f32_tensor("x.1.experts.0.w", 2, 5), f32_tensor("x.1.experts.1.w", 2, 6)});
+  require_success({"pack", folder / "m.safetensors", "-o", folder / "m.apr", "-e", "q4", "--tensor",
+                   "model.layers.2.*=q8"});
+  const json sums = json::parse(require_success({"inspect", folder / "m.apr", "--summary", "--json"}));
+  CHECK(sums.at("version") == 1);
+  CHECK(sums.at("tensors") == 6);
+  CHECK(sums.at("layers") == 3);
+  CHECK(sums.at("elements") == 17 * 64);
+  REQUIRE(sums.at("kinds").size() == 3);
+  CHECK(sums.at("kinds")[0].at("kind") == "layer2norm");
+  const json& queries = sums.at("kinds")[1];
+  CHECK(queries.at("kind") == "model.layers.*.q.weight");
+  CHECK(queries.at("tensors") == 3);
+  CHECK(queries.at("encodings") == json::array({"q4", "q8"}));
+  CHECK(queries.at("bytes") == 4 * 2 * (20 + 20 + 36));
+  CHECK(sums.at("kinds")[2].at("kind") == "x.*.experts.*.w");
+  std::uint64_t bytes = 0;
+  for (const json& each : sums.at("encodings")) bytes += each.at("bytes").get<std::uint64_t>();
+  CHECK(sums.at("bytes") == bytes);
+  nibble_test::require_contains(require_success({"inspect", folder / "m.apr", "--summary"}),
+                                {"model.layers.*.q.weight", "q4 q8", "3 layers", "share"});
+  const json some = json::parse(
+      require_success({"inspect", folder / "m.apr", "--summary", "--json", "--only", "x.*"}));
+  CHECK(some.at("tensors") == 2);
+}

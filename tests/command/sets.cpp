@@ -290,3 +290,30 @@ TEST_CASE("no file is written under the name of another container", "[command]")
     REQUIRE_FALSE(entry.path().filename().string().starts_with("x"));
   }
 }
+
+TEST_CASE("--keep-shards parts what is packed as the set that is read", "[command]") {
+  const model_files model;
+  const auto& files = model.files;
+  done({"pack", model.index, "-o", files / "kept.apr", "-e", "q4", "--keep-shards"});
+  for (std::uint32_t shard = 1; shard <= 3; ++shard) {
+    const auto listed = json::parse(
+        done({"inspect", files / fmt::format("kept-{:05}-of-00003.apr", shard), "--single", "--json"}));
+    REQUIRE(listed.at("tensors").size() == shard);
+    for (const json& tensor : listed.at("tensors")) {
+      CHECK(tensor.at("name").get<std::string>().starts_with(fmt::format("w{}", shard)));
+    }
+  }
+  done({"verify", files / "kept-00001-of-00003.apr"});
+  // A shard of which nothing is left goes, and one file needs no number.
+  done({"pack", model.index, "-o", files / "two.apr", "--keep-shards", "--drop", "w2*"});
+  CHECK(
+      json::parse(done({"inspect", files / "two-00002-of-00002.apr", "--json"})).at("tensors").size() ==
+      4);
+  done({"pack", model.index, "-o", files / "one.apr", "--keep-shards", "--only", "w1*", "--drop",
+        "w[23]*"});
+  CHECK(std::filesystem::exists(files / "one.apr"));
+  require_contains(done({"pack", model.whole, "-o", files / "x.apr", "--keep-shards"}, 2), {"no set"});
+  require_contains(
+      done({"pack", model.index, "-o", files / "x.apr", "--keep-shards", "--shard-size", "9MB"}, 2),
+      {"--keep-shards", "--shard-size"});
+}

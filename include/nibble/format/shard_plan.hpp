@@ -7,8 +7,11 @@
 #include <numeric>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include <nibble/core/error.hpp>
+#include <nibble/core/text.hpp>
 #include <nibble/file/atomic_file.hpp>
 #include <nibble/file/path_text.hpp>
 #include <nibble/format/shards.hpp>
@@ -40,6 +43,36 @@ namespace nibble {
     }
     shards.back().push_back(place);
     bytes += tensor_bytes;
+  }
+  return shards;
+}
+
+/// Places in the plan, shard by shard, each in the order of names: tensor i is in shard shard_of[i].
+/// Throws invalid_argument where there is not one for each tensor, or a shard without any.
+[[nodiscard]] inline std::vector<std::vector<std::size_t>> split_as_given(
+    std::span<const plan_entry> plan, std::span<const std::size_t> shard_of) {
+  const auto refuse = [](std::string found, std::string expected) -> error {
+    return error(
+        error_code::invalid_argument,
+        {.field = "shard_of_tensors", .found = std::move(found), .expected = std::move(expected)});
+  };
+  if (shard_of.size() != plan.size()) {
+    throw refuse(std::to_string(shard_of.size()),
+                 join_text({plan.size(), ", one for each tensor of the plan"}));
+  }
+  std::vector<std::vector<std::size_t>> shards;
+  for (std::size_t place = 0; place < plan.size(); ++place) {
+    // No more shards than tensors, whatever is said.
+    if (shard_of[place] >= plan.size()) {
+      throw refuse(std::to_string(shard_of[place]), "a shard before as many as there are tensors");
+    }
+    if (shard_of[place] >= shards.size()) shards.resize(shard_of[place] + 1);
+    shards[shard_of[place]].push_back(place);
+  }
+  for (std::vector<std::size_t>& shard : shards) {
+    if (shard.empty()) throw refuse("a shard without a tensor", "shards counted on from 0");
+    std::sort(shard.begin(), shard.end(),
+              [&](std::size_t a, std::size_t b) { return plan[a].tensor.name < plan[b].tensor.name; });
   }
   return shards;
 }
