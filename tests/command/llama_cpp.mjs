@@ -6,17 +6,15 @@
 // are those of its own types.
 //
 // llama.cpp multiplies quantized weights by activations of 8 bits, and f16 and bf16 weights by activations
-// of 16 bits, where `nibble run` multiplies by f32. So tokens may differ where two logits are close: that
-// is shown, and a fault only where the logits are further apart than those types explain. With f32 weights
-// every token has to be the same.
+// of 16 bits, where `nibble run` multiplies by f32. So tokens may differ where two logits are close. That is
+// shown, and held against a second run: with the same weights expanded to f32 llama.cpp has to choose every
+// token as `nibble run` does on the packed file.
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 
 const [npmFolder, nibble, workFolder, modelsFolder, ...wanted] = process.argv.slice(2);
-// How far apart two logits may be where another choice is the activations' doing.
-const mostGap = { f32: 0, f16: 0.05, bf16: 0.1, other: 0.75 };
 const top = path.resolve(import.meta.dirname, "../..");
 const demo = path.join(top, "examples/demo/model");
 const packings = {
@@ -60,53 +58,72 @@ async function goOn(model, prompt, count) {
   return { promptTokens, tokens, logits };
 }
 
-let passed = 0;
-let failed = 0;
-function check(isFine, text) {
-  isFine ? ++passed : ++failed;
-  console.log(`${isFine ? "ok    " : "FAILED"} ${text}`);
+/** What `nibble run` goes on with. */
+function goOnHere(file, prompt, count) {
+  const answer = execFileSync(nibble, [
+    "run", file, "-p", prompt, "-n", String(count), "--threads", "1", "--json",
+  ]);
+  return JSON.parse(answer);
 }
 
+/** Writes a file with nibble, in silence. */
+function write(file, ...how) {
+  execFileSync(nibble, [...how, "-o", file, "--threads", "1"], { stdio: ["ignore", "ignore", "inherit"] });
+}
+
+/** Where llama.cpp's tokens on `file` are not those in `here`: a text for each prompt. */
+async function differences(file, here) {
+  const model = await llama.loadModel({ modelPath: file, gpuLayers: 0 });
+  const found = [];
+  for (const { prompt, count, prompt_tokens: promptTokens, tokens } of here) {
+    const there = await goOn(model, prompt, count);
+    if (promptTokens.join() !== there.promptTokens.join()) {
+      found.push(`'${prompt}' is ${there.promptTokens} to llama.cpp and ${promptTokens} here`);
+      continue;
+    }
+    const at = there.tokens.findIndex((token, i) => token !== tokens[i]);
+    if (at === -1) continue;
+    const logit = (token) => `${token} (logit ${there.logits[at].get(token).toFixed(4)})`;
+    found.push(`'${prompt}', token ${at}: llama.cpp takes ${logit(there.tokens[at])}, not ${logit(tokens[at])}`);
+  }
+  await model.dispose();
+  return found;
+}
+
+let passed = 0;
+let failed = 0;
 fs.mkdirSync(workFolder, { recursive: true });
 for (const [name, encodings] of Object.entries(packings)) {
   const folder = name === "demo" ? demo : path.join(modelsFolder, name);
   if (!fs.existsSync(folder) || (wanted.length !== 0 && !wanted.includes(name))) continue;
   const oracleFile = name === "demo" ? path.join(top, "examples/engine/tests/data/demo_model.json")
                                      : path.join(folder, "oracle.json");
-  const oracle = JSON.parse(fs.readFileSync(oracleFile));
-  for (const encoding of ["convert", ...encodings]) {
-    const file = path.join(workFolder, `${name}-${encoding}.gguf`);
-    const how = encoding === "convert" ? ["convert", folder] : ["pack", folder, "-e", encoding];
-    execFileSync(nibble, [...how, "-o", file, "--threads", "1"], { stdio: ["ignore", "ignore", "inherit"] });
-    const model = await llama.loadModel({ modelPath: file, gpuLayers: 0 });
-    const differences = [];
-    for (const { prompt, tokens: expected } of oracle.greedy) {
-      const theirs = await goOn(model, prompt, expected.length);
-      const ours = JSON.parse(execFileSync(nibble, [
-        "run", file, "-p", prompt, "-n", String(expected.length), "--threads", "1", "--json",
-      ]));
-      if (ours.prompt_tokens.join() !== theirs.promptTokens.join()) {
-        differences.push(`'${prompt}' is ${theirs.promptTokens} to llama.cpp and ${ours.prompt_tokens} here`);
-        continue;
-      }
-      const at = ours.tokens.findIndex((token, i) => token !== theirs.tokens[i]);
-      if (at === -1) continue;
-      const [a, b] = [theirs.tokens[at], ours.tokens[at]];
-      const gap = theirs.logits[at].get(a) - theirs.logits[at].get(b);
-      const text = `'${prompt}' token ${at}: llama.cpp ${a} (logit ${theirs.logits[at].get(a).toFixed(4)}), ` +
-        `here ${b} (there ${theirs.logits[at].get(b).toFixed(4)})`;
-      const isClose = encoding !== "convert" && gap <= (mostGap[encoding] ?? mostGap.other);
-      differences.push(isClose ? { text, gap } : text);
+  const { greedy } = JSON.parse(fs.readFileSync(oracleFile));
+  for (const encoding of ["as stored", ...encodings]) {
+    const file = path.join(workFolder, `${name}.gguf`);
+    const expanded = path.join(workFolder, `${name}-expanded.gguf`);
+    if (encoding === "as stored") {
+      write(file, "convert", folder);
+    } else {
+      write(file, "pack", folder, "-e", encoding);
     }
-    await model.dispose();
-    const faults = differences.filter((each) => typeof each === "string");
-    const close = differences.filter((each) => typeof each !== "string");
-    const count = oracle.greedy.length;
-    check(faults.length === 0, `${name} ${encoding}: ${count - differences.length} of ${count} prompts the same` +
-      (close.length === 0 ? "" : `, ${close.length} where two logits are close`));
-    for (const each of faults) console.log(`         ${each}`);
-    for (const each of close) console.log(`         ${each.text}`);
+    const here = greedy.map(({ prompt, tokens }) => {
+      return { prompt, count: tokens.length, ...goOnHere(file, prompt, tokens.length) };
+    });
+    const close = await differences(file, here);
+    let faults = [];
+    if (close.length !== 0) {
+      write(expanded, "pack", file, "-e", "f32", "--requantize");
+      faults = encoding === "f32" ? close : await differences(expanded, here);
+      fs.rmSync(expanded);
+    }
     fs.rmSync(file);
+    faults.length === 0 ? ++passed : ++failed;
+    console.log(`${faults.length === 0 ? "ok    " : "FAILED"} ${name} ${encoding}: ` +
+      `${greedy.length - close.length} of ${greedy.length} prompts the same` +
+      (close.length === 0 ? "" : `, ${greedy.length - faults.length} with the weights expanded to f32`));
+    for (const each of close) console.log(`         ${each}`);
+    for (const each of faults) console.log(`         expanded: ${each}`);
   }
 }
 console.log(`${passed} passed, ${failed} failed`);

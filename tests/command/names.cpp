@@ -240,7 +240,7 @@ TEST_CASE("GPT-2's matrices are transposed on their way", "[names]") {
             read_safetensors(files / "back.safetensors")["transformer.h.0.attn.c_attn.weight"].bytes) ==
         stored);
   // Blocks run along rows, and values alone can be moved.
-  require_success({"pack", model.path, "-o", files / "packed.apr", "-e", "q8"});
+  require_success({"pack", model.path, "-o", files / "packed.apr", "--tensor", "*c_attn.weight=q8"});
   require_refusal(nibble_test::run({"convert", files / "packed.apr", "-o", files / "no.gguf"}), 2,
                   {"h.0.attn.c_attn.weight", "--requantize"});
   require_success({"convert", files / "packed.apr", "-o", files / "values.gguf", "--requantize"});
