@@ -78,6 +78,9 @@ conversion convert_to_gguf(const nibble::reader& from, const nibble::tensor_view
 
 conversion choose_conversion(const nibble::reader& from, const nibble::tensor_view& tensor,
                              nibble::container to, bool requantize) {
+  if (tensor.composed() != nullptr) {
+    return {&tensor, nibble::encoding::f32, conversion::way::requantized};
+  }
   if (!tensor.has_encoding() && to == from.container() && to != nibble::container::apr) {
     return {&tensor, std::nullopt, conversion::way::kept};
   }

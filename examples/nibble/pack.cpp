@@ -24,6 +24,7 @@
 #include "text_file.hpp"
 #include "text_layout.hpp"
 #include "transposed_rows.hpp"
+#include "value_encoding.hpp"
 #include "value_range.hpp"
 #include "write_file.hpp"
 #include "write_report.hpp"
@@ -53,7 +54,7 @@ std::string name_first(const std::vector<std::string_view>& names) {
 }
 
 bool is_packable(const nibble::tensor_view& tensor) {
-  return tensor.shape().rank() >= 2 && !holds_integers(tensor.encoding());
+  return tensor.shape().rank() >= 2 && !holds_integers(value_encoding(tensor));
 }
 
 /// Throws usage_error for a glob that means nothing in this file: a mistyped one would otherwise change
@@ -87,7 +88,8 @@ void require_known_dtypes(const nibble::reader& from, const pack_options& option
   std::string dtype;
   for (const nibble::tensor_view& tensor : from) {
     const bool is_known =
-        tensor.has_encoding() && nibble::describe(tensor.encoding()).apr_dtype_id.has_value();
+        tensor.composed() != nullptr ||
+        (tensor.has_encoding() && nibble::describe(tensor.encoding()).apr_dtype_id.has_value());
     if (is_known || any_glob_matches(options.drop, tensor.name())) continue;
     if (unknown.empty()) dtype = tensor.dtype_text();
     unknown.push_back(tensor.name());
@@ -109,7 +111,7 @@ void require_known_dtypes(const nibble::reader& from, const pack_options& option
 packing_choice choose_packing(const nibble::reader& from, const nibble::tensor_view& tensor,
                               const pack_options& options) {
   using nibble::encoding;
-  const encoding stored = tensor.encoding();
+  const encoding stored = value_encoding(tensor);
   const bool is_transposed = any_glob_matches(options.transpose, tensor.name());
   if (any_glob_matches(options.keep, tensor.name())) {
     if (is_transposed) refuse(from.name(), tensor, "--keep and --transpose exclude each other");
@@ -122,6 +124,9 @@ packing_choice choose_packing(const nibble::reader& from, const nibble::tensor_v
                          tensor.shape().rank() == 0 ? "a scalar" : tensor.shape().to_string()));
     }
     if (holds_integers(stored)) refuse(from.name(), tensor, "--transpose takes no whole numbers");
+    if (tensor.composed() != nullptr) {
+      refuse(from.name(), tensor, "--transpose takes no weights of several stored tensors");
+    }
   }
   if (holds_integers(stored)) return {&tensor, stored, true, false};
   if (!is_packable(tensor)) {
@@ -149,8 +154,8 @@ void require_unquantized_sources(const nibble::reader& from, const std::vector<p
   nibble::encoding stored{};
   for (const packing_choice& each : choices) {
     const nibble::tensor_view& tensor = *each.tensor;
-    if (each.is_kept || !nibble::describe(tensor.encoding()).is_quantized()) continue;
-    if (quantized.empty()) stored = tensor.encoding();
+    if (each.is_kept || !nibble::describe(value_encoding(tensor)).is_quantized()) continue;
+    if (quantized.empty()) stored = value_encoding(tensor);
     quantized.push_back(tensor.name());
   }
   if (quantized.empty()) return;
@@ -163,7 +168,7 @@ void require_unquantized_sources(const nibble::reader& from, const std::vector<p
 void plan_tensor(nibble::writer& plan, const packing_choice& how, nibble::packing_rule rule) {
   const nibble::tensor_view& tensor = *how.tensor;
   std::string name(tensor.name());
-  if (how.is_kept) {
+  if (how.is_kept && tensor.composed() == nullptr) {
     plan.add_stored(tensor.encoding(), std::move(name), tensor.shape(), tensor.bytes());
     return;
   }
