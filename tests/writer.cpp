@@ -865,13 +865,52 @@ TEST_CASE("a GGUF file is written and read back", "[writer]") {
   for (const nibble::tensor_view& tensor : in) CHECK(tensor.alignment_bytes() >= 32);
   shuffled_executor threads(3, 5);
   CHECK(written(out, {.container = nibble::container::gguf, .executor = &threads}) == file);
-  out.add<nibble::q4>("q", {70, 1024}, values);
+  out.add<nibble::q8>("q", {70, 1024}, values);
   const temporary_directory folder;
   const auto result =
       outcome_of([&] { out.write(folder / "file", {.container = nibble::container::gguf}); });
   CHECK(result.code == "unsupported_encoding");
-  CHECK(missing_parts(result.message, {"'q'", "q4", "GGUF"}).empty());
+  CHECK(missing_parts(result.message, {"'q'", "q8", "GGUF"}).empty());
   CHECK(names_in(folder.path()).empty());
+}
+
+TEST_CASE("q4 and apr_q4 stand in a GGUF file as the types that hold their values", "[writer]") {
+  // More than one chunk of stored bytes each.
+  const nibble::shape shape{2300, 1024};
+  const auto values = nibble_test::gaussian(2300 * 1024, 3);
+  writer packing;
+  packing.add<nibble::q4>("q4", shape, values);
+  packing.add<nibble::apr_q4>("apr_q4", shape, values);
+  const file_bytes own = written(packing);
+  const reader packed(own);
+  writer copying;
+  for (const nibble::tensor_view& tensor : packed) {
+    copying.add_stored(tensor.encoding(), std::string(tensor.name()), shape, tensor.bytes());
+  }
+  const file_bytes file = written(packing, {.container = nibble::container::gguf});
+  CHECK(written(copying, {.container = nibble::container::gguf}) == file);
+  shuffled_executor threads(3, 5);
+  CHECK(written(packing, {.container = nibble::container::gguf, .executor = &threads}) == file);
+  const reader in(file);
+  CHECK(in["q4"].encoding() == encoding::q4_1);
+  CHECK(in["apr_q4"].encoding() == encoding::q4_0);
+  CHECK(std::ranges::equal(in["q4"].bytes(), packed["q4"].bytes()));
+  CHECK_FALSE(std::ranges::equal(in["apr_q4"].bytes(), packed["apr_q4"].bytes()));
+  for (const char* const name : {"q4", "apr_q4"}) {
+    std::vector<float> expected(values.size());
+    std::vector<float> found(values.size());
+    nibble::dequantize(packed[name], expected);
+    nibble::dequantize(in[name], found);
+    CHECK(found == expected);
+  }
+  // Rows of incomplete blocks have no place there.
+  writer ragged;
+  ragged.add<nibble::apr_q4>("w", {2, 48}, std::span(values).first(96));
+  const temporary_directory folder;
+  const auto result =
+      outcome_of([&] { ragged.write(folder / "file", {.container = nibble::container::gguf}); });
+  CHECK(result.code == "bad_shape");
+  CHECK(missing_parts(result.message, {"'w'", "48"}).empty());
 }
 
 TEST_CASE("blocks on demand that cannot be had are refused", "[writer]") {

@@ -58,7 +58,7 @@ conversion convert_to_gguf(const nibble::reader& from, const nibble::tensor_view
   };
   const auto twin = nibble::gguf::ggml_twin_of(stored);
   if (twin && has_whole_blocks(*twin)) {
-    return {&tensor, *twin, stored == encoding::apr_q4 ? way::moved : way::kept};
+    return {&tensor, *twin, nibble::gguf::moves_codes(stored) ? way::moved : way::kept};
   }
   // What has no type there and is not quantized is left to the writer, which refuses it by name.
   if (!nibble::describe(stored).is_quantized()) return {&tensor, stored, way::kept};
@@ -100,18 +100,9 @@ void plan_tensor(nibble::writer& plan, const nibble::reader& from, const convers
   std::string name(tensor.name());
   switch (one.how) {
     case conversion::way::kept:
-      plan.add_stored(encoding, std::move(name), tensor.shape(), tensor.bytes());
+    case conversion::way::moved:
+      plan.add_stored(tensor.encoding(), std::move(name), tensor.shape(), tensor.bytes());
       break;
-    case conversion::way::moved: {
-      const auto block_bytes = nibble::describe(encoding).block_bytes;
-      plan.add_stored(encoding, std::move(name), tensor.shape(),
-                      [&tensor, block_bytes](std::uint64_t first_block, std::span<std::byte> blocks) {
-                        const auto skipped = static_cast<std::size_t>(first_block * block_bytes);
-                        nibble::gguf::to_ggml_twin(
-                            tensor.encoding(), tensor.bytes().subspan(skipped, blocks.size()), blocks);
-                      });
-      break;
-    }
     case conversion::way::requantized:
       plan.add(encoding, std::move(name), tensor.shape(), interruptible(nibble::rows_of(tensor)));
       break;

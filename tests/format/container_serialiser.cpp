@@ -28,6 +28,9 @@ struct without_data_end {
   [[nodiscard]] std::uint64_t offset_bytes(std::size_t place) const;
   [[nodiscard]] std::uint64_t file_bytes() const;
   [[nodiscard]] std::vector<std::byte> front(std::span<const std::uint32_t> crc32) const;
+  [[nodiscard]] static std::span<const std::byte> stored(encoding which,
+                                                         std::span<const std::byte> bytes,
+                                                         std::vector<std::byte>& buffer);
   static void read_back(std::span<const std::byte> front, std::uint64_t file_bytes,
                         std::span<const std::byte> footer);
 };

@@ -74,6 +74,9 @@ class basic_tensor_chunks {
   /// The tensor's name.
   [[nodiscard]] const std::string& name() const noexcept { return tensor_.name; }
 
+  /// The encoding that its bytes are of.
+  [[nodiscard]] nibble::encoding encoding() const noexcept { return tensor_.encoding; }
+
   /// Number of chunks: 256 KiB of f32 or a row each to be packed, 1 MiB of stored bytes.
   [[nodiscard]] std::size_t count() const noexcept {
     if (packer_) return packer_->chunk_count();

@@ -94,7 +94,8 @@ template <ContainerSerialiser Serialiser>
   run_tasks(executor, tasks.size(), [&](std::size_t i) {
     const auto [tensor, chunk] = tasks[i];
     std::vector<std::byte> buffer;
-    const std::span<const std::byte> bytes = tensors[tensor].bytes(chunk, buffer);
+    const std::span<const std::byte> bytes =
+        Serialiser::stored(tensors[tensor].encoding(), tensors[tensor].bytes(chunk, buffer), buffer);
     file.write_at(serialiser.offset_bytes(tensor) + tensors[tensor].offset_bytes(chunk), bytes);
     sums[i] = crc32_sum(bytes);
     report.add(bytes.size(), tensors[tensor].name());

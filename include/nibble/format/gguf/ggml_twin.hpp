@@ -28,13 +28,16 @@ static_assert(describe(encoding::q4).block_elements == describe(encoding::q4_1).
 static_assert(describe(encoding::apr_q4).block_bytes == describe(encoding::q4_0).block_bytes);
 static_assert(describe(encoding::apr_q4).block_elements == describe(encoding::q4_0).block_elements);
 
+/// Whether blocks of `which` and of its ggml twin differ in where the codes lie.
+[[nodiscard]] constexpr bool moves_codes(encoding which) noexcept { return which == encoding::apr_q4; }
+
 /// Turns the whole blocks `from` of `which` into blocks of its ggml twin, which has as many bytes; `to`
-/// must not overlap `from`. Blocks of q4 and of ggml's encodings are copied. In blocks of apr_q4 the
+/// is `from` or does not overlap it. Blocks of q4 and of ggml's encodings are copied. In blocks of apr_q4 the
 /// codes of neighbours share a byte, in those of q4_0 codes that are 16 apart; a scale that counts as 0
 /// is stored as 0. The values stay the same, with the sign of zeros.
 inline void to_ggml_twin(encoding which, std::span<const std::byte> from,
                          std::span<std::byte> to) noexcept {
-  if (which != encoding::apr_q4) {
+  if (!moves_codes(which)) {
     std::copy_n(from.begin(), to.size(), to.begin());
     return;
   }

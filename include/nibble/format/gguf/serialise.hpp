@@ -15,6 +15,7 @@
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
+#include <nibble/format/gguf/ggml_twin.hpp>
 #include <nibble/format/gguf/header.hpp>
 #include <nibble/format/gguf/layout.hpp>
 #include <nibble/format/gguf/parse.hpp>
@@ -31,9 +32,10 @@ template <class Json>
 class basic_serialiser {
  public:
   /// `tensors` in any order, with names that differ. `metadata`, an object, becomes keys and values as
-  /// append_metadata() says.
+  /// append_metadata() says. A tensor whose encoding has no ggml type but a twin with the same values
+  /// (ggml_twin_of(): q4, apr_q4) has the twin's.
   ///
-  /// Throws, naming the tensor, unsupported_encoding (no ggml type), bad_name (64 bytes and more, which
+  /// Throws, naming the tensor, unsupported_encoding (no ggml type and no twin), bad_name (64 bytes and more, which
   /// ggml has no room for), bad_shape (more than four dimensions, a dimension of 2^63 and more, rows of
   /// incomplete blocks); bad_metadata and bad_record as append_metadata() and alignment_of() do;
   /// bad_layout (over 2^63 bytes).
@@ -80,6 +82,15 @@ class basic_serialiser {
   [[nodiscard]] std::uint64_t data_end() const noexcept { return layout_.data_end; }
   /// Size of the file, which ends with the last tensor's padding.
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return layout_.data_end; }
+  /// Whole blocks of `which` as blocks of its ggml twin, which has as many bytes.
+  [[nodiscard]] static std::span<const std::byte> stored(encoding which,
+                                                         std::span<const std::byte> bytes,
+                                                         std::vector<std::byte>& buffer) {
+    if (!moves_codes(which)) return bytes;
+    buffer.resize(bytes.size());
+    to_ggml_twin(which, bytes, buffer);
+    return buffer;
+  }
   /// GGUF has no checksum of the file.
   static constexpr bool has_footer = false;
 
@@ -103,7 +114,7 @@ class basic_serialiser {
                          .expected = std::move(expected)});
     };
     const bool is_kept = tensor.has_unknown_dtype_of(container::gguf);
-    if (!is_kept && (tensor.unknown_dtype || !describe(tensor.encoding).gguf_type)) {
+    if (!is_kept && (tensor.unknown_dtype || !ggml_twin_of(tensor.encoding))) {
       refuse(error_code::unsupported_encoding, "encoding", tensor.dtype_text(),
              "one that GGUF has a type for");
     }
@@ -125,13 +136,17 @@ class basic_serialiser {
     return 8 + tensor.name.size() + 4 + 8 * tensor.shape.rank() + 4 + 8;
   }
 
+  /// Of an encoding that has a twin.
+  [[nodiscard]] static std::uint32_t ggml_type_of(encoding which) noexcept {
+    return describe(ggml_twin_of(which).value_or(which)).gguf_type.value_or(0);
+  }
+
   void append_entry(const planned_tensor& tensor, std::uint64_t offset) {
     append_string(front_, tensor.name);
     append_number(front_, static_cast<std::uint32_t>(tensor.shape.rank()));
     for (std::size_t i = tensor.shape.rank(); i-- > 0;) append_number(front_, tensor.shape[i]);
-    append_number(front_, tensor.unknown_dtype
-                              ? tensor.unknown_dtype->id
-                              : std::uint32_t{describe(tensor.encoding).gguf_type.value_or(0)});
+    append_number(front_,
+                  tensor.unknown_dtype ? tensor.unknown_dtype->id : ggml_type_of(tensor.encoding));
     append_number(front_, offset);
   }
 

@@ -155,6 +155,11 @@ class basic_serialiser {
   [[nodiscard]] std::uint64_t data_end() const noexcept { return file_bytes_; }
   /// Size of the file, which ends with the last tensor.
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return file_bytes_; }
+  /// Tensors' bytes stand in the file as they are.
+  [[nodiscard]] static std::span<const std::byte> stored(encoding, std::span<const std::byte> bytes,
+                                                         std::vector<std::byte>&) noexcept {
+    return bytes;
+  }
   /// safetensors has no checksum of the file.
   static constexpr bool has_footer = false;
 
