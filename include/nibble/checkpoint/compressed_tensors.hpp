@@ -101,12 +101,26 @@ struct compressed_tensors_rules {
       rule.block = scale_block{1, *group};
     }
     const auto structure = weights.find("block_structure");
-    if (structure != weights.end() && structure->is_array() && structure->size() == 2 &&
-        (*structure)[0].is_number_unsigned() && (*structure)[1].is_number_unsigned() &&
-        (*structure)[0] != 0U && (*structure)[1] != 0U) {
-      rule.block = scale_block{(*structure)[0].template get<std::uint64_t>(),
-                               (*structure)[1].template get<std::uint64_t>()};
+    if (structure == weights.end() || structure->is_null()) return rule;
+    // "128x128" in its first versions, [128, 128] now.
+    std::string text =
+        structure->is_string() ? structure->template get<std::string>() : structure->dump();
+    std::vector<std::uint64_t> sizes;
+    bool is_in_number = false;
+    for (const char each : text) {
+      const bool is_digit = each >= '0' && each <= '9';
+      if (is_digit && !is_in_number) sizes.push_back(0);
+      if (is_digit && sizes.back() < (1U << 30U)) {
+        sizes.back() = sizes.back() * 10 + static_cast<std::uint64_t>(each - '0');
+      }
+      is_in_number = is_digit;
     }
+    if (sizes.size() != 2 || sizes[0] == 0 || sizes[1] == 0) {
+      throw error(error_code::bad_metadata, {.field = field + ".weights.block_structure",
+                                             .found = std::move(text),
+                                             .expected = "two sizes above 0"});
+    }
+    rule.block = scale_block{sizes[0], sizes[1]};
     return rule;
   }
 };
@@ -200,8 +214,8 @@ namespace compressed_tensors {
   return shape(std::span<const std::uint64_t>(sizes));
 }
 
-/// Scales, zero points and groups of a weight of whole numbers `bits` wide; codes are left to the caller.
-/// Takes those of `rules` that say the same bits. Throws bad_scheme.
+/// Scales, zero points and groups of a weight of whole numbers; codes are left to the caller. Takes those of
+/// `rules` that say the same bits, or any where `bits` is 0: codes are bytes. Throws bad_scheme.
 [[nodiscard]] inline compressed_integer_rows fit_integer_rows(const weight_composer& to,
                                                               const std::string& name,
                                                               const shape& dimensions, unsigned bits,
@@ -210,7 +224,7 @@ namespace compressed_tensors {
   std::vector<scale_block> blocks;
   bool is_symmetric = true;
   for (const compressed_tensors_rule& rule : rules.groups) {
-    if (rule.is_float || rule.bits != bits) continue;
+    if (rule.is_float || (bits != 0 && rule.bits != bits)) continue;
     is_symmetric = is_symmetric && rule.is_symmetric;
     if (rule.block) blocks.push_back(*rule.block);
   }
@@ -227,7 +241,7 @@ namespace compressed_tensors {
   }
   if (zeros != nullptr) {
     parts.push_back(zeros);
-    const bool is_packed = zeros->has_encoding() && zeros->encoding() == encoding::i32;
+    const bool is_packed = bits != 0 && zeros->has_encoding() && zeros->encoding() == encoding::i32;
     if (is_packed) {
       const std::uint64_t groups = std::max<std::uint64_t>(1, rows.grid.row_stride);
       weight_composer::require_shape(
@@ -329,14 +343,11 @@ inline void compose_compressed_tensors(weight_composer& to, const compressed_ten
     if (codes.encoding() == encoding::i8 && is_weight && codes.shape().rank() >= 2 &&
         !codes.name().ends_with("_zero_point")) {
       const std::string name(codes.name());
-      for (const compressed_tensors_rule& rule : rules.groups) {
-        if (rule.is_float || !to.is_free(codes)) continue;
-        std::vector<const tensor_view*> parts;
-        compressed_integer_rows rows =
-            compressed_tensors::fit_integer_rows(to, name, codes.shape(), rule.bits, rules, parts);
-        rows.bytes = codes.bytes();
-        compressed_tensors::add(to, name, codes.shape(), codes, parts, std::move(rows));
-      }
+      std::vector<const tensor_view*> parts;
+      compressed_integer_rows rows =
+          compressed_tensors::fit_integer_rows(to, name, codes.shape(), 0, rules, parts);
+      rows.bytes = codes.bytes();
+      compressed_tensors::add(to, name, codes.shape(), codes, parts, std::move(rows));
     }
   }
   float8_rules floats{.has_scales = true};
