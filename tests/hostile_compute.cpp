@@ -43,13 +43,16 @@ struct scale_place {
 };
 
 constexpr std::array places = {
-    scale_place{"q4", 0},         scale_place{"q8", 0},        scale_place{"apr_q4", 0},
-    scale_place{"apr_q8", 0},     scale_place{"q4_0", 0},      scale_place{"q4_1", 0},
-    scale_place{"q5_0", 0},       scale_place{"q5_1", 0},      scale_place{"q8_0", 0},
-    scale_place{"q2_k", 80},      scale_place{"q3_k", 108},    scale_place{"q4_k", 0},
-    scale_place{"q5_k", 0},       scale_place{"q6_k", 208},    scale_place{"iq4_nl", 0},
-    scale_place{"iq4_xs", 0},     scale_place{"f32", 0, true}, scale_place{"f16", 0, true},
-    scale_place{"bf16", 0, true}, scale_place{"f64", 0, true}};
+    scale_place{"q4", 0},        scale_place{"q8", 0},         scale_place{"apr_q4", 0},
+    scale_place{"apr_q8", 0},    scale_place{"q4_0", 0},       scale_place{"q4_1", 0},
+    scale_place{"q5_0", 0},      scale_place{"q5_1", 0},       scale_place{"q8_0", 0},
+    scale_place{"q2_k", 80},     scale_place{"q3_k", 108},     scale_place{"q4_k", 0},
+    scale_place{"q5_k", 0},      scale_place{"q6_k", 208},     scale_place{"iq4_nl", 0},
+    scale_place{"iq4_xs", 0},    scale_place{"iq1_s", 0},      scale_place{"iq2_xxs", 0},
+    scale_place{"iq2_xs", 0},    scale_place{"iq2_s", 0},      scale_place{"iq3_xxs", 0},
+    scale_place{"iq3_s", 0},     scale_place{"tq1_0", 52},     scale_place{"tq2_0", 64},
+    scale_place{"q1_0", 0},      scale_place{"q2_0", 0},       scale_place{"f32", 0, true},
+    scale_place{"f16", 0, true}, scale_place{"bf16", 0, true}, scale_place{"f64", 0, true}};
 
 /// Rows whose scale is infinite, minus infinite, NaN.
 constexpr std::array<std::size_t, 3> spoilt_rows = {2, 5, 17};
@@ -103,8 +106,10 @@ file_bytes spoilt_bytes(const scale_place& of) {
 /// A file of one tensor "w" that nobody has verified, in the container that has the encoding.
 file_bytes file_of(std::string_view encoding, const file_bytes& bytes) {
   static const std::map<std::string_view, std::uint32_t> ggml = {
-      {"q4_0", 2},  {"q4_1", 3},  {"q5_0", 6},  {"q5_1", 7},  {"q8_0", 8},    {"q2_k", 10},
-      {"q3_k", 11}, {"q4_k", 12}, {"q5_k", 13}, {"q6_k", 14}, {"iq4_nl", 20}, {"iq4_xs", 23}};
+      {"q4_0", 2},   {"q4_1", 3},     {"q5_0", 6},    {"q5_1", 7},   {"q8_0", 8},     {"q2_k", 10},
+      {"q3_k", 11},  {"q4_k", 12},    {"q5_k", 13},   {"q6_k", 14},  {"iq4_nl", 20},  {"iq4_xs", 23},
+      {"iq1_s", 19}, {"iq2_xxs", 16}, {"iq2_xs", 17}, {"iq2_s", 22}, {"iq3_xxs", 18}, {"iq3_s", 21},
+      {"tq1_0", 34}, {"tq2_0", 35},   {"q1_0", 41},   {"q2_0", 42}};
   if (const auto type = ggml.find(encoding); type != ggml.end()) {
     return nibble_test::gguf_file{.tensors = {{"w", type->second, {inputs, outputs}, bytes}},
                                   .is_padded_at_its_end = false}

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,7 @@
 #include <nibble/format/gguf/file_type.hpp>
 #include <nibble/format/gguf/ggml_twin.hpp>
 #include <nibble/format/gguf/value_record.hpp>
+#include <nibble/format/gguf/write_metadata.hpp>
 #include <nibble/format/shards.hpp>
 #include <nibble/reader.hpp>
 
@@ -98,25 +100,60 @@ struct carried_metadata {
   return carried;
 }
 
-/// How many elements of matrices a file holds in each encoding.
-using matrix_elements = std::map<nibble::encoding, std::uint64_t>;
+/// Adds to the losses the values that the container has no type for.
+inline void add_text_losses(carried_metadata& carried, nibble::container to) {
+  const auto add = [&](const std::string& key, std::string_view container) {
+    carried.losses.push_back({key, fmt::format("written as JSON text, for {}", container)});
+  };
+  if (to == nibble::container::gguf) {
+    for (const std::string& key : nibble::gguf::keys_of_text(carried.values)) {
+      add(key, "GGUF has no type for it");
+    }
+  }
+  if (to == nibble::container::safetensors) {
+    for (const auto& [key, value] : carried.values.items()) {
+      if (!value.is_string()) add(key, "safetensors has strings only");
+    }
+  }
+}
+
+/// How many elements of matrices a file holds in each encoding, and under nothing those of dtypes that
+/// are not known here.
+using matrix_elements = std::map<std::optional<nibble::encoding>, std::uint64_t>;
+
+/// Makes general.file_type, where the metadata have one, `number`.
+inline void set_file_type(carried_metadata& carried, std::uint32_t number) {
+  const auto found = carried.values.find(nibble::gguf::file_type_key);
+  if (found == carried.values.end()) return;
+  const std::string before = found->is_string() ? found->get<std::string>() : found->dump();
+  if (before == std::to_string(number)) return;
+  if (found->is_string()) {
+    *found = std::to_string(number);
+  } else {
+    *found = number;
+  }
+  carried.losses.push_back(
+      {nibble::gguf::file_type_key, fmt::format("{} is {} now, of the mixture", before, number)});
+}
 
 /// Makes general.file_type, where the metadata have one, say what most elements of the matrices are
-/// stored as.
+/// stored as. Where that is a dtype that is not known here, what the metadata say stays.
 inline void update_file_type(carried_metadata& carried, const matrix_elements& elements) {
   const auto found = carried.values.find(nibble::gguf::file_type_key);
   if (found == carried.values.end() || elements.empty()) return;
   const auto most =
       std::ranges::max_element(elements, {}, [](const auto& each) { return each.second; });
+  if (!most->first) return;
+  const nibble::encoding most_stored = *most->first;
   const std::string before = found->is_string() ? found->get<std::string>() : found->dump();
   const std::uint64_t former = found->is_number_unsigned() ? found->get<std::uint64_t>() : ~0ULL;
-  const auto twin = nibble::gguf::ggml_twin_of(most->first);
+  const auto twin = nibble::gguf::ggml_twin_of(most_stored);
   const auto number = twin ? nibble::gguf::file_type_of(*twin, former) : std::nullopt;
   if (!number) {
     carried.values.erase(found);
     carried.losses.push_back(
         {nibble::gguf::file_type_key,
-         fmt::format("{} left out, llama.cpp has no number for {}", before, to_string(most->first))});
+         fmt::format("{} left out, llama.cpp has no number for {}", before, to_string(most_stored))});
     return;
   }
   if (*number == former || before == std::to_string(*number)) return;
@@ -127,7 +164,7 @@ inline void update_file_type(carried_metadata& carried, const matrix_elements& e
   }
   carried.losses.push_back(
       {nibble::gguf::file_type_key,
-       fmt::format("{} is {} now, for the file holds {}", before, *number, to_string(most->first))});
+       fmt::format("{} is {} now, for the file holds {}", before, *number, to_string(most_stored))});
 }
 
 }  // namespace nibble_command

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <nibble/checkpoint/mixture.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/kernel/matmul_mode.hpp>
@@ -16,10 +17,19 @@
 /// from an answer is thrown: nibble::error, usage_error.
 namespace nibble_command {
 
+/// An encoding for the tensors that a GLOB matches.
+struct tensor_encoding {
+  std::string glob;
+  nibble::encoding encoding;
+};
+
 struct pack_options {
   std::string input{};
-  std::optional<std::string> output{};  ///< otherwise beside the input, by its encoding
-  nibble::encoding encoding = nibble::encoding::q8;
+  std::optional<std::string> output{};         ///< otherwise beside the input, by its encoding
+  std::optional<nibble::encoding> encoding{};  ///< otherwise the container's one of 8 bits
+  const nibble::mixture* mix = nullptr;        ///< chooses instead of `encoding`
+  std::vector<tensor_encoding> tensors{};      ///< choose before both; the last one that matches
+  bool refuses_fallback = false;               ///< of another encoding where rows do not fit
   nibble::packing_rule rule = nibble::packing_rule::best;
   std::vector<std::string> only{};       ///< globs; none: every tensor
   std::vector<std::string> keep{};       ///< globs
@@ -27,14 +37,15 @@ struct pack_options {
   std::vector<std::string> transpose{};  ///< globs
   std::optional<std::string> metadata_file{};
   bool requantize = false;
-  bool single = false;  ///< a first shard alone rather than its set; so too below
-  bool force = false;   ///< sets may be broken by what is written; so too below
+  bool dry_run = false;  ///< nothing is written
+  bool single = false;   ///< a first shard alone rather than its set; so too below
+  bool force = false;    ///< sets may be broken by what is written; so too below
   bool json = false;
   std::uint64_t shard_size_bytes = 0;  ///< 0: one file
   unsigned threads = 1;
 };
-/// Packs the matrices of a .safetensors, .gguf or .apr file, or of a set of them, into a new .apr file
-/// or several.
+/// Packs the matrices of a .safetensors, .gguf or .apr file, or of a set of them, into a new file or
+/// several of .apr.
 exit_code pack(const pack_options& options);
 
 struct convert_options {

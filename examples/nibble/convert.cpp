@@ -11,11 +11,11 @@
 #include <nlohmann/json.hpp>
 
 #include <nibble/format/gguf/ggml_twin.hpp>
-#include <nibble/format/gguf/write_metadata.hpp>
 #include <nibble/nibble.hpp>
 
 #include "carried_metadata.hpp"
 #include "command.hpp"
+#include "gguf_limits.hpp"
 #include "interruption.hpp"
 #include "open_input.hpp"
 #include "output_name.hpp"
@@ -137,23 +137,6 @@ std::string to_text(const std::vector<conversion>& conversions) {
   return conversions.empty() ? "" : tensors.to_string();
 }
 
-/// Adds the values that the container has no type for.
-void add_text_losses(carried_metadata& carried, nibble::container to) {
-  const auto add = [&](const std::string& key, std::string_view container) {
-    carried.losses.push_back({key, fmt::format("written as JSON text, for {}", container)});
-  };
-  if (to == nibble::container::gguf) {
-    for (const std::string& key : nibble::gguf::keys_of_text(carried.values)) {
-      add(key, "GGUF has no type for it");
-    }
-  }
-  if (to == nibble::container::safetensors) {
-    for (const auto& [key, value] : carried.values.items()) {
-      if (!value.is_string()) add(key, "safetensors has strings only");
-    }
-  }
-}
-
 nlohmann::json to_json(const std::vector<conversion>& conversions) {
   nlohmann::json list = nlohmann::json::array();
   for (const conversion& one : conversions) {
@@ -184,7 +167,12 @@ exit_code convert(const convert_options& options) {
       conversions.push_back(choose_conversion(from, tensor, to, options.requantize));
       const conversion& one = conversions.back();
       plan_tensor(plan, from, one);
-      if (one.encoding && tensor.shape().rank() >= 2) elements[*one.encoding] += tensor.elements();
+      if (tensor.shape().rank() >= 2) elements[one.encoding] += tensor.elements();
+    }
+    if (to == container::gguf) {
+      gguf_limits limits;
+      for (const nibble::tensor_view& tensor : from) limits.look_at(tensor.name(), tensor.shape());
+      limits.require_none(options.input);
     }
     update_file_type(carried, elements);
     add_text_losses(carried, to);

@@ -1,7 +1,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -15,12 +19,15 @@
 
 #include "carried_metadata.hpp"
 #include "command.hpp"
+#include "encoding_choice.hpp"
+#include "gguf_limits.hpp"
 #include "glob.hpp"
 #include "interruption.hpp"
 #include "open_input.hpp"
 #include "output_name.hpp"
 #include "schema_version.hpp"
 #include "standard_streams.hpp"
+#include "table.hpp"
 #include "text_file.hpp"
 #include "text_layout.hpp"
 #include "transposed_rows.hpp"
@@ -38,6 +45,7 @@ struct packing_choice {
   nibble::encoding encoding;
   bool is_kept;  ///< its bytes are copied
   bool is_transposed;
+  std::optional<nibble::encoding> wanted{};  ///< what was asked for and does not fit its rows
 };
 
 /// "'a'", "'a' and 2 more".
@@ -79,17 +87,23 @@ void require_globs_that_match(const nibble::reader& from, const pack_options& op
   require("--keep", options.keep, "tensor", all);
   require("--drop", options.drop, "tensor", all);
   require("--transpose", options.transpose, "tensor", all);
+  std::vector<std::string> named;
+  for (const tensor_encoding& each : options.tensors) named.push_back(each.glob);
+  require("--tensor", named, "tensor that can be packed (floats)",
+          [](const nibble::tensor_view& tensor) { return !holds_integers(value_encoding(tensor)); });
 }
 
-/// Throws unsupported_encoding, naming the tensors whose dtype .apr has no id for and that are not
-/// dropped.
-void require_known_dtypes(const nibble::reader& from, const pack_options& options) {
+/// Throws unsupported_encoding, naming the tensors whose dtype .apr has no id for, or no container but
+/// the one they come from, and that are not dropped.
+void require_known_dtypes(const nibble::reader& from, const pack_options& options,
+                          nibble::container to) {
   std::vector<std::string_view> unknown;
   std::string dtype;
   for (const nibble::tensor_view& tensor : from) {
     const bool is_known =
         tensor.composed() != nullptr ||
-        (tensor.has_encoding() && nibble::describe(tensor.encoding()).apr_dtype_id.has_value());
+        (tensor.has_encoding() && (to != nibble::container::apr ||
+                                   nibble::describe(tensor.encoding()).apr_dtype_id.has_value()));
     if (is_known || any_glob_matches(options.drop, tensor.name())) continue;
     if (unknown.empty()) dtype = tensor.dtype_text();
     unknown.push_back(tensor.name());
@@ -100,16 +114,18 @@ void require_known_dtypes(const nibble::reader& from, const pack_options& option
     found += fmt::format(", and {} more tensors of such dtypes ('{}')", unknown.size() - 1,
                          fmt::join(unknown.begin() + 1, unknown.end(), "', '"));
   }
-  throw nibble::error(nibble::error_code::unsupported_encoding,
-                      {.file = from.name(),
-                       .tensor = std::string(unknown.front()),
-                       .field = "dtype",
-                       .found = std::move(found),
-                       .expected = "dtypes that .apr has an id for, or --drop"});
+  throw nibble::error(
+      nibble::error_code::unsupported_encoding,
+      {.file = from.name(),
+       .tensor = std::string(unknown.front()),
+       .field = "dtype",
+       .found = std::move(found),
+       .expected = to == nibble::container::apr ? "dtypes that .apr has an id for, or --drop"
+                                                : "dtypes that are known here, or --drop"});
 }
 
 packing_choice choose_packing(const nibble::reader& from, const nibble::tensor_view& tensor,
-                              const pack_options& options) {
+                              const pack_options& options, const encoding_choice& encodings) {
   using nibble::encoding;
   const encoding stored = value_encoding(tensor);
   const bool is_transposed = any_glob_matches(options.transpose, tensor.name());
@@ -129,20 +145,31 @@ packing_choice choose_packing(const nibble::reader& from, const nibble::tensor_v
     }
   }
   if (holds_integers(stored)) return {&tensor, stored, true, false};
+  const std::uint64_t row_elements = is_transposed ? tensor.rows() : tensor.cols();
+  if (const auto chosen = encodings.of(tensor, row_elements)) {
+    const bool is_there_already =
+        stored == chosen->given && !nibble::describe(stored).is_quantized() && !is_transposed;
+    return {&tensor, chosen->given, is_there_already, is_transposed,
+            chosen->given == chosen->wanted ? std::nullopt : std::optional(chosen->wanted)};
+  }
   if (!is_packable(tensor)) {
     if (nibble::describe(stored).is_quantized()) return {&tensor, stored, true, false};
     return {&tensor, encoding::f32, stored == encoding::f32, false};
-  }
-  if (options.only.empty() || any_glob_matches(options.only, tensor.name())) {
-    const bool is_there_already =
-        stored == options.encoding && !nibble::describe(stored).is_quantized() && !is_transposed;
-    return {&tensor, options.encoding, is_there_already, is_transposed};
   }
   if (!is_transposed) return {&tensor, stored, true, false};
   if (stored == encoding::f64) {
     refuse(from.name(), tensor, "f64 cannot be transposed unpacked, and --only leaves it out");
   }
   return {&tensor, stored, false, true};
+}
+
+/// Throws usage_error where the reference implementation's bytes are asked for and it has no such
+/// encoding.
+void require_packing_rule(nibble::encoding which, const pack_options& options) {
+  if (options.rule != nibble::packing_rule::reference) return;
+  if (nibble::describe(which).family != nibble::encoding_family::nibble) return;
+  throw usage_error(fmt::format("--packing-rule reference: the reference implementation has no {}",
+                                nibble::to_string(which)));
 }
 
 /// Throws usage_error, naming the tensors, where something that is quantized would be packed again
@@ -168,7 +195,7 @@ void require_unquantized_sources(const nibble::reader& from, const std::vector<p
 void plan_tensor(nibble::writer& plan, const packing_choice& how, nibble::packing_rule rule) {
   const nibble::tensor_view& tensor = *how.tensor;
   std::string name(tensor.name());
-  if (how.is_kept && tensor.composed() == nullptr) {
+  if (how.is_kept) {
     plan.add_stored(tensor.encoding(), std::move(name), tensor.shape(), tensor.bytes());
     return;
   }
@@ -193,48 +220,167 @@ void merge_metadata(nlohmann::json& metadata, const std::string& path) {
 /// Where the file goes: to what was asked for, or beside the input, where nothing is replaced unasked.
 std::string choose_output(const pack_options& options) {
   if (options.output) return *options.output;
-  const std::string path = name_beside(options.input, nibble::to_string(options.encoding));
+  const std::string_view how =
+      options.mix != nullptr ? options.mix->name
+                             : nibble::to_string(encoding_for_all(options, nibble::container::apr));
+  const std::string path = name_beside(options.input, how);
   std::error_code ignored;
-  if (!options.force && std::filesystem::exists(nibble::path_of_text(path), ignored)) {
+  if (!options.force && !options.dry_run &&
+      std::filesystem::exists(nibble::path_of_text(path), ignored)) {
     throw usage_error(fmt::format("{}: is there already: --force writes it anew, -o another file",
                                   nibble::escape_text(path)));
   }
   return path;
 }
 
+/// The tensors whose rows did not fit what was asked for: a line for each pair of encodings.
+std::string fallback_text(const std::vector<packing_choice>& choices) {
+  struct group {
+    std::size_t tensors = 0;
+    std::string_view first;
+    std::set<std::uint64_t> row_elements{};
+  };
+  std::map<std::pair<nibble::encoding, nibble::encoding>, group> groups;
+  for (const packing_choice& each : choices) {
+    if (!each.wanted) continue;
+    group& of = groups[{*each.wanted, each.encoding}];
+    if (of.tensors++ == 0) of.first = each.tensor->name();
+    of.row_elements.insert(each.is_transposed ? each.tensor->rows() : each.tensor->cols());
+  }
+  std::string text;
+  for (const auto& [encodings, of] : groups) {
+    text += fmt::format(
+        "{} instead of {}: {} ('{}'{}), with rows of {} elements that blocks of {} do not "
+        "fit; --no-fallback refuses\n",
+        nibble::to_string(encodings.second), nibble::to_string(encodings.first),
+        counted(of.tensors, "tensor"), nibble::escape_text(of.first), of.tensors > 1 ? " first" : "",
+        fmt::join(of.row_elements, ", "), nibble::describe(encodings.first).block_elements);
+  }
+  return text;
+}
+
+nlohmann::json fallbacks_to_json(const std::vector<packing_choice>& choices) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const packing_choice& each : choices) {
+    if (!each.wanted) continue;
+    list.push_back({{"tensor", each.tensor->name()},
+                    {"wanted", nibble::to_string(*each.wanted)},
+                    {"given", nibble::to_string(each.encoding)}});
+  }
+  return list;
+}
+
+nibble::shape packed_shape(const packing_choice& how) {
+  const nibble::shape& shape = how.tensor->shape();
+  return how.is_transposed ? nibble::shape{shape[1], shape[0]} : shape;
+}
+
+std::uint64_t packed_bytes(const packing_choice& how) {
+  return how.is_kept ? how.tensor->size_bytes()
+                     : nibble::stored_bytes(how.encoding, packed_shape(how)).value_or(0);
+}
+
+/// What would be written, as a table or as JSON.
+void print_plan(const std::vector<packing_choice>& choices, const std::string& output,
+                nibble::container to, bool as_json) {
+  using side = table::side;
+  table tensors({{"name", side::left},
+                 {"shape", side::right},
+                 {"from", side::left},
+                 {"to", side::left},
+                 {"bytes", side::right}});
+  nlohmann::json list = nlohmann::json::array();
+  std::uint64_t before = 0;
+  std::uint64_t after = 0;
+  for (const packing_choice& each : choices) {
+    const std::uint64_t bytes = packed_bytes(each);
+    before += each.tensor->size_bytes();
+    after += bytes;
+    const nibble::shape shape = packed_shape(each);
+    const auto dimensions = shape.dimensions();
+    tensors.add_row({nibble::escape_text(each.tensor->name()), shape.to_string(),
+                     std::string(each.tensor->dtype_text()),
+                     std::string(nibble::to_string(each.encoding)), grouped(bytes)});
+    list.push_back({{"name", each.tensor->name()},
+                    {"shape", std::vector<std::uint64_t>(dimensions.begin(), dimensions.end())},
+                    {"from", each.tensor->dtype_text()},
+                    {"to", nibble::to_string(each.encoding)},
+                    {"bytes", bytes}});
+  }
+  if (as_json) {
+    print_json(schema_version::plan, {{"output", output},
+                                      {"format", nibble::to_string(to)},
+                                      {"tensors", std::move(list)},
+                                      {"fallbacks", fallbacks_to_json(choices)},
+                                      {"tensor_bytes_before", before},
+                                      {"tensor_bytes", after}});
+    return;
+  }
+  tensors.add_rule();
+  tensors.add_row({"total", "", "", "", grouped(after)});
+  print_out(tensors.to_string() + '\n' + fallback_text(choices) +
+            fmt::format("{}: {}, {} -> {} bytes of tensors; nothing is written\n",
+                        nibble::escape_text(output), counted(choices.size(), "tensor"), grouped(before),
+                        grouped(after)));
+}
+
 }  // namespace
 
 exit_code pack(const pack_options& options) {
-  using nibble::encoding_family;
+  using nibble::container;
   const auto start = std::chrono::steady_clock::now();
-  if (options.rule == nibble::packing_rule::reference &&
-      nibble::describe(options.encoding).family == encoding_family::nibble) {
-    throw usage_error(fmt::format("--packing-rule reference: the reference implementation has no {}",
-                                  nibble::to_string(options.encoding)));
+  if (options.mix != nullptr && options.encoding) {
+    throw usage_error("--mix and --encoding exclude each other: both choose for all tensors");
   }
   const std::string output = choose_output(options);
-  static_cast<void>(require_container(output, "pack", {nibble::container::apr}));
+  const container to =
+      require_container(output, "pack", {container::apr, container::gguf, container::safetensors});
+  if (options.shard_size_bytes != 0 && to != container::apr) {
+    throw usage_error("--shard-size: only .apr files are written in shards");
+  }
+  if (options.mix == nullptr) require_packing_rule(encoding_for_all(options, to), options);
   const nibble::reader from = open_weights(options.input, options.single);
-  carried_metadata carried = carry_metadata(from, nibble::container::apr);
+  // The metadata of a folder stay beside a safetensors file, in files of their own.
+  carried_metadata carried = to == container::safetensors
+                                 ? carry_metadata(open_files(options.input, options.single), to)
+                                 : carry_metadata(from, to);
 
-  require_known_dtypes(from, options);
+  require_known_dtypes(from, options, to);
   require_globs_that_match(from, options);
+  const encoding_choice encodings(from, options, to, output);
   std::vector<packing_choice> choices;
   matrix_elements elements;
+  gguf_limits limits;
   for (const nibble::tensor_view& tensor : from) {
     if (any_glob_matches(options.drop, tensor.name())) continue;
-    choices.push_back(choose_packing(from, tensor, options));
+    choices.push_back(choose_packing(from, tensor, options, encodings));
+    // What several stored tensors make up has no bytes that could be copied.
+    if (tensor.composed() != nullptr) choices.back().is_kept = false;
     if (tensor.shape().rank() >= 2) elements[choices.back().encoding] += tensor.elements();
+    limits.look_at(tensor.name(), tensor.shape());
   }
+  if (to == container::gguf) limits.require_none(options.input);
   if (choices.empty() && from.size() != 0) {
     throw usage_error(fmt::format("{}: --drop leaves no tensor", nibble::escape_text(from.name())));
   }
   require_unquantized_sources(from, choices, options);
-  update_file_type(carried, elements);
+  for (const packing_choice& each : choices) {
+    if (!each.is_kept) require_packing_rule(each.encoding, options);
+  }
+  if (options.mix != nullptr) {
+    set_file_type(carried, options.mix->file_type);
+  } else {
+    update_file_type(carried, elements);
+  }
   if (options.metadata_file) merge_metadata(carried.values, *options.metadata_file);
+  add_text_losses(carried, to);
   if (choices.size() != from.size()) {
     carried.losses.push_back(
         {"tensors", fmt::format("{} dropped", grouped(from.size() - choices.size()))});
+  }
+  if (options.dry_run) {
+    print_plan(choices, output, to, options.json);
+    return exit_code::fine;
   }
 
   nibble::writer plan;
@@ -246,6 +392,7 @@ exit_code pack(const pack_options& options) {
   }
   const write_request request{.output = output,
                               .source = options.input,
+                              .container = to,
                               .threads = options.threads,
                               .shard_size_bytes = options.shard_size_bytes,
                               .force = options.force};
@@ -253,10 +400,11 @@ exit_code pack(const pack_options& options) {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   if (options.json) {
     nlohmann::json object = report.to_json();
+    object["fallbacks"] = fallbacks_to_json(choices);
     object["seconds"] = elapsed.count();
     print_json(schema_version::write, object);
   } else {
-    print_out(report.text() +
+    print_out(fallback_text(choices) + report.text() +
               fmt::format("{:.2f} s, {:.1f} MB/s\n", elapsed.count(),
                           static_cast<double>(report.input_bytes()) / 1e6 / elapsed.count()));
   }

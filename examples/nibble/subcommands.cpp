@@ -12,6 +12,8 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <nibble/checkpoint/mixture.hpp>
+#include <nibble/codec/codecs.hpp>
 #include <nibble/core/encoding.hpp>
 
 #include "command.hpp"
@@ -62,6 +64,15 @@ void add_encoding(CLI::App& to, const std::string& names, nibble::encoding& whic
       .default_str(std::string(nibble::to_string(which)));
 }
 
+/// The encodings that f32 can be packed into.
+std::vector<std::string> names_of_packable_encodings() {
+  std::vector<std::string> names;
+  for (const nibble::encoding_description& row : nibble::encodings) {
+    if (nibble::is_packable(row.encoding)) names.emplace_back(row.name);
+  }
+  return names;
+}
+
 void add_threads(CLI::App& to, unsigned& threads) {
   constexpr unsigned most = 1024;
   threads = std::clamp(std::thread::hardware_concurrency(), 1U, most);
@@ -87,16 +98,59 @@ CLI::Option& add_shard_size(CLI::App& to, std::uint64_t& bytes) {
       [&bytes](const std::string& text) { bytes = size_in_bytes("--shard-size", text); });
 }
 
+/// GLOB=ENCODING, of the encodings that can be packed.
+tensor_encoding tensor_encoding_of(const std::string& text) {
+  const std::size_t at = text.rfind('=');
+  if (at == std::string::npos || at == 0) {
+    throw usage_error(fmt::format("--tensor {}: GLOB=ENCODING is expected", nibble::escape_text(text)));
+  }
+  const std::string name = text.substr(at + 1);
+  require_choice("--tensor", name, names_of_packable_encodings());
+  return {text.substr(0, at), *nibble::encoding_from_name(name)};
+}
+
+/// How pack chooses encodings.
+void add_choices_of_encodings(CLI::App& to, pack_options& options) {
+  const std::vector<std::string> choices = names_of_packable_encodings();
+  add_value(
+      to, "-e,--encoding", "ENCODING",
+      fmt::format("Encoding of tensors of two or more dimensions; unless given q8, in .gguf q8_0: {}",
+                  fmt::join(choices, " ")),
+      [&options, choices](const std::string& text) {
+        require_choice("--encoding", text, choices);
+        options.encoding = nibble::encoding_from_name(text);
+      });
+  std::vector<std::string> mixtures;
+  for (const nibble::mixture& each : nibble::mixtures) mixtures.emplace_back(each.name);
+  add_value(to, "--mix", "NAME",
+            fmt::format("Encodings tensor by tensor as llama-quantize chooses them: {}",
+                        fmt::join(mixtures, " ")),
+            [&options, mixtures](const std::string& text) {
+              require_choice("--mix", text, mixtures);
+              options.mix = nibble::find_mixture(text);
+            });
+  to.add_option_function<std::vector<std::string>>(
+        "--tensor",
+        [&options](const std::vector<std::string>& texts) {
+          for (const std::string& text : texts) options.tensors.push_back(tensor_encoding_of(text));
+        },
+        "Pack the tensors that GLOB matches as ENCODING; may be repeated, the last match counts")
+      ->type_name("GLOB=ENCODING")
+      ->allow_extra_args(false);
+  to.add_flag(
+      "--no-fallback", options.refuses_fallback,
+      "Refuse a tensor whose rows do not fit its encoding's blocks, rather than take another encoding");
+}
+
 CLI::App& describe_pack(CLI::App& app, pack_options& options) {
-  CLI::App& to = *app.add_subcommand(
-      "pack", "Pack a .safetensors, .gguf or .apr file, or a set, into an .apr file");
+  CLI::App& to =
+      *app.add_subcommand("pack", "Pack a .safetensors, .gguf or .apr file, a set or a model's folder");
   add_input(to, "INPUT", options.input, "File to read, or the index or any file of a set");
   to.add_option("-o,--output", options.output,
-                "File to write; may be INPUT; unless given, INPUT-ENCODING.apr beside INPUT")
-      ->type_name("OUT.apr");
-  add_encoding(to, "-e,--encoding", options.encoding,
-               {"q8", "q4", "apr_q8", "apr_q4", "f16", "bf16", "f32"},
-               "Encoding of tensors of two or more dimensions");
+                "File to write, .apr, .gguf or .safetensors; may be INPUT; unless given, "
+                "INPUT-ENCODING.apr beside INPUT")
+      ->type_name("OUT");
+  add_choices_of_encodings(to, options);
   add_globs(to, "--only", options.only, "Pack these tensors, keep other matrices; may be repeated");
   add_globs(to, "--keep", options.keep, "Keep these tensors bit for bit; may be repeated");
   add_globs(to, "--drop", options.drop, "Leave these tensors out; may be repeated");
@@ -115,6 +169,7 @@ CLI::App& describe_pack(CLI::App& app, pack_options& options) {
             })
       .default_str("best");
   add_shard_size(to, options.shard_size_bytes);
+  to.add_flag("--dry-run", options.dry_run, "Print what would be written, tensor by tensor");
   add_force(to, options.force);
   add_json(to, options.json);
   add_single(to, options.single);

@@ -33,8 +33,8 @@
 ///                                                u64 bool8, and listed only: c64 and 8-, 6-, 4-bit
 ///                                                floats
 ///
-/// The block encodings of GGUF files (q4_0 to q6_k, iq4_nl, iq4_xs, mxfp4) are read, kept
-/// and multiplied by, too. core/encoding.hpp has one table of all figures, codec/ one file for each
+/// The block encodings of GGUF files (q4_0 to q6_k, iq1_s to iq4_xs, tq1_0, tq2_0, mxfp4, nvfp4, q1_0,
+/// q2_0) are read, kept and multiplied by, too. core/encoding.hpp has one table of all figures, codec/ one file for each
 /// encoding, format/ the layouts of files. Other programs read .apr files that hold apr_q4, apr_q8, f16
 /// and f32; this library alone reads those that hold q4 or q8.
 ///

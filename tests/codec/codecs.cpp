@@ -43,12 +43,15 @@ TEST_CASE("visiting an encoding without a codec throws, naming tensor and encodi
 
 TEST_CASE("all encodings decode but the narrow floats and complex numbers of safetensors", "[codecs]") {
   for (const encoding which :
-       {encoding::f32,    encoding::f16,    encoding::bf16,   encoding::f64,    encoding::i32,
-        encoding::i64,    encoding::i8,     encoding::u8,     encoding::q8,     encoding::q4,
-        encoding::apr_q8, encoding::apr_q4, encoding::i16,    encoding::u16,    encoding::u32,
-        encoding::u64,    encoding::bool8,  encoding::q4_0,   encoding::q4_1,   encoding::q5_0,
-        encoding::q5_1,   encoding::q8_0,   encoding::q2_k,   encoding::q3_k,   encoding::q4_k,
-        encoding::q5_k,   encoding::q6_k,   encoding::iq4_nl, encoding::iq4_xs, encoding::mxfp4}) {
+       {encoding::f32,     encoding::f16,    encoding::bf16,    encoding::f64,    encoding::i32,
+        encoding::i64,     encoding::i8,     encoding::u8,      encoding::q8,     encoding::q4,
+        encoding::apr_q8,  encoding::apr_q4, encoding::i16,     encoding::u16,    encoding::u32,
+        encoding::u64,     encoding::bool8,  encoding::q4_0,    encoding::q4_1,   encoding::q5_0,
+        encoding::q5_1,    encoding::q8_0,   encoding::q2_k,    encoding::q3_k,   encoding::q4_k,
+        encoding::q5_k,    encoding::q6_k,   encoding::iq4_nl,  encoding::iq4_xs, encoding::mxfp4,
+        encoding::iq2_xxs, encoding::iq2_xs, encoding::iq3_xxs, encoding::iq1_s,  encoding::iq3_s,
+        encoding::iq2_s,   encoding::iq1_m,  encoding::tq1_0,   encoding::tq2_0,  encoding::nvfp4,
+        encoding::q1_0,    encoding::q2_0}) {
     CAPTURE(nibble::to_string(which));
     CHECK(nibble::is_decodable(which));
   }
@@ -63,15 +66,18 @@ TEST_CASE("all encodings decode but the narrow floats and complex numbers of saf
 
 TEST_CASE("f32 can be packed into the narrower floats and the scaled encodings alone", "[codecs]") {
   for (const encoding which :
-       {encoding::f32, encoding::f16, encoding::bf16, encoding::q8, encoding::q4, encoding::apr_q8,
-        encoding::apr_q4, encoding::q4_0, encoding::q4_1, encoding::q5_0, encoding::q5_1,
-        encoding::q8_0, encoding::q4_k, encoding::q5_k, encoding::q6_k}) {
+       {encoding::f32,    encoding::f16,    encoding::bf16,  encoding::q8,    encoding::q4,
+        encoding::apr_q8, encoding::apr_q4, encoding::q4_0,  encoding::q4_1,  encoding::q5_0,
+        encoding::q5_1,   encoding::q8_0,   encoding::q2_k,  encoding::q3_k,  encoding::q4_k,
+        encoding::q5_k,   encoding::q6_k,   encoding::tq2_0, encoding::nvfp4, encoding::q1_0,
+        encoding::q2_0}) {
     CAPTURE(nibble::to_string(which));
     CHECK(nibble::is_packable(which));
   }
   for (const encoding which :
-       {encoding::f64, encoding::i32, encoding::i64, encoding::i8, encoding::u8, encoding::q2_k,
-        encoding::q3_k, encoding::iq4_nl, encoding::iq4_xs, encoding::mxfp4}) {
+       {encoding::f64, encoding::i32, encoding::i64, encoding::i8, encoding::u8, encoding::iq4_nl,
+        encoding::iq4_xs, encoding::mxfp4, encoding::iq2_xxs, encoding::iq2_xs, encoding::iq3_xxs,
+        encoding::iq1_s, encoding::iq3_s, encoding::iq2_s, encoding::iq1_m, encoding::tq1_0}) {
     CAPTURE(nibble::to_string(which));
     CHECK_FALSE(nibble::is_packable(which));
   }
@@ -88,7 +94,9 @@ TEST_CASE("what a visitor throws reaches the caller", "[codecs]") {
 
 TEST_CASE("messages list every encoding that packs, and no other", "[codecs]") {
   CHECK(nibble::packable_encodings_text() ==
-        "f32, f16, bf16, q8, q4, apr_q8, apr_q4, q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k or q6_k");
+        "f32, f16, bf16, q8, q4, apr_q8, apr_q4, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, "
+        "q6_k, tq2_0, "
+        "nvfp4, q1_0 or q2_0");
 }
 
 }  // namespace

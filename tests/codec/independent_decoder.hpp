@@ -12,12 +12,15 @@
 #include <type_traits>
 #include <vector>
 
+#include <nibble/codec/code_books.hpp>
+
 #include <core/independent_halves.hpp>
 
 namespace nibble_test {
 
 /// format/README.md, section 2, read as a program: what an element of stored bytes is. Shares nothing
-/// with the library, its table included; offsets are counted from the text and values formed in double,
+/// with the library, its table included, but the code books, whose checksums codec/code_books.cpp has;
+/// offsets are counted from the text and values formed in double,
 /// where scale * q + min is exact for float16 scales, so that the last step to f32 is the only one that
 /// rounds.
 class independent_decoder {
@@ -140,19 +143,33 @@ class independent_decoder {
     q8_0,
     iq4_nl,
     mxfp4,  // blocks of 32
+    nvfp4,
+    q2_0,  // blocks of 64
+    q1_0,  // blocks of 128
     q2_k,
     q3_k,
     q4_k,
     q5_k,
     q6_k,
-    iq4_xs  // blocks of 256
+    iq4_xs,
+    iq1_s,
+    iq1_m,
+    iq2_xxs,
+    iq2_xs,
+    iq2_s,
+    iq3_xxs,
+    iq3_s,
+    tq1_0,
+    tq2_0  // blocks of 256
   };
 
   static kind kind_of(std::string_view encoding) {
-    constexpr std::array<std::string_view, 30> names = {
-        "f32",    "f16",    "bf16",   "f64",   "i32",  "i64",  "i8",    "u8",   "q8",   "q4",
-        "apr_q8", "apr_q4", "i16",    "u16",   "u32",  "u64",  "bool8", "q4_0", "q4_1", "q5_0",
-        "q5_1",   "q8_0",   "iq4_nl", "mxfp4", "q2_k", "q3_k", "q4_k",  "q5_k", "q6_k", "iq4_xs"};
+    constexpr std::array<std::string_view, 42> names = {
+        "f32",    "f16",    "bf16",    "f64",   "i32",    "i64",    "i8",    "u8",    "q8",
+        "q4",     "apr_q8", "apr_q4",  "i16",   "u16",    "u32",    "u64",   "bool8", "q4_0",
+        "q4_1",   "q5_0",   "q5_1",    "q8_0",  "iq4_nl", "mxfp4",  "nvfp4", "q2_0",  "q1_0",
+        "q2_k",   "q3_k",   "q4_k",    "q5_k",  "q6_k",   "iq4_xs", "iq1_s", "iq1_m", "iq2_xxs",
+        "iq2_xs", "iq2_s",  "iq3_xxs", "iq3_s", "tq1_0",  "tq2_0"};
     for (std::size_t i = 0; i < names.size(); ++i) {
       if (names[i] == encoding) return static_cast<kind>(i);
     }
@@ -160,7 +177,10 @@ class independent_decoder {
   }
 
   [[nodiscard]] std::size_t block_of(std::size_t row, std::size_t col) const {
-    const std::size_t elements = kind_ >= kind::q2_k ? 256 : 32;
+    const std::size_t elements = kind_ >= kind::q2_k    ? 256
+                                 : kind_ == kind::q1_0  ? 128
+                                 : kind_ >= kind::nvfp4 ? 64
+                                                        : 32;
     return row * ((cols_ + elements - 1) / elements) + col / elements;
   }
 
@@ -262,6 +282,133 @@ class independent_decoder {
                           16 * bits(at + 2 + group / 4, group % 4 * 2, 2);
         return {half_at(at) * (scale - 32), nonlinear(bits(at + 8 + group * 16 + half, upper, 4)),
                 no_min, 0};
+      }
+      case kind::nvfp4: {
+        const std::size_t at = block * 36;
+        const std::size_t i = col % 64 / 16;
+        const int code = bits(at + 4 + i * 8 + col % 8, col % 16 / 8 * 4, 4);
+        constexpr std::array<int, 8> doubled = {0, 1, 2, 3, 4, 6, 8, 12};
+        const int magnitude = doubled[static_cast<std::size_t>(code % 8)];
+        const int exponent = bits(at + i, 3, 4);
+        const int mantissa = bits(at + i, 0, 3);
+        double scale =
+            exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(8 + mantissa, exponent - 7 - 3);
+        if (byte(at + i) == 127) scale = 0.0;
+        return {scale / 2, code < 8 ? magnitude : -magnitude, no_min, 0};
+      }
+      case kind::q2_0: {
+        const std::size_t at = block * 18;
+        return {half_at(at), bits(at + 2 + col % 64 / 4, col % 4 * 2, 2) - 1, no_min, 1};
+      }
+      case kind::q1_0: {
+        const std::size_t at = block * 18;
+        return {half_at(at), 2 * bits(at + 2 + col % 128 / 8, col % 8, 1) - 1, no_min, 1};
+      }
+      case kind::tq1_0: {
+        const std::size_t at = block * 54;
+        const std::size_t k = col % 256;
+        const std::size_t own = k < 160 ? k % 32 : k < 240 ? 32 + k % 16 : 48 + k % 4;
+        const std::size_t before = k < 160 ? k / 32 : k < 240 ? (k - 160) / 16 : (k - 240) / 4;
+        int fraction = byte(at + own);
+        for (std::size_t n = 0; n < before; ++n) fraction = fraction * 3 % 256;
+        return {half_at(at + 52), fraction * 3 / 256 - 1, no_min, 1};
+      }
+      case kind::tq2_0: {
+        const std::size_t at = block * 66;
+        return {half_at(at + 64), bits(at + group / 4 * 32 + j, group % 4 * 2, 2) - 1, no_min, 1};
+      }
+      default: return book_parts(block, col % 256);
+    }
+  }
+
+  /// Of the encodings with a code book, whose blocks hold 256 elements.
+  [[nodiscard]] parts_of_value book_parts(std::size_t block, std::size_t k) const {
+    constexpr double no_min = -0.0;
+    constexpr std::array<int, 3> of_iq2 = {8, 25, 43};
+    const std::size_t group = k / 32;
+    const std::size_t eighth = k / 8;
+    const std::size_t quarter = k / 4;
+    const auto eight_digits = [&](std::uint16_t entry) {
+      return static_cast<std::size_t>(entry >> (k % 8 * 2)) % 4;
+    };
+    const auto four_digits = [&](std::uint16_t entry) {
+      return static_cast<std::size_t>(entry >> (k % 4 * 3)) % 8;
+    };
+    const auto signed_by = [](bool is_negative, int magnitude) {
+      return is_negative ? -magnitude : magnitude;
+    };
+    // Whether element k is negative, of seven stored signs of its eight from bit `first` of byte `at` on.
+    const auto is_negative_of_seven = [&](std::size_t at, std::size_t first) {
+      int negative = 0;
+      for (std::size_t n = 0; n < 7; ++n) {
+        const int sign = bits(at + (first + n) / 8, (first + n) % 8, 1);
+        if (n == k % 8) return sign != 0;
+        negative += sign;
+      }
+      return negative % 2 == 1;
+    };
+    switch (kind_) {
+      case kind::iq1_s: {
+        const std::size_t at = block * 50;
+        const int above = code_at(at + 34 + group * 2);
+        const int high = above / (1 << (eighth % 4 * 3)) % 8;
+        const auto entry = static_cast<std::size_t>(byte(at + 2 + eighth) + 256 * high);
+        const int digit = static_cast<int>(eight_digits(nibble::iq1_book[entry]));
+        return {half_at(at) * (2 * (above / 4096 % 8) + 1) / 8,
+                8 * (digit - 1) + (above >= 0x8000 ? -1 : 1), no_min, 0};
+      }
+      case kind::iq1_m: {
+        const std::size_t at = block * 56;
+        std::uint16_t scale = 0;
+        for (std::size_t n = 0; n < 4; ++n) {
+          scale = static_cast<std::uint16_t>(scale + (byte(at + 49 + 2 * n) / 16 << (4 * n)));
+        }
+        const int high = bits(at + 32 + eighth / 2, eighth % 2 * 4, 3);
+        const bool is_below = bits(at + 32 + eighth / 2, eighth % 2 * 4 + 3, 1) != 0;
+        const int number = code_at(at + 48 + group / 2 * 2) / (1 << (k / 16 % 4 * 3)) % 8;
+        const auto entry = static_cast<std::size_t>(byte(at + eighth) + 256 * high);
+        const int digit = static_cast<int>(eight_digits(nibble::iq1_book[entry]));
+        return {value_of(binary16, scale) * (2 * number + 1) / 8, 8 * (digit - 1) + (is_below ? -1 : 1),
+                no_min, 0};
+      }
+      case kind::iq2_xxs: {
+        const std::size_t at = block * 66 + 2 + group * 8;
+        const auto entry = static_cast<std::size_t>(byte(at + eighth % 4));
+        const int magnitude = of_iq2.at(eight_digits(nibble::iq2_xxs_book[entry]));
+        return {half_at(block * 66) * (2 * bits(at + 7, 4, 4) + 1) / 8,
+                signed_by(is_negative_of_seven(at + 4, eighth % 4 * 7), magnitude), no_min, 0};
+      }
+      case kind::iq2_xs: {
+        const std::size_t at = block * 74;
+        const auto entry = static_cast<std::size_t>(code_at(at + 2 + eighth * 2) % 512);
+        const int magnitude = of_iq2.at(eight_digits(nibble::iq2_xs_book[entry]));
+        return {half_at(at) * (2 * bits(at + 66 + group, k % 32 / 16 * 4, 4) + 1) / 8,
+                signed_by(is_negative_of_seven(at + 3 + eighth * 2, 1), magnitude), no_min, 0};
+      }
+      case kind::iq2_s: {
+        const std::size_t at = block * 82;
+        const int high = bits(at + 66 + group, eighth % 4 * 2, 2);
+        const auto entry = static_cast<std::size_t>(byte(at + 2 + eighth) + 256 * high);
+        const int magnitude = of_iq2.at(eight_digits(nibble::iq2_s_book[entry]));
+        return {half_at(at) * (2 * bits(at + 74 + group, k % 32 / 16 * 4, 4) + 1) / 8,
+                signed_by(bits(at + 34 + eighth, k % 8, 1) != 0, magnitude), no_min, 0};
+      }
+      case kind::iq3_xxs: {
+        const std::size_t at = block * 98;
+        const auto entry = static_cast<std::size_t>(byte(at + 2 + quarter));
+        const auto digit = static_cast<int>(four_digits(nibble::iq3_xxs_book[entry]));
+        const int magnitude = digit == 7 ? 62 : 8 * digit + 4;
+        const std::size_t signs_at = at + 66 + group * 4;
+        return {half_at(at) * (2 * bits(signs_at + 3, 4, 4) + 1) / 4,
+                signed_by(is_negative_of_seven(signs_at, eighth % 4 * 7), magnitude), no_min, 0};
+      }
+      case kind::iq3_s: {
+        const std::size_t at = block * 110;
+        const int high = bits(at + 66 + group, quarter % 8, 1);
+        const auto entry = static_cast<std::size_t>(byte(at + 2 + quarter) + 256 * high);
+        const int magnitude = 2 * static_cast<int>(four_digits(nibble::iq3_s_book[entry])) + 1;
+        return {half_at(at) * (2 * bits(at + 106 + group / 2, group % 2 * 4, 4) + 1),
+                signed_by(bits(at + 74 + eighth, k % 8, 1) != 0, magnitude), no_min, 0};
       }
       default: throw std::logic_error("no such kind");
     }

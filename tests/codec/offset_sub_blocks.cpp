@@ -13,7 +13,7 @@
 
 namespace {
 
-using nibble::offset_sub_blocks;
+using offset_sub_blocks = nibble::offset_sub_blocks<32, 63>;
 
 /// What the sub-blocks make of a value.
 double decoded(const offset_sub_blocks& packed, std::size_t j) {

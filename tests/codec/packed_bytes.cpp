@@ -67,6 +67,8 @@ TEST_CASE("packers write the bytes that they always wrote", "[packed_bytes]") {
   CHECK(sum_of_packed_bytes<nibble::q5_0>() == 0xBBABD1CCU);
   CHECK(sum_of_packed_bytes<nibble::q5_1>() == 0xB8339C93U);
   CHECK(sum_of_packed_bytes<nibble::q8_0>() == 0x90732157U);
+  CHECK(sum_of_packed_bytes<nibble::q2_k>() == 0x4900D48AU);
+  CHECK(sum_of_packed_bytes<nibble::q3_k>() == 0xAFCBFBC4U);
   CHECK(sum_of_packed_bytes<nibble::q4_k>() == 0xA0787B39U);
   CHECK(sum_of_packed_bytes<nibble::q5_k>() == 0x37602506U);
   CHECK(sum_of_packed_bytes<nibble::q6_k>() == 0xDFD6BCDBU);

@@ -1,8 +1,10 @@
 #include <nibble/codec/q2_k.hpp>
 
 #include <cstddef>
+#include <span>
 
 #include <codec/ggml_blocks.hpp>
+#include <codec/packing_against_reference.hpp>
 #include <support/catch.hpp>
 
 namespace {
@@ -23,6 +25,20 @@ TEST_CASE("a q2_k block written by hand unpacks to its values", "[q2_k]") {
 
 TEST_CASE("q2_k blocks of any bytes unpack as ggml's formula says", "[q2_k]") {
   nibble_test::require_unpacks_any_bytes<q2_k>();
+}
+
+TEST_CASE("q2_k errs no more than the plain quantizer, and less on a bell curve", "[q2_k]") {
+  nibble_test::require_packs_no_worse<q2_k>(false, [](std::span<const float> values) {
+    return nibble_test::plain_offset_sub_blocks_error(values, 3, 16, 15.0);
+  });
+}
+
+TEST_CASE("the spare codes of a short q2_k block are 0 whatever was there before", "[q2_k]") {
+  nibble_test::require_spare_codes_are_zero<q2_k>();
+}
+
+TEST_CASE("q2_k refuses what float16 scale and min cannot hold", "[q2_k]") {
+  nibble_test::require_refuses_far_parts<q2_k>(3.0F, 15.0F);
 }
 
 TEST_CASE("q2_k unpacks what ggml wrote bit for bit", "[q2_k]") {

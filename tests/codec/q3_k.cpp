@@ -1,8 +1,10 @@
 #include <nibble/codec/q3_k.hpp>
 
 #include <cstddef>
+#include <span>
 
 #include <codec/ggml_blocks.hpp>
+#include <codec/packing_against_reference.hpp>
 #include <support/catch.hpp>
 
 namespace {
@@ -30,6 +32,20 @@ TEST_CASE("a q3_k block written by hand unpacks to its values", "[q3_k]") {
 
 TEST_CASE("q3_k blocks of any bytes unpack as ggml's formula says", "[q3_k]") {
   nibble_test::require_unpacks_any_bytes<q3_k>();
+}
+
+TEST_CASE("q3_k errs no more than the plain quantizer, and less on a bell curve", "[q3_k]") {
+  nibble_test::require_packs_no_worse<q3_k>(false, [](std::span<const float> values) {
+    return nibble_test::plain_signed_parts_error(values, -4, -32.0);
+  });
+}
+
+TEST_CASE("the spare codes of a short q3_k block are 0 whatever was there before", "[q3_k]") {
+  nibble_test::require_spare_codes_are_zero<q3_k>();
+}
+
+TEST_CASE("q3_k refuses what a float16 scale cannot hold", "[q3_k]") {
+  nibble_test::require_refuses_far_values<q3_k>(60000.0F * 128.0F, 72000.0F * 128.0F);
 }
 
 TEST_CASE("q3_k unpacks what ggml wrote bit for bit", "[q3_k]") {

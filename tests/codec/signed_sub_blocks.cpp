@@ -13,7 +13,7 @@
 
 namespace {
 
-using nibble::signed_sub_blocks;
+using signed_sub_blocks = nibble::signed_sub_blocks<-32, -128>;
 
 /// Sum of squared errors of sub-block i, by the formula in f64.
 double error_of(const signed_sub_blocks& packed, std::span<const float> values, std::size_t i) {

@@ -188,12 +188,12 @@ TEST_CASE("what is wrong with the arguments is named, and the nearest right thin
       {{"frobnicate"}, {"'frobnicate' is no subcommand", "pack", "help"}},
       {{"help", "pakc"}, {"'pakc' is no subcommand, 'pack' is"}},
       {{"pack"}, {"nibble pack needs INPUT", "nibble pack --help"}},
-      {{"pack", "in", "-o"}, {"--output needs a value, OUT.apr"}},
+      {{"pack", "in", "-o"}, {"--output needs a value, OUT"}},
       {{"pack", "in", "--only", "--keep", "x"}, {"--only needs a value, GLOB"}},
       {{"pack", "in", "-o", "a.apr", "--output=b.apr"}, {"--output is given twice"}},
       {{"pack", "in", "-o", "a.apr", "--encodign", "q4"},
        {"'--encodign' is no option of nibble pack", "--encoding"}},
-      {{"pack", "in", "-o", "a.apr", "-e", "q9"}, {"--encoding q9", "q8, q4", "or f32"}},
+      {{"pack", "in", "-o", "a.apr", "-e", "q9"}, {"--encoding q9", "q8, q4", "or q6_k"}},
       {{"pack", "in", "-o", "a.apr", "--threads", "many"}, {"--threads many", "from 1 to 1024"}},
       {{"pack", "--only", "A", "B", "INPUT"},
        {"'INPUT' is one argument too many", "takes INPUT ('B')", "--only A --only B"}},
@@ -598,7 +598,7 @@ TEST_CASE("pack gives the same bytes on any number of threads, onto its own inpu
   REQUIRE((read_file(itself) == bytes));
   const std::vector<std::byte> unpacked = read_file(in);
   require_refusal(run({"pack", in, "-o", in, "--encoding", encoding}), 2,
-                  {in, "pack writes .apr", "the name says safetensors"});
+                  {in, ".safetensors files cannot hold " + encoding});
   REQUIRE((read_file(in) == unpacked));
 }
 

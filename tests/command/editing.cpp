@@ -283,6 +283,18 @@ TEST_CASE("general.file_type says what the file holds, and what is left out is s
   write_file(files / "k.gguf", file.bytes());
   require_success({"convert", files / "k.gguf", "-o", files / "k2.gguf"});
   CHECK((value_in(files / "k2.gguf", "general.file_type", 4) == typed(id::u32, std::uint32_t{15})));
+  // So does the number of a fork, whose types are kept without being known.
+  file.metadata[1].bytes = nibble_test::number_bytes(std::uint32_t{40});
+  file.tensors = {{"blk.0.ffn_up.weight", 36, {256, 2}, std::vector<std::byte>(160, std::byte{7})},
+                  {"blk.0.ffn_down.weight", 97, {256, 2}, std::vector<std::byte>(64, std::byte{8})},
+                  {"embd", 0, {32, 2}, std::vector<std::byte>(256)}};
+  write_file(files / "fork.gguf", file.bytes());
+  require_success({"convert", files / "fork.gguf", "-o", files / "fork2.gguf"});
+  CHECK((value_in(files / "fork2.gguf", "general.file_type", 4) == typed(id::u32, std::uint32_t{40})));
+  require_contains(require_success({"inspect", files / "fork2.gguf"}), {"id 36", "id 97"});
+  const auto forked = read_file(files / "fork2.gguf");
+  const std::vector<std::byte> kept(160, std::byte{7});
+  CHECK(std::ranges::search(forked, kept).size() == kept.size());
   // From .apr, checksums and the record of quantization are lost, from GGUF the types.
   require_contains(require_success({"convert", files / "q4.apr", "-o", files / "l.gguf"}),
                    {"checksums: left out", "metadata 'quantization': left out"});

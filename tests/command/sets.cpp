@@ -279,9 +279,13 @@ TEST_CASE("no file is written under the name of another container", "[command]")
   const auto& files = model.files;
   const std::vector<words> runs = {{"merge", model.index, "-o", files / "x.apr"},
                                    {"split", model.whole, "-o", files / "x.gguf", "--shard-size", "9"},
-                                   {"pack", model.whole, "-o", files / "x.gguf"},
+                                   {"pack", model.whole, "-o", files / "x.gguf", "--encoding", "q8"},
                                    {"unpack", model.whole, "-o", files / "x.apr"}};
-  for (const words& arguments : runs) require_contains(done(arguments, 2), {"x.", "the name says"});
+  for (const words& arguments : runs) {
+    const std::string said = done(arguments, 2);
+    require_contains(said, {"x."});
+    CHECK((said.find("the name says") != said.npos || said.find("cannot hold q8") != said.npos));
+  }
   for (const auto& entry : std::filesystem::directory_iterator(files.path())) {
     REQUIRE_FALSE(entry.path().filename().string().starts_with("x"));
   }

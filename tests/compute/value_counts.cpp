@@ -47,6 +47,10 @@ const std::vector<halves_of_block> stored_halves = {
     {encoding::q5_1, 24, {0, 2}}, {encoding::q8_0, 34, {0}},     {encoding::q2_k, 84, {80, 82}},
     {encoding::q3_k, 110, {108}}, {encoding::q4_k, 144, {0, 2}}, {encoding::q5_k, 176, {0, 2}},
     {encoding::q6_k, 210, {208}}, {encoding::iq4_nl, 18, {0}},   {encoding::iq4_xs, 136, {0}},
+    {encoding::iq1_s, 50, {0}},   {encoding::iq2_xxs, 66, {0}},  {encoding::iq2_xs, 74, {0}},
+    {encoding::iq2_s, 82, {0}},   {encoding::iq3_xxs, 98, {0}},  {encoding::iq3_s, 110, {0}},
+    {encoding::tq1_0, 54, {52}},  {encoding::tq2_0, 66, {64}},   {encoding::q1_0, 18, {0}},
+    {encoding::q2_0, 18, {0}},
 };
 
 value_counts counted_independently(encoding which, std::uint64_t rows, std::uint64_t cols,
@@ -73,6 +77,14 @@ value_counts counted_independently(encoding which, std::uint64_t rows, std::uint
     for (std::size_t at = 0; at < bytes.size(); at += block_bytes) {
       for (const std::size_t scale_at : scales_at)
         census.non_finite_scales += is_special_half(bytes, at + scale_at);
+    }
+  }
+  if (which == encoding::iq1_m) {
+    // The upper half of each odd byte from 48 on has four bits of the float16, the lowest first.
+    for (std::size_t at = 0; at < bytes.size(); at += 56) {
+      const bool has_top = (bytes[at + 55] & std::byte{0x70}) == std::byte{0x70};
+      const bool has_rest = (bytes[at + 53] & std::byte{0xC0}) == std::byte{0xC0};
+      census.non_finite_scales += has_top && has_rest ? 1U : 0U;
     }
   }
   if (which == encoding::apr_q8) {

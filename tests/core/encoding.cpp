@@ -41,7 +41,7 @@ constexpr std::optional<std::uint8_t> none{};
 constexpr std::uint8_t id8 = 8;
 constexpr std::uint8_t id9 = 9;
 
-constexpr std::array<documented_encoding, 39> documented = {{
+constexpr std::array<documented_encoding, 51> documented = {{
     {"f32", 1, 4, 0, runs::along_tensor, 0, none, false, 0, "F32"},
     {"f16", 1, 2, 0, runs::along_tensor, 1, none, false, 1, "F16"},
     {"bf16", 1, 2, 0, runs::along_tensor, 30, none, false, 30, "BF16"},
@@ -81,6 +81,18 @@ constexpr std::array<documented_encoding, 39> documented = {{
     {"iq4_nl", 32, 18, 0, runs::along_row, 20, none, false, 20, ""},
     {"iq4_xs", 256, 136, 0, runs::along_row, 23, none, false, 23, ""},
     {"mxfp4", 32, 17, 0, runs::along_row, 39, none, false, 39, ""},
+    {"iq2_xxs", 256, 66, 0, runs::along_row, 16, none, false, 16, ""},
+    {"iq2_xs", 256, 74, 0, runs::along_row, 17, none, false, 17, ""},
+    {"iq3_xxs", 256, 98, 0, runs::along_row, 18, none, false, 18, ""},
+    {"iq1_s", 256, 50, 0, runs::along_row, 19, none, false, 19, ""},
+    {"iq3_s", 256, 110, 0, runs::along_row, 21, none, false, 21, ""},
+    {"iq2_s", 256, 82, 0, runs::along_row, 22, none, false, 22, ""},
+    {"iq1_m", 256, 56, 0, runs::along_row, 29, none, false, 29, ""},
+    {"tq1_0", 256, 54, 0, runs::along_row, 34, none, false, 34, ""},
+    {"tq2_0", 256, 66, 0, runs::along_row, 35, none, false, 35, ""},
+    {"nvfp4", 64, 36, 0, runs::along_row, 40, none, false, 40, ""},
+    {"q1_0", 128, 18, 0, runs::along_row, 41, none, false, 41, ""},
+    {"q2_0", 64, 18, 0, runs::along_row, 42, none, false, 42, ""},
 }};
 
 TEST_CASE("the table says of every encoding what format/README.md says", "[encoding]") {
@@ -150,7 +162,7 @@ TEST_CASE("stored bytes are counted block by block for every small matrix", "[en
       }
     }
   }
-  CHECK(matrices == 39 * 6 * 601);
+  CHECK(matrices == 51 * 6 * 601);
 }
 
 TEST_CASE("stored bytes are those of the matrices that format/README.md and the fixtures name",

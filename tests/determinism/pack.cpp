@@ -61,8 +61,9 @@ int main(int argc, char** argv) {
     out.add(which, name + ".33x173", {33, 173}, part(33 * 173));
     out.add(which, name + ".reference", {65, 31}, part(65 * 31), packing_rule::reference);
   }
-  for (const encoding which : {encoding::q4_0, encoding::q4_1, encoding::q5_0, encoding::q5_1,
-                               encoding::q8_0, encoding::q4_k, encoding::q5_k, encoding::q6_k}) {
+  for (const encoding which :
+       {encoding::q4_0, encoding::q4_1, encoding::q5_0, encoding::q5_1, encoding::q8_0, encoding::q2_k,
+        encoding::q3_k, encoding::q4_k, encoding::q5_k, encoding::q6_k}) {
     const std::string name(nibble::to_string(which));
     out.add(which, name + ".100x700", {100, 700}, part(100 * 700));
     out.add(which, name + ".33x173", {33, 173}, part(33 * 173));

@@ -49,7 +49,8 @@ TEST_CASE("the vector kernels equal the scalar codec bit for bit", "[decode]") {
   std::size_t codecs = 0;
   for (const encoding which : decodable_encodings) {
     nibble::visit_codec(which, "w", [&]<nibble::Codec Codec>(Codec codec) {
-      if constexpr (nibble::BlockCodec<Codec>) {
+      // A ScalarCodec has no kernel but its own unpack.
+      if constexpr (nibble::BlockCodec<Codec> && !nibble::ScalarCodec<Codec>) {
         check(codec);
         ++codecs;
       }

@@ -51,10 +51,13 @@ struct products_by_mode {
 /// The numbers of rows around which products are taken in another way.
 constexpr std::array x_row_counts = {std::size_t{1}, std::size_t{4}, std::size_t{18}, std::size_t{30}};
 
-TEST_CASE("weights without a scale for 32 codes are multiplied exactly in every mode",
+TEST_CASE("weights without a scale for 32 codes, or with codes of few bits, are multiplied exactly",
           "[matmul_mode]") {
-  constexpr std::array always_exact = {encoding::f32,  encoding::f16,  encoding::bf16,
-                                       encoding::q2_k, encoding::q3_k, encoding::q6_k};
+  constexpr std::array always_exact = {
+      encoding::f32,   encoding::f16,     encoding::bf16,   encoding::q2_k,    encoding::q3_k,
+      encoding::q6_k,  encoding::iq2_xxs, encoding::iq2_xs, encoding::iq3_xxs, encoding::iq1_s,
+      encoding::iq3_s, encoding::iq2_s,   encoding::iq1_m,  encoding::tq1_0,   encoding::tq2_0,
+      encoding::nvfp4, encoding::q1_0,    encoding::q2_0};
   for (const encoding which : decodable_encodings) {
     const bool is_number = !nibble::describe(which).is_quantized();
     for (const std::size_t m : x_row_counts) {

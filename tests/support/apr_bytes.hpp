@@ -57,7 +57,7 @@ struct encoding_figures {
 };
 
 // clang-format off
-inline constexpr std::array<encoding_figures, 25> all_figures{{
+inline constexpr std::array<encoding_figures, 37> all_figures{{
     {"f32", 1, 4, false, 0, 0},      {"f16", 1, 2, false, 0, 1},      {"bf16", 1, 2, false, 0, 30},
     {"f64", 1, 8, false, 0, 3},      {"i32", 1, 4, false, 0, 4},      {"i64", 1, 8, false, 0, 5},
     {"i8", 1, 1, false, 0, 6},       {"u8", 1, 1, false, 0, 7},       {"q8", 32, 36, true, 0, 9},
@@ -66,7 +66,11 @@ inline constexpr std::array<encoding_figures, 25> all_figures{{
     {"q5_1", 32, 24, true, 0, 7},    {"q8_0", 32, 34, true, 0, 8},    {"q2_k", 256, 84, true, 0, 10},
     {"q3_k", 256, 110, true, 0, 11}, {"q4_k", 256, 144, true, 0, 12}, {"q5_k", 256, 176, true, 0, 13},
     {"q6_k", 256, 210, true, 0, 14}, {"iq4_nl", 32, 18, true, 0, 20}, {"iq4_xs", 256, 136, true, 0, 23},
-    {"mxfp4", 32, 17, true, 0, 39},
+    {"mxfp4", 32, 17, true, 0, 39},  {"nvfp4", 64, 36, true, 0, 40},  {"q1_0", 128, 18, true, 0, 41},
+    {"q2_0", 64, 18, true, 0, 42},   {"iq2_xxs", 256, 66, true, 0, 16}, {"iq2_xs", 256, 74, true, 0, 17},
+    {"iq3_xxs", 256, 98, true, 0, 18}, {"iq1_s", 256, 50, true, 0, 19}, {"iq3_s", 256, 110, true, 0, 21},
+    {"iq2_s", 256, 82, true, 0, 22}, {"iq1_m", 256, 56, true, 0, 29}, {"tq1_0", 256, 54, true, 0, 34},
+    {"tq2_0", 256, 66, true, 0, 35},
 }};
 // clang-format on
 

@@ -19,23 +19,29 @@ namespace nibble_test {
 /// The encodings that can be decoded: as format/README.md lists them, and what else safetensors files
 /// hold.
 inline constexpr std::array decodable_encodings = {
-    nibble::encoding::f32,    nibble::encoding::f16,    nibble::encoding::bf16,
-    nibble::encoding::f64,    nibble::encoding::i32,    nibble::encoding::i64,
-    nibble::encoding::i8,     nibble::encoding::u8,     nibble::encoding::q8,
-    nibble::encoding::q4,     nibble::encoding::apr_q8, nibble::encoding::apr_q4,
-    nibble::encoding::i16,    nibble::encoding::u16,    nibble::encoding::u32,
-    nibble::encoding::u64,    nibble::encoding::bool8,  nibble::encoding::q4_0,
-    nibble::encoding::q4_1,   nibble::encoding::q5_0,   nibble::encoding::q5_1,
-    nibble::encoding::q8_0,   nibble::encoding::q2_k,   nibble::encoding::q3_k,
-    nibble::encoding::q4_k,   nibble::encoding::q5_k,   nibble::encoding::q6_k,
-    nibble::encoding::iq4_nl, nibble::encoding::iq4_xs, nibble::encoding::mxfp4};
+    nibble::encoding::f32,     nibble::encoding::f16,    nibble::encoding::bf16,
+    nibble::encoding::f64,     nibble::encoding::i32,    nibble::encoding::i64,
+    nibble::encoding::i8,      nibble::encoding::u8,     nibble::encoding::q8,
+    nibble::encoding::q4,      nibble::encoding::apr_q8, nibble::encoding::apr_q4,
+    nibble::encoding::i16,     nibble::encoding::u16,    nibble::encoding::u32,
+    nibble::encoding::u64,     nibble::encoding::bool8,  nibble::encoding::q4_0,
+    nibble::encoding::q4_1,    nibble::encoding::q5_0,   nibble::encoding::q5_1,
+    nibble::encoding::q8_0,    nibble::encoding::q2_k,   nibble::encoding::q3_k,
+    nibble::encoding::q4_k,    nibble::encoding::q5_k,   nibble::encoding::q6_k,
+    nibble::encoding::iq4_nl,  nibble::encoding::iq4_xs, nibble::encoding::mxfp4,
+    nibble::encoding::iq2_xxs, nibble::encoding::iq2_xs, nibble::encoding::iq3_xxs,
+    nibble::encoding::iq1_s,   nibble::encoding::iq3_s,  nibble::encoding::iq2_s,
+    nibble::encoding::iq1_m,   nibble::encoding::tq1_0,  nibble::encoding::tq2_0,
+    nibble::encoding::nvfp4,   nibble::encoding::q1_0,   nibble::encoding::q2_0};
 
 /// Those of them that f32 values can be packed into.
 inline constexpr std::array packable_encodings = {
     nibble::encoding::f32,  nibble::encoding::f16,    nibble::encoding::bf16,   nibble::encoding::q8,
     nibble::encoding::q4,   nibble::encoding::apr_q8, nibble::encoding::apr_q4, nibble::encoding::q4_0,
     nibble::encoding::q4_1, nibble::encoding::q5_0,   nibble::encoding::q5_1,   nibble::encoding::q8_0,
-    nibble::encoding::q4_k, nibble::encoding::q5_k,   nibble::encoding::q6_k};
+    nibble::encoding::q2_k, nibble::encoding::q3_k,   nibble::encoding::q4_k,   nibble::encoding::q5_k,
+    nibble::encoding::q6_k, nibble::encoding::tq2_0,  nibble::encoding::nvfp4,  nibble::encoding::q1_0,
+    nibble::encoding::q2_0};
 
 /// Stored bytes of any value: every code, every scale, NaNs and infinities wherever the encoding has
 /// them, partial blocks whose spare codes are not 0.
@@ -97,7 +103,28 @@ inline std::vector<std::byte> finite_stored_bytes(nibble::encoding which, std::u
       case encoding::q5_0:
       case encoding::q8_0:
       case encoding::iq4_nl:
-      case encoding::iq4_xs: put(at, half(binary16, i)); break;
+      case encoding::iq4_xs:
+      case encoding::iq1_s:
+      case encoding::iq2_xxs:
+      case encoding::iq2_xs:
+      case encoding::iq2_s:
+      case encoding::iq3_xxs:
+      case encoding::iq3_s:
+      case encoding::q1_0:
+      case encoding::q2_0: put(at, half(binary16, i)); break;
+      case encoding::tq1_0: put(at + 52, half(binary16, i)); break;
+      case encoding::tq2_0: put(at + 64, half(binary16, i)); break;
+      case encoding::iq1_m:
+        // Four bits of the scale in the upper half of every second byte.
+        for (std::size_t n = 0; n < 4; ++n) {
+          const auto nibble = static_cast<unsigned>(half(binary16, i)) >> (4 * n) & 15U;
+          const auto below = std::to_integer<unsigned>(bytes[at + 49 + 2 * n]) & 15U;
+          put(at + 49 + 2 * n, static_cast<std::uint8_t>(nibble << 4U | below));
+        }
+        break;
+      case encoding::nvfp4:
+        for (std::size_t n = 0; n < 4; ++n) put(at + n, static_cast<std::uint8_t>(8U + (i + n) % 60U));
+        break;
       case encoding::q2_k:
         put(at + 80, half(binary16, 2 * i));
         put(at + 82, half(binary16, 2 * i + 1));

@@ -27,6 +27,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 ///   scale_is_wide                see WideScaleCodec
 ///   unpack(block, values)        decodes a block
 ///   pack(values, block)          packs one (PackableCodec)
+///   scale_type                   what a stored scale is, for messages, where that is not a float16
 template <class T>
 concept Codec = requires {
   { T::encoding } -> std::convertible_to<nibble::encoding>;
@@ -52,6 +53,13 @@ concept BlockCodec = Codec<T> && requires {
 template <class T>
 concept BitCodec = BlockCodec<T> && requires {
   T::low_bits(std::size_t{});
+};
+
+/// Blocks that are decoded by the codec's unpack alone, on every instruction set, for it does not say
+/// where codes lie. Products take their values.
+template <class T>
+concept ScalarCodec = BlockCodec<T> && !BitCodec<T> && !requires {
+  T::packing;
 };
 
 /// Blocks whose scale counts as 0 unless it is a normal number of float16.

@@ -19,12 +19,13 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// 256 values in eight sub-blocks of 32, each on a grid scale * s * q - min * m, with s and m in 0..63
-/// of the sub-block and float16 scale and min of all: how Q4_K and Q5_K are packed.
+/// 256 values in sub-blocks, each on a grid scale * s * q - min * m, with s and m in 0..LargestNumber of
+/// the sub-block and float16 scale and min of all: how Q2_K, Q4_K and Q5_K are packed.
+template <std::size_t SubBlockElements, int LargestNumber>
 class offset_sub_blocks {
  public:
   static constexpr std::size_t elements = 256;
-  static constexpr std::size_t sub_block_elements = 32;
+  static constexpr std::size_t sub_block_elements = SubBlockElements;
   static constexpr std::size_t sub_block_count = elements / sub_block_elements;
   using codes_t = std::array<std::uint8_t, elements>;
 
@@ -38,9 +39,9 @@ class offset_sub_blocks {
 
   /// `values` are 1..256 finite numbers. First each sub-block gets the scale and min that fit it best
   /// on its own. Several scales and mins of all are tried: those that give the largest sub-block the
-  /// number 63 or a few less, and fits to what was chosen before. Under each, every sub-block takes the
+  /// number LargestNumber or a few less, and fits to what was chosen before. Under each, every sub-block takes the
   /// numbers around its own with the least squared error. The plain choice, every sub-block from lowest
-  /// to highest value and the largest being 63, is among what is tried, so the error is never above
+  /// to highest value and the largest being LargestNumber, is among what is tried, so the error is never above
   /// that one's.
   offset_sub_blocks(std::span<const float> values, std::int32_t largest_code) noexcept
       : largest_code_(largest_code) {
@@ -53,8 +54,8 @@ class offset_sub_blocks {
     }
     const extremes full_range = largest_of(&sub_block::full_range);
     const extremes best_fit = largest_of(&sub_block::best_fit);
-    const float16 first_scale = unit_of(full_range.scale / 63.0F);
-    const float16 first_min = unit_of(full_range.min / 63.0F);
+    const float16 first_scale = unit_of(full_range.scale / most);
+    const float16 first_min = unit_of(full_range.min / most);
     if (!is_finite(first_scale)) status_ = pack_status::scale_overflow;
     if (!is_finite(first_min)) status_ = pack_status::min_overflow;
     if (status_ != pack_status::packed) return;
@@ -68,8 +69,8 @@ class offset_sub_blocks {
       if (!(scale == kept.best().scale && min == kept.best().min)) consider(scale, min);
     };
     consider(first_scale, first_min);
-    const float16 best_min = unit_of(best_fit.min / 63.0F);
-    for (const float number : {63.0F, 62.0F, 61.0F}) {
+    const float16 best_min = unit_of(best_fit.min / most);
+    for (const float number : {most, most - 1.0F, most - 2.0F}) {
       consider_another(unit_of(best_fit.scale / number), best_min);
     }
     consider_another(kept.best().scale, closest_unit(best_fit.min));
@@ -97,6 +98,8 @@ class offset_sub_blocks {
   }
 
  private:
+  static constexpr auto most = static_cast<float>(LargestNumber);
+
   struct sub_block {
     offset_values values{std::span<const float>(&nothing, 1)};
     offset_grid best_fit{};    ///< if scale and min could be any
@@ -128,12 +131,12 @@ class offset_sub_blocks {
     return unit.bits == 0 && wanted > 0.0F ? float16{1} : unit;
   }
 
-  /// Of the float16 that divide `wanted` into 63, 62, ... 48 units, the one that comes closest to it:
+  /// Of the float16 that divide `wanted` into LargestNumber units or up to a quarter less, the one that comes closest to it:
   /// mins far from zero err by what their rounding to float16 does.
   [[nodiscard]] static float16 closest_unit(float wanted) noexcept {
-    float16 closest = unit_of(wanted / 63.0F);
+    float16 closest = unit_of(wanted / most);
     double least = HUGE_VAL;
-    for (int count = 63; count >= 48; --count) {
+    for (int count = LargestNumber; count >= LargestNumber * 3 / 4 + 1; --count) {
       const float16 unit = unit_of(wanted / static_cast<float>(count));
       if (!is_finite(unit)) continue;
       const double reached = static_cast<double>(to_float32(unit)) * count;
@@ -202,7 +205,7 @@ class offset_sub_blocks {
     const auto nearest = [](float value, float unit) {
       if (unit == 0.0F) return 0;
       const float number = value / unit + 0.5F;
-      return static_cast<int>(number < 63.0F ? number : 63.0F);
+      return static_cast<int>(number < most ? number : most);
     };
     return {nearest(grid.scale, to_float32(scale)), nearest(-grid.min, to_float32(min))};
   }
@@ -212,7 +215,7 @@ class offset_sub_blocks {
                                                     float16 min) const noexcept {
     least_error<numbers> kept;
     const auto consider = [&](const numbers& tried) {
-      if (tried.s < 0 || tried.s > 63 || tried.m < 0 || tried.m > 63) return;
+      if (tried.s < 0 || tried.s > LargestNumber || tried.m < 0 || tried.m > LargestNumber) return;
       kept.offer(tried, grid_of(scale, min, tried.s, tried.m).squared_error(sub_blocks_[i].values));
     };
     const numbers best_fit = nearest_numbers(sub_blocks_[i].best_fit, scale, min);

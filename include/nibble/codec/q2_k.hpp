@@ -7,6 +7,8 @@
 
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/offset_sub_blocks.hpp>
+#include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
 
@@ -15,8 +17,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 
 /// 256 elements in 84 bytes, 2.625 bits per weight, in sixteen sub-blocks of 16 elements:
 /// x = scale * s[i] * q - min * m[i], q in 0..3, s and m in 0..15 for sub-block i = j / 16. ggml's
-/// Q2_K. No packing from f32: at two bits a useful packer weighs by what the model makes of each
-/// weight.
+/// Q2_K.
 ///
 ///   byte  0                                    16
 ///         | s[0] + 16 m[0] ... s[15] + 16 m[15] |
@@ -73,6 +74,26 @@ struct q2_k {
       const float min = min_unit(from) * static_cast<float>(mins[j / 16]);
       values[j] = scale * static_cast<float>(code) + min;
     }
+  }
+
+  /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
+  /// See offset_sub_blocks for how scales and mins are chosen.
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
+    const offset_sub_blocks<sub_block_elements, 15> packed(values, 3);
+    if (packed.status() != pack_status::packed) return packed.status();
+    const auto& chosen = packed.chosen();
+    to.scale = chosen.scale;
+    to.min = chosen.min;
+    for (std::size_t i = 0; i < to.sub_blocks.size(); ++i) {
+      to.sub_blocks[i] = static_cast<std::uint8_t>(chosen.scales[i] | chosen.mins[i] << 4);
+    }
+    to.codes.fill(0);
+    const auto codes = packed.codes();
+    for (std::size_t j = 0; j < block_elements; ++j) {
+      std::uint8_t& four = to.codes[j / 128 * 32 + j % 32];
+      four = static_cast<std::uint8_t>(four | codes[j] << (j % 128 / 32 * 2));
+    }
+    return pack_status::packed;
   }
 };
 static_assert(sizeof(q2_k::block) == describe(q2_k::encoding).block_bytes);

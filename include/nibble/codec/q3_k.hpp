@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -7,6 +8,8 @@
 
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/pack_status.hpp>
+#include <nibble/codec/signed_sub_blocks.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
 
@@ -14,8 +17,7 @@ namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// 256 elements in 110 bytes, 3.4375 bits per weight, in sixteen sub-blocks of 16 elements:
-/// x = scale * (s[i] - 32) * (q - 4), q in 0..7, s in 0..63 for sub-block i = j / 16. ggml's Q3_K. No
-/// packing from f32: at three bits a useful packer weighs by what the model makes of each weight.
+/// x = scale * (s[i] - 32) * (q - 4), q in 0..7, s in 0..63 for sub-block i = j / 16. ggml's Q3_K.
 ///
 ///   byte  0                                          32
 ///         | h[0], h[32] ... h[224] bits | ... 31 more |
@@ -74,6 +76,39 @@ struct q3_k {
       const float scale = scale_unit(from) * static_cast<float>(scales[j / 16]);
       values[j] = scale * static_cast<float>(low + 4 * high - 4);
     }
+  }
+
+  /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
+  /// See signed_sub_blocks for how scales are chosen.
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
+    const signed_sub_blocks<-code_zero, -32> packed(values);
+    if (packed.status() != pack_status::packed) return packed.status();
+    to.scale = packed.scale();
+    to.sub_blocks.fill(0);
+    to.lows.fill(0);
+    to.highs.fill(0);
+    for (std::size_t i = 0; i < packed.numbers().size(); ++i) {
+      const int number = packed.numbers()[i] + 32;
+      std::uint8_t& low = to.sub_blocks[i % 8];
+      std::uint8_t& high = to.sub_blocks[8 + i % 4];
+      low = static_cast<std::uint8_t>(low | number % 16 << (i / 8 * 4));
+      high = static_cast<std::uint8_t>(high | number / 16 << (i / 4 * 2));
+    }
+    for (std::size_t j = 0; j < values.size(); j += sub_block_elements) {
+      const auto codes = packed.codes(j / sub_block_elements);
+      const std::size_t count = std::min(sub_block_elements, values.size() - j);
+      for (std::size_t k = 0; k < count; ++k) store(j + k, codes[k] + code_zero, to);
+    }
+    return pack_status::packed;
+  }
+
+ private:
+  /// Stores the code of element j where there is 0.
+  static void store(std::size_t j, int code, block& to) noexcept {
+    std::uint8_t& low = to.lows[j / 128 * 32 + j % 32];
+    std::uint8_t& high = to.highs[j % 32];
+    low = static_cast<std::uint8_t>(low | code % 4 << (j % 128 / 32 * 2));
+    high = static_cast<std::uint8_t>(high | code / 4 << (j / 32));
   }
 };
 static_assert(sizeof(q3_k::block) == describe(q3_k::encoding).block_bytes);

@@ -47,7 +47,7 @@ struct q4_k : offset_super_block {
   /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See offset_sub_blocks for how scales and mins are chosen.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    const offset_sub_blocks packed(values, 15);
+    const packed_sub_blocks packed(values, 15);
     if (packed.status() != pack_status::packed) return packed.status();
     store_head(packed.chosen(), to);
     to.codes.store(packed.codes());

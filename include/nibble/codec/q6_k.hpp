@@ -75,7 +75,7 @@ struct q6_k {
   /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See signed_sub_blocks for how scales are chosen.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    const signed_sub_blocks packed(values);
+    const signed_sub_blocks<-32, -128> packed(values);
     if (packed.status() != pack_status::packed) return packed.status();
     to.scale = packed.scale();
     to.sub_blocks = packed.numbers();

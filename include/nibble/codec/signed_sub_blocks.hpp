@@ -20,8 +20,10 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// 256 values in sixteen sub-blocks of 16, each on a grid scale * s * q, with s in -128..127 of the
-/// sub-block, q in -32..31 and one float16 scale of all: how Q6_K is packed.
+/// 256 values in sixteen sub-blocks of 16, each on a grid scale * s * q, with s in LowestNumber ..
+/// -LowestNumber - 1 of the sub-block, q in LowestCode .. -LowestCode - 1 and one float16 scale of all:
+/// how Q3_K and Q6_K are packed.
+template <int LowestCode, int LowestNumber>
 class signed_sub_blocks {
  public:
   static constexpr std::size_t elements = 256;
@@ -32,8 +34,8 @@ class signed_sub_blocks {
   /// `values` are 1..256 finite numbers; those that are missing count as 0.
   ///
   /// First each sub-block gets the scale that fits it best on its own. Then several scales of all are
-  /// tried: those that give the largest of them the number -128 or one near it, and fits to what was
-  /// chosen before. Under each, every sub-block takes the number around its own scale with the least
+  /// tried: those that give the largest of them the number LowestNumber or one near it, and fits to
+  /// what was chosen before. Under each, every sub-block takes the number around its own scale with the least
   /// squared error.
   explicit signed_sub_blocks(std::span<const float> values) noexcept {
     std::copy(values.begin(), values.end(), values_.begin());
@@ -45,7 +47,9 @@ class signed_sub_blocks {
                             .scale;
       if (std::fabs(best_scales_[i]) > std::fabs(largest)) largest = best_scales_[i];
     }
-    const float16 first = to_float16(largest / -128.0F);
+    const float16 plain = to_float16(farthest_from_zero(farthest_) / lowest / lowest_number);
+    float16 first = to_float16(largest / lowest_number);
+    if (!is_finite(first)) first = plain;
     if (!is_finite(first)) {
       status_ = pack_status::scale_overflow;
       return;
@@ -60,8 +64,10 @@ class signed_sub_blocks {
     };
     consider(first);
     if (to_float32(first) == 0.0F) consider_another(float16{1});
-    consider_another(to_float16(farthest_from_zero(farthest_) / -32.0F / -128.0F));
-    for (const float place : {-127.0F, -125.0F, -132.0F}) consider_another(to_float16(largest / place));
+    consider_another(plain);
+    for (const float share : {127.0F, 125.0F, 132.0F}) {
+      consider_another(to_float16(largest / (lowest_number * (share / 128.0F))));
+    }
     for (int turn = 0; turn < 2; ++turn) consider_another(fitted_scale(kept.best()));
     chosen_ = kept.best();
   }
@@ -72,15 +78,19 @@ class signed_sub_blocks {
   [[nodiscard]] const sub_block_numbers& numbers() const noexcept { return chosen_.numbers; }
   /// The codes of sub-block i's values.
   [[nodiscard]] codes_t codes(std::size_t i) const noexcept {
-    return grid(chosen_.scale, chosen_.numbers[i]).codes_of<sub_block_elements>(sub_block(i));
+    return grid(chosen_.scale, chosen_.numbers[i]).template codes_of<sub_block_elements>(sub_block(i));
   }
 
  private:
-  static constexpr std::int32_t lowest_code = -32;
-  static constexpr std::int32_t highest_code = 31;
+  static constexpr std::int32_t lowest_code = LowestCode;
+  static constexpr std::int32_t highest_code = -LowestCode - 1;
+  static constexpr auto lowest = static_cast<float>(LowestCode);
+  static constexpr auto lowest_number = static_cast<float>(LowestNumber);
   /// Where on the grid the largest magnitude of a sub-block is put.
-  static constexpr std::array places = {-32.0F,  -31.75F, -31.5F,  -31.25F, -31.0F, -30.5F, -30.0F,
-                                        -32.25F, -32.5F,  -32.75F, -33.0F,  31.0F,  31.5F};
+  static constexpr std::array places = {lowest,        lowest + 0.25F, lowest + 0.5F, lowest + 0.75F,
+                                        lowest + 1.0F, lowest + 1.5F,  lowest + 2.0F, lowest - 0.25F,
+                                        lowest - 0.5F, lowest - 0.75F, lowest - 1.0F, -lowest - 1.0F,
+                                        -lowest - 0.5F};
 
   /// A scale of all, and the number of each sub-block.
   struct choice {
@@ -103,7 +113,8 @@ class signed_sub_blocks {
   /// The whole number of units nearest to a scale.
   [[nodiscard]] static int nearest_number(float scale, float unit) noexcept {
     if (unit == 0.0F) return 0;
-    return static_cast<int>(std::min(std::max(round_half_away(scale / unit), -128.0F), 127.0F));
+    return static_cast<int>(
+        std::min(std::max(round_half_away(scale / unit), lowest_number), -lowest_number - 1.0F));
   }
 
   /// The number of sub-block i with the least squared error under a scale of all.
@@ -112,11 +123,14 @@ class signed_sub_blocks {
     least_error<std::int8_t> kept;
     const auto consider = [&](int number) {
       kept.offer(static_cast<std::int8_t>(number),
-                 grid(scale, number).squared_error<sub_block_elements>(sub_block(i)));
+                 grid(scale, number).template squared_error<sub_block_elements>(sub_block(i)));
     };
     const int nearest = nearest_number(best_scales_[i], unit);
-    for (int n = std::max(nearest - 1, -128); n <= std::min(nearest + 1, 127); ++n) consider(n);
-    for (const float place : {-32.0F, -31.0F}) {
+    for (int number = std::max(nearest - 1, LowestNumber);
+         number <= std::min(nearest + 1, -LowestNumber - 1); ++number) {
+      consider(number);
+    }
+    for (const float place : {lowest, lowest + 1.0F}) {
       const int number = nearest_number(farthest_[i] / place, unit);
       if (std::abs(number - nearest) > 1) consider(number);
     }
@@ -139,7 +153,7 @@ class signed_sub_blocks {
     std::int64_t squares = 0;
     for (std::size_t i = 0; i < sub_block_count; ++i) {
       codes_t factors =
-          grid(chosen.scale, chosen.numbers[i]).codes_of<sub_block_elements>(sub_block(i));
+          grid(chosen.scale, chosen.numbers[i]).template codes_of<sub_block_elements>(sub_block(i));
       for (std::int32_t& factor : factors) {
         factor *= chosen.numbers[i];
         squares += factor * factor;

@@ -11,6 +11,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -166,19 +167,25 @@ class basic_tensor_packer {
     } else {
       status = Codec::pack(range.values, block);
     }
-    if (status != pack_status::packed) refuse_overflow(range, status);
-    std::memcpy(to, &block, sizeof(block));
+    if (status == pack_status::packed) {
+      std::memcpy(to, &block, sizeof(block));
+    } else if constexpr (requires { Codec::scale_type; }) {
+      refuse_overflow(range, status, Codec::scale_type);
+    } else {
+      refuse_overflow(range, status, "float16");
+    }
   }
 
-  [[noreturn]] void refuse_overflow(const value_range& range, pack_status status) const {
+  [[noreturn]] void refuse_overflow(const value_range& range, pack_status status,
+                                    std::string_view scale_type) const {
     const bool is_min = status == pack_status::min_overflow;
     const auto distance = [&](float x) { return is_min ? -x : std::fabs(x); };
     const auto farthest = std::max_element(range.values.begin(), range.values.end(),
                                            [&](float a, float b) { return distance(a) < distance(b); });
     refuse(range.first + static_cast<std::uint64_t>(farthest - range.values.begin()),
            shortest_text(*farthest),
-           join_text({"a ", is_min ? "min" : "scale", " within float16 for the ", to_string(encoding_),
-                      " block around it"}));
+           join_text({"a ", is_min ? "min" : "scale", " within ", scale_type, " for the ",
+                      to_string(encoding_), " block around it"}));
   }
 
   template <PackableCodec Codec>

@@ -58,7 +58,19 @@
   X(q6_k,        ggml_k,  256,  210,  0,  row,     6,   false,  14,     no_id,  14,     "")             \
   X(iq4_nl,      ggml,    32,   18,   0,  row,     4,   false,  20,     no_id,  20,     "")             \
   X(iq4_xs,      ggml,    256,  136,  0,  row,     4,   false,  23,     no_id,  23,     "")             \
-  X(mxfp4,       ggml,    32,   17,   0,  row,     4,   false,  39,     no_id,  39,     "")
+  X(mxfp4,       ggml,    32,   17,   0,  row,     4,   false,  39,     no_id,  39,     "")             \
+  X(iq2_xxs,     ggml,    256,  66,   0,  row,     2,   false,  16,     no_id,  16,     "")             \
+  X(iq2_xs,      ggml,    256,  74,   0,  row,     2,   false,  17,     no_id,  17,     "")             \
+  X(iq3_xxs,     ggml,    256,  98,   0,  row,     3,   false,  18,     no_id,  18,     "")             \
+  X(iq1_s,       ggml,    256,  50,   0,  row,     1,   false,  19,     no_id,  19,     "")             \
+  X(iq3_s,       ggml,    256,  110,  0,  row,     3,   false,  21,     no_id,  21,     "")             \
+  X(iq2_s,       ggml,    256,  82,   0,  row,     2,   false,  22,     no_id,  22,     "")             \
+  X(iq1_m,       ggml,    256,  56,   0,  row,     1,   false,  29,     no_id,  29,     "")             \
+  X(tq1_0,       ggml,    256,  54,   0,  row,     1,   false,  34,     no_id,  34,     "")             \
+  X(tq2_0,       ggml,    256,  66,   0,  row,     2,   false,  35,     no_id,  35,     "")             \
+  X(nvfp4,       ggml,    64,   36,   0,  row,     4,   false,  40,     no_id,  40,     "")             \
+  X(q1_0,        ggml,    128,  18,   0,  row,     1,   false,  41,     no_id,  41,     "")             \
+  X(q2_0,        ggml,    64,   18,   0,  row,     2,   false,  42,     no_id,  42,     "")
 // clang-format on
 
 namespace nibble {
@@ -91,7 +103,7 @@ struct encoding_description {
   std::uint32_t block_bytes;     ///< of one block
   std::uint32_t header_bytes;    ///< before the blocks, once in a tensor that has elements
   block_run blocks_run_along;    ///< where blocks start anew
-  std::uint32_t code_bits;       ///< of one element
+  std::uint32_t code_bits;       ///< of one element, whole ones
   bool has_min;                  ///< codes are counted from a stored min rather than around zero
   std::optional<std::uint8_t> apr_dtype_id;  ///< written to .apr files, which cannot hold what has none
   std::optional<std::uint8_t> apr_legacy_dtype_id;  ///< a second one that it may bear in .apr files

@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/core/checked.hpp>
@@ -167,7 +168,8 @@ void decode_range(const std::byte* start, std::uint64_t first, std::size_t count
 
 /// As above.
 template <class Architecture, BlockCodec Codec>
-void decode_range(const std::byte* start, std::uint64_t first, std::size_t count, float* to) noexcept {
+requires(!ScalarCodec<Codec>) void decode_range(const std::byte* start, std::uint64_t first,
+                                                std::size_t count, float* to) noexcept {
   constexpr std::size_t block_elements = Codec::block_elements;
   const std::byte* block = start + first / block_elements * sizeof(typename Codec::block);
   const auto decode_partial_block = [&](std::size_t skipped, std::size_t elements) {
@@ -188,6 +190,54 @@ void decode_range(const std::byte* start, std::uint64_t first, std::size_t count
   to += whole_blocks * block_elements;
   count -= whole_blocks * block_elements;
   if (count != 0) decode_partial_block(0, count);
+}
+
+/// The blocks of a ScalarCodec. A function pointer hides the codec, so that what walks the blocks is
+/// compiled once.
+struct scalar_blocks {
+  std::size_t block_elements;
+  std::size_t block_bytes;
+  /// Decodes the first elements of a block, as many as `values` has room for.
+  void (*unpack)(const std::byte* block, std::span<float> values) noexcept;
+};
+template <ScalarCodec Codec>
+void unpack_scalar_block(const std::byte* from, std::span<float> values) noexcept {
+  typename Codec::block block;
+  std::memcpy(&block, from, sizeof(block));
+  Codec::unpack(block, values);
+}
+
+/// Elements of a block of any ScalarCodec, at most.
+inline constexpr std::size_t max_scalar_block_elements = 256;
+
+/// decode_range of such blocks.
+inline void decode_scalar_range(const scalar_blocks& blocks, const std::byte* start,
+                                std::uint64_t first, std::span<float> to) noexcept {
+  const std::byte* block = start + first / blocks.block_elements * blocks.block_bytes;
+  const auto skipped = static_cast<std::size_t>(first % blocks.block_elements);
+  if (skipped != 0 && !to.empty()) {
+    std::array<float, max_scalar_block_elements> whole;
+    const std::size_t count = std::min(to.size(), blocks.block_elements - skipped);
+    blocks.unpack(block, std::span(whole).first(skipped + count));
+    std::copy_n(whole.data() + skipped, count, to.data());
+    to = to.subspan(count);
+    block += blocks.block_bytes;
+  }
+  while (!to.empty()) {
+    const std::size_t count = std::min(to.size(), blocks.block_elements);
+    blocks.unpack(block, to.first(count));
+    to = to.subspan(count);
+    block += blocks.block_bytes;
+  }
+}
+
+/// As above.
+template <class Architecture, ScalarCodec Codec>
+void decode_range(const std::byte* start, std::uint64_t first, std::size_t count, float* to) noexcept {
+  static_assert(Codec::block_elements <= max_scalar_block_elements);
+  decode_scalar_range(
+      {Codec::block_elements, sizeof(typename Codec::block), &unpack_scalar_block<Codec>}, start, first,
+      {to, count});
 }
 
 /// Where a row is: the start of the sequence that decode_range takes, and the row's first element in

@@ -56,7 +56,7 @@ namespace kernel {
 /// can be prepared in.
 template <Codec Codec, Activation Value>
 [[nodiscard]] constexpr bool has_lane_row_products() noexcept {
-  if constexpr (!BlockCodec<Codec> || BitCodec<Codec>) {
+  if constexpr (!BlockCodec<Codec> || BitCodec<Codec> || ScalarCodec<Codec>) {
     return false;
   } else {
     return !std::same_as<Value, std::int16_t> || Codec::packing != code_packing::nibble_neighbors;

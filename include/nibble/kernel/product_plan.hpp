@@ -28,7 +28,7 @@
 //   int16 and int8, repacked     repacked panels, for any number of rows
 //
 // Float panels alone are there for apr_q4 whose rows do not start where blocks do (cols no multiple of
-// 32), and for f64 and integer weights.
+// 32), for f64 and integer weights, and for ScalarCodecs.
 
 namespace nibble {
 NIBBLE_BEGIN_VECTOR_CODE
@@ -74,7 +74,7 @@ inline constexpr std::size_t most_float_rows = least_panel_rows<f32, float>() - 
 template <Codec Codec>
 [[nodiscard]] constexpr bool has_small_batch_products() noexcept {
   if constexpr (PlainCodec<Codec>) return Codec::can_pack;
-  return true;
+  return !ScalarCodec<Codec>;
 }
 
 /// Whether repacked panels are those that this architecture multiplies with Value. Null: there are
@@ -85,18 +85,14 @@ template <class Architecture, Activation Value>
          panels->lane_code_bytes == sizeof(Value);
 }
 
-/// The plan for a weight of one encoding and `x_rows` rows of activations. `repacked` was made for the
-/// same mode, or is null.
+/// The plan for a weight whose rows_are_blocks, and `x_rows` rows of activations; where float panels
+/// are best, `float_panels`. `repacked` was made for the same mode, or is null.
 template <class Architecture, Codec Codec>
-[[nodiscard]] product_plan choose_product_plan(const tensor_view& weight, std::size_t x_rows,
-                                               matmul_mode mode,
-                                               const repacked_panels* repacked) noexcept {
+[[nodiscard]] product_plan choose_block_plan(const tensor_view& weight, std::size_t x_rows,
+                                             matmul_mode mode, const repacked_panels* repacked,
+                                             const product_plan& float_panels) noexcept {
   using block_architecture = simd::block_architecture<Architecture>;
   using integer_architecture = simd::integer_architecture<Architecture>;
-  const product_plan float_panels{
-      {activation_format::f32_interleaved, {}, float_tile_rows<Architecture>},
-      product_kernel::float_panels};
-  if (!rows_are_blocks<Codec>(weight)) return float_panels;
   const auto small_batch = []<Activation Value>(Value) -> product_plan {
     return {{block_format_of<Value>(), small_batch_layout<block_architecture, Codec, Value>(),
              max_small_batch_rows<Value>},
@@ -133,7 +129,23 @@ template <class Architecture, Codec Codec>
   }
   if (takes_lane_rows(Architecture{}, float{})) return lane_rows(Architecture{}, float{});
   const bool is_small = x_rows < least_panel_rows<Codec, float>();
-  return is_small && has_small_batch_products<Codec>() ? small_batch(float{}) : float_panels;
+  return is_small ? small_batch(float{}) : float_panels;
+}
+
+/// The plan for a weight of one encoding and `x_rows` rows of activations. `repacked` as above.
+template <class Architecture, Codec Codec>
+[[nodiscard]] product_plan choose_product_plan(const tensor_view& weight, std::size_t x_rows,
+                                               matmul_mode mode,
+                                               const repacked_panels* repacked) noexcept {
+  const product_plan float_panels{
+      {activation_format::f32_interleaved, {}, float_tile_rows<Architecture>},
+      product_kernel::float_panels};
+  if constexpr (has_small_batch_products<Codec>()) {
+    if (rows_are_blocks<Codec>(weight)) {
+      return choose_block_plan<Architecture, Codec>(weight, x_rows, mode, repacked, float_panels);
+    }
+  }
+  return float_panels;
 }
 
 /// The plan for a weight of any encoding. Throws unsupported_encoding.

@@ -35,7 +35,7 @@ template <Codec Codec>
 /// The order in which kernels unpack a block's codes.
 template <Codec Codec>
 [[nodiscard]] constexpr activation_order activation_order_of() noexcept {
-  if constexpr (!PlainCodec<Codec> && !BitCodec<Codec>) {
+  if constexpr (!PlainCodec<Codec> && !BitCodec<Codec> && !ScalarCodec<Codec>) {
     if (Codec::packing == code_packing::nibble_neighbors) return activation_order::even_then_odd;
   }
   return activation_order::natural;
@@ -45,7 +45,7 @@ template <Codec Codec>
 template <Codec Codec>
 [[nodiscard]] constexpr bool has_block_scales() noexcept {
   if constexpr (BitCodec<Codec>) return sub_block_elements<Codec>() >= simd::block_codes;
-  return !PlainCodec<Codec>;
+  return !PlainCodec<Codec> && !ScalarCodec<Codec>;
 }
 
 /// Whether products with Value decode a row's blocks to f32 first.

@@ -47,7 +47,11 @@ template <Codec Codec>
     for (; !bytes.empty(); bytes = bytes.subspan(sizeof(typename Codec::block))) {
       typename Codec::block block;
       std::memcpy(&block, bytes.data(), sizeof(block));
-      if constexpr (requires { block.scale; }) count += is_finite(block.scale) ? 0U : 1U;
+      if constexpr (requires { Codec::stored_scale(block); }) {
+        count += is_finite(Codec::stored_scale(block)) ? 0U : 1U;
+      } else if constexpr (requires { block.scale; }) {
+        count += is_finite(block.scale) ? 0U : 1U;
+      }
       if constexpr (Codec::has_min) count += is_finite(block.min) ? 0U : 1U;
     }
   }

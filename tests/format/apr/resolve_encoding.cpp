@@ -53,13 +53,26 @@ const std::map<int, id_meaning> meanings = {
     {20, {{"iq4_nl"}, {"iq4_nl"}}},
     {23, {{"iq4_xs"}, {"iq4_xs"}}},
     {39, {{"mxfp4"}, {"mxfp4"}}},
+    {16, {{"iq2_xxs"}, {"iq2_xxs"}}},
+    {17, {{"iq2_xs"}, {"iq2_xs"}}},
+    {18, {{"iq3_xxs"}, {"iq3_xxs"}}},
+    {19, {{"iq1_s"}, {"iq1_s"}}},
+    {21, {{"iq3_s"}, {"iq3_s"}}},
+    {22, {{"iq2_s"}, {"iq2_s"}}},
+    {29, {{"iq1_m"}, {"iq1_m"}}},
+    {34, {{"tq1_0"}, {"tq1_0"}}},
+    {35, {{"tq2_0"}, {"tq2_0"}}},
+    {40, {{"nvfp4"}, {"nvfp4"}}},
+    {41, {{"q1_0"}, {"q1_0"}}},
+    {42, {{"q2_0"}, {"q2_0"}}},
     {128, {{"apr_q4"}, {"apr_q4"}}},
     {129, {{"apr_q8"}, {"apr_q8"}}},
 };
 
 const std::set<std::string_view> super_blocks = {"q2_k", "q3_k", "q4_k", "q5_k", "q6_k"};
-const std::set<std::string_view> of_ggml = {"q4_0", "q4_1",   "q5_0",   "q5_1",
-                                            "q8_0", "iq4_nl", "iq4_xs", "mxfp4"};
+const std::set<std::string_view> of_ggml = {
+    "q4_0",    "q4_1",  "q5_0",  "q5_1",  "q8_0",  "iq4_nl", "iq4_xs", "mxfp4", "iq2_xxs", "iq2_xs",
+    "iq3_xxs", "iq1_s", "iq3_s", "iq2_s", "iq1_m", "tq1_0",  "tq2_0",  "nvfp4", "q1_0",    "q2_0"};
 
 /// Whether an encoding stands among the candidates for a matrix, by the format's words.
 bool stands(std::string_view name, std::uint64_t rows, std::uint64_t cols) {
