@@ -40,6 +40,7 @@ constexpr std::array<std::string_view, 29> code_names = {"invalid_argument",
                                                          "directory_too_large",
                                                          "bad_shard",
                                                          "several_models",
+                                                         "bad_scheme",
                                                          "damaged",
                                                          "cancelled",
                                                          "unsupported_architecture"};

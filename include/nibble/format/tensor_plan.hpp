@@ -113,12 +113,12 @@ class tensor_plan {
   /// Plans a tensor whose dtype the table of encodings lacks, as a view that is open elsewhere has it;
   /// its bytes are kept and must live until the last write(), which refuses it as unsupported_encoding
   /// in another container than `from`. Throws bad_name, duplicate_name, invalid_argument (the view's
-  /// dtype is known, or `from` is .apr, whose files of ours record an encoding for every tensor).
+  /// dtype is known, it is a composed weight, or `from` is .apr, whose files of ours record an encoding for every tensor).
   ///
   /// GGUF does not say how many bytes such a tensor has: the view's, up to the next one, are a multiple
   /// of the alignment, and general.alignment has to be the old file's for ggml to find them.
   void add_unknown_dtype(container from, std::string name, const tensor_view& tensor) {
-    if (tensor.has_encoding() || from == container::apr) {
+    if (tensor.has_encoding() || tensor.composed() != nullptr || from == container::apr) {
       refuse(error_code::invalid_argument, name, "dtype",
              join_text({tensor.dtype_text(), " of ", to_string(from)}),
              "one of GGUF or safetensors that is not known here");
