@@ -145,9 +145,10 @@ inline constexpr auto prefixes = std::to_array<prefix>({
 
 /// The end of the name of a tensor that Hugging Face's classes save and compute themselves.
 struct buffer {
-  std::string_view end;
-  unsigned groups;
+  std::string_view end;  ///< of the name
+  unsigned groups;       ///< of architectures whose classes save it
 };
+/// One row a name's end.
 inline constexpr auto buffers = std::to_array<buffer>({
     {".rotary_emb.inv_freq", decoder | falcon},
     {".attn.bias", gpt2},
