@@ -42,7 +42,8 @@ class tensor_plan {
   /// Plans a tensor to be packed as `which` from values in memory, row-major, which must live until the
   /// last write().
   ///
-  /// Throws bad_name (empty, over 256 bytes, not UTF-8), duplicate_name, size_mismatch (values.size()
+  /// Throws bad_name (over 256 bytes, not UTF-8; an empty one is refused by write(), where the
+  /// container is not safetensors), duplicate_name, size_mismatch (values.size()
   /// is not shape.elements()), unsupported_encoding (no codec packs f32 into it).
   void add(encoding which, std::string name, const shape& dimensions, std::span<const float> values,
            packing_rule rule = packing_rule::best) {
@@ -158,9 +159,9 @@ class tensor_plan {
   }
 
   plan_entry& enter(encoding which, std::string name, const shape& dimensions, tensor_source source) {
-    if (name.empty() || name.size() > apr::max_name_bytes) {
+    if (name.size() > apr::max_name_bytes) {
       refuse(error_code::bad_name, name, "name", join_text({name.size(), " bytes"}),
-             join_text({"1 to ", apr::max_name_bytes}));
+             join_text({"at most ", apr::max_name_bytes}));
     }
     if (find_invalid_utf8(name) != std::string_view::npos) {
       refuse(error_code::bad_name, name, "name", "bytes that are not UTF-8", "UTF-8");
