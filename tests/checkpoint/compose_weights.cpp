@@ -27,15 +27,17 @@ using nlohmann::json;
 
 namespace {
 
-std::vector<std::byte> one(float value) { return bytes_of_numbers(std::vector<float>{value}); }
+std::vector<std::byte> number_bytes(float value) { return bytes_of_numbers(std::vector<float>{value}); }
 
-const scheme_tensor codes{"l.weight", "F8_E4M3", {2, 2}, std::vector<std::byte>(4, std::byte{0x38})};
-const scheme_tensor scale{"l.weight_scale", "F32", {1}, one(0.5F)};
-const scheme_tensor norm{"norm.weight", "F32", {1}, one(1.0F)};
+const scheme_tensor stored_codes{
+    "l.weight", "F8_E4M3", {2, 2}, std::vector<std::byte>(4, std::byte{0x38})};
+const scheme_tensor stored_scale{"l.weight_scale", "F32", {1}, number_bytes(0.5F)};
+const scheme_tensor stored_norm{"norm.weight", "F32", {1}, number_bytes(1.0F)};
 
 TEST_CASE("weights stand where their codes stood, and nothing else of them is listed",
           "[compose_weights]") {
-  const scheme_checkpoint checkpoint(R"({"quant_method":"fp8"})", {scale, norm, codes});
+  const scheme_checkpoint checkpoint(R"({"quant_method":"fp8"})",
+                                     {stored_scale, stored_norm, stored_codes});
   CHECK(checkpoint.listing() == "norm.weight[f32,1] l.weight[fp8,2x2]");
   const nibble::checkpoint in = checkpoint.open();
   CHECK(in["l.weight"].size_bytes() == 8);
@@ -50,17 +52,17 @@ TEST_CASE("weights stand where their codes stood, and nothing else of them is li
 
 TEST_CASE("what scales inputs and caches is left out and noted, of quantized weights alone",
           "[compose_weights]") {
-  std::vector<scheme_tensor> tensors = {codes, scale};
+  std::vector<scheme_tensor> tensors = {stored_codes, stored_scale};
   const std::vector<std::string> names = {"l.input_scale",    "l.k_scale",     "a.kv_scale",
                                           "l.scale_input",    "l.act_scale",   "a.prob_scale",
                                           "e.up_input_scale", "l.output_scale"};
-  for (const std::string& name : names) tensors.push_back({name, "F32", {1}, one(2.0F)});
+  for (const std::string& name : names) tensors.push_back({name, "F32", {1}, number_bytes(2.0F)});
   const scheme_checkpoint checkpoint(R"({"quant_method":"fp8"})", tensors);
   CHECK(checkpoint.listing() == "l.weight[fp8,2x2]");
   const nibble::checkpoint in = checkpoint.open();
   REQUIRE(in.notes().size() == names.size());
   for (std::size_t i = 0; i < names.size(); ++i) CHECK(in.notes()[i].tensor == names[i]);
-  const scheme_checkpoint plain("", {norm, {"l.k_scale", "F32", {1}, one(2.0F)}});
+  const scheme_checkpoint plain("", {stored_norm, {"l.k_scale", "F32", {1}, number_bytes(2.0F)}});
   CHECK(plain.listing() == "norm.weight[f32,1] l.k_scale[f32,1]");
   CHECK(plain.open().notes().empty());
 }
@@ -70,7 +72,8 @@ TEST_CASE("parts that belong to no weight are refused", "[compose_weights]") {
                                  "l.weight_scale_inv", "l.weight_scale_2", "l.weight.absmax"}) {
     CAPTURE(name);
     for (const char* const config : {"", R"({"quant_method":"gptq","bits":4})"}) {
-      const outcome result = scheme_checkpoint(config, {norm, {name, "F32", {1}, one(2.0F)}}).opened();
+      const outcome result =
+          scheme_checkpoint(config, {stored_norm, {name, "F32", {1}, number_bytes(2.0F)}}).opened();
       CHECK(result.code == "bad_scheme");
     }
   }
@@ -81,7 +84,7 @@ TEST_CASE("a scheme that is not known leaves the tensors and its name", "[compos
        {R"({"quant_method":"sevenbit","bits":7})",
         R"({"quant_method":"modelopt","quant_algo":"W4A8_AWQ"})", R"({"quant_method":"quark"})"}) {
     CAPTURE(config);
-    const scheme_checkpoint checkpoint(config, {codes, scale});
+    const scheme_checkpoint checkpoint(config, {stored_codes, stored_scale});
     CHECK(checkpoint.listing() == "l.weight[f8_e4m3,2x2] l.weight_scale[f32,1]");
     CHECK(nibble::quantization_scheme(checkpoint.open().metadata()).has_value());
   }
@@ -92,7 +95,7 @@ TEST_CASE("a weight beside one of its name is refused", "[compose_weights]") {
   const std::vector<scheme_tensor> tensors = {{"l.qweight", "I32", {1, 8}, words},
                                               {"l.qzeros", "I32", {1, 1}, std::vector<std::byte>(4)},
                                               {"l.scales", "F32", {1, 8}, words},
-                                              {"l.weight", "F32", {1}, one(1.0F)}};
+                                              {"l.weight", "F32", {1}, number_bytes(1.0F)}};
   CHECK(scheme_checkpoint(R"({"quant_method":"gptq","bits":4})", tensors).opened().code ==
         "duplicate_name");
 }
@@ -102,14 +105,14 @@ TEST_CASE("a configuration is found where programs put it", "[compose_weights]")
        {R"({"quantization":{"quant_algo":"FP8"}})", R"({"quantization_config":{"quant_method":"fp8"}})",
         R"({"quant_algo":"FP8","kv_cache_quant_algo":"FP8"})", R"({"quant_method":"FP8"})"}) {
     CAPTURE(nested);
-    CHECK(scheme_checkpoint(nested, {codes, scale}).listing() == "l.weight[fp8,2x2]");
-    CHECK(scheme_checkpoint(nested, {codes}).opened().code == "bad_scheme");
+    CHECK(scheme_checkpoint(nested, {stored_codes, stored_scale}).listing() == "l.weight[fp8,2x2]");
+    CHECK(scheme_checkpoint(nested, {stored_codes}).opened().code == "bad_scheme");
   }
 }
 
 TEST_CASE("parts may lie in several files of a set", "[compose_weights]") {
-  const scheme_checkpoint first("", {codes});
-  const scheme_checkpoint second("", {scale, norm});
+  const scheme_checkpoint first("", {stored_codes});
+  const scheme_checkpoint second("", {stored_scale, stored_norm});
   const temporary_directory folder;
   const std::filesystem::path set = folder.path();
   std::filesystem::copy_file(std::filesystem::path(first.path()) / "model.safetensors",
