@@ -19,7 +19,9 @@ struct weight {
   nibble::tensor_view stored{};                       ///< [outputs, inputs]
   std::vector<float> bias{};                          ///< one an output, or none
   std::optional<nibble::repacked_weight> repacked{};  ///< a copy that products are faster with
-  std::vector<std::byte> transposed{};  ///< the bytes of `stored` where the file's are input-major
+  /// The bytes of `stored` where they are f32 made of the file's: of an input-major matrix, or of a weight
+  /// that several stored tensors make up.
+  std::vector<std::byte> decoded{};
 };
 
 /// How products are taken.

@@ -20,6 +20,14 @@
 namespace nibble_engine {
 namespace {
 
+/// An f32 copy of `stored`.
+std::vector<std::byte> floats_of(const nibble::tensor_view& stored, nibble::executor* executor) {
+  std::vector<float> values(static_cast<std::size_t>(stored.elements()));
+  nibble::dequantize(stored, std::span(values), {.executor = executor});
+  const auto bytes = std::as_bytes(std::span(values));
+  return {bytes.begin(), bytes.end()};
+}
+
 /// An f32 copy of `stored`, rows and columns exchanged.
 std::vector<std::byte> transposed_floats(const nibble::tensor_view& stored,
                                          nibble::executor* executor) {
@@ -77,7 +85,8 @@ void weight_loader::check_values(const nibble::tensor_view& tensor) const {
   constexpr double most_zeros = 0.8;
   // Tasks of whole rows where rows have bytes of their own, else all at once.
   constexpr std::uint64_t task_elements = 1U << 16U;
-  const bool has_rows = nibble::describe(tensor.encoding()).blocks_run_along == nibble::block_run::row;
+  const bool has_rows = tensor.composed() == nullptr &&
+                        nibble::describe(tensor.encoding()).blocks_run_along == nibble::block_run::row;
   const std::uint64_t task_rows =
       has_rows ? std::max<std::uint64_t>(1, task_elements / std::max<std::uint64_t>(1, tensor.cols()))
                : tensor.rows();
@@ -110,11 +119,16 @@ weight weight_loader::matrix(const std::string& name, std::size_t outputs, std::
   weight made;
   if (traits.is_input_major) {
     const nibble::tensor_view& stored = require(name, {inputs, outputs});
-    made.transposed = transposed_floats(stored, options_.executor);
+    made.decoded = transposed_floats(stored, options_.executor);
     made.stored =
-        nibble::tensor_view(stored.name(), nibble::encoding::f32, {outputs, inputs}, made.transposed);
+        nibble::tensor_view(stored.name(), nibble::encoding::f32, {outputs, inputs}, made.decoded);
+  } else if (const nibble::tensor_view& stored = require(name, {outputs, inputs});
+             stored.composed() != nullptr) {
+    made.decoded = floats_of(stored, options_.executor);
+    made.stored =
+        nibble::tensor_view(stored.name(), nibble::encoding::f32, {outputs, inputs}, made.decoded);
   } else {
-    made.stored = require(name, {outputs, inputs});
+    made.stored = stored;
   }
   if (options_.repack) {
     made.repacked = nibble::repack(made.stored, options_.mode, {.executor = options_.executor});

@@ -122,6 +122,7 @@ conversion choose_conversion(const nibble::reader& from, nibble::renamed_weight 
   using way = conversion::way;
   if (weight.parts.empty()) return {std::move(weight), encoding::f32, way::computed};
   const nibble::tensor_view& tensor = weight.parts.front();
+  if (tensor.composed() != nullptr) return {std::move(weight), encoding::f32, way::requantized};
   if (!tensor.has_encoding() && weight.is_as_stored() && to == from.container() &&
       to != nibble::container::apr) {
     return {std::move(weight), std::nullopt, way::kept};
@@ -145,14 +146,14 @@ conversion choose_conversion(const nibble::reader& from, nibble::renamed_weight 
 void plan_weight(nibble::writer& plan, const nibble::reader& from, const conversion& one) {
   const nibble::renamed_weight& weight = one.weight;
   if (!one.encoding) return plan.add_unknown_dtype(from.container(), weight.name, weight.parts.front());
-  const nibble::encoding stored =
-      weight.parts.empty() ? *one.encoding : weight.parts.front().encoding();
   switch (one.how) {
     case conversion::way::kept:
-      plan.add_stored(stored, weight.name, weight.shape, weight.parts.front().bytes());
+      plan.add_stored(weight.parts.front().encoding(), weight.name, weight.shape,
+                      weight.parts.front().bytes());
       break;
     case conversion::way::moved:
-      plan.add_stored(stored, weight.name, weight.shape, nibble::moved_blocks_of(weight));
+      plan.add_stored(weight.parts.front().encoding(), weight.name, weight.shape,
+                      nibble::moved_blocks_of(weight));
       break;
     case conversion::way::widened:
     case conversion::way::changed:

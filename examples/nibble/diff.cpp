@@ -27,6 +27,7 @@
 #include "table.hpp"
 #include "tensor_errors.hpp"
 #include "text_layout.hpp"
+#include "value_encoding.hpp"
 #include "value_range.hpp"
 
 namespace nibble_command {
@@ -50,9 +51,7 @@ struct comparison {
   tensor_errors all{};
 };
 
-bool can_be_decoded(const nibble::tensor_view& tensor) {
-  return tensor.has_encoding() && nibble::is_decodable(tensor.encoding());
-}
+bool can_be_decoded(const nibble::tensor_view& tensor) { return nibble::is_decodable(tensor); }
 
 comparison pair_tensors(const nibble::reader& reference, const nibble::reader& other) {
   comparison result;
@@ -87,15 +86,16 @@ void decode_rows(const nibble::tensor_view& from, std::uint64_t first_row, std::
       values[i] = static_cast<double>(value);
     }
   };
-  if (from.encoding() == nibble::encoding::f64) {
+  const nibble::encoding stored = value_encoding(from);
+  if (stored == nibble::encoding::f64) {
     read_as(double{});
-  } else if (from.encoding() == nibble::encoding::i64) {
+  } else if (stored == nibble::encoding::i64) {
     read_as(std::int64_t{});
-  } else if (from.encoding() == nibble::encoding::i32) {
+  } else if (stored == nibble::encoding::i32) {
     read_as(std::int32_t{});
-  } else if (from.encoding() == nibble::encoding::u64) {
+  } else if (stored == nibble::encoding::u64) {
     read_as(std::uint64_t{});
-  } else if (from.encoding() == nibble::encoding::u32) {
+  } else if (stored == nibble::encoding::u32) {
     read_as(std::uint32_t{});
   } else {
     scratch.resize(count);
@@ -134,12 +134,13 @@ tensor_errors compare_rows(const tensor_pair& pair, const part& rows) {
   using nibble::encoding;
   constexpr std::uint64_t batch_elements = 1U << 15U;
   tensor_errors errors;
-  const encoding stored = pair.reference->encoding();
-  if (stored == pair.other->encoding() && stored == encoding::i64) {
+  const encoding stored = value_encoding(*pair.reference);
+  const encoding other_stored = value_encoding(*pair.other);
+  if (stored == other_stored && stored == encoding::i64) {
     add_integers<std::int64_t>(pair, rows, errors);
     return errors;
   }
-  if (stored == pair.other->encoding() && stored == encoding::u64) {
+  if (stored == other_stored && stored == encoding::u64) {
     add_integers<std::uint64_t>(pair, rows, errors);
     return errors;
   }

@@ -150,7 +150,7 @@ nlohmann::json to_json(const nibble::reader& file, const std::vector<hashed>& su
 }  // namespace
 
 exit_code hash(const hash_options& options) {
-  const nibble::reader file = open_input(options.input, options.single);
+  const nibble::reader file = open_files(options.input, options.single);
   std::map<std::string, std::string> listed;
   if (options.list) listed = read_list(*options.list);
   std::vector<hashed> subjects = subjects_of(file);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -39,7 +40,9 @@ std::vector<std::string> warnings_about(const nibble::reader& file) {
       nibble_only += fmt::format("{}{}", nibble_only.empty() ? "" : " and ", row.name);
     }
   }
-  for (const nibble::tensor_view& tensor : file) unknown += tensor.has_encoding() ? 0U : 1U;
+  for (const nibble::tensor_view& tensor : file) {
+    unknown += tensor.has_encoding() || tensor.composed() != nullptr ? 0U : 1U;
+  }
 
   std::vector<std::string> warnings;
   if (!nibble_only.empty()) {
@@ -87,7 +90,7 @@ struct tensor_sums {
   void add(const nibble::tensor_view& tensor) {
     ++tensors;
     elements += tensor.elements();
-    bytes += tensor.bytes().size();
+    bytes += tensor.size_bytes();
     encodings.emplace(tensor.dtype_text());
   }
   [[nodiscard]] std::optional<double> packing_ratio() const {
@@ -245,7 +248,7 @@ std::string describe(const nibble::reader& file, const inspect_options& options)
     sums.add(tensor);
     tensors.add_row({nibble::escape_text(tensor.name()), tensor.shape().to_string(),
                      nibble::escape_text(tensor.dtype_text()), grouped(tensor.elements()),
-                     grouped(tensor.bytes().size()), ratio_text(tensor.packing_ratio()),
+                     grouped(tensor.size_bytes()), ratio_text(tensor.packing_ratio()),
                      grouped(tensor.file_offset_bytes())});
   }
   tensors.add_rule();
@@ -254,7 +257,8 @@ std::string describe(const nibble::reader& file, const inspect_options& options)
   return text + '\n' + tensors.to_string() + describe_end(file);
 }
 
-/// A tensor and the place of its file among the set's, or null.
+/// A tensor and the place of its file among the set's, or null: of a single file, and of a weight that
+/// tensors of several files may make up.
 nlohmann::json to_json(const nibble::tensor_view& tensor, const nlohmann::json& shard) {
   using nlohmann::json;
   const auto or_null = [](const auto& value) { return value ? json(*value) : json(nullptr); };
@@ -266,7 +270,7 @@ nlohmann::json to_json(const nibble::tensor_view& tensor, const nlohmann::json& 
           {"dtype_id", or_null(tensor.dtype_id())},
           {"shape", std::vector<std::uint64_t>(dimensions.begin(), dimensions.end())},
           {"elements", tensor.elements()},
-          {"bytes", tensor.bytes().size()},
+          {"bytes", tensor.size_bytes()},
           {"packing_ratio", or_null(tensor.packing_ratio())},
           {"shard", shard},
           {"offset", tensor.file_offset_bytes()}};
@@ -275,18 +279,19 @@ nlohmann::json to_json(const nibble::tensor_view& tensor, const nlohmann::json& 
 nlohmann::json to_json(const nibble::reader& file, const inspect_options& options) {
   using nlohmann::json;
   json tensors = json::array();
-  const auto list = [&](const nibble::reader& from, const json& shard) {
-    for (const nibble::tensor_view& tensor : from) {
-      if (is_listed(tensor, options)) tensors.push_back(to_json(tensor, shard));
-    }
-  };
   json shards = json::array();
   for (const nibble::reader& shard : file.shards()) {
-    list(shard, shards.size());
     shards.push_back(
         {{"file", shard.name()}, {"file_bytes", shard.file_bytes()}, {"tensors", shard.size()}});
   }
-  if (shards.empty()) list(file, nullptr);
+  for (const nibble::tensor_view& tensor : file) {
+    if (!is_listed(tensor, options)) continue;
+    json place = nullptr;
+    for (std::size_t i = 0; i < file.shards().size() && tensor.composed() == nullptr; ++i) {
+      if (file.shards()[i].contains(tensor.name())) place = i;
+    }
+    tensors.push_back(to_json(tensor, place));
+  }
   const auto at = file.shard();
   return {{"file", file.name()},
           {"format", nibble::to_string(file.container())},

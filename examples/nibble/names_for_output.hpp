@@ -29,6 +29,7 @@
 #include "command.hpp"
 #include "exit_code.hpp"
 #include "transposed_rows.hpp"
+#include "value_encoding.hpp"
 
 namespace nibble_command {
 
@@ -115,7 +116,7 @@ struct named_output {
 /// A weight's rows, also where they are columns of stored blocks. Throws unsupported_encoding.
 [[nodiscard]] inline nibble::row_source rows_for_output(const nibble::renamed_weight& weight) {
   const bool has_blocks =
-      !weight.parts.empty() && nibble::describe(weight.parts.front().encoding()).is_quantized();
+      !weight.parts.empty() && nibble::describe(value_encoding(weight.parts.front())).is_quantized();
   return weight.is_transposed && has_blocks ? transposed_rows_of(weight.parts.front())
                                             : nibble::rows_of(weight);
 }

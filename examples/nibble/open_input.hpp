@@ -48,6 +48,11 @@ template <class Open>
     }
     return opened;
   } catch (const nibble::error& problem) {
+    if (problem.code() == nibble::error_code::bad_scheme) {
+      nibble::error_detail detail = problem.detail();
+      detail.expected += "; --single takes the tensors as they are stored";
+      throw nibble::error(problem.code(), std::move(detail));
+    }
     const std::string& field = problem.detail().field;
     const bool is_of_set = problem.code() == nibble::error_code::bad_shard;
     if (!is_of_set || field.starts_with("index") || field == "folder") throw;
@@ -76,7 +81,8 @@ template <class Open>
 }
 
 /// As open_input(), for what takes tensors for weights: throws unsupported_feature where the folder says
-/// that they are codes and scales of a scheme, which is not decoded here.
+/// that they are codes and scales of a scheme that is not known here. Those of a scheme that is are weights
+/// again: tensor_view::composed().
 [[nodiscard]] inline nibble::reader open_weights(const std::string& path, bool single) {
   nibble::reader opened = open_input(path, single);
   const auto scheme = nibble::quantization_scheme(opened.metadata());

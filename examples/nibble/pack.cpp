@@ -32,6 +32,7 @@
 #include "text_file.hpp"
 #include "text_layout.hpp"
 #include "transposed_rows.hpp"
+#include "value_encoding.hpp"
 #include "value_range.hpp"
 #include "write_file.hpp"
 #include "write_report.hpp"
@@ -73,7 +74,7 @@ std::string name_first(const std::vector<std::string_view>& names) {
 }
 
 bool is_packable(const nibble::tensor_view& tensor) {
-  return tensor.shape().rank() >= 2 && !holds_integers(tensor.encoding());
+  return tensor.shape().rank() >= 2 && !holds_integers(value_encoding(tensor));
 }
 
 /// Throws usage_error for a glob that means nothing in this file: a mistyped one would otherwise change
@@ -101,7 +102,7 @@ void require_globs_that_match(const nibble::reader& from, const pack_options& op
   std::vector<std::string> named;
   for (const tensor_encoding& each : options.tensors) named.push_back(each.glob);
   require("--tensor", named, "tensor that can be packed (floats)",
-          [](const nibble::tensor_view& tensor) { return !holds_integers(tensor.encoding()); });
+          [](const nibble::tensor_view& tensor) { return !holds_integers(value_encoding(tensor)); });
 }
 
 /// Throws unsupported_encoding, naming the tensors whose dtype .apr has no id for, or no container but
@@ -112,8 +113,9 @@ void require_known_dtypes(const nibble::reader& from, const pack_options& option
   std::string dtype;
   for (const nibble::tensor_view& tensor : from) {
     const bool is_known =
-        tensor.has_encoding() &&
-        (to != nibble::container::apr || nibble::describe(tensor.encoding()).apr_dtype_id.has_value());
+        tensor.composed() != nullptr ||
+        (tensor.has_encoding() && (to != nibble::container::apr ||
+                                   nibble::describe(tensor.encoding()).apr_dtype_id.has_value()));
     if (is_known || any_glob_matches(options.drop, tensor.name())) continue;
     if (unknown.empty()) dtype = tensor.dtype_text();
     unknown.push_back(tensor.name());
@@ -139,7 +141,7 @@ packing_choice choose_packing(const nibble::reader& from, const nibble::renamed_
   using nibble::encoding;
   if (weight.parts.empty()) return {&weight, encoding::f32, false, false};
   const nibble::tensor_view& tensor = weight.parts.front();
-  const encoding stored = tensor.encoding();
+  const encoding stored = value_encoding(tensor);
   const bool is_transposed = any_glob_matches(options.transpose, tensor.name());
   if (any_glob_matches(options.keep, tensor.name())) {
     if (is_transposed) refuse(from.name(), tensor, "--keep and --transpose exclude each other");
@@ -156,6 +158,9 @@ packing_choice choose_packing(const nibble::reader& from, const nibble::renamed_
                          tensor.shape().rank() == 0 ? "a scalar" : tensor.shape().to_string()));
     }
     if (holds_integers(stored)) refuse(from.name(), tensor, "--transpose takes no whole numbers");
+    if (tensor.composed() != nullptr) {
+      refuse(from.name(), tensor, "--transpose takes no weights of several stored tensors");
+    }
     if (!weight.is_as_stored()) {
       refuse(from.name(), tensor,
              fmt::format("--transpose: under the name '{}' its elements move already", weight.name));
@@ -205,10 +210,11 @@ void require_unquantized_sources(const nibble::reader& from, const std::vector<p
   nibble::encoding stored{};
   for (const packing_choice& each : choices) {
     const nibble::tensor_view* const tensor = each.tensor();
-    if (each.is_kept || tensor == nullptr || !nibble::describe(tensor->encoding()).is_quantized()) {
+    if (each.is_kept || tensor == nullptr ||
+        !nibble::describe(value_encoding(*tensor)).is_quantized()) {
       continue;
     }
-    if (quantized.empty()) stored = tensor->encoding();
+    if (quantized.empty()) stored = value_encoding(*tensor);
     quantized.push_back(tensor->name());
   }
   if (quantized.empty()) return;
@@ -401,6 +407,9 @@ exit_code pack(const pack_options& options) {
   gguf_limits limits;
   for (const nibble::renamed_weight& weight : named.tensors) {
     choices.push_back(choose_packing(from, weight, options, encodings));
+    // What several stored tensors make up has no bytes that could be copied.
+    const nibble::tensor_view* const tensor = choices.back().tensor();
+    if (tensor != nullptr && tensor->composed() != nullptr) choices.back().is_kept = false;
     if (weight.shape.rank() >= 2) elements[choices.back().encoding] += weight.shape.elements();
     limits.look_at(weight.name, weight.shape);
   }

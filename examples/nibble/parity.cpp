@@ -254,9 +254,8 @@ class parity_suite {
     for (candidate* const each : {&f32_, &int8_, &int4_}) {
       nibble_engine::model& model = each->running.model;
       const nibble::reader& file = model.file();
-      const auto undecodable = std::count_if(file.begin(), file.end(), [](const auto& tensor) {
-        return !tensor.has_encoding() || !nibble::is_decodable(tensor.encoding());
-      });
+      const auto undecodable = std::count_if(
+          file.begin(), file.end(), [](const auto& tensor) { return !nibble::is_decodable(tensor); });
       add("inspect: tensors that cannot be decoded", *each, std::to_string(undecodable), "0",
           undecodable == 0);
       const auto findings = nibble::examine(file, {.executor = each->running.threads.get()});

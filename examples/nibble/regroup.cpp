@@ -9,6 +9,7 @@
 #include "command.hpp"
 #include "open_input.hpp"
 #include "output_name.hpp"
+#include "value_encoding.hpp"
 #include "write_file.hpp"
 #include "write_report.hpp"
 
@@ -23,7 +24,7 @@ exit_code regroup(const nibble::reader& from, const write_request& request, bool
   try {
     for (const nibble::tensor_view& tensor : from) {
       // Only a file of the same container can take what is not known here.
-      if (request.container != from.container()) static_cast<void>(tensor.encoding());
+      if (request.container != from.container()) static_cast<void>(value_encoding(tensor));
       plan_as_stored(plan, from, tensor);
     }
   } catch (const nibble::error& problem) {

@@ -20,6 +20,7 @@
 #include "standard_streams.hpp"
 #include "text_layout.hpp"
 #include "value_distribution.hpp"
+#include "value_encoding.hpp"
 
 namespace nibble_command {
 namespace {
@@ -71,7 +72,7 @@ struct tensor_portrait {
 
 void add_shown_rows(tensor_portrait& to) {
   const nibble::tensor_view& tensor = to.tensor;
-  const nibble::encoding_description& how = nibble::describe(tensor.encoding());
+  const nibble::encoding_description& how = nibble::describe(value_encoding(tensor));
   const std::uint64_t blocks_per_row = (tensor.cols() + how.block_elements - 1) / how.block_elements;
   std::vector<float> values(static_cast<std::size_t>(tensor.cols()));
   for (std::uint64_t row = to.rows.first; row < to.rows.end; ++row) {
@@ -79,7 +80,7 @@ void add_shown_rows(tensor_portrait& to) {
     const auto part = std::span(values).subspan(static_cast<std::size_t>(to.columns.first),
                                                 static_cast<std::size_t>(to.columns.size()));
     shown_row shown{row, {part.begin(), part.end()}};
-    if (how.blocks_run_along == nibble::block_run::row) {
+    if (tensor.composed() == nullptr && how.blocks_run_along == nibble::block_run::row) {
       const std::uint64_t first = to.columns.first / how.block_elements;
       const std::uint64_t end = (to.columns.end + how.block_elements - 1) / how.block_elements;
       shown.scales =
@@ -90,6 +91,7 @@ void add_shown_rows(tensor_portrait& to) {
 }
 
 void add_scale_figures(tensor_portrait& to) {
+  if (to.tensor.composed() != nullptr) return;
   const nibble::encoding_description& how = nibble::describe(to.tensor.encoding());
   const std::uint64_t blocks = to.tensor.bytes().size() / how.block_bytes;
   if (how.header_bytes != 0) {
@@ -149,7 +151,7 @@ std::string to_text(const tensor_portrait& of, const std::string& file) {
   std::string text =
       fmt::format("{}: tensor '{}', {}, {}, {}, {} at {}\n", nibble::escape_text(file),
                   nibble::escape_text(tensor.name()), tensor.dtype_text(), tensor.shape().to_string(),
-                  counted(tensor.elements(), "element"), counted(tensor.bytes().size(), "byte"),
+                  counted(tensor.elements(), "element"), counted(tensor.size_bytes(), "byte"),
                   grouped(tensor.file_offset_bytes()));
   if (tensor.elements() == 0) return text;
   text += fmt::format("values: {}\n", figures_text(of.values));
@@ -219,10 +221,10 @@ nlohmann::json to_json(const tensor_portrait& of, const std::string& file) {
   const auto dimensions = tensor.shape().dimensions();
   return {{"file", file},
           {"tensor", tensor.name()},
-          {"encoding", nibble::to_string(tensor.encoding())},
+          {"encoding", tensor.dtype_text()},
           {"shape", std::vector<std::uint64_t>(dimensions.begin(), dimensions.end())},
           {"elements", tensor.elements()},
-          {"bytes", tensor.bytes().size()},
+          {"bytes", tensor.size_bytes()},
           {"offset", tensor.file_offset_bytes()},
           {"values", to_json(of.values)},
           {"histogram", std::move(parts)},
@@ -237,7 +239,7 @@ exit_code show(const show_options& options) {
   const nibble::reader file = open_input(options.input, options.single);
   const nibble::tensor_view& tensor = file[options.tensor];
   try {
-    nibble::require_codec(tensor.encoding(), tensor.name());
+    nibble::require_codec(value_encoding(tensor), tensor.name());
   } catch (const nibble::error& problem) {
     throw problem.in_file(options.input);
   }

@@ -8,6 +8,7 @@
 #include "interruption.hpp"
 #include "open_input.hpp"
 #include "output_name.hpp"
+#include "value_encoding.hpp"
 #include "value_range.hpp"
 #include "write_file.hpp"
 #include "write_report.hpp"
@@ -17,14 +18,16 @@ namespace nibble_command {
 exit_code unpack(const unpack_options& options) {
   constexpr auto container = nibble::container::safetensors;
   static_cast<void>(require_container(options.output, "unpack", {container}));
-  const nibble::reader from = open_files(options.input, options.single);
+  const nibble::reader from = open_weights(options.input, options.single);
   nibble::writer plan;
-  carried_metadata carried = carry_metadata(from, container);
+  // The metadata of a folder stay beside a safetensors file, in files of their own.
+  carried_metadata carried = carry_metadata(open_files(options.input, options.single), container);
   matrix_elements elements;
   try {
     for (const nibble::tensor_view& tensor : from) {
-      const nibble::encoding stored = tensor.encoding();
-      const bool is_kept = stored == options.dtype || holds_integers(stored);
+      const nibble::encoding stored = value_encoding(tensor);
+      const bool is_kept =
+          tensor.composed() == nullptr && (stored == options.dtype || holds_integers(stored));
       std::string name(tensor.name());
       if (is_kept) {
         plan.add_stored(stored, std::move(name), tensor.shape(), tensor.bytes());

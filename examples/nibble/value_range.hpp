@@ -33,7 +33,7 @@ namespace nibble_command {
 /// Throws not_representable, naming the element, where a finite f64 of `tensor` has no finite f32: read
 /// as f32 it would become infinite without a word. Tensors of other encodings pass.
 inline void require_f32_range(const nibble::tensor_view& tensor) {
-  if (tensor.encoding() != nibble::encoding::f64) return;
+  if (tensor.composed() != nullptr || tensor.encoding() != nibble::encoding::f64) return;
   for (std::uint64_t i = 0; i < tensor.elements(); ++i) {
     double value = 0.0;
     std::memcpy(&value, tensor.bytes().data() + i * sizeof(value), sizeof(value));

@@ -88,11 +88,15 @@ inline std::vector<std::string> write_file(const nibble::writer& plan, const wri
   }
 }
 
-/// Plans a tensor of `from` to be written as it is stored, whether its dtype is known here or not.
+/// Plans a tensor of `from` to be written as it is stored, whether its dtype is known here or not; a weight
+/// that several stored tensors make up as f32.
 inline void plan_as_stored(nibble::writer& plan, const nibble::reader& from,
                            const nibble::tensor_view& tensor) {
   std::string name(tensor.name());
-  if (tensor.has_encoding()) {
+  if (tensor.composed() != nullptr) {
+    plan.add(nibble::encoding::f32, std::move(name), tensor.shape(),
+             interruptible(nibble::rows_of(tensor)));
+  } else if (tensor.has_encoding()) {
     plan.add_stored(tensor.encoding(), std::move(name), tensor.shape(), tensor.bytes());
   } else {
     plan.add_unknown_dtype(from.container(), std::move(name), tensor);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -8,8 +9,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include <nibble/checkpoint/compose_weights.hpp>
 #include <nibble/checkpoint/folder_metadata.hpp>
 #include <nibble/checkpoint/model_folder.hpp>
+#include <nibble/checkpoint/quantization_scheme.hpp>
+#include <nibble/core/architecture.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/file/path_text.hpp>
 #include <nibble/reader.hpp>
@@ -34,10 +38,19 @@ class basic_checkpoint : public basic_reader<Json> {
   /// metadata are the folder's (metadata_of_folder()) beside the file's own; of a key in both the
   /// folder's value counts.
   ///
+  /// Of safetensors, tensors that make up one weight together (codes, scales, zero points) are listed as
+  /// that weight where compose_weights() knows the scheme: see tensor_view::composed(). The metadata then
+  /// have no quantization_config. Where the scheme is not known, they have, and the tensors are those that
+  /// are stored.
+  ///
   /// Throws what these throw: several_models, file_not_found (no model, the target of a link),
-  /// bad_metadata (naming file and key), bad_shard and so on.
+  /// bad_metadata (naming file and key), bad_shard, bad_scheme and so on. The template parameter is no
+  /// choice (core/architecture.hpp).
+  template <std::same_as<this_architecture> Architecture = this_architecture>
   explicit basic_checkpoint(const std::string& path, file_access how = file_access::mapped)
-      : basic_checkpoint(locate(path), how) {}
+      : basic_checkpoint(locate(path), how) {
+    compose<Architecture>();
+  }
 
  private:
   /// What to open.
@@ -51,6 +64,19 @@ class basic_checkpoint : public basic_reader<Json> {
       : basic_reader<Json>(basic_reader<Json>::open_set(at.file, how)) {
     if (this->container() != container::safetensors || !at.is_model_of_folder) return;
     this->add_metadata(metadata_of_folder<Json>(at.folder));
+  }
+
+  template <class Architecture>
+  void compose() {
+    if (this->container() != container::safetensors) return;
+    try {
+      auto made = compose_weights(this->tensors(), this->metadata());
+      if (!made) return;
+      this->list_composed(std::move(made->weights), std::move(made->tensors), std::move(made->notes));
+    } catch (const error& problem) {
+      throw problem.in_file(this->name());
+    }
+    for (const std::string_view key : quantization_configs) this->remove_metadata(std::string(key));
   }
 
   [[nodiscard]] static location locate(const std::string& path) {

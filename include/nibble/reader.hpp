@@ -3,6 +3,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -14,6 +15,7 @@
 
 #include <nibble/compute/executor.hpp>
 #include <nibble/core/architecture.hpp>
+#include <nibble/core/composed_weight.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
@@ -180,6 +182,23 @@ class basic_reader : public tensor_list<tensor_view> {
     for (auto& [key, value] : from.items()) directory_.metadata[key] = std::move(value);
   }
 
+  /// Lists `tensors` in the place of what the files list: views of theirs, and of `weights`, which the
+  /// reader keeps. Notes are added. Throws duplicate_name.
+  void list_composed(std::vector<std::unique_ptr<const composed_weight>> weights,
+                     std::vector<tensor_view> tensors, std::vector<finding> notes) {
+    composed_ = std::move(weights);
+    for (finding& note : notes) directory_.notes.push_back(std::move(note));
+    const tensor_view* const repeated = list(std::move(tensors));
+    if (repeated == nullptr) return;
+    throw error(error_code::duplicate_name, {.file = name(),
+                                             .tensor = std::string(repeated->name()),
+                                             .field = "name",
+                                             .found = "a stored tensor and one that others make up",
+                                             .expected = "one of them"});
+  }
+  /// Leaves metadata out.
+  void remove_metadata(const std::string& key) { directory_.metadata.erase(key); }
+
  private:
   friend class shard_set<basic_reader>;  // it leaves tensors out
 
@@ -238,7 +257,8 @@ class basic_reader : public tensor_list<tensor_view> {
 
   input_file file_;
   std::span<const std::byte> bytes_;
-  std::vector<basic_reader> shards_;  ///< of a set; a single file has none
+  std::vector<basic_reader> shards_;                              ///< of a set; a single file has none
+  std::vector<std::unique_ptr<const composed_weight>> composed_;  ///< what views of such point to
   basic_directory<Json> directory_;
 };
 

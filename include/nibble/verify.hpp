@@ -3,6 +3,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -90,7 +91,7 @@ template <std::same_as<this_architecture> Architecture = this_architecture>
           verification::checksum_text(*tensor.crc32(), actual));
     }
   }
-  if (!tensor.has_encoding() || !is_decodable(tensor.encoding())) {
+  if (!is_decodable(tensor)) {
     add(finding::kind::note, "dtype", "not_decoded",
         join_text({tensor.dtype_text(), " cannot be decoded here, its values were not looked at"}));
     return findings;
@@ -125,13 +126,18 @@ template <class Json>
 [[nodiscard]] std::vector<finding> examine(const basic_reader<Json>& in,
                                            const compute_options& options = {}) {
   std::vector<finding> findings(in.notes().begin(), in.notes().end());
-  for (const basic_reader<Json>& shard : in.shards()) {
-    for (finding& found : examine(shard, options)) {
-      found.file = shard.name();
-      findings.push_back(std::move(found));
+  const auto add = [&](std::vector<finding> found, const std::string& file) {
+    for (finding& each : found) {
+      if (each.file.empty()) each.file = file;
+      findings.push_back(std::move(each));
     }
-  }
-  if (!in.shards().empty()) return findings;
+  };
+  const auto add_tensors = [&](std::span<const tensor_view> tensors, const std::string& file) {
+    std::vector<std::vector<finding>> of_tensor(tensors.size());
+    run_tasks(options.executor, tensors.size(),
+              [&](std::size_t i) { of_tensor[i] = examine(tensors[i]); });
+    for (auto& some : of_tensor) add(std::move(some), file);
+  };
   if (in.footer_crc32()) {
     const std::uint32_t actual =
         crc32_in_parts(in.bytes().first(in.bytes().size() - apr::footer_bytes), options);
@@ -142,12 +148,29 @@ template <class Json>
                           .code = "wrong_checksum"});
     }
   }
-  std::vector<std::vector<finding>> of_tensor(in.size());
-  run_tasks(options.executor, in.size(),
-            [&](std::size_t i) { of_tensor[i] = examine(in.tensors()[i]); });
-  for (auto& some : of_tensor) {
-    for (finding& found : some) findings.push_back(std::move(found));
+  if (in.shards().empty()) {
+    add_tensors(in.tensors(), {});
+    return findings;
   }
+  std::vector<tensor_view> composed;
+  for (const tensor_view& tensor : in) {
+    if (tensor.composed() != nullptr) composed.push_back(tensor);
+  }
+  for (const basic_reader<Json>& shard : in.shards()) {
+    if (composed.empty()) {
+      add(examine(shard, options), shard.name());
+      continue;
+    }
+    add({shard.notes().begin(), shard.notes().end()}, shard.name());
+    // The parts of a composed weight have no values of their own.
+    std::vector<tensor_view> listed;
+    for (const tensor_view& tensor : shard) {
+      const tensor_view* const found = in.find(tensor.name());
+      if (found != nullptr && found->composed() == nullptr) listed.push_back(tensor);
+    }
+    add_tensors(listed, shard.name());
+  }
+  add_tensors(composed, {});
   return findings;
 }
 

@@ -246,9 +246,9 @@ using writer = basic_writer<nlohmann::json>;
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// Rows of a tensor that is open elsewhere, decoded to f32 as they are asked for. The view's bytes must
-/// outlive the source; throws unsupported_encoding at once where it cannot be decoded.
+/// outlive the source, or the weight that it is composed of; throws unsupported_encoding at once where it cannot be decoded.
 [[nodiscard]] inline row_source rows_of(const tensor_view& view) {
-  require_codec(view.encoding(), view.name());
+  if (view.composed() == nullptr) require_codec(view.encoding(), view.name());
   return [view](std::uint64_t first_row, std::uint64_t row_count, std::span<float> values) {
     dequantize_rows(view, first_row, row_count, values);
   };

@@ -14,7 +14,7 @@ using nibble::error;
 using nibble::error_code;
 
 /// The codes as callers and messages know them, in the order of the enumeration.
-constexpr std::array<std::string_view, 29> code_names = {"invalid_argument",
+constexpr std::array<std::string_view, 30> code_names = {"invalid_argument",
                                                          "out_of_range",
                                                          "file_not_found",
                                                          "read_failed",
@@ -40,6 +40,7 @@ constexpr std::array<std::string_view, 29> code_names = {"invalid_argument",
                                                          "directory_too_large",
                                                          "bad_shard",
                                                          "several_models",
+                                                         "bad_scheme",
                                                          "damaged",
                                                          "cancelled",
                                                          "unsupported_architecture"};

@@ -165,7 +165,8 @@ void add_tokenizer_config(Json& metadata, const Json& config) {
 
 /// What the files beside a checkpoint's tensors say, as .apr's flat metadata keys: config.json
 /// (metadata_of_config()), or metadata.json as it is where there is no config.json; tokenizer.json
-/// (metadata_of_tokenizer()); hf_quant_config.json, as quantization_config; tokenizer_config.json; generation_config.json, whose eos_token_id counts
+/// (metadata_of_tokenizer()); hf_quant_config.json, quantize_config.json (GPTQ) and quant_config.json (AWQ), as quantization_config
+/// where config.json has none; tokenizer_config.json; generation_config.json, whose eos_token_id counts
 /// before that of config.json; chat_template.jinja, else chat_template.json, else the template in
 /// tokenizer_config.json. Files that are not there are passed by. `folder` is a path; empty is the
 /// current one.
@@ -197,6 +198,21 @@ template <class Json>
     const std::string key(quantization_configs[0]);
     if (found != config.end() && found->is_object() && !metadata.contains(key)) metadata[key] = *found;
   });
+
+  // What GPTQ's and AWQ's programs wrote before config.json had a place for it.
+  struct old_config {
+    const char* file;
+    const char* method;
+  };
+  for (const old_config& each :
+       {old_config{"quantize_config.json", "gptq"}, old_config{"quant_config.json", "awq"}}) {
+    with_object<Json>(folder, each.file, [&](const Json& config) {
+      const std::string key(quantization_configs[0]);
+      if (metadata.contains(key)) return;
+      metadata[key] = config;
+      metadata[key].emplace("quant_method", each.method);
+    });
+  }
 
   with_object<Json>(folder, "generation_config.json", [&](const Json& config) {
     for (const char* const name : {"bos_token_id", "eos_token_id", "pad_token_id"}) {

@@ -247,7 +247,9 @@ inline renamed_weight stack_experts(std::string name, std::string_view stacked,
       refuse_shape(tensor->name(), tensor->shape(),
                    join_text({first.shape().to_string(), ", a matrix, as the first expert"}));
     }
-    if (!tensor->has_encoding() || tensor->encoding() != first.encoding()) {
+    // What several stored tensors make up is f32 rows, of whatever scheme.
+    const bool are_composed = tensor->composed() != nullptr && first.composed() != nullptr;
+    if (!are_composed && (!tensor->has_encoding() || tensor->encoding() != first.encoding())) {
       throw error(error_code::unsupported_encoding, {.tensor = std::string(tensor->name()),
                                                      .field = "dtype",
                                                      .found = tensor->dtype_text(),
@@ -431,7 +433,7 @@ inline namespace NIBBLE_ARCHITECTURE {
     };
   }
   const tensor_view& first = weight.parts.front();
-  require_codec(first.encoding(), first.name());
+  if (first.composed() == nullptr) require_codec(first.encoding(), first.name());
   if (weight.is_transposed) {
     const encoding_description& stored = describe(first.encoding());
     block_source elements = moved_blocks_of(weight);

@@ -36,6 +36,7 @@
 #include <nibble/codec/tq2_0.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
 
 namespace nibble {
@@ -121,6 +122,10 @@ template <nibble::encoding Encoding>
 #undef NIBBLE_HAS_CODEC
   }
   return false;
+}
+/// Whether a tensor can be decoded: by the codec of its encoding, or as tensors compose it.
+[[nodiscard]] inline bool is_decodable(const tensor_view& tensor) {
+  return tensor.composed() != nullptr || (tensor.has_encoding() && is_decodable(tensor.encoding()));
 }
 
 }  // namespace NIBBLE_ARCHITECTURE

@@ -6,12 +6,15 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/dispatch.hpp>
 #include <nibble/compute/executor.hpp>
+#include <nibble/core/bfloat16.hpp>
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/float16.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/core/text.hpp>
 #include <nibble/kernel/decode.hpp>
@@ -41,6 +44,35 @@ void decode_rows_on(executor* executor, const tensor_view& from, std::uint64_t f
   });
 }
 
+/// As above of a weight that several stored tensors make up. 16-bit floats are rounded from f32, a task's
+/// rows at a time.
+template <Float To>
+void decode_composed_rows_on(executor* executor, const tensor_view& from, std::uint64_t first_row,
+                             std::uint64_t row_count, To* to) {
+  constexpr std::uint64_t task_elements = 1U << 16U;
+  const std::uint64_t task_rows = std::max<std::uint64_t>(1, task_elements / from.cols());
+  const std::uint64_t tasks = divide_round_up(row_count, task_rows);
+  run_tasks(executor, static_cast<std::size_t>(tasks), [&](std::size_t task) {
+    const std::uint64_t skipped = task * task_rows;
+    const std::uint64_t rows = std::min(task_rows, row_count - skipped);
+    const auto elements = static_cast<std::size_t>(rows * from.cols());
+    To* const first = to + skipped * from.cols();
+    if constexpr (std::same_as<To, float>) {
+      from.composed()->decode_rows(first_row + skipped, rows, std::span(first, elements));
+    } else {
+      std::vector<float> values(elements);
+      from.composed()->decode_rows(first_row + skipped, rows, values);
+      for (std::size_t i = 0; i < elements; ++i) {
+        if constexpr (std::same_as<To, float16>) {
+          first[i] = to_float16(values[i]);
+        } else {
+          first[i] = to_bfloat16(values[i]);
+        }
+      }
+    }
+  });
+}
+
 }  // namespace kernel
 
 /// Decodes rows first_row .. first_row + row_count of `from`, row-major, into `to`.
@@ -61,7 +93,7 @@ void dequantize_rows(const tensor_view& from, std::uint64_t first_row, std::uint
                        .found = std::move(found),
                        .expected = std::move(expected)});
   };
-  const encoding which = from.encoding();
+  if (from.composed() == nullptr) static_cast<void>(from.encoding());
   from.require_rows(first_row, row_count);
   const auto elements = checked_multiply(row_count, from.cols());
   if (!elements || *elements != to.size()) {
@@ -69,8 +101,10 @@ void dequantize_rows(const tensor_view& from, std::uint64_t first_row, std::uint
            join_text({row_count, " x ", from.cols()}));
   }
   if (*elements == 0) return;
-  if constexpr (LinkedKernels<Architecture>) {
-    require_codec(which, from.name());
+  if (from.composed() != nullptr) {
+    kernel::decode_composed_rows_on(options.executor, from, first_row, row_count, to.data());
+  } else if constexpr (LinkedKernels<Architecture>) {
+    require_codec(from.encoding(), from.name());
     const auto& kernels = Architecture::kernels();
     if constexpr (std::same_as<To, float>) {
       kernels.decode_f32(from, first_row, row_count, to.data(), options.executor);
@@ -94,7 +128,7 @@ void dequantize(const tensor_view& from, std::span<To> to, const compute_options
                                                .expected = std::to_string(from.elements())});
   }
   if (from.elements() == 0) {
-    static_cast<void>(from.encoding());
+    if (from.composed() == nullptr) static_cast<void>(from.encoding());
     return;
   }
   dequantize_rows<To, Architecture>(from, 0, from.rows(), to, options);

@@ -9,10 +9,11 @@ namespace nibble {
 NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// Counts the values of a whole tensor. It is decoded 64 KiB of f32 at a time. Throws
+/// Counts the values of a whole tensor. It is decoded 64 KiB of f32 at a time, a composed weight by rows. Throws
 /// unsupported_encoding.
 template <class Architecture = default_architecture>
 [[nodiscard]] value_counts count_values(const tensor_view& tensor) {
+  if (tensor.composed() != nullptr) return kernel::count_composed(tensor);
   if constexpr (LinkedKernels<Architecture>) {
     require_codec(tensor.encoding(), tensor.name());
     return Architecture::kernels().count_values(tensor);

@@ -107,6 +107,15 @@ class tensor_description {
                      std::uint64_t size_bytes) noexcept
       : name_(name), encoding_(which), shape_(dimensions), size_bytes_(size_bytes) {}
 
+  /// A weight of no encoding, which `dtype` names; both texts must outlive the description.
+  tensor_description(std::string_view name, std::string_view dtype, const nibble::shape& dimensions,
+                     std::uint64_t file_offset_bytes, std::uint64_t size_bytes) noexcept
+      : name_(name),
+        dtype_(dtype),
+        shape_(dimensions),
+        file_offset_bytes_(file_offset_bytes),
+        size_bytes_(size_bytes) {}
+
   /// Becomes the description of `row_count` rows, `size_bytes` from `skipped_bytes` on.
   void narrow_to_rows(std::uint64_t row_count, std::uint64_t skipped_bytes, std::uint64_t size_bytes) {
     shape_ = nibble::shape{row_count, cols()};

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include <nibble/core/composed_weight.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/shape.hpp>
@@ -44,6 +45,18 @@ class tensor_view : public tensor_description {
   tensor_view(const tensor_info& info, std::span<const std::byte> bytes) noexcept
       : tensor_description(info), bytes_(bytes) {}
 
+  /// A weight that several stored tensors make up together, which must outlive the view. It has no
+  /// encoding and no bytes of its own: dequantize() and rows_of() decode it, and what needs an encoding
+  /// refuses it as unsupported_encoding. dtype_text() is the name of its scheme; size_bytes() is the sum
+  /// of its parts.
+  explicit tensor_view(const composed_weight& weight) noexcept
+      : tensor_description(weight.name(), weight.scheme(), weight.shape(), weight.file_offset_bytes(),
+                           weight.size_bytes()),
+        composed_(&weight) {}
+
+  /// The weight of several stored tensors that this is; null for one that is stored as it is.
+  [[nodiscard]] const composed_weight* composed() const noexcept { return composed_; }
+
   /// Rows first .. first + count as a matrix of count x cols: a view of their bytes, which can be
   /// decoded and multiplied like any other. A host that spreads a weight's outputs over devices loads
   /// such views.
@@ -72,11 +85,12 @@ class tensor_view : public tensor_description {
   /// The product of all dimensions but the last; 1 for vectors and scalars.
   using tensor_description::rows;
 
-  /// All stored bytes, of no particular alignment.
+  /// All stored bytes, of no particular alignment; none of a composed() weight.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
  private:
   std::span<const std::byte> bytes_;
+  const composed_weight* composed_ = nullptr;
 };
 
 }  // namespace nibble

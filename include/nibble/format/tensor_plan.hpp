@@ -42,7 +42,8 @@ class tensor_plan {
   /// Plans a tensor to be packed as `which` from values in memory, row-major, which must live until the
   /// last write().
   ///
-  /// Throws bad_name (empty, over 256 bytes, not UTF-8), duplicate_name, size_mismatch (values.size()
+  /// Throws bad_name (over 256 bytes, not UTF-8; an empty one is refused by write(), where the
+  /// container is not safetensors), duplicate_name, size_mismatch (values.size()
   /// is not shape.elements()), unsupported_encoding (no codec packs f32 into it).
   void add(encoding which, std::string name, const shape& dimensions, std::span<const float> values,
            packing_rule rule = packing_rule::best) {
@@ -113,12 +114,12 @@ class tensor_plan {
   /// Plans a tensor whose dtype the table of encodings lacks, as a view that is open elsewhere has it;
   /// its bytes are kept and must live until the last write(), which refuses it as unsupported_encoding
   /// in another container than `from`. Throws bad_name, duplicate_name, invalid_argument (the view's
-  /// dtype is known, or `from` is .apr, whose files of ours record an encoding for every tensor).
+  /// dtype is known, it is a composed weight, or `from` is .apr, whose files of ours record an encoding for every tensor).
   ///
   /// GGUF does not say how many bytes such a tensor has: the view's, up to the next one, are a multiple
   /// of the alignment, and general.alignment has to be the old file's for ggml to find them.
   void add_unknown_dtype(container from, std::string name, const tensor_view& tensor) {
-    if (tensor.has_encoding() || from == container::apr) {
+    if (tensor.has_encoding() || tensor.composed() != nullptr || from == container::apr) {
       refuse(error_code::invalid_argument, name, "dtype",
              join_text({tensor.dtype_text(), " of ", to_string(from)}),
              "one of GGUF or safetensors that is not known here");
@@ -158,9 +159,9 @@ class tensor_plan {
   }
 
   plan_entry& enter(encoding which, std::string name, const shape& dimensions, tensor_source source) {
-    if (name.empty() || name.size() > apr::max_name_bytes) {
+    if (name.size() > apr::max_name_bytes) {
       refuse(error_code::bad_name, name, "name", join_text({name.size(), " bytes"}),
-             join_text({"1 to ", apr::max_name_bytes}));
+             join_text({"at most ", apr::max_name_bytes}));
     }
     if (find_invalid_utf8(name) != std::string_view::npos) {
       refuse(error_code::bad_name, name, "name", "bytes that are not UTF-8", "UTF-8");

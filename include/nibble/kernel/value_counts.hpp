@@ -81,6 +81,23 @@ inline void count_floats(std::span<const float> values, value_counts& counts) no
   }
 }
 
+/// Counts the values of a composed weight, rows of about a panel at a time.
+[[nodiscard]] inline value_counts count_composed(const tensor_view& tensor) {
+  value_counts counts{.elements = tensor.elements()};
+  if (tensor.elements() == 0) return counts;
+  constexpr std::uint64_t panel_elements = 1U << 14U;
+  const std::uint64_t panel_rows =
+      std::min(tensor.rows(), std::max<std::uint64_t>(1, panel_elements / tensor.cols()));
+  std::vector<float> panel(static_cast<std::size_t>(panel_rows * tensor.cols()));
+  for (std::uint64_t row = 0; row < tensor.rows(); row += panel_rows) {
+    const std::uint64_t rows = std::min(panel_rows, tensor.rows() - row);
+    const auto decoded = std::span(panel).first(static_cast<std::size_t>(rows * tensor.cols()));
+    tensor.composed()->decode_rows(row, rows, decoded);
+    count_floats(decoded, counts);
+  }
+  return counts;
+}
+
 /// The public count_values, by one architecture's kernels.
 template <class Architecture>
 [[nodiscard]] value_counts count_values(const tensor_view& tensor) {

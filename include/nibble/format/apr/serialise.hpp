@@ -38,12 +38,17 @@ class basic_serialiser {
   /// `tensors` in any order, with names that differ. `metadata` must be an object; what it says under
   /// "nibble" and "quantization" is replaced by what the tensors are.
   ///
-  /// Throws unsupported_encoding for a tensor whose encoding has no dtype id in .apr files,
-  /// bad_metadata for metadata that are no object, hold what JSON has no text for, or take over 64 MiB,
+  /// Throws bad_name for an empty name, unsupported_encoding for a tensor whose encoding has no dtype id
+  /// in .apr files, bad_metadata for metadata that are no object, hold what JSON has no text for, or
+  /// take over 64 MiB,
   /// bad_layout for a file over 2^64 bytes or 2^32 tensors.
   basic_serialiser(std::vector<planned_tensor> tensors, Json metadata)
       : tensors_(std::move(tensors)), metadata_(std::move(metadata)), order_(tensors_.size()) {
     for (const planned_tensor& tensor : tensors_) {
+      if (tensor.name.empty()) {
+        throw error(error_code::bad_name,
+                    {.field = "name", .found = "an empty one", .expected = "1 byte or more"});
+      }
       if (!tensor.unknown_dtype && describe(tensor.encoding).apr_dtype_id) continue;
       throw error(error_code::unsupported_encoding, {.tensor = tensor.name,
                                                      .field = "encoding",

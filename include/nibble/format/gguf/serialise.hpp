@@ -35,7 +35,8 @@ class basic_serialiser {
   /// append_metadata() says. A tensor whose encoding has no ggml type but a twin with the same values
   /// (ggml_twin_of(): q4, apr_q4) has the twin's.
   ///
-  /// Throws, naming the tensor, unsupported_encoding (no ggml type and no twin), bad_name (64 bytes and more, which
+  /// Throws, naming the tensor, unsupported_encoding (no ggml type and no twin), bad_name (none, or 64
+  /// bytes and more, which
   /// ggml has no room for), bad_shape (more than four dimensions, a dimension of 2^63 and more, rows of
   /// incomplete blocks); bad_metadata and bad_record as append_metadata() and alignment_of() do;
   /// bad_layout (over 2^63 bytes).
@@ -117,6 +118,9 @@ class basic_serialiser {
     if (!is_kept && (tensor.unknown_dtype || !ggml_twin_of(tensor.encoding))) {
       refuse(error_code::unsupported_encoding, "encoding", tensor.dtype_text(),
              "one that GGUF has a type for");
+    }
+    if (tensor.name.empty()) {
+      refuse(error_code::bad_name, "name", "an empty one", "1 byte or more");
     }
     if (tensor.name.size() >= max_name_bytes) {
       refuse(error_code::bad_name, "name", join_text({tensor.name.size(), " bytes"}),
