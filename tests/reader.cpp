@@ -289,7 +289,7 @@ TEST_CASE("views and names stay valid when their reader moves", "[reader]") {
 
 TEST_CASE("dtypes that are not known are listed with their bytes, and decoding names them",
           "[reader]") {
-  for (const int id : {15, 16, 19, 29, 31, 77, 127, 130, 255}) {
+  for (const int id : {15, 31, 33, 43, 77, 127, 130, 255}) {
     const auto stored = nibble_test::bytes_of_hex("0102030405");
     const file_bytes file =
         apr_file{.tensors = {{.name = "odd", .dtype_id = id, .dimensions = {3, 4}, .bytes = stored}}}
