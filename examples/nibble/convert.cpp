@@ -132,8 +132,10 @@ conversion choose_conversion(const nibble::reader& from, nibble::renamed_weight 
   if (weight.is_read_as_f32 && is_short_float(stored.encoding)) {
     return {std::move(weight), encoding::f32, way::widened};
   }
-  if (has_blocks_across(weight) && requantize)
-    return {std::move(weight), encoding::f32, way::requantized};
+  if (has_blocks_across(weight)) {
+    const way how = requantize ? way::requantized : way_of_stored(from, weight);
+    return {std::move(weight), encoding::f32, how};
+  }
   if (to == nibble::container::gguf) return convert_to_gguf(from, std::move(weight), requantize);
   if (to == nibble::container::safetensors && stored.safetensors_dtype.empty()) {
     refuse(from, tensor.name(),

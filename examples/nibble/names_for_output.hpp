@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -103,6 +104,15 @@ struct named_output {
     }
     output.tensors = std::move(renamed.weights);
     output.carried = carry_metadata(from, std::move(metadata), to);
+    constexpr auto end_key = "tokenizer.eos_token_id";
+    const auto ends = from.metadata().find(end_key);
+    constexpr std::size_t most_ends = nibble::metadata_names::end_keys.size();
+    if (output.has_gguf_names && ends != from.metadata().end() && ends->is_array() &&
+        ends->size() > most_ends) {
+      output.carried.losses.push_back(
+          {end_key,
+           fmt::format("the first {} of {} ids, for which GGUF has keys", most_ends, ends->size())});
+    }
     for (const nibble::left_out_tensor& each : renamed.left_out) {
       output.carried.losses.push_back({each.name, "left out, " + each.why, true});
     }
