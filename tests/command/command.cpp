@@ -628,19 +628,19 @@ TEST_CASE("tensors of dtypes that .apr lacks are listed, and not carried", "[com
   const temporary_directory files;
   const std::string in = files / "in.safetensors";
   write_safetensors(in, {{"mask", "BOOL", {3}, std::vector<std::byte>(3)},
-                         {"scales", "F8_E4M3", {2, 2}, std::vector<std::byte>(4)},
+                         {"scales", "F6_E2M3", {2, 2}, std::vector<std::byte>(3)},
                          {"new", "F2", {4}, std::vector<std::byte>(1)},
                          {"empty", "F32", {0, 4}, {}},
                          f32_tensor("w", {2}, {1.0F, 2.0F})});
   const json listing = require_json({"inspect", in, "--json"});
   REQUIRE(listing.at("format") == "safetensors");
   REQUIRE(entry_of(listing, "mask").at("encoding") == "bool8");
-  REQUIRE(entry_of(listing, "scales").at("encoding") == "f8_e4m3");
+  REQUIRE(entry_of(listing, "scales").at("encoding") == "f6_e2m3");
   REQUIRE(entry_of(listing, "new").at("encoding").is_null());
   REQUIRE(entry_of(listing, "new").at("dtype") == "F2");
   REQUIRE(entry_of(listing, "w").at("dtype_id").is_null());
   REQUIRE(entry_of(listing, "empty").at("packing_ratio").is_null());
-  require_contains(require_success({"inspect", in}), {"f8_e4m3", "bool8", "F2"});
+  require_contains(require_success({"inspect", in}), {"f6_e2m3", "bool8", "F2"});
   require_refusal(run({"pack", in, "-o", files / "out.apr", "--keep", "mask"}), 2,
                   {"'mask'", "bool8", "'scales'", "'new'", ".apr"});
   require_refusal(run({"pack", in, "-o", files / "out.apr", "--drop", "mask"}), 2, {"'scales'"});
@@ -842,13 +842,13 @@ TEST_CASE("diff says what does not pair up", "[command]") {
   write_safetensors(a, {f32_tensor("x", {2}, {1.0F, 2.0F}),
                         f32_tensor("gone", {1}, {1.0F}),
                         f32_tensor("turned", {1, 2}, {1.0F, 2.0F}),
-                        {"same flags", "F8_E5M2", {1}, {std::byte{1}}},
-                        {"flags", "F8_E5M2", {1}, {std::byte{1}}}});
+                        {"same flags", "F4", {2}, {std::byte{1}}},
+                        {"flags", "F4", {2}, {std::byte{1}}}});
   write_safetensors(b, {f32_tensor("x", {2}, {1.0F, 2.0F}),
                         f32_tensor("new", {1}, {1.0F}),
                         f32_tensor("turned", {2, 1}, {1.0F, 2.0F}),
-                        {"same flags", "F8_E5M2", {1}, {std::byte{1}}},
-                        {"flags", "F8_E5M2", {1}, {std::byte{0}}}});
+                        {"same flags", "F4", {2}, {std::byte{1}}},
+                        {"flags", "F4", {2}, {std::byte{0}}}});
   const outcome text = run({"diff", a, b});
   REQUIRE(text.exit_code == 1);
   require_contains(text.out,
@@ -928,7 +928,7 @@ TEST_CASE("bench measures decoding and products", "[command]") {
 TEST_CASE("bench refuses what it cannot measure", "[command]") {
   const temporary_directory files;
   write_safetensors(files / "vectors", {f32_tensor("gain", {3}, {1.0F, 2.0F, 3.0F}),
-                                        {"flags", "F8_E5M2", {2, 2}, std::vector<std::byte>(4)}});
+                                        {"flags", "F6_E3M2", {2, 2}, std::vector<std::byte>(3)}});
   require_refusal(run({"bench", files / "vectors"}), 2, {files / "vectors", "no matrix"});
   const float nan = std::numeric_limits<float>::quiet_NaN();
   write_safetensors(files / "nan", {f32_tensor("w", {2, 2}, {1.0F, 2.0F, nan, 3.0F})});

@@ -230,7 +230,7 @@ TEST_CASE("subcommands and faults end as the table of exit codes says", "[gates]
   const temporary_directory files;
   nibble_test::write_safetensors(files / "good.safetensors", {guarded_weights("w", 1)});
   nibble_test::write_safetensors(files / "type.safetensors",
-                                 {{"w", "F8_E5M2", {2, 2}, std::vector<std::byte>(4)}});
+                                 {{"w", "F6_E3M2", {2, 2}, std::vector<std::byte>(3)}});
   const std::string text = "no tensor file at all";
   write_file(files / "bad.safetensors", std::as_bytes(std::span(text)));
   nibble_test::write_safetensors(files / "set-00001-of-00002.safetensors", {guarded_weights("w", 1)});

@@ -42,7 +42,7 @@ struct shown_file {
                                           {"wide", "F32", {5, 256}, nibble_test::bytes_of(wide)},
                                           {"odd", "F32", {2, 32}, nibble_test::bytes_of(odd)},
                                           {"none", "F32", {0, 32}, {}},
-                                          {"f8", "F8_E4M3", {2}, std::vector<std::byte>(2)}});
+                                          {"f6", "F6_E2M3", {4}, std::vector<std::byte>(3)}});
   }
   [[nodiscard]] json shown(const words& more) const {
     words arguments{"show", path, "--json"};
@@ -109,7 +109,7 @@ TEST_CASE("show gives the scales and mins of blocks", "[show]") {
            {"q4", 32}, {"q8", 32}, {"q4_0", 32}, {"q5_1", 32}, {"q4_k", 32}, {"q6_k", 16}}) {
     INFO(which);
     require_success({"pack", file.path, "-o", file.folder / "p.apr", "--tensor", "wide=" + which,
-                     "--only", "wide", "--drop", "f8", "--drop", "odd"});
+                     "--only", "wide", "--drop", "f6", "--drop", "odd"});
     const json shown = json::parse(require_success(
         {"show", file.folder / "p.apr", "wide", "--json", "--rows", "2:3", "--columns", "0:256"}));
     const json& shown_row = shown.at("rows")[0];
@@ -125,7 +125,7 @@ TEST_CASE("show gives the scales and mins of blocks", "[show]") {
     }
   }
   require_success({"pack", file.path, "-o", file.folder / "p.apr", "--tensor", "w=apr_q8", "--drop",
-                   "f8", "--drop", "odd"});
+                   "f6", "--drop", "odd"});
   const json one = json::parse(require_success({"show", file.folder / "p.apr", "w", "--json"}));
   CHECK(one.at("scales").at("finite") == 1);
 }
@@ -141,7 +141,7 @@ TEST_CASE("show says what it cannot show", "[show]") {
   require_contains(require_success({"show", file.path, "odd"}), {"1 NaN", "1 infinite", "row 0", "#"});
   CHECK(file.shown({"none"}).at("values").at("lowest").is_null());
   require_success({"show", file.path, "none"});
-  require_refusal(run({"show", file.path, "f8"}), 2, {file.path, "f8", "f8_e4m3"});
+  require_refusal(run({"show", file.path, "f6"}), 2, {file.path, "f6", "f6_e2m3"});
   require_refusal(run({"show", file.path, "W"}), 2, {file.path, "'W'", "'w'"});
   for (const std::string range : {"5:6", "3:3", "4:2", "1", ":", "a:b", "0:6"}) {
     require_refusal(run({"show", file.path, "w", "--rows", range}), 2, {"--rows"});
