@@ -76,8 +76,9 @@ conversion::way way_of_stored(const nibble::reader& from, const nibble::renamed_
   const nibble::tensor_view& tensor = weight.parts.front();
   refuse(
       from, tensor.name(),
-      fmt::format("as {} its {} cannot be moved bit for bit: --names keep leaves them where they are",
-                  tensor.dtype_text(), weight.is_transposed ? "columns" : "rows"));
+      fmt::format("as {} its {} cannot be moved bit for bit: --names keep leaves them where they are{}",
+                  tensor.dtype_text(), weight.is_transposed ? "columns" : "rows",
+                  weight.is_transposed ? ", --requantize expands them to f32" : ""));
 }
 
 conversion convert_to_gguf(const nibble::reader& from, nibble::renamed_weight weight, bool requantize) {
