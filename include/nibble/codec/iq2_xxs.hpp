@@ -30,8 +30,8 @@ struct iq2_xxs {
 
   /// 32 elements.
   struct sub_block {
-    std::array<std::uint8_t, 4> entries;
-    std::array<std::uint16_t, 2> signs_and_scale;
+    std::array<std::uint8_t, 4> entries;           ///< one of the book for every 8 elements
+    std::array<std::uint16_t, 2> signs_and_scale;  ///< 7 bits of signs for each of them, 4 of scale
   };
   struct block {
     float16 scale;

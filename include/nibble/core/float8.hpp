@@ -13,16 +13,17 @@ inline namespace NIBBLE_ARCHITECTURE {
 
 /// How a float of 8 bits or fewer is laid out: sign, exponent, mantissa, from the highest bit down.
 struct small_float_layout {
-  unsigned exponent_bits;
-  unsigned mantissa_bits;
-  int bias;
+  unsigned exponent_bits;  ///< of the exponent
+  unsigned mantissa_bits;  ///< of the mantissa
+  int bias;                ///< what the stored exponent is too large by
   /// Which codes are no numbers.
   enum class specials : std::uint8_t {
     none,                 ///< all are numbers
     ieee,                 ///< the largest exponent: infinity without mantissa, otherwise NaN
     largest_is_nan,       ///< all bits set but the sign: NaN; no infinities (OCP FN)
     negative_zero_is_nan  ///< the sign alone: NaN; no infinities, no negative zero (FNUZ)
-  } special;
+  };
+  specials special;  ///< of this layout
 };
 
 /// The exact value of a code; bits above the layout's are passed over.

@@ -9,7 +9,7 @@ namespace nibble::gguf {
 
 /// What llama-quantize stores a row in that is no multiple of an encoding's block.
 struct fallback {
-  encoding wanted;
+  encoding wanted;  ///< what was asked for
   encoding given;  ///< of blocks of 32 elements
 };
 
