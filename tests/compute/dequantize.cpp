@@ -1,15 +1,21 @@
 #include <nibble/compute/dequantize.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
+
+#include <nibble/compute/matmul.hpp>
+#include <nibble/core/composed_weight.hpp>
 
 #include <codec/independent_decoder.hpp>
 #include <simd/emulated_widths.hpp>
@@ -366,6 +372,49 @@ TEST_CASE("what cannot be decoded is refused by name", "[dequantize]") {
   CHECK(nibble_test::code_of([&] { nibble::dequantize(view, values); }) ==
         error_code::unsupported_encoding);
   CHECK(nibble_test::code_of([&] { nibble::dequantize_rows(view, 0, 1, values); }) ==
+        error_code::unsupported_encoding);
+}
+
+/// Decodes rows of a composed weight whose values are given, and holds them to be these.
+template <class To>
+void require_decodes_composed(const tensor_view& view, const std::vector<float>& expected,
+                              nibble::executor* executor) {
+  for (const auto& [first, count] : {std::pair{0U, 700U}, {0U, 1U}, {3U, 17U}, {699U, 1U}}) {
+    std::vector<To> values(count * 150);
+    nibble::dequantize_rows(view, first, count, values, {.executor = executor});
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (!is_expected(values[i], expected[first * 150 + i])) FAIL("row " << first << ", value " << i);
+    }
+  }
+}
+
+TEST_CASE("a composed weight is decoded by rows, in tasks, to every float", "[dequantize]") {
+  const std::vector<float> expected = nibble_test::gaussian(std::size_t{700} * 150, 6);
+  const nibble::composed_weight weight(
+      "l.weight", "fp8", {7, 100, 150}, 0, 9,
+      [&](std::uint64_t first_row, std::uint64_t row_count, std::span<float> values) {
+        if (values.size() != row_count * 150) throw std::bad_alloc();
+        std::copy_n(expected.begin() + static_cast<std::ptrdiff_t>(first_row * 150), values.size(),
+                    values.begin());
+      });
+  const tensor_view view(weight);
+  nibble_test::shuffled_executor threads(4);
+  for (nibble::executor* const executor :
+       {static_cast<nibble::executor*>(nullptr), static_cast<nibble::executor*>(&threads)}) {
+    require_decodes_composed<float>(view, expected, executor);
+    require_decodes_composed<float16>(view, expected, executor);
+    require_decodes_composed<bfloat16>(view, expected, executor);
+  }
+  std::vector<float> whole(expected.size());
+  nibble::dequantize(view, whole);
+  CHECK(whole == expected);
+  std::vector<float> one(150);
+  CHECK(nibble_test::code_of([&] { nibble::dequantize_rows(view, 700, 1, one); }) ==
+        error_code::out_of_range);
+  CHECK(nibble_test::code_of([&] { nibble::dequantize_rows(view, 0, 2, one); }) ==
+        error_code::invalid_argument);
+  std::vector<float> products(700);
+  CHECK(nibble_test::code_of([&] { nibble::matmul(view, one, products); }) ==
         error_code::unsupported_encoding);
 }
 

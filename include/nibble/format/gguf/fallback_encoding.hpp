@@ -10,7 +10,7 @@ namespace nibble::gguf {
 /// What llama-quantize stores a row in that is no multiple of an encoding's block.
 struct fallback {
   encoding wanted;  ///< what was asked for
-  encoding given;  ///< of blocks of 32 elements
+  encoding given;   ///< of blocks of 32 elements
 };
 
 /// One row an encoding of blocks of more than 32 elements that f32 is packed into, or other programs
