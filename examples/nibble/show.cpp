@@ -219,9 +219,11 @@ nlohmann::json to_json(const tensor_portrait& of, const std::string& file) {
                      {"elements", of.spread.count(part)}});
   }
   const auto dimensions = tensor.shape().dimensions();
+  const bool is_composed = tensor.composed() != nullptr;
   return {{"file", file},
           {"tensor", tensor.name()},
-          {"encoding", tensor.dtype_text()},
+          {"encoding", is_composed ? json(nullptr) : json(nibble::to_string(tensor.encoding()))},
+          {"dtype", is_composed ? json(tensor.dtype_text()) : json(nullptr)},
           {"shape", std::vector<std::uint64_t>(dimensions.begin(), dimensions.end())},
           {"elements", tensor.elements()},
           {"bytes", tensor.size_bytes()},

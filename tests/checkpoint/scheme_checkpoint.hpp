@@ -29,13 +29,8 @@
 /// decode to is worked out from the numbers that went in, not from the bytes.
 namespace nibble_test {
 
-/// A tensor as a safetensors file has it.
-struct scheme_tensor {
-  std::string name;
-  std::string dtype;
-  std::vector<std::uint64_t> shape;
-  std::vector<std::byte> bytes;
-};
+/// A part of a weight, as it is stored.
+using scheme_tensor = hub_tensor;
 
 /// A folder with config.json, unless that is empty, and one file of tensors.
 class scheme_checkpoint {
@@ -46,21 +41,7 @@ class scheme_checkpoint {
           folder_ / "config.json",
           fmt::format(R"({{"model_type":"llama","quantization_config":{}}})", quantization_config));
     }
-    std::string header = R"({"__metadata__":{"format":"pt"})";
-    std::vector<std::byte> data;
-    for (const scheme_tensor& tensor : tensors) {
-      header += fmt::format(R"(,"{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
-                            tensor.name, tensor.dtype, fmt::join(tensor.shape, ","), data.size(),
-                            data.size() + tensor.bytes.size());
-      data.insert(data.end(), tensor.bytes.begin(), tensor.bytes.end());
-    }
-    header += "}";
-    std::vector<std::byte> file;
-    append_number(file, std::uint64_t{header.size()});
-    const auto text = bytes_of(header);
-    file.insert(file.end(), text.begin(), text.end());
-    file.insert(file.end(), data.begin(), data.end());
-    write_file(folder_ / "model.safetensors", file);
+    write_hub_tensors(folder_ / "model.safetensors", tensors);
   }
 
   [[nodiscard]] std::string path() const { return folder_.path().string(); }

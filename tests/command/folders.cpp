@@ -15,20 +15,15 @@
 #include "require.hpp"
 #include "tensor_file.hpp"
 
-using nibble_test::outcome;
 using nibble_test::read_file;
 using nibble_test::require_contains;
 using nibble_test::temporary_directory;
+using nibble_test::told;
 using nibble_test::words;
 using nlohmann::json;
 namespace fs = std::filesystem;
 
 namespace {
-
-std::string said(const words& arguments, int exit_code = 0) {
-  const outcome result = nibble_test::require_ended(arguments, exit_code);
-  return exit_code < 2 ? result.out : result.err;
-}
 
 void write_text(const std::string& path, const std::string& text) {
   nibble_test::write_file(path, std::as_bytes(std::span(text)));
@@ -56,65 +51,65 @@ struct model_folder {
 TEST_CASE("a folder is taken wherever a file is", "[command]") {
   const model_folder model;
   const auto& files = model.files;
-  const json listing = json::parse(said({"inspect", model.path, "--json"}));
+  const json listing = json::parse(told({"inspect", model.path, "--json"}));
   REQUIRE(listing.at("tensors").size() == 2);
   REQUIRE(listing.at("metadata").at("num_layers") == 7);
-  require_contains(said({"inspect", model.path}), {"num_layers: 7", "architecture: \"qwen2\""});
-  REQUIRE(json::parse(said({"meta", model.path, "--json"})).at("metadata").at("num_layers") == 7);
-  said({"verify", model.path});
-  said({"hash", model.path});
-  said({"diff", model.path, model.file, "--max-error", "0"});
+  require_contains(told({"inspect", model.path}), {"num_layers: 7", "architecture: \"qwen2\""});
+  REQUIRE(json::parse(told({"meta", model.path, "--json"})).at("metadata").at("num_layers") == 7);
+  told({"verify", model.path});
+  told({"hash", model.path});
+  told({"diff", model.path, model.file, "--max-error", "0"});
 
-  said({"pack", model.path, "-o", files / "packed.apr"});
-  REQUIRE(json::parse(said({"meta", files / "packed.apr", "--json"})).at("metadata").at("num_layers") ==
+  told({"pack", model.path, "-o", files / "packed.apr"});
+  REQUIRE(json::parse(told({"meta", files / "packed.apr", "--json"})).at("metadata").at("num_layers") ==
           7);
-  said({"pack", model.file, "-o", files / "same.apr"});
+  told({"pack", model.file, "-o", files / "same.apr"});
   REQUIRE(read_file(files / "same.apr") == read_file(files / "packed.apr"));
-  said({"pack", model.file, "-o", files / "alone.apr", "--single"});
+  told({"pack", model.file, "-o", files / "alone.apr", "--single"});
   REQUIRE_FALSE(
-      json::parse(said({"meta", files / "alone.apr", "--json"})).at("metadata").contains("num_layers"));
-  said({"convert", model.path, "-o", files / "converted.gguf"});
+      json::parse(told({"meta", files / "alone.apr", "--json"})).at("metadata").contains("num_layers"));
+  told({"convert", model.path, "-o", files / "converted.gguf"});
   REQUIRE(
-      json::parse(said({"meta", files / "converted.gguf", "--json"})).at("metadata").at("num_layers") ==
+      json::parse(told({"meta", files / "converted.gguf", "--json"})).at("metadata").at("num_layers") ==
       7);
-  said({"convert", model.path, "-o", files / "converted.apr"});
-  REQUIRE(json::parse(said({"meta", files / "converted.apr", "--json"}))
+  told({"convert", model.path, "-o", files / "converted.apr"});
+  REQUIRE(json::parse(told({"meta", files / "converted.apr", "--json"}))
               .at("metadata")
               .at("architecture") == "qwen2");
 
   // What goes into safetensors has its config beside it.
-  said({"unpack", model.path, "-o", files / "out.safetensors"});
-  REQUIRE_FALSE(json::parse(said({"meta", files / "out.safetensors", "--json"}))
+  told({"unpack", model.path, "-o", files / "out.safetensors"});
+  REQUIRE_FALSE(json::parse(told({"meta", files / "out.safetensors", "--json"}))
                     .at("metadata")
                     .contains("num_layers"));
-  said({"diff", model.path, files / "out.safetensors", "--max-error", "0"});
+  told({"diff", model.path, files / "out.safetensors", "--max-error", "0"});
 }
 
 TEST_CASE("metadata that are edited are the file's own", "[command]") {
   const model_folder model;
-  said({"meta", model.path, "--set-string", "note=mine"});
-  const json metadata = json::parse(said({"meta", model.file, "--single", "--json"})).at("metadata");
+  told({"meta", model.path, "--set-string", "note=mine"});
+  const json metadata = json::parse(told({"meta", model.file, "--single", "--json"})).at("metadata");
   REQUIRE(metadata.at("note") == "mine");
   REQUIRE_FALSE(metadata.contains("num_layers"));
-  REQUIRE(json::parse(said({"meta", model.path, "--json"})).at("metadata").at("num_layers") == 7);
+  REQUIRE(json::parse(told({"meta", model.path, "--json"})).at("metadata").at("num_layers") == 7);
 }
 
 TEST_CASE("a folder of two models is refused and lists them", "[command]") {
   const model_folder model;
   nibble_test::write_safetensors(model.path + "/adapter.safetensors", {weights("c", 3)});
-  require_contains(said({"inspect", model.path}, 2),
+  require_contains(told({"inspect", model.path}, 2),
                    {"several_models", "'adapter.safetensors', 'model.safetensors'"});
-  const json listing = json::parse(said({"inspect", model.file, "--json"}));
+  const json listing = json::parse(told({"inspect", model.file, "--json"}));
   REQUIRE(listing.at("tensors").size() == 2);
   REQUIRE_FALSE(listing.at("metadata").contains("num_layers"));
-  require_contains(said({"pack", model.files / "none", "-o", model.files / "x.apr"}, 4), {"none"});
+  require_contains(told({"pack", model.files / "none", "-o", model.files / "x.apr"}, 4), {"none"});
 }
 
 TEST_CASE("a config.json that is wrong is named with its key", "[command]") {
   const model_folder model;
   write_text(model.path + "/config.json", R"({"num_hidden_layers":"seven"})");
-  require_contains(said({"verify", model.path}, 3), {"config.json", "num_hidden_layers", "string"});
-  said({"verify", model.file, "--single"});
+  require_contains(told({"verify", model.path}, 3), {"config.json", "num_hidden_layers", "string"});
+  told({"verify", model.file, "--single"});
 }
 
 TEST_CASE("tensors that an index does not map are left out and noted", "[command]") {
@@ -126,14 +121,14 @@ TEST_CASE("tensors that an index does not map are left out and noted", "[command
   write_text(folder / "model.safetensors.index.json", R"({"weight_map":{
     "a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}})");
   const std::string path = folder.path().string();
-  require_contains(said({"inspect", path}), {"2 tensors", "'of.nobody': left out"});
-  REQUIRE(json::parse(said({"inspect", path, "--json"})).at("tensors").size() == 2);
-  require_contains(said({"verify", path}), {"note", "of.nobody", "2 tensors read", "ok"});
-  said({"pack", path, "-o", folder / "packed.apr"});
-  REQUIRE(json::parse(said({"inspect", folder / "packed.apr", "--json"})).at("tensors").size() == 2);
+  require_contains(told({"inspect", path}), {"2 tensors", "'of.nobody': left out"});
+  REQUIRE(json::parse(told({"inspect", path, "--json"})).at("tensors").size() == 2);
+  require_contains(told({"verify", path}), {"note", "of.nobody", "2 tensors read", "ok"});
+  told({"pack", path, "-o", folder / "packed.apr"});
+  REQUIRE(json::parse(told({"inspect", folder / "packed.apr", "--json"})).at("tensors").size() == 2);
   fs::remove(folder / "packed.apr");
   fs::remove(folder / "model-00002-of-00002.safetensors");
-  require_contains(said({"inspect", path}, 3),
+  require_contains(told({"inspect", path}, 3),
                    {"model-00002-of-00002.safetensors", "model.safetensors.index.json"});
 }
 
@@ -147,10 +142,10 @@ TEST_CASE("experts in one tensor pack expert by expert", "[command]") {
   fs::create_directory(folder / "third");
   nibble_test::write_safetensors(folder / "third/model.safetensors",
                                  {{"w", "F32", {64, 96}, nibble_test::bytes_of(third)}});
-  said({"pack", folder.path().string(), "-o", folder / "all.apr", "--encoding", "q4"});
-  said({"pack", folder / "third", "-o", folder / "third.apr", "--encoding", "q4"});
-  const json all = json::parse(said({"inspect", folder / "all.apr", "--json"})).at("tensors")[0];
-  const json one = json::parse(said({"inspect", folder / "third.apr", "--json"})).at("tensors")[0];
+  told({"pack", folder.path().string(), "-o", folder / "all.apr", "--encoding", "q4"});
+  told({"pack", folder / "third", "-o", folder / "third.apr", "--encoding", "q4"});
+  const json all = json::parse(told({"inspect", folder / "all.apr", "--json"})).at("tensors")[0];
+  const json one = json::parse(told({"inspect", folder / "third.apr", "--json"})).at("tensors")[0];
   REQUIRE(all.at("shape") == json{4, 64, 96});
   const std::size_t bytes = one.at("bytes");
   REQUIRE(all.at("bytes") == 4 * bytes);
@@ -169,10 +164,10 @@ TEST_CASE("weights of a scheme that is not decoded are refused by its name", "[c
   for (const words& arguments : {words{"pack", model.path, "-o", model.files / "x.apr"},
                                  words{"pack", model.file, "-o", model.files / "x.apr"},
                                  words{"convert", model.path, "-o", model.files / "x.gguf"}}) {
-    require_contains(said(arguments, 3), {"sevenbit", "quantization_config"});
+    require_contains(told(arguments, 3), {"sevenbit", "quantization_config"});
   }
   REQUIRE_FALSE(fs::exists(model.files / "x.apr"));
   REQUIRE_FALSE(fs::exists(model.files / "x.gguf"));
-  REQUIRE(json::parse(said({"inspect", model.path, "--json"})).at("tensors").size() == 2);
-  said({"pack", model.file, "-o", model.files / "x.apr", "--single"});
+  REQUIRE(json::parse(told({"inspect", model.path, "--json"})).at("tensors").size() == 2);
+  told({"pack", model.file, "-o", model.files / "x.apr", "--single"});
 }

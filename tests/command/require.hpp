@@ -42,6 +42,13 @@ inline outcome require_ended(const words& arguments, int exit_code) {
   return result;
 }
 
+/// Requires that the command ended with this code, and gives what it said: an answer on standard output, or
+/// why there is none on standard error.
+inline std::string told(const words& arguments, int exit_code = 0) {
+  const outcome result = require_ended(arguments, exit_code);
+  return exit_code < 2 ? result.out : result.err;
+}
+
 /// Requires that the command did it without a word on standard error, and gives its output.
 inline std::string require_success(const words& arguments) {
   const outcome result = run(arguments);

@@ -17,20 +17,15 @@
 #include "require.hpp"
 #include "tensor_file.hpp"
 
-using nibble_test::outcome;
 using nibble_test::read_file;
 using nibble_test::require_contains;
 using nibble_test::temporary_directory;
+using nibble_test::told;
 using nibble_test::words;
 using nlohmann::json;
 namespace fs = std::filesystem;
 
 namespace {
-
-std::string told(const words& arguments, int exit_code = 0) {
-  const outcome result = nibble_test::require_ended(arguments, exit_code);
-  return exit_code < 2 ? result.out : result.err;
-}
 
 /// A folder with a weight in fp8 of one scale, 0.5, what scales its inputs, and a vector.
 struct fp8_folder {

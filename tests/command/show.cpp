@@ -130,6 +130,24 @@ TEST_CASE("show gives the scales and mins of blocks", "[show]") {
   CHECK(one.at("scales").at("finite") == 1);
 }
 
+TEST_CASE("show decodes a weight of several stored tensors", "[show]") {
+  const temporary_directory folder;
+  // 1, 0.5, 2 and 0 in E4M3, and their scale.
+  const std::vector<std::uint8_t> codes = {0x38, 0x30, 0x40, 0x00};
+  nibble_test::write_safetensors(
+      folder / "m.safetensors",
+      {{"l.weight", "F8_E4M3", {2, 2}, nibble_test::bytes_of(codes)},
+       {"l.weight_scale", "F32", {1}, nibble_test::bytes_of(std::vector<float>{0.25F})}});
+  const json shown =
+      json::parse(require_success({"show", folder / "m.safetensors", "l.weight", "--json"}));
+  CHECK(shown.at("encoding").is_null());
+  CHECK(shown.at("dtype") == "fp8");
+  CHECK(shown.at("bytes") == 8);
+  CHECK(shown.at("scales").is_null());
+  CHECK(shown.at("rows")[0].at("values") == json::array({0.25, 0.125}));
+  CHECK(shown.at("rows")[1].at("values") == json::array({0.5, 0.0}));
+}
+
 TEST_CASE("show says what it cannot show", "[show]") {
   const shown_file file;
   const json odd = file.shown({"odd"});

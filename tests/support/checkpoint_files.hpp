@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <support/bytes.hpp>
 #include <support/files.hpp>
@@ -20,20 +21,23 @@ inline void write_text(const std::filesystem::path& path, std::string_view text)
   write_file(path, bytes_of(text));
 }
 
-/// A tensor of bytes.
-struct byte_tensor {
+/// A tensor of a file that a hub serves.
+struct hub_tensor {
   std::string name;
+  std::string dtype;  ///< safetensors' name of it
+  std::vector<std::uint64_t> shape;
   std::vector<std::byte> bytes;
 };
 
-/// Writes a safetensors file of U8 vectors.
-inline void write_byte_tensors(const std::filesystem::path& path,
-                               const std::vector<byte_tensor>& tensors) {
+/// Writes a safetensors file, tensors in the order given.
+inline void write_hub_tensors(const std::filesystem::path& path,
+                              const std::vector<hub_tensor>& tensors) {
   std::string header = R"({"__metadata__":{"format":"pt"})";
   std::vector<std::byte> data;
-  for (const byte_tensor& tensor : tensors) {
-    header += fmt::format(R"(,"{}":{{"dtype":"U8","shape":[{}],"data_offsets":[{},{}]}})", tensor.name,
-                          tensor.bytes.size(), data.size(), data.size() + tensor.bytes.size());
+  for (const hub_tensor& tensor : tensors) {
+    header += fmt::format(R"(,"{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", tensor.name,
+                          tensor.dtype, fmt::join(tensor.shape, ","), data.size(),
+                          data.size() + tensor.bytes.size());
     data.insert(data.end(), tensor.bytes.begin(), tensor.bytes.end());
   }
   header += "}";
@@ -44,6 +48,22 @@ inline void write_byte_tensors(const std::filesystem::path& path,
   file.insert(file.end(), data.begin(), data.end());
   std::filesystem::create_directories(path.parent_path());
   write_file(path, file);
+}
+
+/// A tensor of bytes.
+struct byte_tensor {
+  std::string name;
+  std::vector<std::byte> bytes;
+};
+
+/// Writes a safetensors file of U8 vectors.
+inline void write_byte_tensors(const std::filesystem::path& path,
+                               const std::vector<byte_tensor>& tensors) {
+  std::vector<hub_tensor> vectors;
+  for (const byte_tensor& tensor : tensors) {
+    vectors.push_back({tensor.name, "U8", {tensor.bytes.size()}, tensor.bytes});
+  }
+  write_hub_tensors(path, vectors);
 }
 
 }  // namespace nibble_test

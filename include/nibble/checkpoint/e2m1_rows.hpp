@@ -28,7 +28,7 @@ struct e2m1_rows {
   std::uint64_t cols;       ///< even
 
   void operator()(std::uint64_t first_row, std::uint64_t row_count, std::span<float> values) const {
-    static constexpr auto decoded = [] {
+    constexpr auto decoded = [] {
       std::array<float, 16> table{};
       for (std::uint32_t code = 0; code < 16; ++code) {
         table[code] = small_float_value(e2m1_layout, code);

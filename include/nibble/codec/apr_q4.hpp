@@ -142,9 +142,8 @@ struct apr_q4 {
 
   [[nodiscard]] static float16 best_scale(const std::array<float, block_elements>& values,
                                           float largest, float16 reference) noexcept {
-    static constexpr std::array<float, 16> ladder = {-8.0F,  -7.75F, -7.5F, -7.25F, -7.0F, -6.5F,
-                                                     -8.25F, -8.5F,  -9.0F, 7.0F,   7.25F, 7.5F,
-                                                     7.75F,  6.75F,  6.25F, 5.5F};
+    constexpr std::array<float, 16> ladder = {-8.0F, -7.75F, -7.5F, -7.25F, -7.0F, -6.5F, -8.25F, -8.5F,
+                                              -9.0F, 7.0F,   7.25F, 7.5F,   7.75F, 6.75F, 6.25F,  5.5F};
     const auto usable = [](float16 scale) {
       // A scale below the smallest normal would count as 0.
       if ((scale.bits & 0x7C00U) != 0) return scale;

@@ -45,8 +45,8 @@ struct q2_0 {
   /// magnitude at one of several places of the grid, and those that fit the codes which result. ggml's
   /// own choice, one step from zero, is among them.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    static constexpr std::array places = {2.0F, 1.75F, 1.5F, 1.25F, 1.0F,   2.25F, 2.5F,   2.75F,
-                                          3.0F, 3.5F,  4.0F, -1.0F, -1.25F, -1.5F, -1.75F, -2.0F};
+    constexpr std::array places = {2.0F, 1.75F, 1.5F, 1.25F, 1.0F,   2.25F, 2.5F,   2.75F,
+                                   3.0F, 3.5F,  4.0F, -1.0F, -1.25F, -1.5F, -1.75F, -2.0F};
     std::array<float, block_elements> padded{};
     std::copy(values.begin(), values.end(), padded.begin());
     const std::span<const float, block_elements> all(padded);

@@ -49,8 +49,8 @@ struct q4_0 {
   /// value at one of several places of the grid, and those that fit the codes which result. ggml's own
   /// choice, 8 steps below zero, is the first of them, so the error is never above ggml's.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    static constexpr std::array places = {-8.0F, -7.75F, -7.5F, -7.25F, -7.0F, -8.25F,
-                                          -8.5F, -9.0F,  7.0F,  7.25F,  7.5F,  6.5F};
+    constexpr std::array places = {-8.0F, -7.75F, -7.5F, -7.25F, -7.0F, -8.25F,
+                                   -8.5F, -9.0F,  7.0F,  7.25F,  7.5F,  6.5F};
     const auto [status, scale, steps] = pack_signed_grid(values, -8, 7, places);
     if (status != pack_status::packed) return status;
     to.scale = scale;

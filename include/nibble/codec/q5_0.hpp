@@ -56,8 +56,8 @@ struct q5_0 {
   /// value at one of several places of the grid, and those that fit the codes which result. ggml's own
   /// choice, 16 steps below zero, is the first of them, so the error is never above ggml's.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    static constexpr std::array places = {-16.0F, -15.75F, -15.5F, -15.25F, -15.0F, -14.5F,
-                                          -16.5F, -17.0F,  15.0F,  15.5F,   14.5F};
+    constexpr std::array places = {-16.0F, -15.75F, -15.5F, -15.25F, -15.0F, -14.5F,
+                                   -16.5F, -17.0F,  15.0F,  15.5F,   14.5F};
     const auto [status, scale, steps] = pack_signed_grid(values, -16, 15, places);
     if (status != pack_status::packed) return status;
     to.scale = scale;

@@ -48,7 +48,7 @@ struct q8_0 {
   /// value at one of several places of the grid, and those that fit the codes which result. ggml's own
   /// choice, 127 steps from zero, is the first of them, so the error is never above ggml's.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    static constexpr std::array places = {127.0F, -127.5F, 127.25F, 126.75F, 126.5F};
+    constexpr std::array places = {127.0F, -127.5F, 127.25F, 126.75F, 126.5F};
     const auto [status, scale, codes] = pack_signed_grid(values, -127, 127, places);
     if (status != pack_status::packed) return status;
     to.scale = scale;

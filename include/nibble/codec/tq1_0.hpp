@@ -36,7 +36,7 @@ struct tq1_0 {
 
   /// The first values.size() (at most 256) elements of a block.
   static void unpack(const block& from, std::span<float> values) noexcept {
-    static constexpr std::array powers = {1U, 3U, 9U, 27U, 81U};
+    constexpr std::array powers = {1U, 3U, 9U, 27U, 81U};
     const float scale = to_float32(from.scale);
     // As many bytes as hold neighbours, and how many codes are in each.
     struct group {
