@@ -204,7 +204,7 @@ std::string write_model(const temporary_directory& folder) {
 
 }  // namespace
 
-TEST_CASE("--tensor chooses before --encoding, and the last that matches counts", "[pack]") {
+TEST_CASE("pack --tensor chooses before --encoding, and the last that matches counts", "[pack]") {
   const temporary_directory folder;
   const std::string model = write_model(folder);
   require_success({"pack", model, "-o", folder / "a.apr", "-e", "q4", "--tensor", "*attn_v*=q6_k",
@@ -317,7 +317,7 @@ TEST_CASE("what GGUF has no place for is said before anything is written", "[pac
       {"pack", folder / "m.safetensors", "-o", folder / "m.gguf", "--drop", "nnn*", "--drop", "deep"});
 }
 
-TEST_CASE("--mix takes llama-quantize's choice, under either convention of names", "[pack]") {
+TEST_CASE("pack --mix takes llama-quantize's choice, under either convention of names", "[pack]") {
   const temporary_directory folder;
   const std::string model = write_model(folder);
   require_success({"pack", model, "-o", folder / "m.gguf", "--mix", "q4_k_m"});
@@ -344,7 +344,7 @@ TEST_CASE("--mix takes llama-quantize's choice, under either convention of names
                   {"--mix q4_k_m", "architecture", "--tensor"});
 }
 
-TEST_CASE("--dry-run prints the plan that packing follows and writes nothing", "[pack]") {
+TEST_CASE("pack --dry-run prints the plan that packing follows and writes nothing", "[pack]") {
   const temporary_directory folder;
   const std::string model = write_model(folder);
   const words options{"-e", "q4_k", "--tensor", "*attn_v*=q6_k", "--drop", "v.*"};

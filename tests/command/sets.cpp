@@ -285,7 +285,7 @@ TEST_CASE("no file is written under the name of another container", "[command]")
   }
 }
 
-TEST_CASE("--keep-shards parts what is packed as the set that is read", "[command]") {
+TEST_CASE("pack --keep-shards parts what is packed as the set that is read", "[command]") {
   const model_files model;
   const auto& files = model.files;
   told({"pack", model.index, "-o", files / "kept.apr", "-e", "q4", "--keep-shards"});
