@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -18,6 +19,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <nibble/format/gguf/ggml_twin.hpp>
 #include <nibble/reader.hpp>
 #include <nibble/verify.hpp>
 #include <nibble/writer.hpp>
@@ -137,17 +139,24 @@ void check(const nibble::reader& in, const std::map<std::string, planned>& plan)
   for (const auto& [name, entry] : plan) {
     const nibble::tensor_view* const tensor = in.find(name);
     require(tensor != nullptr);
-    require(tensor->encoding() == entry.encoding);
+    const bool is_gguf = in.container() == nibble::container::gguf;
+    require(tensor->encoding() ==
+            (is_gguf ? nibble::gguf::ggml_twin_of(entry.encoding) : std::optional(entry.encoding)));
+    const auto holds = [&, which = entry.encoding](std::span<const std::byte> bytes) {
+      std::vector<std::byte> stored(bytes.begin(), bytes.end());
+      if (is_gguf) nibble::gguf::to_ggml_twin(which, bytes, stored);
+      return std::ranges::equal(tensor->bytes(), stored);
+    };
     require(tensor->shape() == entry.shape);
     require(tensor->bytes().size() == *nibble::stored_bytes(entry.encoding, entry.shape));
     if (entry.values.empty()) {
-      require(std::ranges::equal(tensor->bytes(), entry.bytes));
+      require(holds(entry.bytes));
     } else if (entry.encoding == nibble::encoding::f32) {
-      require(std::ranges::equal(tensor->bytes(), std::as_bytes(std::span(entry.values))));
+      require(holds(std::as_bytes(std::span(entry.values))));
     } else {
       std::vector<std::byte> packed(tensor->bytes().size());
       nibble::quantize(entry.encoding, entry.shape, entry.values, packed);
-      require(std::ranges::equal(tensor->bytes(), packed));
+      require(holds(packed));
     }
   }
   for (const nibble::finding& found : in.examine()) {
