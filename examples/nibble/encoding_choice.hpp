@@ -80,7 +80,7 @@ struct chosen_encoding {
 class encoding_choice {
  public:
   /// `weights` are those of `from` under the names that they get. Throws usage_error for an encoding that
-  /// `to` cannot hold and a GLOB that matches nothing.
+  /// `to` cannot hold, and for a mixture where the model's architecture is not known.
   encoding_choice(const nibble::reader& from, std::span<const nibble::renamed_weight> weights,
                   const pack_options& options, nibble::container to, const std::string& output)
       : options_(options), to_(to) {

@@ -142,6 +142,8 @@ packing_choice choose_packing(const nibble::reader& from, const nibble::renamed_
   if (weight.parts.empty()) return {&weight, encoding::f32, false, false};
   const nibble::tensor_view& tensor = weight.parts.front();
   const encoding stored = value_encoding(tensor);
+  // What several stored tensors make up has no bytes that could be copied.
+  const bool can_be_copied = tensor.composed() == nullptr && weight.is_as_stored();
   const bool is_transposed = any_glob_matches(options.transpose, tensor.name());
   if (any_glob_matches(options.keep, tensor.name())) {
     if (is_transposed) refuse(from.name(), tensor, "--keep and --transpose exclude each other");
@@ -149,7 +151,7 @@ packing_choice choose_packing(const nibble::reader& from, const nibble::renamed_
       refuse(from.name(), tensor,
              fmt::format("--keep: under the name '{}' its values are others", weight.name));
     }
-    return {&weight, stored, true, false};
+    return {&weight, stored, tensor.composed() == nullptr, false};
   }
   if (is_transposed) {
     if (tensor.shape().rank() != 2) {
@@ -170,21 +172,20 @@ packing_choice choose_packing(const nibble::reader& from, const nibble::renamed_
   const auto chosen = encodings.of(weight, is_transposed ? tensor.rows() : weight.shape.cols());
   if (weight.is_read_as_f32 && !(chosen && chosen->is_named) &&
       !nibble::describe(stored).is_quantized()) {
-    return {&weight, encoding::f32, stored == encoding::f32 && weight.is_as_stored(), is_transposed};
+    return {&weight, encoding::f32, stored == encoding::f32 && can_be_copied, is_transposed};
   }
   if (chosen) {
     const bool is_there_already = stored == chosen->given && !nibble::describe(stored).is_quantized() &&
-                                  !is_transposed && weight.is_as_stored();
+                                  !is_transposed && can_be_copied;
     return {&weight, chosen->given, is_there_already, is_transposed,
             chosen->given == chosen->wanted ? std::nullopt : std::optional(chosen->wanted)};
   }
   if (!is_packable(tensor)) {
     if (nibble::describe(stored).is_quantized()) return {&weight, stored, true, false};
-    return {&weight, encoding::f32, stored == encoding::f32 && weight.is_as_stored(), false};
+    return {&weight, encoding::f32, stored == encoding::f32 && can_be_copied, false};
   }
   if (!is_transposed) {
-    const bool can_be_kept = weight.is_as_stored() || nibble::moved_blocks_of(weight);
-    return {&weight, stored, can_be_kept, false};
+    return {&weight, stored, can_be_copied || nibble::moved_blocks_of(weight), false};
   }
   if (stored == encoding::f64) {
     refuse(from.name(), tensor, "f64 cannot be transposed unpacked, and --only leaves it out");
@@ -312,11 +313,15 @@ std::vector<std::size_t> shards_to_keep(const nibble::reader& from,
   std::vector<std::size_t> found;
   std::map<std::size_t, std::size_t> place_of_shard;
   for (const packing_choice& each : choices) {
-    // What is computed, and not read, is with the first.
-    std::size_t shard = 0;
-    if (const nibble::tensor_view* const tensor = each.tensor()) {
-      while (from.shards()[shard].find(tensor->name()) == nullptr) ++shard;
-    }
+    // What no file has under its name, computed or made up of several tensors, is with the first.
+    const nibble::tensor_view* const tensor = each.tensor();
+    const auto holder = std::ranges::find_if(from.shards(), [&](const nibble::reader& file) {
+      return tensor != nullptr && file.contains(tensor->name());
+    });
+    const std::size_t shard =
+        holder == from.shards().end()
+            ? 0
+            : static_cast<std::size_t>(std::ranges::distance(from.shards().begin(), holder));
     found.push_back(shard);
     place_of_shard.emplace(shard, 0);
   }
@@ -407,9 +412,6 @@ exit_code pack(const pack_options& options) {
   gguf_limits limits;
   for (const nibble::renamed_weight& weight : named.tensors) {
     choices.push_back(choose_packing(from, weight, options, encodings));
-    // What several stored tensors make up has no bytes that could be copied.
-    const nibble::tensor_view* const tensor = choices.back().tensor();
-    if (tensor != nullptr && tensor->composed() != nullptr) choices.back().is_kept = false;
     if (weight.shape.rank() >= 2) elements[choices.back().encoding] += weight.shape.elements();
     limits.look_at(weight.name, weight.shape);
   }

@@ -153,3 +153,46 @@ TEST_CASE("every case of the shared generator packs, and only by q8's own error"
                    {"sevenbit"});
   REQUIRE_FALSE(fs::exists(files / "x.apr"));
 }
+
+TEST_CASE("a set of quantized shards is packed as a set, though no file has its weights' names",
+          "[command]") {
+  const temporary_directory files;
+  const std::string path = files / "model";
+  fs::create_directory(path);
+  nibble_test::write_safetensors(
+      path + "/model-00001-of-00002.safetensors",
+      {{"a.weight", "F32", {2, 32}, nibble_test::bytes_of(nibble_test::gaussian(64, 1))}});
+  // Eight codes of 4 bits a word, all 7; zeros stored as 7 are 8.
+  const std::vector<std::uint32_t> words_of_sevens(8, 0x77777777U);
+  const std::vector<std::uint32_t> zeros = {0x77777777U};
+  nibble_test::write_safetensors(
+      path + "/model-00002-of-00002.safetensors",
+      {{"l.qweight", "I32", {1, 8}, nibble_test::bytes_of(words_of_sevens)},
+       {"l.qzeros", "I32", {1, 1}, nibble_test::bytes_of(zeros)},
+       {"l.scales", "F32", {1, 8}, nibble_test::bytes_of(std::vector<float>(8, 0.5F))},
+       {"z.weight", "F32", {2, 32}, nibble_test::bytes_of(nibble_test::gaussian(64, 2))}});
+  json map = {{"a.weight", "model-00001-of-00002.safetensors"}};
+  for (const char* const name : {"l.qweight", "l.qzeros", "l.scales", "z.weight"}) {
+    map[name] = "model-00002-of-00002.safetensors";
+  }
+  const auto write_json = [&](const std::string& name, const json& value) {
+    const std::string text = value.dump();
+    nibble_test::write_file(path + name, std::as_bytes(std::span(text)));
+  };
+  write_json("/model.safetensors.index.json", {{"weight_map", map}});
+  write_json("/config.json",
+             {{"model_type", "llama"},
+              {"quantization_config", {{"quant_method", "gptq"}, {"bits", 4}, {"group_size", 8}}}});
+  told({"pack", path, "-o", files / "set.apr", "--keep-shards", "-e", "f32"});
+  const auto names_in = [&](const std::string& file) {
+    std::vector<std::string> names;
+    const json listing = json::parse(told({"inspect", files / file, "--single", "--json"}));
+    for (const json& tensor : listing.at("tensors")) names.push_back(tensor.at("name"));
+    return names;
+  };
+  CHECK(names_in("set-00001-of-00002.apr") == std::vector<std::string>{"a.weight", "l.weight"});
+  CHECK(names_in("set-00002-of-00002.apr") == std::vector<std::string>{"z.weight"});
+  told({"unpack", files / "set-00001-of-00002.apr", "-o", files / "plain.safetensors"});
+  CHECK(nibble_test::read_safetensors(files / "plain.safetensors")["l.weight"].bytes ==
+        nibble_test::bytes_of(std::vector<float>(64, -0.5F)));
+}

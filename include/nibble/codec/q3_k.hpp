@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -94,11 +93,8 @@ struct q3_k {
       low = static_cast<std::uint8_t>(low | number % 16 << (i / 8 * 4));
       high = static_cast<std::uint8_t>(high | number / 16 << (i / 4 * 2));
     }
-    for (std::size_t j = 0; j < values.size(); j += sub_block_elements) {
-      const auto codes = packed.codes(j / sub_block_elements);
-      const std::size_t count = std::min(sub_block_elements, values.size() - j);
-      for (std::size_t k = 0; k < count; ++k) store(j + k, codes[k] + code_zero, to);
-    }
+    packed.for_each_code(values.size(),
+                         [&](std::size_t j, int code) { store(j, code + code_zero, to); });
     return pack_status::packed;
   }
 

@@ -80,6 +80,15 @@ class signed_sub_blocks {
   [[nodiscard]] codes_t codes(std::size_t i) const noexcept {
     return grid(chosen_.scale, chosen_.numbers[i]).template codes_of<sub_block_elements>(sub_block(i));
   }
+  /// Calls use(j, code) for the first `count` values, one after the other.
+  template <class Use>
+  void for_each_code(std::size_t count, const Use& use) const noexcept {
+    for (std::size_t j = 0; j < count; j += sub_block_elements) {
+      const codes_t some = codes(j / sub_block_elements);
+      const std::size_t present = std::min(sub_block_elements, count - j);
+      for (std::size_t k = 0; k < present; ++k) use(j + k, some[k]);
+    }
+  }
 
  private:
   static constexpr std::int32_t lowest_code = LowestCode;
