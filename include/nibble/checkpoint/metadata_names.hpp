@@ -101,7 +101,7 @@ inline constexpr auto tokenizers = std::to_array<tokenizer_name>({
 });
 
 /// A way to stretch rotary positions, by the name that both sides have for it: in GGUF as keys
-/// ({}.rope.scaling), or as the divisors of angles in a tensor (computed_weights.hpp).
+/// ({}.rope.scaling), or as the divisors of angles in a tensor (rotary_divisors.hpp).
 struct rotary_scaling_name {
   std::string_view name;
   bool is_in_keys;
