@@ -71,14 +71,12 @@ void check_row_limits() {
     require(which, 512, matmul_mode::int16, 16, product_kernel::small_batch,
             product_kernel::code_panels);
   }
-  for (const encoding which :
-       {encoding::q2_k, encoding::q3_k, encoding::q4_k, encoding::q5_k, encoding::q6_k}) {
+  for (const encoding which : {encoding::q2_k, encoding::q3_k, encoding::q4_k, encoding::q5_k,
+                               encoding::q6_k, encoding::q5_0, encoding::q5_1}) {
     require(which, 512, matmul_mode::exact, 16, product_kernel::small_batch,
             product_kernel::float_panels);
-    require(which, 512, matmul_mode::int16, 16, product_kernel::super_blocks,
-            product_kernel::code_panels);
-    require(which, 512, matmul_mode::int8, 13, product_kernel::super_blocks,
-            product_kernel::code_panels);
+    require(which, 512, matmul_mode::int16, 16, product_kernel::bit_codes, product_kernel::code_panels);
+    require(which, 512, matmul_mode::int8, 13, product_kernel::bit_codes, product_kernel::code_panels);
   }
   // No codes at all: exact in every mode.
   for (const matmul_mode mode : {matmul_mode::exact, matmul_mode::int16, matmul_mode::int8}) {

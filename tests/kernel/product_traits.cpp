@@ -35,8 +35,9 @@ TEST_CASE("weights with a scale for every 16 are decoded before products with f3
   static_assert(kernel::has_code_products<portable, nibble::q5_k, std::int8_t>() &&
                 !kernel::has_code_panels<portable, nibble::q5_k, std::int8_t>());
   static_assert(!kernel::has_code_products<portable, nibble::iq4_xs, std::int8_t>());
-  static_assert(kernel::has_super_blocks<nibble::iq4_xs>() &&
-                !kernel::has_super_blocks<nibble::iq4_nl>());
+  static_assert(kernel::unpacks_in_registers<nibble::q5_0>() &&
+                !kernel::unpacks_in_registers<nibble::mxfp4>() &&
+                !kernel::unpacks_in_registers<nibble::q4_0>());
   SUCCEED("the assertions were compiled");
 }
 

@@ -10,6 +10,8 @@
 #include <limits>
 #include <random>
 #include <span>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -177,10 +179,20 @@ void require_block_operations() {
         numbers_of(simd::widen_signed_bytes<Architecture>(low_bytes, own, twin)))
       FAIL("widen_signed_bytes " << seed);
     const bool is_at_its_end = seed == 0;
-    const auto two = numbers_with_ends<std::int16_t>(2, -128, is_at_its_end ? -128 : 127, seed);
-    const auto factors = simd::load_half_factors<Architecture>(two.data(), own, own);
-    if (numbers_of(factors) != numbers_of(simd::load_half_factors<Architecture>(two.data(), own, twin)))
-      FAIL("load_half_factors " << seed);
+    const auto numbers = numbers_with_ends<std::int8_t>(17, -128, is_at_its_end ? -128 : 127, seed);
+    const auto words = simd::load_factors(numbers.data() + 1, own, own);
+    if (numbers_of(words) != numbers_of(simd::load_factors(numbers.data() + 1, own, twin)))
+      FAIL("load_factors " << seed);
+    [&]<std::size_t... Block>(std::index_sequence<Block...>) {
+      const auto compare = [&]<std::size_t B>(std::integral_constant<std::size_t, B>) {
+        if (numbers_of(simd::half_factors_of<B>(words, own, own)) !=
+            numbers_of(simd::half_factors_of<B>(words, own, twin)))
+          FAIL("half_factors_of " << B << " of " << seed);
+      };
+      (compare(std::integral_constant<std::size_t, Block>{}), ...);
+    }
+    (std::make_index_sequence<8>{});
+    const auto factors = simd::half_factors_of<3>(words, own, own);
     const auto small_codes =
         numbers_with_ends<std::uint8_t>(32, is_at_its_end ? 127 : 0, 127, seed + 2);
     const auto small_block = block_of<simd::block_bytes<Architecture>, std::uint8_t>(small_codes);

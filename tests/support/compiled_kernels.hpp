@@ -52,7 +52,7 @@
   NIBBLE_TEST_SMALL_BATCH(linkage, architecture, q8, std::int16_t)     \
   NIBBLE_TEST_SMALL_BATCH(linkage, architecture, apr_q8, std::int16_t) \
   NIBBLE_TEST_SMALL_BATCH(linkage, architecture, q8_0, std::int16_t)   \
-  NIBBLE_TEST_SMALL_BATCH(linkage, architecture, q5_0, std::int16_t)   \
+  NIBBLE_TEST_SMALL_BATCH(linkage, architecture, mxfp4, std::int16_t)  \
   NIBBLE_TEST_SMALL_BATCH(linkage, architecture, q4, std::int8_t)      \
   NIBBLE_TEST_SMALL_BATCH(linkage, architecture, apr_q4, std::int8_t)  \
   NIBBLE_TEST_SMALL_BATCH(linkage, architecture, q4_0, std::int8_t)

@@ -14,6 +14,7 @@
 #include <nibble/core/checked.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/kernel/activations.hpp>
+#include <nibble/kernel/bit_code_products.hpp>
 #include <nibble/kernel/code_panel.hpp>
 #include <nibble/kernel/code_panel_products.hpp>
 #include <nibble/kernel/float_panel_products.hpp>
@@ -22,7 +23,6 @@
 #include <nibble/kernel/product_plan.hpp>
 #include <nibble/kernel/repacked_panels.hpp>
 #include <nibble/kernel/small_batch_products.hpp>
-#include <nibble/kernel/super_block_products.hpp>
 #include <nibble/kernel/tiles.hpp>
 #include <nibble/kernel/weight_slice.hpp>
 #include <nibble/simd/simd.hpp>
@@ -181,8 +181,8 @@ struct prepared_kernels {
         source = code_panel_source_of<panel_architecture, Codec, Value>();
       }
       if constexpr (has_code_products<Architecture, Codec, Value>()) {
-        if constexpr (has_super_blocks<Codec>()) {
-          in_place = &multiply_super_block_rows<block_architecture, Codec, Value>;
+        if constexpr (unpacks_in_registers<Codec>()) {
+          in_place = &multiply_bit_codes<block_architecture, Codec, Value>;
         } else {
           in_place = &multiply_small_batch<block_architecture, Codec, Value>;
         }

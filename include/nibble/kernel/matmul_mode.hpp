@@ -12,8 +12,8 @@ enum class matmul_mode : std::uint8_t {
   exact,  ///< as f32: the result of multiplying by the dequantized weights, to f32 rounding
   int16,  ///< as 16-bit codes with a scale for every 32
   int8,   ///< as 8-bit codes with a scale for every 32; where the instruction set cannot multiply bytes
-          ///< of 0..255 by signed ones without saturating, weights of more than 4 bits (q5_k and q6_k
-          ///< only from 13 rows of activations on), and those whose codes are looked up (iq4_nl,
+          ///< of 0..255 by signed ones without saturating, weights of more than 4 bits (of 5 and 6
+          ///< bits only from 13 rows of activations on), and those whose codes are looked up (iq4_nl,
           ///< iq4_xs), take 16-bit codes, and so do everywhere mxfp4, whose scales may be near f32's
           ///< largest number, and apr_q8 under a scale of 2^64 or more
 };

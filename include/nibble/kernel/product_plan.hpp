@@ -7,6 +7,7 @@
 #include <nibble/codec/codecs.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/kernel/activations.hpp>
+#include <nibble/kernel/bit_code_products.hpp>
 #include <nibble/kernel/code_panel_products.hpp>
 #include <nibble/kernel/float_panel_products.hpp>
 #include <nibble/kernel/lane_row_products.hpp>
@@ -14,7 +15,6 @@
 #include <nibble/kernel/product_traits.hpp>
 #include <nibble/kernel/repacked_panels.hpp>
 #include <nibble/kernel/small_batch_products.hpp>
-#include <nibble/kernel/super_block_products.hpp>
 #include <nibble/simd/simd.hpp>
 
 // The one place where the way to multiply is chosen, by mode, encoding and rows of activations:
@@ -24,7 +24,7 @@
 //   exact, up to 15 rows         small-batch products: each block is unpacked once for all rows
 //   exact, more                  float panels: decoding once for all rows costs less than a pass for
 //                                every 15 of them; of f32, f16 and bf16 from 40 rows on
-//   int16 (int8), up to 15 (12)  products of super-blocks where blocks hold several scales, else
+//   int16 (int8), up to 15 (12)  products of bit codes where codes have their bits in several places, else
 //                                small-batch products of codes
 //   int16 and int8, more         code panels; of encodings without any, the same as before
 //   int16 and int8, repacked     repacked panels, for any number of rows
@@ -41,7 +41,7 @@ namespace kernel {
 enum class product_kernel : std::uint8_t {
   lane_rows,
   small_batch,
-  super_blocks,
+  bit_codes,
   code_panels,
   repacked_panels,
   float_panels
@@ -97,8 +97,8 @@ template <class Architecture, Codec Codec>
   using block_architecture = simd::block_architecture<Architecture>;
   using integer_architecture = simd::integer_architecture<Architecture>;
   const auto in_place = []<Activation Value>(Value) -> product_plan {
-    if constexpr (has_super_blocks<Codec>() && !std::same_as<Value, float>) {
-      return {{block_format_of<Value>(), {}, super_block_tile_rows}, product_kernel::super_blocks};
+    if constexpr (unpacks_in_registers<Codec>() && !std::same_as<Value, float>) {
+      return {{block_format_of<Value>(), {}, bit_code_tile_rows}, product_kernel::bit_codes};
     } else {
       return {{block_format_of<Value>(), small_batch_layout<block_architecture, Codec, Value>(),
                max_small_batch_rows<Value>},

@@ -88,14 +88,6 @@ template <Codec Codec>
   }
 }
 
-/// Whether blocks hold several scales, and products with quantized activations read their codes where
-/// they are stored.
-template <Codec Codec>
-[[nodiscard]] constexpr bool has_super_blocks() noexcept {
-  if constexpr (BitCodec<Codec>) return sub_blocks<Codec> > 1;
-  return false;
-}
-
 /// Whether there are panels of an encoding's codes for products with quantized activations. Products of
 /// bytes take codes that are larger than the codec's by up to 128, and subtract what is too much at the
 /// end. A scale near f32's largest number forbids that.
@@ -118,10 +110,17 @@ template <class Architecture, Codec Codec, Activation Value>
   return has_block_scales<Codec>() && has_code_panels<Architecture, Codec, Value>();
 }
 
+/// Whether products with quantized activations unpack a block's codes in registers; else they read whole
+/// codes, or those of a row that is unpacked first. A scale that is no float16 takes too long to make.
+template <Codec Codec>
+[[nodiscard]] constexpr bool unpacks_in_registers() noexcept {
+  return BitCodec<Codec> && !WideScaleCodec<Codec>;
+}
+
 /// Whether there are products of an encoding's codes, as they are stored, with quantized activations.
 template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] constexpr bool has_code_products() noexcept {
-  if constexpr (has_super_blocks<Codec>() && !std::same_as<Value, float>) {
+  if constexpr (unpacks_in_registers<Codec>() && !std::same_as<Value, float>) {
     return std::same_as<Value, std::int16_t> ||
            largest_byte_code<Codec>() <= simd::largest_block_code ||
            has_code_panels<Architecture, Codec, Value>();

@@ -325,13 +325,20 @@ template <class Architecture>
 }
 
 template <class Architecture>
-[[nodiscard]] half_factors<Architecture> load_half_factors(const std::int16_t* two, Architecture,
-                                                           xsimd::avx2) noexcept {
-  std::int32_t both = 0;
-  std::memcpy(&both, two, sizeof(both));
-  const __m256i place_of = _mm256_setr_epi64x(0x0100010001000100, 0x0100010001000100,
-                                              0x0302030203020302, 0x0302030203020302);
-  return {_mm256_shuffle_epi8(_mm256_set1_epi32(both), place_of)};
+[[nodiscard]] factor_words<Architecture> load_factors(const std::int8_t* from, Architecture,
+                                                      xsimd::avx2) noexcept {
+  return {_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)))};
+}
+
+template <std::size_t Block, class Architecture>
+[[nodiscard]] half_factors<Architecture> half_factors_of(const factor_words<Architecture>& all,
+                                                         Architecture, xsimd::avx2) noexcept {
+  // The half that has both factors, in both halves; then bytes `first`, `first` + 1 of it and the next
+  // two.
+  const __m256i own = _mm256_permute4x64_epi64(all[0], Block < 4 ? 0x44 : 0xEE);
+  constexpr long long first = 0x0100010001000100 + Block % 4 * 0x0404040404040404;
+  constexpr long long second = first + 0x0202020202020202;
+  return {_mm256_shuffle_epi8(own, _mm256_setr_epi64x(first, first, second, second))};
 }
 
 template <class Architecture>

@@ -261,9 +261,18 @@ template <class Architecture>
 }
 
 template <class Architecture>
-[[nodiscard]] half_factors<Architecture> load_half_factors(const std::int16_t* two, Architecture,
-                                                           xsimd::neon64) noexcept {
-  return {vdupq_n_s16(two[0]), vdupq_n_s16(two[1])};
+[[nodiscard]] factor_words<Architecture> load_factors(const std::int8_t* from, Architecture,
+                                                      xsimd::neon64) noexcept {
+  const int8x16_t bytes = vld1q_s8(from);
+  return {vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes)};
+}
+
+template <std::size_t Block, class Architecture>
+[[nodiscard]] half_factors<Architecture> half_factors_of(const factor_words<Architecture>& all,
+                                                         Architecture, xsimd::neon64) noexcept {
+  constexpr int word = Block % 4 * 2;
+  const int16x8_t own = all[Block / 4];
+  return {vdupq_laneq_s16(own, word), vdupq_laneq_s16(own, word + 1)};
 }
 
 /// The sums of four products of bytes 0..127 and activations each.

@@ -386,16 +386,32 @@ template <class Architecture>
   return block_from<block_words<Architecture>>(words);
 }
 
-/// The factors of a block's halves, each in the words of its half.
+/// Sixteen bytes -128..127 as words.
 template <class Architecture>
-[[nodiscard]] half_factors<Architecture> load_half_factors(const std::int16_t* two, Architecture,
-                                                           any_architecture) noexcept {
-  std::array<std::int16_t, block_codes / 2> words;
-  for (std::size_t i = 0; i < words.size(); ++i) words[i] = two[i / (words.size() / 2)];
+[[nodiscard]] factor_words<Architecture> load_factors(const std::int8_t* from, Architecture,
+                                                      any_architecture) noexcept {
+  using part = vector<std::int16_t, Architecture>;
+  std::array<std::int16_t, 16> words;
+  for (std::size_t i = 0; i < words.size(); ++i) words[i] = from[i];
+  factor_words<Architecture> factors;
+  for (std::size_t i = 0; i < factors.size(); ++i) {
+    factors[i] = part::load_unaligned(words.data() + i * part::size);
+  }
+  return factors;
+}
+
+/// The factors of the halves of block `Block`, each in the words of its half.
+template <std::size_t Block, class Architecture>
+[[nodiscard]] half_factors<Architecture> half_factors_of(const factor_words<Architecture>& all,
+                                                         Architecture, any_architecture) noexcept {
+  using part = vector<std::int16_t, Architecture>;
+  std::array<std::int16_t, 16> words;
+  for (std::size_t i = 0; i < all.size(); ++i) all[i].store_unaligned(words.data() + i * part::size);
   half_factors<Architecture> factors;
   for (std::size_t i = 0; i < factors.size(); ++i) {
-    using part = vector<std::int16_t, Architecture>;
-    factors[i] = part::load_unaligned(words.data() + i * part::size);
+    std::array<std::int16_t, part::size> own;
+    for (std::size_t j = 0; j < own.size(); ++j) own[j] = words[2 * Block + (i * own.size() + j) / 8];
+    factors[i] = part::load_unaligned(own.data());
   }
   return factors;
 }

@@ -323,9 +323,30 @@ template <class Architecture>
 }
 
 template <class Architecture>
-[[nodiscard]] half_factors<Architecture> load_half_factors(const std::int16_t* two, Architecture,
-                                                           xsimd::sse2) noexcept {
-  return {_mm_set1_epi16(two[0]), _mm_set1_epi16(two[1])};
+[[nodiscard]] factor_words<Architecture> load_factors(const std::int8_t* from, Architecture,
+                                                      xsimd::sse2) noexcept {
+  const __m128i bytes = load_sixteen_bytes(from);
+  return {low_as_words(bytes), high_as_words(bytes)};
+}
+
+/// One of eight words, in all of them.
+template <std::size_t Word>
+[[nodiscard]] __m128i spread_word(__m128i words) noexcept {
+  constexpr int place = Word % 4 * 0x55;
+  if constexpr (Word < 4) {
+    const __m128i half = _mm_shufflelo_epi16(words, place);
+    return _mm_unpacklo_epi64(half, half);
+  } else {
+    const __m128i half = _mm_shufflehi_epi16(words, place);
+    return _mm_unpackhi_epi64(half, half);
+  }
+}
+
+template <std::size_t Block, class Architecture>
+[[nodiscard]] half_factors<Architecture> half_factors_of(const factor_words<Architecture>& all,
+                                                         Architecture, xsimd::sse2) noexcept {
+  constexpr std::size_t word = Block % 4 * 2;
+  return {spread_word<word>(all[Block / 4]), spread_word<word + 1>(all[Block / 4])};
 }
 
 template <class Architecture>

@@ -269,6 +269,11 @@ template <class Architecture>
 using half_factors = std::array<vector<std::int16_t, Architecture>,
                                 block_codes / vector<std::uint8_t, Architecture>::size>;
 
+/// Sixteen words: two factors for each of eight blocks.
+template <class Architecture>
+using factor_words =
+    std::array<vector<std::int16_t, Architecture>, 16 / vector<std::int16_t, Architecture>::size>;
+
 /// The number of blocks of nibbles, 16 bytes each, that fill a vector.
 template <class Architecture>
 inline constexpr std::size_t joined_blocks = vector<std::uint8_t, Architecture>::size * 2 / block_codes;

@@ -1,4 +1,4 @@
-#include <nibble/kernel/super_block_products.hpp>
+#include <nibble/kernel/bit_code_products.hpp>
 
 #include <algorithm>
 #include <array>
@@ -25,16 +25,16 @@ void multiply_tiles(const nibble::tensor_view& w, kernel::row_range rows,
   for (std::size_t row = 0; row < x.rows; row += x.tile_rows(row)) {
     kernel::product_output part = y;
     part.y += row * y.stride_elements;
-    kernel::multiply_super_block_rows<Architecture, Codec>(w, rows, x.tile(row), part);
+    kernel::multiply_bit_codes<Architecture, Codec>(w, rows, x.tile(row), part);
   }
 }
 
 /// Of one tile of m rows, and of several.
 template <class Architecture, class Codec, class Value>
-void check_super_blocks() {
+void check_bit_codes() {
   if constexpr (kernel::has_code_products<Architecture, Codec, Value>()) {
-    for (std::size_t m = 1; m <= kernel::super_block_tile_rows; ++m) {
-      for (const std::size_t k : {1U, 16U, 255U, 256U, 545U, 4127U}) {
+    for (std::size_t m = 1; m <= kernel::bit_code_tile_rows; ++m) {
+      for (const std::size_t k : {1U, 16U, 96U, 255U, 256U, 545U, 4127U}) {
         for (const std::size_t most : {m, m / 2 + 1}) {
           nibble_test::require_kernel_products<Architecture, Codec, Value>(
               m, k, {}, most,
@@ -49,22 +49,25 @@ void check_super_blocks() {
 }
 
 template <class Architecture, class... Codecs>
-void check_super_blocks_of() {
-  (check_super_blocks<Architecture, Codecs, std::int8_t>(), ...);
-  (check_super_blocks<Architecture, Codecs, std::int16_t>(), ...);
+void check_bit_codes_of() {
+  (check_bit_codes<Architecture, Codecs, std::int8_t>(), ...);
+  (check_bit_codes<Architecture, Codecs, std::int16_t>(), ...);
 }
 
-TEST_CASE("products of super-blocks of every number of rows lie within their bound",
-          "[super_block_products]") {
-  using nibble::q2_k, nibble::q3_k, nibble::q4_k, nibble::q5_k, nibble::q6_k, nibble::iq4_xs;
+TEST_CASE("products of bit codes of every number of rows lie within their bound",
+          "[bit_code_products]") {
+  using nibble::iq4_nl, nibble::iq4_xs, nibble::q5_0, nibble::q5_1;
+  using nibble::q2_k, nibble::q3_k, nibble::q4_k, nibble::q5_k, nibble::q6_k;
   SECTION("best architecture") {
-    check_super_blocks_of<simd::block_architecture<simd::best_architecture>, q2_k, q3_k, q4_k, q5_k,
-                          q6_k, iq4_xs>();
+    check_bit_codes_of<simd::block_architecture<simd::best_architecture>, q2_k, q3_k, q4_k, q5_k, q6_k,
+                       iq4_xs>();
   }
-  SECTION("portable") { check_super_blocks_of<simd::portable, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_xs>(); }
+  SECTION("portable") {
+    check_bit_codes_of<simd::portable, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_xs, iq4_nl, q5_0, q5_1>();
+  }
   SECTION("emulated widths") {
     nibble_test::for_emulated_widths([]<class Architecture>(Architecture) {
-      check_super_blocks_of<simd::block_architecture<Architecture>, q2_k, q6_k>();
+      check_bit_codes_of<simd::block_architecture<Architecture>, q2_k, q6_k, q5_1>();
     });
   }
   SUCCEED("every number of rows");
@@ -102,8 +105,7 @@ void require_extremes(int code, int number, float activation) {
   }
 }
 
-TEST_CASE("sums of the largest codes, numbers and activations do not overflow",
-          "[super_block_products]") {
+TEST_CASE("sums of the largest codes, numbers and activations do not overflow", "[bit_code_products]") {
   nibble_test::for_every_architecture([]<class Architecture>(Architecture) {
     using blocks = simd::block_architecture<Architecture>;
     for (const int code : {0, 63}) {
