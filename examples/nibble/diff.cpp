@@ -252,6 +252,14 @@ std::string to_text(const comparison& files, const diff_options& options) {
   };
   const std::string reference = nibble::escape_text(options.reference);
   const std::string other = nibble::escape_text(options.other);
+  const tensor_pair* worst = nullptr;
+  for (const tensor_pair& pair : files.pairs) {
+    if (!pair.is_compared || pair.errors.elements() == 0 || pair.errors.are_equal()) continue;
+    const bool is_worse =
+        worst == nullptr || pair.errors.relative_rmse() > worst->errors.relative_rmse();
+    if (is_worse) worst = &pair;
+  }
+  if (worst != nullptr) list("largest relative rmse", worst->reference->name());
   for (const auto name : files.only_in_reference) list(fmt::format("only in {}", reference), name);
   for (const auto name : files.only_in_other) list(fmt::format("only in {}", other), name);
   for (const auto& [a, b] : files.shape_mismatches) {
@@ -325,9 +333,20 @@ exit_code diff(const diff_options& options) {
   comparison files = pair_tensors(reference, other);
   const bool has_tensors = reference.size() != 0 || other.size() != 0;
   if (has_tensors && files.pairs.empty() && files.shape_mismatches.empty()) {
-    throw usage_error(fmt::format("{} and {} share no tensor: there is nothing to compare",
-                                  nibble::escape_text(options.reference),
-                                  nibble::escape_text(options.other)));
+    const auto has_gguf_names = [](const nibble::reader& file) {
+      return std::ranges::any_of(file.tensors(), [](const nibble::tensor_view& tensor) {
+        return tensor.name().starts_with("blk.") || tensor.name() == "token_embd.weight";
+      });
+    };
+    const bool is_named_otherwise = has_gguf_names(reference) != has_gguf_names(other);
+    const std::string& hugging_face = has_gguf_names(other) ? options.reference : options.other;
+    throw usage_error(fmt::format(
+        "{} and {} share no tensor: there is nothing to compare{}",
+        nibble::escape_text(options.reference), nibble::escape_text(options.other),
+        is_named_otherwise ? fmt::format("; one has GGUF's names: nibble convert {} -o OTHER.gguf "
+                                         "gives the other one those, too",
+                                         nibble::escape_text(hugging_face))
+                           : std::string()));
   }
   measure(files, options.threads);
   const bool is_fine =

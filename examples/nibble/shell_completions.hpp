@@ -27,7 +27,20 @@ namespace nibble_command {
 
 /// The values that an option takes where they are few: what its description lists behind a colon.
 [[nodiscard]] inline std::string value_choices(const CLI::Option& option) {
-  if (option.get_type_name() != "ENCODING") return {};
+  struct fixed {
+    std::string_view option;
+    std::string_view values;
+  };
+  constexpr fixed known[] = {
+      {"--names", "keep gguf hf"},
+      {"--mode", "exact int16 int8"},
+      {"--packing-rule", "best reference"},
+      {"--fail-on", "note never all_zeros no_checksums not_decoded not_runnable unusual"}};
+  for (const fixed& each : known) {
+    if (option.check_name(std::string(each.option))) return std::string(each.values);
+  }
+  const bool is_listed = option.get_type_name() == "ENCODING" || option.check_name("--mix");
+  if (!is_listed) return {};
   const std::string text = option.get_description();
   const std::size_t colon = text.find(": ");
   return colon == std::string::npos ? std::string() : text.substr(colon + 2);
