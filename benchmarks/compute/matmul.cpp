@@ -59,11 +59,16 @@ void multiply_packed(benchmark::State& state, nibble::encoding which, const matm
            in_place_options(mode, threads));
 }
 
+/// Bytes that products with a repacked weight read: where there was nothing to repack, the stored ones.
+std::size_t bytes_of(const nibble::repacked_weight& repacked) {
+  return repacked.size_bytes() == 0 ? repacked.weight().bytes().size() : repacked.size_bytes();
+}
+
 void multiply_repacked(benchmark::State& state, nibble::encoding which, const matmul_shape& shape,
                        const matmul_mode_description& mode, std::size_t x_rows, unsigned threads) {
   const auto weight = nibble_benchmark::weight_of(which, shape.outputs, shape.inputs);
   const nibble::repacked_weight repacked = nibble::repack(weight->view(), mode.mode);
-  multiply(state, weight->view(), repacked, repacked.size_bytes(), mode, x_rows,
+  multiply(state, weight->view(), repacked, bytes_of(repacked), mode, x_rows,
            nibble::repacked_matmul_options{.executor = nibble_benchmark::executor_of(threads)});
 }
 
@@ -94,7 +99,7 @@ void multiply_repacked_beyond_caches(benchmark::State& state, nibble::encoding w
                                      std::size_t x_rows, unsigned threads) {
   with_weight_beyond_caches(which, shape, [&](const nibble::tensor_view& weight) {
     const nibble::repacked_weight repacked = nibble::repack(weight, mode.mode);
-    multiply(state, weight, repacked, repacked.size_bytes(), mode, x_rows,
+    multiply(state, weight, repacked, bytes_of(repacked), mode, x_rows,
              nibble::repacked_matmul_options{.executor = nibble_benchmark::executor_of(threads)});
   });
 }
@@ -114,28 +119,27 @@ const bool registered = [] {
       }
     }
   };
-  for (const matmul_shape& shape : nibble_benchmark::matmul_shapes()) {
+  // One encoding after the other: packed weights are kept for neighbours.
+  const auto add_in_all_modes = [&](nibble::encoding which, const matmul_shape& shape, bool repacks) {
     for (const auto& mode : nibble_benchmark::matmul_modes) {
-      for (const nibble::encoding which : nibble_benchmark::packed_encodings) {
-        add(which, mode, shape, multiply_packed);
-      }
-      for (const nibble::encoding which : nibble_benchmark::ggml_encodings) {
-        add(which, mode, shape, multiply_packed);
-      }
-      if (mode.mode == nibble::matmul_mode::exact) continue;
-      for (const nibble::encoding which : {nibble::encoding::q4, nibble::encoding::q8}) {
-        add(which, mode, shape, multiply_repacked, "_repacked");
-      }
-      for (const nibble::encoding which : nibble_benchmark::ggml_encodings) {
-        add(which, mode, shape, multiply_repacked, "_repacked");
-      }
+      add(which, mode, shape, multiply_packed);
+      if (!repacks || mode.mode == nibble::matmul_mode::exact) continue;
+      add(which, mode, shape, multiply_repacked, "_repacked");
+    }
+  };
+  for (const matmul_shape& shape : nibble_benchmark::matmul_shapes()) {
+    for (const nibble::encoding which : nibble_benchmark::packed_encodings) {
+      add_in_all_modes(which, shape, which == nibble::encoding::q4 || which == nibble::encoding::q8);
+    }
+    for (const nibble::encoding which : nibble_benchmark::ggml_encodings) {
+      add_in_all_modes(which, shape, true);
     }
   }
   for (const matmul_shape& shape : nibble_benchmark::shapes_beyond_caches()) {
-    for (const auto& mode : nibble_benchmark::matmul_modes) {
-      for (const nibble::encoding which :
-           {nibble::encoding::q8, nibble::encoding::q4, nibble::encoding::bf16, nibble::encoding::q4_k,
-            nibble::encoding::q6_k}) {
+    for (const nibble::encoding which :
+         {nibble::encoding::q8, nibble::encoding::q4, nibble::encoding::bf16, nibble::encoding::q4_k,
+          nibble::encoding::q6_k}) {
+      for (const auto& mode : nibble_benchmark::matmul_modes) {
         add(which, mode, shape, multiply_beyond_caches);
         if (mode.mode == nibble::matmul_mode::exact || which == nibble::encoding::bf16) continue;
         add(which, mode, shape, multiply_repacked_beyond_caches, "_repacked");
