@@ -35,9 +35,8 @@ using nibble_benchmark::matmul_shape;
 
 /// What is measured, where this ggml has it, with the types that hold the same values in interleaved
 /// rows.
-constexpr std::string_view encodings[] = {"q4_0",   "q4_1", "q5_0", "q5_1",  "q8_0",
-                                          "q2_k",   "q3_k", "q4_k", "q5_k",  "q6_k",
-                                          "iq4_nl", "f16",  "bf16", "iq4_k", "f32"};
+constexpr std::string_view encodings[] = {"q4_0", "q4_1", "q5_0", "q5_1",   "q8_0", "q2_k", "q3_k",
+                                          "q4_k", "q5_k", "q6_k", "iq4_nl", "f16",  "bf16"};
 
 /// Calls Release on what a C function gave.
 template <auto Release>
@@ -116,10 +115,6 @@ void quantize(ggml_type type, std::span<const float> values, std::int64_t rows, 
 
 void decode(ggml_type type, const void* from, std::span<float> to) {
   const auto count = static_cast<std::int64_t>(to.size());
-  if (type == GGML_TYPE_F32) {
-    std::copy_n(static_cast<const float*>(from), to.size(), to.begin());
-    return;
-  }
 #if __has_include(<ggml-cpu.h>)
   ggml_get_type_traits(type)->to_float(from, to.data(), count);
 #else
