@@ -26,10 +26,12 @@ affine_grid plain_grid(std::span<const float> values, std::int32_t largest_code)
 
 TEST_CASE("the best offset grid errs no more than the plain one", "[offset_grid]") {
   for (const auto& of : nibble_test::block_distributions()) {
-    for (const std::int32_t largest_code : {15, 31}) {
+    for (const std::int32_t largest_code : {15, 31, 255}) {
       for (const std::size_t count : {1U, 9U, 32U}) {
         const auto values = std::span(of.values).first(count);
-        const auto best = nibble::pack_offset_grid(values, static_cast<std::uint32_t>(largest_code));
+        const auto best = largest_code == 15   ? nibble::pack_offset_grid<15>(values)
+                          : largest_code == 31 ? nibble::pack_offset_grid<31>(values)
+                                               : nibble::pack_offset_grid<255>(values);
         REQUIRE(best.status == nibble::pack_status::packed);
         const weighted_values<32> own(values);
         const double plain = plain_grid(values, largest_code).squared_error(own);

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include <nibble/codec/lane_sums.hpp>
+#include <nibble/codec/vector_loop.hpp>
 #include <nibble/codec/weighted_values.hpp>
 #include <nibble/core/architecture.hpp>
 
@@ -56,7 +57,8 @@ struct affine_grid {
 
   /// Sum of the squares of what coding changes, each times its weight.
   template <std::size_t Count>
-  [[nodiscard]] double squared_error(const weighted_values<Count>& values) const noexcept {
+  NIBBLE_VECTOR_LOOP [[nodiscard]] double squared_error(
+      const weighted_values<Count>& values) const noexcept {
     const auto codes = codes_of(values.all);
     std::array<float, Count> differences;
     std::array<float, Count> weighted;

@@ -75,9 +75,8 @@ struct apr_q4 {
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   ///
   /// reference: scale = max|x| / 7 (1 where all are zero), codes from the unrounded scale, halves away
-  /// from zero, whatever `how` says. best: the float16 scale, of either sign, with the least squared
-  /// error among those that set the largest value 5.5 to 9 steps from zero, and those that fit the codes
-  /// which result; the reference's scale is among them, so the error is never above the reference's.
+  /// from zero, whatever `how` says. best: see pack_signed_grid for how the scale, of either sign, is
+  /// chosen; the squared error is never above the reference's.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to, packing_rule rule,
                                         const block_packing& how = {}) noexcept {
     codes_t codes{};
@@ -100,10 +99,9 @@ struct apr_q4 {
       store_codes(codes, to);
       return pack_status::packed;
     }
-    constexpr std::array places = {-8.0F, -7.75F, -7.5F, -7.25F, -7.0F, -6.5F, -8.25F, -8.5F,
-                                   -9.0F, 7.0F,   7.25F, 7.5F,   7.75F, 6.75F, 6.25F,  5.5F};
-    const auto [status, scale, best] = pack_signed_grid(values, lowest_code, highest_code, code_zero,
-                                                        places, how, nearest_normal_float16);
+    const std::array places = {-8.0F, largest < 0.0F ? -7.0F : 7.0F};
+    const auto [status, scale, best] = pack_signed_grid<lowest_code, highest_code>(
+        values, code_zero, places, how, to_nearest_normal_float16{});
     if (status != pack_status::packed) return status;
     to.scale = scale;
     store_codes(best, to);
@@ -114,11 +112,13 @@ struct apr_q4 {
   using codes_t = std::array<std::uint8_t, block_elements>;
 
   /// As a scale below the smallest normal would count as 0, that one in its place.
-  [[nodiscard]] static float nearest_normal_float16(float scale) noexcept {
-    const float rounded = nearest_float16(scale);
-    if (std::fabs(rounded) >= float16_smallest_normal) return rounded;
-    return std::copysign(float16_smallest_normal, scale);
-  }
+  struct to_nearest_normal_float16 {
+    [[nodiscard]] float operator()(float scale) const noexcept {
+      const float rounded = to_nearest_float16{}(scale);
+      const bool is_normal = std::fabs(rounded) >= float16_smallest_normal;
+      return is_normal ? rounded : std::copysign(float16_smallest_normal, scale);
+    }
+  };
 };
 static_assert(sizeof(apr_q4::block) == describe(apr_q4::encoding).block_bytes);
 static_assert(apr_q4::block_elements == describe(apr_q4::encoding).block_elements);

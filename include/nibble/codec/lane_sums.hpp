@@ -32,10 +32,18 @@ class lane_sums {
     }
   }
 
-  /// Adds values[j] * factors[j], which is exact; factors are as many as values.
+  /// Adds values[j] * factors[j], which is exact; factors are as many as values. Sizes as for
+  /// add_squares.
   void add_products(std::span<const float> values, std::span<const float> factors) noexcept {
-    for (std::size_t j = 0; j < values.size(); ++j) {
-      lanes_[j % lanes_.size()] += static_cast<double>(values[j]) * static_cast<double>(factors[j]);
+    while (values.size() >= lanes_.size()) {
+      for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
+        lanes_[lane] += static_cast<double>(values[lane]) * static_cast<double>(factors[lane]);
+      }
+      values = values.subspan(lanes_.size());
+      factors = factors.subspan(lanes_.size());
+    }
+    for (std::size_t lane = 0; lane < values.size(); ++lane) {
+      lanes_[lane] += static_cast<double>(values[lane]) * static_cast<double>(factors[lane]);
     }
   }
 

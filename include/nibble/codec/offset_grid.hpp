@@ -1,23 +1,56 @@
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
-#include <nibble/codec/affine_fit.hpp>
 #include <nibble/codec/affine_grid.hpp>
 #include <nibble/codec/block_packing.hpp>
+#include <nibble/codec/grid_search.hpp>
+#include <nibble/codec/grid_trials.hpp>
 #include <nibble/codec/least_error.hpp>
 #include <nibble/codec/min_max_grid.hpp>
 #include <nibble/codec/pack_status.hpp>
+#include <nibble/codec/packing_search.hpp>
+#include <nibble/codec/short_scale.hpp>
 #include <nibble/codec/weighted_values.hpp>
 #include <nibble/core/architecture.hpp>
 #include <nibble/core/float16.hpp>
 
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
+
+/// Grids laid over the range of some values: Side x Side of them, whose lowest and highest point lie
+/// first, first + step, ... steps within the lowest and the highest value. Eight at a time; the last
+/// few may be there twice.
+template <std::size_t Side>
+struct range_shares {
+  static constexpr std::size_t count = Side * Side;
+  static constexpr std::size_t batches = (Side * Side + trial_lanes - 1) / trial_lanes;
+  std::array<lanes_of_floats, batches> below{};  ///< how far, in steps, the lowest value lies below
+  std::array<lanes_of_floats, batches> step{};   ///< the scale, in ranges
+
+  constexpr range_shares(std::uint32_t largest_code, float first, float distance) noexcept {
+    for (std::size_t i = 0; i < batches * trial_lanes; ++i) {
+      const std::size_t place = i < Side * Side ? i : i - trial_lanes;
+      const float under = first + distance * static_cast<float>(place / Side);
+      const float over = first + distance * static_cast<float>(place % Side);
+      below[i / trial_lanes][i % trial_lanes] = under;
+      step[i / trial_lanes][i % trial_lanes] = 1.0F / (static_cast<float>(largest_code) + under + over);
+    }
+  }
+
+  /// Those of a batch over `width` from `lowest` on.
+  void start(std::size_t batch, float lowest, float width, grid_trials& trials) const noexcept {
+    for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
+      const float scale = short_scale(width * step[batch][lane]);
+      trials.scale[lane] = scale;
+      // The product is exact.
+      trials.min[lane] = lowest + below[batch][lane] * scale;
+    }
+  }
+};
 
 /// A grid under float16 scale and min, with the values' codes; those of absent ones are 0.
 struct packed_offset_grid {
@@ -26,46 +59,64 @@ struct packed_offset_grid {
   std::array<std::uint8_t, 32> codes{};
 };
 
-/// The float16 scale and min with the least squared error for finite values among: lowest and highest
-/// value at the ends, both rounded to nearest, as ggml chooses them; the same without a value outside;
-/// grids whose ends lie half a step inside; and what fits the codes which result. Where the status of
-/// `widest`, the grid without a value outside, is packed.
-[[nodiscard]] inline affine_grid best_offset_grid(const weighted_values<32>& values,
-                                                  const value_range& range,
-                                                  const min_max_grid& widest) noexcept {
-  const auto largest_code = static_cast<std::int32_t>(widest.largest);
-  const auto grid_of = [&](float scale, float min) { return affine_grid{scale, min, 0, largest_code}; };
-  const affine_grid first = grid_of(to_float32(widest.scale), to_float32(widest.min));
-  least_error<affine_grid> kept(first, first.squared_error(values));
-  const auto consider = [&](const affine_grid& other) {
-    if (is_finite(other.scale) && is_finite(other.min)) kept.offer(other, other.squared_error(values));
+namespace codec_detail {
+/// Of few codes the ends lie close around those of the range. Of many what counts is how the points fall
+/// on all values, for which wider moves are as good, and by whole steps best.
+template <std::uint32_t LargestCode>
+inline constexpr auto fast_range_shares = LargestCode < 100 ? range_shares<4>(LargestCode, -0.75F, 0.5F)
+                                                            : range_shares<4>(LargestCode, -2.0F, 1.0F);
+template <std::uint32_t LargestCode>
+inline constexpr auto best_range_shares = [] {
+  if constexpr (LargestCode < 100) {
+    return range_shares<13>(LargestCode, -1.5F, 0.25F);
+  } else {
+    return range_shares<6>(LargestCode, -3.0F, 1.0F);
+  }
+}();
+}  // namespace codec_detail
+
+/// The float16 scale and min with the least squared error that a search finds for finite values: from
+/// grids whose ends lie around the lowest and the highest value, by least squares for the codes that
+/// result. The error is not above that of `plain`, one or two grids.
+template <std::uint32_t LargestCode>
+[[nodiscard]] affine_grid best_offset_grid(const weighted_values<32>& values, const value_range& range,
+                                           std::span<const affine_grid> plain,
+                                           packing_search search) noexcept {
+  const float width = range.highest - range.lowest;
+  // What is left of values below half a step of float16's is nothing under any scale.
+  if (width < 0x1p-30F || !is_finite(width)) {
+    return least_of(plain, values);
+  }
+  const block_trials<32> trials(values);
+  const auto search_from = [&](std::span<const affine_grid> least, const auto& shares, int turns) {
+    return trials.template search<free_min, 0, static_cast<std::int32_t>(LargestCode)>(
+        least, shares.batches,
+        [&](std::size_t batch, grid_trials& to) { shares.start(batch, range.lowest, width, to); },
+        turns, to_nearest_float16{});
   };
-  const float step = (range.highest - range.lowest) / static_cast<float>(largest_code);
-  consider(grid_of(nearest_float16(step), nearest_float16(range.lowest)));
-  for (const grid_margins& margins : half_step_margins) {
-    const min_max_grid finer(range, widest.largest, margins);
-    consider(grid_of(to_float32(finer.scale), to_float32(finer.min)));
-  }
-  constexpr float no_limit = 65504.0F;
-  for (int turn = 0; turn < 2; ++turn) {
-    consider(affine_fit(kept.best(), values).grid(no_limit, nearest_float16));
-  }
-  return kept.best();
+  const affine_grid fast = search_from(plain, codec_detail::fast_range_shares<LargestCode>, 2);
+  if (search == packing_search::fast) return fast;
+  return search_from(std::span(&fast, 1), codec_detail::best_range_shares<LargestCode>, 4);
 }
 
-/// As above for 1..32 finite values.
-[[nodiscard]] inline packed_offset_grid pack_offset_grid(std::span<const float> values,
-                                                         std::uint32_t largest_code,
-                                                         const block_packing& how = {}) noexcept {
+/// As above for 1..32 finite values. `plain` are the grids from lowest to highest value without a value
+/// outside, and with both rounded to nearest as ggml does.
+template <std::uint32_t LargestCode>
+[[nodiscard]] packed_offset_grid pack_offset_grid(std::span<const float> values,
+                                                  const block_packing& how = {}) noexcept {
+  constexpr auto largest_code = static_cast<std::int32_t>(LargestCode);
   const value_range range(values);
-  const min_max_grid widest(range, largest_code, {0.0F, 0.0F});
+  const min_max_grid widest(range, LargestCode, {0.0F, 0.0F});
   if (widest.status != pack_status::packed) return {widest.status, {}};
+  const float step = (range.highest - range.lowest) / static_cast<float>(LargestCode);
+  const std::array plain = {
+      affine_grid{to_float32(widest.scale), to_float32(widest.min), 0, largest_code},
+      affine_grid{nearest_float16(step), nearest_float16(range.lowest), 0, largest_code}};
   const weighted_values<32> all(values);
-  affine_grid best = best_offset_grid(all, range, widest);
+  affine_grid best = best_offset_grid<LargestCode>(all, range, plain, how.search);
   if (const float factor = importance_factor(how.importance); factor != 0.0F) {
     const weighted_values<32> weighted(values, how.importance, factor);
-    const affine_grid other = best_offset_grid(weighted, range, widest);
-    if (other.squared_error(weighted) < best.squared_error(weighted)) best = other;
+    best = best_offset_grid<LargestCode>(weighted, range, std::span(&best, 1), how.search);
   }
   packed_offset_grid packed{pack_status::packed, best};
   const auto codes = best.codes_of(all.all);

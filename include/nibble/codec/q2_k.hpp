@@ -93,7 +93,7 @@ struct q2_k {
   /// See offset_sub_blocks for how scales and mins are chosen.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
                                         const block_packing& how = {}) noexcept {
-    const offset_sub_blocks<sub_block_elements, 15> packed(values, largest_code, how);
+    const offset_sub_blocks<sub_block_elements, 15, largest_code> packed(values, how);
     if (packed.status() != pack_status::packed) return packed.status();
     const auto& chosen = packed.chosen();
     to.scale = chosen.scale;

@@ -53,15 +53,13 @@ struct q4_0 {
 
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   ///
-  /// The float16 scale, of either sign, with the least squared error among those that put the largest
-  /// value at one of several places of the grid, and those that fit the codes which result. ggml's own
-  /// choice, 8 steps below zero, is the first of them, so the error is never above ggml's.
+  /// See pack_signed_grid for how the scale, of either sign, is chosen; the squared error is never above
+  /// that of ggml's choice, the largest magnitude 8 steps below zero.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
                                         const block_packing& how = {}) noexcept {
-    constexpr std::array places = {-8.0F, -7.75F, -7.5F, -7.25F, -7.0F, -8.25F,
-                                   -8.5F, -9.0F,  7.0F,  7.25F,  7.5F,  6.5F};
+    constexpr std::array places = {-8.0F, -7.0F};
     const auto [status, scale, codes] =
-        pack_signed_grid(values, lowest_code, highest_code, code_zero, places, how);
+        pack_signed_grid<lowest_code, highest_code>(values, code_zero, places, how);
     if (status != pack_status::packed) return status;
     to.scale = scale;
     store_codes(codes, to);

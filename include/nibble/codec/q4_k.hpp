@@ -56,7 +56,7 @@ struct q4_k : offset_super_block {
   /// See offset_sub_blocks for how scales and mins are chosen.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
                                         const block_packing& how = {}) noexcept {
-    const packed_sub_blocks packed(values, largest_code, how);
+    const packed_sub_blocks<largest_code> packed(values, how);
     if (packed.status() != pack_status::packed) return packed.status();
     store_head(packed.chosen(), to);
     store_codes(packed.codes(), to);

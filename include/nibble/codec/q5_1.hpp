@@ -63,7 +63,7 @@ struct q5_1 {
   /// the grid from lowest to highest value.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
                                         const block_packing& how = {}) noexcept {
-    const auto [status, grid, codes] = pack_offset_grid(values, largest_code, how);
+    const auto [status, grid, codes] = pack_offset_grid<largest_code>(values, how);
     if (status != pack_status::packed) return status;
     to.scale = to_float16(grid.scale);
     to.min = to_float16(grid.min);

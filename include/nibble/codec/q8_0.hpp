@@ -52,14 +52,13 @@ struct q8_0 {
 
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   ///
-  /// The float16 scale, of either sign, with the least squared error among those that put the largest
-  /// value at one of several places of the grid, and those that fit the codes which result. ggml's own
-  /// choice, 127 steps from zero, is the first of them, so the error is never above ggml's.
+  /// See pack_signed_grid for how the scale, of either sign, is chosen; the squared error is never above
+  /// that of ggml's choice, the largest magnitude 127 steps from zero.
   [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
                                         const block_packing& how = {}) noexcept {
-    constexpr std::array places = {127.0F, -127.5F, 127.25F, 126.75F, 126.5F};
+    constexpr std::array places = {127.0F};
     const auto [status, scale, codes] =
-        pack_signed_grid(values, lowest_code, highest_code, code_zero, places, how);
+        pack_signed_grid<lowest_code, highest_code>(values, code_zero, places, how);
     if (status != pack_status::packed) return status;
     to.scale = scale;
     store_codes(codes, to);
