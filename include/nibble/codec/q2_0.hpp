@@ -54,7 +54,7 @@ struct q2_0 {
     const weighted_values<block_elements> all(values);
     const float largest = farthest_from_zero(values);
     // Where ggml puts the largest magnitude, and where the scale of one that is too far may still fit.
-    std::array<affine_grid, 2> plain;
+    std::array<affine_grid, 2> plain{};
     std::size_t plain_count = 0;
     for (const float place : {2.0F, 1.0F}) {
       const float scale = largest == 0.0F ? 0.0F : nearest_float16(largest / place);

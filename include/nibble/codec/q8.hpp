@@ -22,8 +22,9 @@ inline namespace NIBBLE_ARCHITECTURE {
 ///   byte  0     2     4                    36
 ///         | scale | min  | q[0] ... q[31] |
 ///
-/// Error of an element, for the stored scale and min: |x - x^| <= scale * (1/2 + 2^-14) + 2^-24 |x^|.
-/// See min_max_grid for how scale and min are chosen and what their rounding to float16 costs.
+/// For the stored scale and min, an element within half a step of the grid has
+/// |x - x^| <= scale * (1/2 + 2^-14) + 2^-24 |x^|; the search may leave the lowest and highest values of a
+/// block outside, where that lessens the squared error. See pack_offset_grid for how they are chosen.
 struct q8 {
   static constexpr nibble::encoding encoding = nibble::encoding::q8;
   static constexpr std::size_t block_elements = 32;

@@ -98,7 +98,7 @@ template <std::int32_t Lowest, std::int32_t Highest, class Round = to_nearest_fl
   static constexpr end_places<2> fast_places(lowest, highest, outside, inside);
   static constexpr end_places<14> best_places(lowest, highest, outside, inside);
   const float largest = farthest_from_zero(values);
-  std::array<affine_grid, 2> plain;
+  std::array<affine_grid, 2> plain{};
   std::size_t plain_count = 0;
   for (const float place : plain_places) {
     const float scale = largest == 0.0F ? 0.0F : round(largest / place);
