@@ -47,12 +47,12 @@ class Results:
                 self.failed.append((entry["name"], entry.get("error_message", "")))
                 continue
             key = (f"{match['who']}/{match['work']}/{match['rest']}", int(match["threads"]))
-            if self._seconds(entry) < self._seconds(self.by_name.get(key)):
+            if self.seconds_of(entry) < self.seconds_of(self.by_name.get(key)):
                 self.by_name[key] = entry
         self.all_threads = max((threads for _, threads in self.by_name), default=1)
 
     @staticmethod
-    def _seconds(entry):
+    def seconds_of(entry):
         """Time of an iteration, of the kind that the benchmark's rates are of."""
         if entry is None:
             return math.inf

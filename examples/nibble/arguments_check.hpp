@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -171,7 +172,29 @@ class arguments_check {
       text += fmt::format("; {} takes one {}, and is given again for each: {} A {} B", name,
                           last_repeated_->get_type_name(), name, name);
     }
+    // What other programs take as an argument is an option here.
+    for (const auto& [name, what] : {std::pair("prompt", "a prompt"), std::pair("text", "a text")}) {
+      if (find(name, true) != nullptr) text += fmt::format("; {} is given by --{}", what, name);
+    }
     throw usage_error(text);
+  }
+
+  /// The subcommand that does what other programs, or people, call so; nothing where there is none.
+  [[nodiscard]] static std::string_view meant_by(std::string_view word) {
+    struct synonym {
+      std::string_view word;
+      std::string_view subcommand;
+    };
+    constexpr synonym synonyms[] = {
+        {"quantize", "pack"}, {"compress", "pack"},     {"list", "inspect"},    {"info", "inspect"},
+        {"ls", "inspect"},    {"check", "verify"},      {"test", "verify"},     {"validate", "verify"},
+        {"compare", "diff"},  {"dequantize", "unpack"}, {"cat", "show"},        {"edit", "meta"},
+        {"metadata", "meta"}, {"measure", "bench"},     {"benchmark", "bench"}, {"sha256", "hash"},
+        {"checksum", "hash"}, {"join", "merge"},        {"generate", "run"},    {"ppl", "perplexity"}};
+    for (const synonym& each : synonyms) {
+      if (each.word == word) return each.subcommand;
+    }
+    return {};
   }
 
   [[noreturn]] void refuse_subcommand(const std::string& word) const {
@@ -180,8 +203,11 @@ class arguments_check {
     const auto nearest = nibble::nearest_names(
         word, names.size(), [&](std::size_t i) { return std::string_view(names[i]); });
     const bool is_near = !nearest.empty() && nibble::edit_distance(nearest[0], word) <= 2;
+    const std::string meant(!meant_by(word).empty() ? meant_by(word)
+                            : is_near               ? std::string_view(nearest[0])
+                                                    : std::string_view());
     throw usage_error(fmt::format("'{}' is no subcommand{}: {}", nibble::escape_text(word),
-                                  is_near ? fmt::format(", '{}' is", nearest[0]) : std::string(),
+                                  meant.empty() ? "" : fmt::format(", '{}' is", meant),
                                   list_choices(names)));
   }
 

@@ -24,6 +24,7 @@
 #include <nibble/reader.hpp>
 
 #include "exit_code.hpp"
+#include "typed_metadata.hpp"
 
 namespace nibble_command {
 
@@ -106,7 +107,7 @@ struct carried_metadata {
 
 /// As above, of a file whose metadata keep their names.
 [[nodiscard]] inline carried_metadata carry_metadata(const nibble::reader& from, nibble::container to) {
-  return carry_metadata(from, from.metadata(), to);
+  return carry_metadata(from, typed_metadata(from), to);
 }
 
 /// Adds to the losses the values that the container has no type for.

@@ -46,9 +46,10 @@ struct pack_options {
   std::vector<std::string> transpose{};  ///< globs
   std::optional<std::string> metadata_file{};
   bool requantize = false;
-  bool dry_run = false;  ///< nothing is written
-  bool single = false;   ///< a first shard alone rather than its set; so too below
-  bool force = false;    ///< sets may be broken by what is written; so too below
+  bool ignore_checksums = false;  ///< damaged bytes are taken as they are; so too below
+  bool dry_run = false;           ///< nothing is written
+  bool single = false;            ///< a first shard alone rather than its set; so too below
+  bool force = false;             ///< sets may be broken by what is written; so too below
   bool json = false;
   std::uint64_t shard_size_bytes = 0;  ///< 0: one file
   bool keep_shards = false;            ///< those that the set has which is read
@@ -66,6 +67,7 @@ struct convert_options {
   bool force = false;
   bool json = false;
   bool requantize = false;
+  bool ignore_checksums = false;
   unsigned threads = 1;
   bool is_silent = false;  ///< for parity, which converts on its way
 };
@@ -76,6 +78,7 @@ struct inspect_options {
   std::string input{};
   std::vector<std::string> only{};  ///< globs; none: every tensor
   bool summary = false;             ///< what tensors are like, by encoding and by kind
+  bool names = false;               ///< names of tensors, and nothing else
   bool single = false;
   bool json = false;
 };
@@ -104,7 +107,7 @@ struct verify_options {
   std::string input{};
   bool single = false;
   bool json = false;
-  std::vector<std::string> fail_on{};  ///< severities and codes; none: problems
+  std::vector<std::string> fail_on{};  ///< codes and severities beside problems, or "never"
   unsigned threads = 1;
 };
 /// Reads all of a file and lists what is unusual or wrong; answer_is_no where something is wrong.
@@ -115,6 +118,7 @@ struct unpack_options {
   bool single = false;
   bool force = false;
   bool json = false;
+  bool ignore_checksums = false;
   std::string output{};
   nibble::encoding dtype = nibble::encoding::f32;
   unsigned threads = 1;
@@ -148,6 +152,7 @@ struct hash_options {
   std::string input{};
   bool single = false;
   bool json = false;
+  bool tensors_only = false;          ///< not the files, whose other bytes may differ
   std::optional<std::string> list{};  ///< its path, "-" for standard input
   unsigned threads = 1;
 };
@@ -177,6 +182,7 @@ struct split_options {
   bool json = false;
   std::string output{};
   std::uint64_t shard_size_bytes = 0;
+  bool ignore_checksums = false;
   unsigned threads = 1;
 };
 /// Writes a file's tensors, as they are stored, into several .apr files.
@@ -185,6 +191,7 @@ exit_code split(const split_options& options);
 struct merge_options {
   std::string input{};
   std::string output{};
+  bool ignore_checksums = false;
   bool force = false;
   bool json = false;
   unsigned threads = 1;

@@ -17,6 +17,7 @@
 #include "carried_metadata.hpp"
 #include "command.hpp"
 #include "gguf_limits.hpp"
+#include "intact_input.hpp"
 #include "interruption.hpp"
 #include "names_for_output.hpp"
 #include "open_input.hpp"
@@ -244,6 +245,7 @@ exit_code convert(const convert_options& options) {
   } catch (const nibble::error& problem) {
     throw_as_of_source(problem.in_file(options.input), options.input);
   }
+  if (!options.ignore_checksums) require_intact(from, options.threads);
   carried_metadata& carried = output.carried;
   plan.metadata() = std::move(carried.values);
   const write_request request{.output = options.output,

@@ -43,11 +43,12 @@ struct hashed {
 };
 
 /// Every tensor's stored bytes, and all of every file.
-std::vector<hashed> subjects_of(const nibble::reader& file) {
+std::vector<hashed> subjects_of(const nibble::reader& file, bool tensors_only) {
   std::vector<hashed> subjects;
   for (const nibble::tensor_view& tensor : file) {
     subjects.push_back({"tensor", nibble::escape_text(tensor.name()), tensor.bytes()});
   }
+  if (tensors_only) return subjects;
   const auto add_file = [&](const nibble::reader& one) {
     const std::string name = nibble::text_of_path(nibble::path_of_text(one.name()).filename());
     subjects.push_back({"file", nibble::escape_text(name), one.bytes()});
@@ -153,7 +154,10 @@ exit_code hash(const hash_options& options) {
   const nibble::reader file = open_files(options.input, options.single);
   std::map<std::string, std::string> listed;
   if (options.list) listed = read_list(*options.list);
-  std::vector<hashed> subjects = subjects_of(file);
+  if (options.tensors_only) {
+    std::erase_if(listed, [](const auto& line) { return line.first.starts_with("file "); });
+  }
+  std::vector<hashed> subjects = subjects_of(file, options.tensors_only);
   {
     nibble::thread_pool on(options.threads);
     progress_bar bar;

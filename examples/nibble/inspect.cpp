@@ -71,8 +71,8 @@ void require_globs_that_match(const nibble::reader& file, const std::vector<std:
       return glob_matches(glob, tensor.name());
     };
     if (std::ranges::any_of(file.tensors(), matches)) continue;
-    throw usage_error(fmt::format("--only '{}' matches no tensor of {}", nibble::escape_text(glob),
-                                  nibble::escape_text(file.name())));
+    throw usage_error(fmt::format("--only '{}' matches no tensor of {}{}", nibble::escape_text(glob),
+                                  nibble::escape_text(file.name()), wider_glob(glob, file.tensors())));
   }
 }
 
@@ -308,6 +308,17 @@ nlohmann::json to_json(const nibble::reader& file, const inspect_options& option
 exit_code inspect(const inspect_options& options) {
   const nibble::reader file = open_input(options.input, options.single);
   require_globs_that_match(file, options.only);
+  if (options.names) {
+    if (options.summary || options.json) {
+      throw usage_error("--names prints names alone: not with --summary or --json");
+    }
+    std::string names;
+    for (const nibble::tensor_view& tensor : file) {
+      if (is_listed(tensor, options)) names += nibble::escape_text(tensor.name()) + "\n";
+    }
+    print_out(names);
+    return exit_code::fine;
+  }
   if (options.summary) {
     const tensor_summary summary(file, options);
     if (options.json) {

@@ -46,7 +46,7 @@ exit_code print_help(const CLI::App& parser) {
 /// Parses the arguments and runs the subcommand that they name.
 exit_code run_command(const std::vector<std::string>& arguments) {
   CLI::App app(
-      "Quantized tensor files: pack, convert, list, check, unpack, compare, split, merge, measure.",
+      "Quantized tensor files: pack, convert, inspect, verify, unpack, diff, split, merge, bench, run.",
       "nibble");
   app.set_version_flag("--version", "nibble " NIBBLE_VERSION_STRING);
   app.require_subcommand(1);
@@ -62,11 +62,11 @@ exit_code run_command(const std::vector<std::string>& arguments) {
     parser.add_option("SUBCOMMAND", asked_about, "pack, convert ...")->type_name("");
   };
   takes_subcommand(*app.add_subcommand("help", "Print the help of a subcommand, or this"));
-  CLI::App& manual =
-      *app.add_subcommand("man", "Print the manual page of a subcommand, or of nibble, as roff");
+  CLI::App& manual = *app.add_subcommand(
+      "man", "Print the manual page of a subcommand, or of nibble, as roff for man -l -");
   takes_subcommand(manual);
-  CLI::App& completions =
-      *app.add_subcommand("completions", "Print completions for a shell: bash, zsh or fish");
+  CLI::App& completions = *app.add_subcommand(
+      "completions", "Print completions for a shell, bash, zsh or fish, for its eval");
   completions.add_option("SHELL", shell, "bash, zsh or fish")->type_name("")->required();
 
   if (arguments.size() < 2) return print_help(app);

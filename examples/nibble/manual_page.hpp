@@ -54,6 +54,7 @@ namespace nibble_command {
       options += fmt::format("Unless given: {}.\n", roff_text(option->get_default_str()));
     }
   }
+  if (whole == nullptr) synopsis += " \\fISUBCOMMAND\\fR";
   std::string page = fmt::format(
       ".TH {} 1 \"\" \"nibble {}\" \"User Commands\"\n.SH NAME\n{} \\- {}\n.SH SYNOPSIS\n{} "
       "[OPTIONS]\n",

@@ -388,6 +388,30 @@ std::vector<edited_file> choose_files(const nibble::reader& in, const meta_optio
   return files;
 }
 
+/// Throws usage_error for a key that config.json or another file beside the tensors gives: what the tensors'
+/// file says of it is not what is read.
+void require_keys_of_files(const nibble::reader& in, const meta_options& options) {
+  if (in.container() != nibble::container::safetensors) return;
+  const nibble::reader whole = open_input(options.input, false);
+  const auto require = [&](const std::string& key) {
+    const auto read = whole.metadata().find(key);
+    if (read == whole.metadata().end()) return;
+    const auto own = in.metadata().find(key);
+    if (own != in.metadata().end() && *own == *read) return;
+    throw usage_error(
+        fmt::format("{}: metadata '{}' comes from a file beside it, such as config.json: edit that, or "
+                    "give --single "
+                    "to set it in the tensors' file, where it is not read",
+                    nibble::escape_text(in.name()), nibble::escape_text(key)));
+  };
+  for (const std::string& text : options.set) {
+    const std::string key = text.substr(0, text.find('='));
+    require(key.substr(0, key.find(':')));
+  }
+  for (const std::string& text : options.set_string) require(text.substr(0, text.find('=')));
+  for (const std::string& key : options.remove) require(key);
+}
+
 nlohmann::json to_json(const nibble::reader& in, nlohmann::json metadata) {
   using nlohmann::json;
   json types = json::object();
@@ -440,6 +464,7 @@ exit_code meta(const meta_options& options) {
     }
     return exit_code::fine;
   }
+  if (!options.single) require_keys_of_files(in, options);
   std::vector<change> changes;
   const std::vector<edited_file> files = choose_files(in, options, changes);
   for (const edited_file& each : files) {

@@ -30,6 +30,7 @@
 #include "command.hpp"
 #include "exit_code.hpp"
 #include "transposed_rows.hpp"
+#include "typed_metadata.hpp"
 #include "value_encoding.hpp"
 
 namespace nibble_command {
@@ -92,7 +93,7 @@ struct named_output {
     return output;
   }
   try {
-    nlohmann::json metadata = from.metadata();
+    nlohmann::json metadata = typed_metadata(from);
     nibble::renamed_weights renamed;
     if (*chosen == naming::gguf) {
       renamed = nibble::rename_weights(tensors, metadata, naming::gguf);

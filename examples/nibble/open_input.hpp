@@ -34,6 +34,22 @@ inline void require_file(const std::string& path) {
       nibble::escape_text(path), path == "-" ? "standard input" : "a pipe or device"));
 }
 
+/// The first file of a set that was written under the name `path`: model-00001-of-00003.apr for model.apr;
+/// empty where there is none.
+[[nodiscard]] inline std::string first_shard_of(const std::string& path) {
+  const std::filesystem::path named = nibble::path_of_text(path);
+  const std::filesystem::path folder = named.has_parent_path() ? named.parent_path() : ".";
+  const std::string start = nibble::text_of_path(named.stem()) + "-00001-of-";
+  std::error_code problem;
+  std::filesystem::directory_iterator entries(folder, problem);
+  for (; !problem && entries != std::filesystem::directory_iterator(); entries.increment(problem)) {
+    const std::string name = nibble::text_of_path(entries->path().filename());
+    const bool is_shard = name.starts_with(start) && entries->path().extension() == named.extension();
+    if (is_shard) return nibble::text_of_path(named.parent_path() / entries->path().filename());
+  }
+  return {};
+}
+
 /// What open() gives, its files noted as mapped. Whoever has one file of a set, or a broken one, is told
 /// how to open it.
 template <class Open>
@@ -51,6 +67,13 @@ template <class Open>
     if (problem.code() == nibble::error_code::bad_scheme) {
       nibble::error_detail detail = problem.detail();
       detail.expected += "; --single takes the tensors as they are stored";
+      throw nibble::error(problem.code(), std::move(detail));
+    }
+    if (problem.code() == nibble::error_code::file_not_found) {
+      const std::string shard = first_shard_of(path);
+      if (shard.empty()) throw;
+      nibble::error_detail detail = problem.detail();
+      detail.expected = fmt::format("a file of that name; {} is of a set", nibble::escape_text(shard));
       throw nibble::error(problem.code(), std::move(detail));
     }
     const std::string& field = problem.detail().field;

@@ -113,6 +113,14 @@ namespace nibble_command {
   return bytes;
 }
 
+/// Text with its letters A to Z small.
+[[nodiscard]] inline std::string in_lower_case(std::string text) {
+  for (char& letter : text) {
+    if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+  }
+  return text;
+}
+
 /// "x, y or z".
 [[nodiscard]] inline std::string list_choices(std::span<const std::string> names) {
   std::string text;

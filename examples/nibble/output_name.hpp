@@ -63,7 +63,11 @@ namespace nibble_command {
 [[nodiscard]] inline std::string name_beside(const std::string& input, std::string_view encoding) {
   const std::filesystem::path path = nibble::path_of_text(input);
   std::error_code ignored;
-  const std::filesystem::path named = path.has_filename() ? path : path.parent_path();
+  std::filesystem::path named = path.has_filename() ? path : path.parent_path();
+  // "." and ".." are no names.
+  if (named.filename() == "." || named.filename() == "..") {
+    named = std::filesystem::canonical(named, ignored);
+  }
   const bool is_folder = std::filesystem::is_directory(named, ignored);
   std::string stem = nibble::text_of_path(is_folder ? named.filename() : named.stem());
   if (const auto shard = nibble::shard_of_path(input)) {

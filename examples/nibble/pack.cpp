@@ -22,6 +22,7 @@
 #include "encoding_choice.hpp"
 #include "gguf_limits.hpp"
 #include "glob.hpp"
+#include "intact_input.hpp"
 #include "interruption.hpp"
 #include "names_for_output.hpp"
 #include "open_input.hpp"
@@ -88,8 +89,9 @@ void require_globs_that_match(const nibble::reader& from, const pack_options& op
           })) {
         continue;
       }
-      throw usage_error(fmt::format("{} '{}' matches no {} of {}", option, nibble::escape_text(glob),
-                                    what, nibble::escape_text(from.name())));
+      throw usage_error(fmt::format("{} '{}' matches no {} of {}{}", option, nibble::escape_text(glob),
+                                    what, nibble::escape_text(from.name()),
+                                    wider_glob(glob, from.tensors())));
     }
   };
   const auto all = [](const nibble::tensor_view&) { return true; };
@@ -443,6 +445,7 @@ exit_code pack(const pack_options& options) {
     return exit_code::fine;
   }
 
+  if (!options.ignore_checksums) require_intact(from, options.threads);
   nibble::writer plan;
   plan.metadata() = std::move(carried.values);
   try {

@@ -7,6 +7,7 @@
 
 #include "carried_metadata.hpp"
 #include "command.hpp"
+#include "intact_input.hpp"
 #include "open_input.hpp"
 #include "output_name.hpp"
 #include "value_encoding.hpp"
@@ -17,7 +18,9 @@ namespace nibble_command {
 namespace {
 
 /// Writes the tensors of `from` as they are stored, as one file or several.
-exit_code regroup(const nibble::reader& from, const write_request& request, bool json) {
+exit_code regroup(const nibble::reader& from, const write_request& request, bool ignore_checksums,
+                  bool json) {
+  if (!ignore_checksums) require_intact(from, request.threads);
   nibble::writer plan;
   carried_metadata carried = carry_metadata(from, request.container);
   plan.metadata() = std::move(carried.values);
@@ -46,7 +49,7 @@ exit_code split(const split_options& options) {
                   .threads = options.threads,
                   .shard_size_bytes = options.shard_size_bytes,
                   .force = options.force},
-                 options.json);
+                 options.ignore_checksums, options.json);
 }
 
 exit_code merge(const merge_options& options) {
@@ -58,7 +61,7 @@ exit_code merge(const merge_options& options) {
                   .container = from.container(),
                   .threads = options.threads,
                   .force = options.force},
-                 options.json);
+                 options.ignore_checksums, options.json);
 }
 
 }  // namespace nibble_command

@@ -55,6 +55,12 @@ exit_code run(const run_options& options) {
       });
   show(whole_characters.finish());
 
+  const std::size_t context = model.config().context;
+  const bool is_context_full = prompt.size() + done.tokens.size() >= context;
+  const std::string_view stopped_by = interruption::received() != 0          ? "signal"
+                                      : done.tokens.size() >= options.tokens ? "tokens"
+                                      : is_context_full                      ? "context"
+                                                                             : "end_of_text";
   // The first token comes of the prompt's pass.
   const std::size_t later_tokens = done.tokens.empty() ? 0 : done.tokens.size() - 1;
   const double prompt_rate = rate(prompt.size(), done.prompt_seconds);
@@ -64,11 +70,15 @@ exit_code run(const run_options& options) {
                    {"prompt_tokens", prompt},
                    {"tokens", done.tokens},
                    {"text", text},
+                   {"stopped_by", stopped_by},
                    {"load_seconds", load_seconds},
                    {"prompt_tokens_per_second", prompt_rate},
                    {"tokens_per_second", token_rate}});
   } else {
     print_out("\n");
+    if (stopped_by == "context") {
+      print_error(fmt::format("the model's context of {} tokens is full", context));
+    }
     if (terminal::is_there()) {
       fmt::print(stderr, "{} tokens of prompt at {:.1f} a second, {} at {:.1f}; loaded in {:.2f} s\n",
                  prompt.size(), prompt_rate, done.tokens.size(), token_rate, load_seconds);

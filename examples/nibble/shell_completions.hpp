@@ -27,7 +27,20 @@ namespace nibble_command {
 
 /// The values that an option takes where they are few: what its description lists behind a colon.
 [[nodiscard]] inline std::string value_choices(const CLI::Option& option) {
-  if (option.get_type_name() != "ENCODING") return {};
+  struct fixed {
+    std::string_view option;
+    std::string_view values;
+  };
+  constexpr fixed known[] = {
+      {"--names", "keep gguf hf"},
+      {"--mode", "exact int16 int8"},
+      {"--packing-rule", "best reference"},
+      {"--fail-on", "note never all_zeros no_checksums not_decoded not_runnable unusual"}};
+  for (const fixed& each : known) {
+    if (option.check_name(std::string(each.option))) return std::string(each.values);
+  }
+  const bool is_listed = option.get_type_name() == "ENCODING" || option.check_name("--mix");
+  if (!is_listed) return {};
   const std::string text = option.get_description();
   const std::size_t colon = text.find(": ");
   return colon == std::string::npos ? std::string() : text.substr(colon + 2);
@@ -150,13 +163,15 @@ case $words[1] in
                         each->get_name(), quoted_for_shell(each->get_description()));
     for (const CLI::Option* const option : each->get_options()) {
       if (option->get_positional()) continue;
-      text += fmt::format("complete -c nibble -n '__fish_seen_subcommand_from {}'", each->get_name());
-      for (const std::string& name : option->get_snames()) text += " -s " + name;
-      for (const std::string& name : option->get_lnames()) text += " -l " + name;
+      std::string line =
+          fmt::format("complete -c nibble -n '__fish_seen_subcommand_from {}'", each->get_name());
+      for (const std::string& name : option->get_snames()) line += " -s " + name;
+      for (const std::string& name : option->get_lnames()) line += " -l " + name;
+      if (option->get_items_expected_max() != 0) line += " -r";
+      // A line of their own, before the option's: the description is not theirs.
       const std::string choices = value_choices(*option);
-      if (option->get_items_expected_max() != 0) text += " -r";
-      if (!choices.empty()) text += fmt::format(" -f -a '{}'", choices);
-      text += fmt::format(" -d {}\n", quoted_for_shell(option->get_description()));
+      if (!choices.empty()) text += fmt::format("{} -f -a '{}'\n", line, choices);
+      text += fmt::format("{} -d {}\n", line, quoted_for_shell(option->get_description()));
     }
   }
   return text;

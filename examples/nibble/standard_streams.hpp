@@ -82,7 +82,11 @@ inline void print_json(unsigned version, const nlohmann::json& document) {
   print_out(fmt::format("{{\n \"version\": {},{}\n", version, json_text(document).substr(1)));
 }
 
-/// Writes the command's one line about what went wrong, to standard error.
-inline void print_error(std::string_view message) { fmt::print(stderr, "nibble: {}\n", message); }
+/// Writes the command's one line about what went wrong, to standard error. Where nobody takes it, the exit
+/// code still says what there is to say.
+inline void print_error(std::string_view message) {
+  const std::string line = fmt::format("nibble: {}\n", message);
+  static_cast<void>(std::fwrite(line.data(), 1, line.size(), stderr));
+}
 
 }  // namespace nibble_command

@@ -105,11 +105,17 @@ void add_force(CLI::App& to, bool& force) {
   to.add_flag("--force", force, "Write onto the name of a shard, though its set then no longer opens");
 }
 
+void add_ignore_checksums(CLI::App& to, bool& ignore) {
+  to.add_flag("--ignore-checksums", ignore,
+              "Take tensors as they are whose bytes are not those that their checksums are of");
+}
+
 CLI::Option& add_shard_size(CLI::App& to, std::uint64_t& bytes) {
   return add_value(
       to, "--shard-size", "SIZE",
-      "Write OUT-00001-of-00003.apr and so on, each file, header and all, of at most so many "
-      "bytes: 800, 500MB, 1.5GB, 2GiB",
+      "Write OUT-00001-of-00003.apr and so on, each file, header and all, of at most so many bytes, "
+      "but "
+      "for a tensor that is larger, which is alone in its file and named: 800, 500MB, 1.5GB, 2GiB",
       [&bytes](const std::string& text) { bytes = size_in_bytes("--shard-size", text); });
 }
 
@@ -119,8 +125,9 @@ tensor_encoding tensor_encoding_of(const std::string& text) {
   if (at == std::string::npos || at == 0) {
     throw usage_error(fmt::format("--tensor {}: GLOB=ENCODING is expected", nibble::escape_text(text)));
   }
-  const std::string name = text.substr(at + 1);
-  require_choice("--tensor", name, names_of_packable_encodings());
+  const std::string name = in_lower_case(text.substr(at + 1));
+  require_choice(fmt::format("--tensor '{}'=", nibble::escape_text(text.substr(0, at))), name,
+                 names_of_packable_encodings());
   return {text.substr(0, at), *nibble::encoding_from_name(name)};
 }
 
@@ -129,21 +136,32 @@ void add_choices_of_encodings(CLI::App& to, pack_options& options) {
   const std::vector<std::string> choices = names_of_packable_encodings();
   add_value(
       to, "-e,--encoding", "ENCODING",
-      fmt::format("Encoding of tensors of two or more dimensions; unless given q8, in .gguf q8_0: {}",
-                  fmt::join(choices, " ")),
-      [&options, choices](const std::string& text) {
+      fmt::format(
+          "Encoding of tensors of two or more dimensions; unless given q8, in .gguf q8_0. q8 and "
+          "q4 are nibble's, apr_q8 and apr_q4 are read by every program that reads .apr, the others "
+          "are ggml's: {}",
+          fmt::join(choices, " ")),
+      [&options, choices](const std::string& given) {
+        const std::string text = in_lower_case(given);
+        if (nibble::find_mixture(text) != nullptr && !nibble::encoding_from_name(text)) {
+          throw usage_error(
+              fmt::format("--encoding {}: is a mixture of encodings: --mix {}", given, text));
+        }
         require_choice("--encoding", text, choices);
         options.encoding = nibble::encoding_from_name(text);
       });
   std::vector<std::string> mixtures;
   for (const nibble::mixture& each : nibble::mixtures) mixtures.emplace_back(each.name);
-  add_value(to, "--mix", "NAME",
-            fmt::format("Encodings tensor by tensor as llama-quantize chooses them: {}",
-                        fmt::join(mixtures, " ")),
-            [&options, mixtures](const std::string& text) {
-              require_choice("--mix", text, mixtures);
-              options.mix = nibble::find_mixture(text);
-            });
+  add_value(
+      to, "--mix", "NAME",
+      fmt::format("Encodings tensor by tensor as llama-quantize chooses them; -o OUT.gguf writes a "
+                  "file that llama.cpp reads: {}",
+                  fmt::join(mixtures, " ")),
+      [&options, mixtures](const std::string& given) {
+        const std::string text = in_lower_case(given);
+        require_choice("--mix", text, mixtures);
+        options.mix = nibble::find_mixture(text);
+      });
   to.add_option_function<std::vector<std::string>>(
         "--tensor",
         [&options](const std::vector<std::string>& texts) {
@@ -160,13 +178,17 @@ void add_choices_of_encodings(CLI::App& to, pack_options& options) {
 CLI::App& describe_pack(CLI::App& app, pack_options& options) {
   CLI::App& to =
       *app.add_subcommand("pack", "Pack a .safetensors, .gguf or .apr file, a set or a model's folder");
-  add_input(to, "INPUT", options.input, "File to read, or the index or any file of a set");
+  add_input(to, "INPUT", options.input,
+            "File to read, the index or any file of a set, or a model's folder");
   to.add_option("-o,--output", options.output,
                 "File to write, .apr, .gguf or .safetensors; may be INPUT; unless given, "
                 "INPUT-ENCODING.apr beside INPUT")
       ->type_name("OUT");
   add_choices_of_encodings(to, options);
-  add_globs(to, "--only", options.only, "Pack these tensors, keep other matrices; may be repeated");
+  add_globs(to, "--only", options.only,
+            "Pack these tensors, keep other matrices; GLOB is a whole name in which * is any text, as "
+            "in '*v_proj*'; "
+            "may be repeated");
   add_globs(to, "--keep", options.keep, "Keep these tensors bit for bit; may be repeated");
   add_globs(to, "--drop", options.drop, "Leave these tensors out; may be repeated");
   add_globs(to, "--transpose", options.transpose,
@@ -176,6 +198,7 @@ CLI::App& describe_pack(CLI::App& app, pack_options& options) {
                 "JSON object to merge into the metadata; - for standard input")
       ->type_name("FILE.json");
   to.add_flag("--requantize", options.requantize, "Pack again what is quantized already");
+  add_ignore_checksums(to, options.ignore_checksums);
   add_value(to, "--packing-rule", "RULE",
             "best: least error; reference: the bytes of the reference .apr implementation",
             [&options](const std::string& text) {
@@ -202,6 +225,7 @@ CLI::App& describe_convert(CLI::App& app, convert_options& options) {
   add_names(to, options.names);
   to.add_flag("--requantize", options.requantize,
               "Pack as q8_0 or expand to f32 what GGUF cannot hold bit for bit");
+  add_ignore_checksums(to, options.ignore_checksums);
   add_force(to, options.force);
   add_json(to, options.json);
   add_single(to, options.single);
@@ -212,7 +236,11 @@ CLI::App& describe_convert(CLI::App& app, convert_options& options) {
 CLI::App& describe_inspect(CLI::App& app, inspect_options& options) {
   CLI::App& to = *app.add_subcommand("inspect", "List what a file holds");
   add_input(to, "FILE", options.input);
-  add_globs(to, "--only", options.only, "List these tensors; may be repeated");
+  add_globs(to, "--only", options.only,
+            "List these tensors; GLOB is a whole name in which * is any text, as in '*norm*'; may be "
+            "repeated");
+  to.add_flag("--names", options.names,
+              "Print the names of the tensors, a line each, and nothing else");
   to.add_flag(
       "--summary", options.summary,
       "Print sums by encoding and by kind of tensor, a line a kind, rather than a line a tensor");
@@ -228,14 +256,19 @@ CLI::App& describe_show(CLI::App& app, show_options& options) {
   const auto add_range = [&](const std::string& name, std::optional<index_range>& range,
                              const std::string& description) {
     add_value(to, name, "FROM:TO", description, [&range, name](const std::string& text) {
-      const std::size_t colon = std::min(text.find(':'), text.size());
+      const std::size_t colon = text.find(':');
       constexpr std::uint64_t most = std::uint64_t{1} << 62U;
-      const std::string end = colon == text.size() ? "" : text.substr(colon + 1);
+      if (colon == std::string::npos) {
+        throw usage_error(
+            fmt::format("{} {}: FROM:TO is expected, such as 5:6", name, nibble::escape_text(text)));
+      }
+      const std::string end = text.substr(colon + 1);
       range = {whole_number(name, text.substr(0, colon), 0, most), whole_number(name, end, 1, most)};
     });
   };
-  add_range("--rows", options.rows,
-            "Rows to print, counted from 0, without TO; the first two unless given");
+  add_range(
+      "--rows", options.rows,
+      "Rows to print, from FROM on, counted from 0, to the one before TO; the first two unless given");
   add_range("--columns", options.columns, "Columns of them; the first sixteen unless given");
   add_json(to, options.json);
   add_single(to, options.single);
@@ -246,9 +279,10 @@ CLI::App& describe_verify(CLI::App& app, verify_options& options) {
   CLI::App& to = *app.add_subcommand("verify", "Read all of a file and say what is wrong with it");
   add_input(to, "FILE", options.input);
   add_json(to, options.json);
-  add_repeated(to, "--fail-on", options.fail_on, "WHAT",
-               "Exit with 1 on these findings: problem (which it is unless given), note, never, or a "
-               "code such as all_zeros; may be repeated");
+  add_repeated(
+      to, "--fail-on", options.fail_on, "WHAT",
+      "Exit with 1 on these findings, too, beside problems: note (any), or a code such as all_zeros; "
+      "never: exit with 0 whatever is found; may be repeated");
   add_single(to, options.single);
   add_threads(to, options.threads);
   return to;
@@ -259,6 +293,7 @@ CLI::App& describe_unpack(CLI::App& app, unpack_options& options) {
   add_input(to, "FILE", options.input);
   add_output(to, options.output, "OUT.safetensors", "File to write; may be FILE");
   add_encoding(to, "--dtype", options.dtype, {"f32", "f16", "bf16"}, "Dtype to decode to");
+  add_ignore_checksums(to, options.ignore_checksums);
   add_force(to, options.force);
   add_json(to, options.json);
   add_single(to, options.single);
@@ -297,6 +332,8 @@ CLI::App& describe_hash(CLI::App& app, hash_options& options) {
                 "Compare with a list that was printed before, - for standard input; exit with 1 if it "
                 "differs")
       ->type_name("LIST");
+  to.add_flag("--tensors-only", options.tensors_only,
+              "Leave the files out, of which a set and a single one have others");
   add_json(to, options.json);
   add_single(to, options.single);
   add_threads(to, options.threads);
@@ -306,9 +343,10 @@ CLI::App& describe_hash(CLI::App& app, hash_options& options) {
 CLI::App& describe_meta(CLI::App& app, meta_options& options) {
   CLI::App& to = *app.add_subcommand("meta", "Print metadata, or change a file's without repacking it");
   add_input(to, "FILE", options.input);
-  add_repeated(to, "--set", options.set, "KEY=JSON",
-               "Set a key to a value of the type that it has; KEY:TYPE=JSON changes that; may be "
-               "repeated");
+  add_repeated(
+      to, "--set", options.set, "KEY=JSON",
+      "Set a key to a value of the type that it has; KEY:TYPE=JSON changes that (u32 f32 bool str "
+      "[u32] ...); may be repeated");
   add_repeated(to, "--set-string", options.set_string, "KEY=TEXT",
                "Set a key to text; may be repeated");
   add_repeated(to, "--remove", options.remove, "KEY", "Remove a key; may be repeated");
@@ -327,6 +365,7 @@ CLI::App& describe_split(CLI::App& app, split_options& options) {
   add_input(to, "FILE", options.input);
   add_output(to, options.output, "OUT.apr", "Their name, without numbers");
   add_shard_size(to, options.shard_size_bytes).required();
+  add_ignore_checksums(to, options.ignore_checksums);
   add_force(to, options.force);
   add_json(to, options.json);
   add_single(to, options.single);
@@ -338,6 +377,7 @@ CLI::App& describe_merge(CLI::App& app, merge_options& options) {
   CLI::App& to = *app.add_subcommand("merge", "Write the tensors of a set as they are into one file");
   add_input(to, "SET", options.input, "Index, or any file of the set");
   add_output(to, options.output, "OUT", "File to write, of the same container");
+  add_ignore_checksums(to, options.ignore_checksums);
   add_force(to, options.force);
   add_json(to, options.json);
   add_threads(to, options.threads);
@@ -369,7 +409,8 @@ CLI::App& describe_run(CLI::App& app, run_options& options) {
   add_input(to, "MODEL", options.input, "File, set or checkpoint folder with its tokenizer");
   to.add_option("-p,--prompt", options.prompt, "Text to go on with")->type_name("TEXT")->required();
   constexpr std::uint64_t most_tokens = 1U << 20U;
-  add_value(to, "-n,--tokens", "N", "Tokens to add at most; fewer where the model ends the text",
+  add_value(to, "-n,--tokens", "N",
+            "Tokens to add at most; fewer where the model ends the text or its context is full",
             [&options](const std::string& text) {
               options.tokens = static_cast<std::size_t>(whole_number("--tokens", text, 1, most_tokens));
             })
@@ -387,7 +428,7 @@ CLI::App& describe_run(CLI::App& app, run_options& options) {
               if (options.top_p > 1.0) throw usage_error("--top-p " + text + ": at most 1 is expected");
             })
       .default_str("1");
-  add_value(to, "--seed", "S", "Seed of the choice: the same seed, the same text",
+  add_value(to, "--seed", "S", "Seed of the choice: the same seed and mode, the same text",
             [&options](const std::string& text) {
               options.seed = whole_number("--seed", text, 0, std::numeric_limits<std::uint64_t>::max());
             })
@@ -403,7 +444,9 @@ CLI::App& describe_perplexity(CLI::App& app, perplexity_options& options) {
   add_input(to, "MODEL", options.input, "File, set or checkpoint folder");
   to.add_option("--tokens", options.tokens_file, "JSON lists of token ids to score")
       ->type_name("FILE.json");
-  to.add_option("--text", options.text_file, "Text to score")->type_name("FILE");
+  to.add_option("--text", options.text_file,
+                "Text to score in windows of the model's context, - for standard input")
+      ->type_name("FILE");
   to.add_option("--against", options.against,
                 "Also measure how far MODEL's probabilities are from this model's")
       ->type_name("MODEL");

@@ -5,6 +5,7 @@
 
 #include "carried_metadata.hpp"
 #include "command.hpp"
+#include "intact_input.hpp"
 #include "interruption.hpp"
 #include "open_input.hpp"
 #include "output_name.hpp"
@@ -19,6 +20,7 @@ exit_code unpack(const unpack_options& options) {
   constexpr auto container = nibble::container::safetensors;
   static_cast<void>(require_container(options.output, "unpack", {container}));
   const nibble::reader from = open_weights(options.input, options.single);
+  if (!options.ignore_checksums) require_intact(from, options.threads);
   nibble::writer plan;
   // The metadata of a folder stay beside a safetensors file, in files of their own.
   carried_metadata carried = carry_metadata(open_files(options.input, options.single), container);

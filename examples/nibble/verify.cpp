@@ -13,6 +13,10 @@
 
 #include <nibble/compute/thread_pool.hpp>
 
+#if defined(NIBBLE_WITH_ENGINE)
+#include <examples/engine/model_config.hpp>
+#endif
+
 #include "command.hpp"
 #include "open_input.hpp"
 #include "option_values.hpp"
@@ -20,6 +24,7 @@
 #include "schema_version.hpp"
 #include "standard_streams.hpp"
 #include "text_layout.hpp"
+#include "typed_metadata.hpp"
 
 namespace nibble_command {
 namespace {
@@ -46,14 +51,35 @@ std::vector<nibble::finding> note_checksums(const nibble::reader& file) {
           return tensor.crc32().has_value();
         });
     if (has_checksums) return;
-    notes.push_back(
-        {.field = "checksums",
-         .text = "none: layout and values checked; a changed bit that still decodes is not seen",
-         .file = shard,
-         .code = "no_checksums"});
+    notes.push_back({.field = "checksums",
+                     .text = "none: layout and values checked; a changed bit that still decodes is not "
+                             "seen, but by nibble "
+                             "hash --check",
+                     .file = shard,
+                     .code = "no_checksums"});
   };
   if (file.shards().empty()) look(file, {});
   for (const nibble::reader& shard : file.shards()) look(shard, shard.name());
+  return notes;
+}
+
+/// What `nibble run` would refuse the metadata for, where they are of a model that it runs.
+std::vector<nibble::finding> note_metadata([[maybe_unused]] const nibble::reader& file) {
+  std::vector<nibble::finding> notes;
+#if defined(NIBBLE_WITH_ENGINE)
+  const nlohmann::json metadata = typed_metadata(file);
+  if (!metadata.contains("architecture") && !metadata.contains("general.architecture")) return notes;
+  try {
+    static_cast<void>(nibble_engine::read_config(metadata, file.name()));
+  } catch (const nibble::error& problem) {
+    if (problem.code() == nibble::error_code::unsupported_feature) return notes;
+    const nibble::error_detail& detail = problem.detail();
+    notes.push_back({.field = detail.field,
+                     .text = fmt::format("nibble run refuses it: found {}, expected {}", detail.found,
+                                         detail.expected),
+                     .code = "not_runnable"});
+  }
+#endif
   return notes;
 }
 
@@ -62,6 +88,7 @@ std::vector<nibble::finding> examine(const nibble::reader& file, unsigned thread
   progress_bar bar;
   watched_executor watched(on, bar, file.name(), file.file_bytes());
   std::vector<nibble::finding> findings = note_checksums(file);
+  for (nibble::finding& found : note_metadata(file)) findings.push_back(std::move(found));
   for (nibble::finding& found : file.examine({.executor = &watched})) {
     findings.push_back(std::move(found));
   }
@@ -70,29 +97,22 @@ std::vector<nibble::finding> examine(const nibble::reader& file, unsigned thread
 
 /// Throws usage_error for what --fail-on does not know.
 void require_known_causes(const std::vector<std::string>& causes) {
-  const std::vector<std::string> known = {"problem",
-                                          "note",
-                                          "never",
-                                          "wrong_checksum",
-                                          "non_finite_scales",
-                                          "non_finite_values",
-                                          "mostly_zeros",
-                                          "all_zeros",
-                                          "not_decoded",
-                                          "no_checksums",
-                                          "unusual"};
+  const std::vector<std::string> known = {
+      "problem",           "note",         "never",     "wrong_checksum", "non_finite_scales",
+      "non_finite_values", "mostly_zeros", "all_zeros", "not_decoded",    "no_checksums",
+      "not_runnable",      "unusual"};
   for (const std::string& cause : causes) require_choice("--fail-on", cause, known);
   const bool has_never = std::ranges::find(causes, "never") != causes.end();
   if (has_never && causes.size() > 1) throw usage_error("--fail-on never: goes with no other");
 }
 
-/// Whether a finding makes the answer no: problems, unless --fail-on says otherwise.
+/// Whether a finding makes the answer no: a problem, or what --fail-on adds; with `never` none.
 bool is_failure(const nibble::finding& found, const std::vector<std::string>& causes) {
-  if (causes.empty()) return found.severity == nibble::finding::kind::problem;
-  return std::ranges::any_of(causes, [&](const std::string& cause) {
-    if (cause == "note") return true;
-    return cause == found.code || (cause == "problem" && severity_text(found) == cause);
-  });
+  const auto has = [&](std::string_view cause) {
+    return std::ranges::find(causes, cause) != causes.end();
+  };
+  if (has("never")) return false;
+  return found.severity == nibble::finding::kind::problem || has("note") || has(found.code);
 }
 
 nlohmann::json or_null(const std::string& text) {
@@ -153,8 +173,11 @@ exit_code verify(const verify_options& options) {
     std::string text;
     for (const nibble::finding& found : findings) text += describe(found);
     text += fmt::format("{}: {}, {} read, {}, {}\n", nibble::escape_text(file.name()),
-                        is_fine ? "ok" : "not ok", counted(file.size(), "tensor"),
-                        counted(problems, "problem"), counted(notes, "note"));
+                        !is_fine        ? "not ok"
+                        : problems == 0 ? "ok"
+                                        : "problems that --fail-on never passes by",
+                        counted(file.size(), "tensor"), counted(problems, "problem"),
+                        counted(notes, "note"));
     print_out(text);
   }
   return is_fine ? exit_code::fine : exit_code::answer_is_no;

@@ -1,13 +1,16 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include <nibble/compute/thread_pool.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/file/byte_source.hpp>
+#include <nibble/file/path_text.hpp>
 #include <nibble/format/directory.hpp>
 #include <nibble/reader.hpp>
 #include <nibble/writer.hpp>
@@ -59,6 +62,17 @@ struct write_request {
   }
 }
 
+/// Throws write_failed where there is no folder that a path could be written in.
+inline void require_folder_of(const std::string& path) {
+  const std::filesystem::path folder = nibble::path_of_text(path).parent_path();
+  std::error_code ignored;
+  if (folder.empty() || std::filesystem::exists(folder, ignored)) return;
+  throw nibble::error(nibble::error_code::write_failed, {.file = path,
+                                                         .field = "folder",
+                                                         .found = "no " + nibble::text_of_path(folder),
+                                                         .expected = "a folder that is there"});
+}
+
 /// Writes a plan as a file or a set of files, on threads, with a progress bar; SIGINT and SIGTERM end it
 /// as cancelled, the unfinished file gone. A tensor that cannot be packed or has no place in the
 /// container is an error of the source. Returns the paths of the files written. Throws usage_error, too,
@@ -80,7 +94,10 @@ inline std::vector<std::string> write_file(const nibble::writer& plan, const wri
   };
   try {
     const std::vector<std::string> paths = plan.paths(request.output, options);
-    for (const std::string& path : paths) require_no_content_of_cache(path);
+    for (const std::string& path : paths) {
+      require_folder_of(path);
+      require_no_content_of_cache(path);
+    }
     if (!request.force) require_whole_sets(paths);
     return plan.write(request.output, options);
   } catch (const nibble::error& problem) {

@@ -84,7 +84,10 @@ class write_report {
     text += fmt::format(
         "{}{}{}; {} -> {} bytes{}\n", counted(tensors, "tensor"), encodings_.empty() ? "" : ": ",
         encodings_text(), grouped(input_bytes_), grouped(output_bytes()),
-        tensor_bytes_ == 0 ? std::string() : fmt::format(", packing ratio {:.3f}", packing_ratio()));
+        elements_ == 0 || tensor_bytes_ == 0
+            ? std::string()
+            : fmt::format("; {:.2f} bits a weight, packing ratio {:.3f} (f32 over that)",
+                          bits_per_weight(), packing_ratio()));
     return text;
   }
 
@@ -108,6 +111,7 @@ class write_report {
             {"output_bytes", output_bytes()},
             {"encodings", encodings_},
             {"packing_ratio", tensor_bytes_ == 0 ? json(nullptr) : json(packing_ratio())},
+            {"bits_per_weight", elements_ == 0 ? json(nullptr) : json(bits_per_weight())},
             {"left_out", std::move(losses)},
             {"over_shard_size", std::move(over)},
             {"left_over_shards", left_over_}};
@@ -131,6 +135,9 @@ class write_report {
 
   [[nodiscard]] double packing_ratio() const noexcept {
     return 4.0 * static_cast<double>(elements_) / static_cast<double>(tensor_bytes_);
+  }
+  [[nodiscard]] double bits_per_weight() const noexcept {
+    return 8.0 * static_cast<double>(tensor_bytes_) / static_cast<double>(elements_);
   }
   /// "36 q8, 11 f32".
   [[nodiscard]] std::string encodings_text() const {

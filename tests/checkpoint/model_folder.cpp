@@ -44,7 +44,6 @@ TEST_CASE("the model of a folder is found in the order that hubs mean", "[model_
       {{"b.gguf", "config.json"}, "b.gguf"},
       {{"c.apr"}, "c.apr"},
       {{"a.safetensors", "b.gguf", "b2.gguf", "c.apr"}, "a.safetensors"},
-      {{"b.gguf", "c.apr", "c2.apr"}, "b.gguf"},
       {{index}, index},
       {{index, "model.safetensors", "adapter.safetensors"}, index},
       {{index, consolidated, "consolidated.safetensors"}, index},

@@ -53,6 +53,38 @@ std::pair<int, std::string> in_shell(const std::string& line) {
 
 }  // namespace
 
+TEST_CASE("words of other programs are led to the right ones", "[first_minute]") {
+  const temporary_directory files;
+  nibble_test::write_safetensors(
+      files / "m.safetensors",
+      {{"model.layers.0.v_proj.weight", "F32", {2, 32}, std::vector<std::byte>(256)},
+       {"norm", "F32", {600}, std::vector<std::byte>(2400)}});
+  const std::string file = files / "m.safetensors";
+  require_refusal(run({"quantize", file}), 2, {"'pack' is"});
+  require_refusal(run({"compare", file, file}), 2, {"'diff' is"});
+  require_refusal(run({"pack", file, "-e", "Q4_K_M"}), 2, {"--mix q4_k_m"});
+  require_refusal(run({"pack", file, "--tensor", "v_proj=q8"}), 2, {"'*v_proj*' matches 1"});
+  require_refusal(run({"inspect", file, "--only", "v_proj"}), 2, {"'*v_proj*' matches 1"});
+  require_refusal(run({"show", file, "v_proj"}), 2, {"'model.layers.0.v_proj.weight'"});
+  require_refusal(run({"show", file, "x", "--rows", "5"}), 2, {"FROM:TO is expected"});
+  require_success({"pack", file, "-e", "Q4", "-o", files / "m.apr"});
+  require_success({"split", files / "m.apr", "-o", files / "s.apr", "--shard-size", "2kB"});
+  require_refusal(run({"merge", files / "s.apr", "-o", files / "x.apr"}), 4, {"s-00001-of-"});
+  require_success({"convert", file, "-o", files / "m.gguf", "--names", "keep"});
+  CHECK(require_success({"inspect", file, "--names"}) == "model.layers.0.v_proj.weight\nnorm\n");
+#if defined(NIBBLE_DEMO_MODEL)
+  require_refusal(run({"run", file, "In the beginning"}), 2, {"--prompt"});
+#endif
+}
+
+#if !defined(_WIN32)
+TEST_CASE("an error that nobody hears has its exit code all the same", "[first_minute]") {
+  const temporary_directory files;
+  CHECK(run({"verify", files / "absent"}, {.standard_error = "/dev/full"}).exit_code == 4);
+  CHECK(run({"frobnicate"}, {.standard_error = "/dev/full"}).exit_code == 2);
+}
+#endif
+
 TEST_CASE("pack without -o writes beside its input, and replaces nothing unasked", "[first_minute]") {
   const temporary_directory files;
   write_model(files / "model.safetensors");

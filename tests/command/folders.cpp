@@ -48,6 +48,26 @@ struct model_folder {
 
 }  // namespace
 
+TEST_CASE("what a file beside the tensors says is not set in theirs", "[command]") {
+  const model_folder model;
+  const std::vector<std::byte> before = read_file(model.file);
+  nibble_test::require_refusal(nibble_test::run({"meta", model.path, "--set", "num_layers=8"}), 2,
+                               {"num_layers", "config.json"});
+  CHECK(read_file(model.file) == before);
+  told({"meta", model.path, "--set-string", "note=x"});
+  require_contains(told({"meta", model.path}), {"note", "num_layers"});
+}
+
+TEST_CASE("a folder is no name: what is packed from \".\" lies beside it", "[command]") {
+  const model_folder model;
+  require_contains(told({"pack", model.path + "/.", "-e", "q4"}), {"model-q4.apr"});
+  CHECK(fs::exists(model.files / "model-q4.apr"));
+  fs::create_directory(model.path + "/inner");
+  told({"pack", model.path + "/inner/..", "-e", "q8"});
+  CHECK(fs::exists(model.files / "model-q8.apr"));
+  CHECK_FALSE(fs::exists(model.path + "/..-q8.apr"));
+}
+
 TEST_CASE("a folder is taken wherever a file is", "[command]") {
   const model_folder model;
   const auto& files = model.files;

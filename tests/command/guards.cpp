@@ -183,7 +183,8 @@ TEST_CASE("verify says what it cannot see, and --fail-on chooses what counts", "
   };
   CHECK(exit_code("z.safetensors", {"never"}) == 0);
   CHECK(exit_code("z.safetensors", {"note"}) == 1);
-  CHECK(exit_code("z.safetensors", {"wrong_checksum"}) == 0);
+  // Problems count whatever else does.
+  CHECK(exit_code("z.safetensors", {"wrong_checksum"}) == 1);
   CHECK(exit_code("z.safetensors", {"wrong_checksum", "all_zeros"}) == 1);
   CHECK(exit_code("z.safetensors", {"zeros"}) == 2);
   CHECK(exit_code("z.safetensors", {"never", "note"}) == 2);
@@ -198,6 +199,63 @@ TEST_CASE("verify says what it cannot see, and --fail-on chooses what counts", "
   CHECK(failed.at("version") == 1);
   CHECK(failed.at("ok") == false);
   CHECK(failed.at("error").at("code") == "file_not_found");
+}
+
+TEST_CASE("damage is not written anew with a checksum that calls it right", "[gates]") {
+  const temporary_directory files;
+  nibble_test::write_safetensors(files / "m.safetensors",
+                                 {guarded_weights("w", 1), guarded_weights("v", 2)});
+  const std::string damaged = files / "m.apr";
+  require_success({"pack", files / "m.safetensors", "-o", damaged, "-e", "q4"});
+  const json listing = json::parse(require_success({"inspect", damaged, "-j"}));
+  std::vector<std::byte> bytes = nibble_test::read_file(damaged);
+  const auto at = listing.at("tensors").at(1).at("offset").get<std::size_t>() + 9;
+  bytes[at] ^= std::byte{4};
+  nibble_test::write_file(damaged, bytes);
+  const std::string name = listing.at("tensors").at(1).at("name").get<std::string>();
+  const std::vector<words> writers = {
+      {"convert", damaged, "-o", files / "x.apr"},
+      {"convert", damaged, "-o", files / "x.gguf"},
+      {"unpack", damaged, "-o", files / "x.safetensors"},
+      {"split", damaged, "-o", files / "x.apr", "--shard-size", "3kB"},
+      {"merge", damaged, "-o", files / "x.apr"},
+      {"pack", damaged, "-o", files / "x.apr", "--requantize", "-e", "q8"},
+  };
+  for (words arguments : writers) {
+    CAPTURE(arguments[0]);
+    require_refusal(run(arguments), 1, {"m.apr", "'" + name + "'", "crc32", "--ignore-checksums"});
+    CHECK_FALSE(std::filesystem::exists(files / "x.apr"));
+    arguments.push_back("--ignore-checksums");
+    CHECK(run(arguments).exit_code == 0);
+    for (const char* const made : {"x.apr", "x.gguf", "x.safetensors"}) {
+      std::filesystem::remove(files / made);
+    }
+  }
+}
+
+TEST_CASE("tensors alone are held against a list, of a set as of a file", "[gates]") {
+  const temporary_directory files;
+  nibble_test::write_safetensors(files / "m.safetensors",
+                                 {guarded_weights("w", 1), guarded_weights("v", 2)});
+  require_success({"pack", files / "m.safetensors", "-o", files / "m.apr"});
+  require_success({"split", files / "m.apr", "-o", files / "s.apr", "--shard-size", "500"});
+  const std::string list = require_success({"hash", files / "m.apr"});
+  write_file(files / "list", std::as_bytes(std::span(list)));
+  std::string shard;
+  for (const auto& entry : std::filesystem::directory_iterator(files / ".")) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("s-00001-of-")) shard = files / name;
+  }
+  REQUIRE_FALSE(shard.empty());
+  CHECK(run({"hash", shard, "--check", files / "list"}).exit_code == 1);
+  require_contains(require_success({"hash", shard, "--check", files / "list", "--tensors-only"}),
+                   {": as listed"});
+  const std::string tensors = require_success({"hash", files / "m.apr", "--tensors-only"});
+  CHECK(tensors.find("file ") == std::string::npos);
+  nibble_test::write_safetensors(files / "n.safetensors",
+                                 {guarded_weights("w", 1), guarded_weights("v", 3)});
+  require_success({"pack", files / "n.safetensors", "-o", files / "n.apr"});
+  CHECK(run({"hash", files / "n.apr", "--check", files / "list", "--tensors-only"}).exit_code == 1);
 }
 
 TEST_CASE("hash --check knows the same bytes under another name", "[gates]") {

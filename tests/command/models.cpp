@@ -1,4 +1,5 @@
 /// run, perplexity and parity, on the small trained model that comes along and on others where they are.
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -62,8 +63,9 @@ TEST_CASE("run goes on as an independent engine does, and says so in JSON", "[co
   std::vector<std::string> keys;
   for (const auto& [key, value] : found.items()) keys.push_back(key);
   CHECK(keys == std::vector<std::string>{"load_seconds", "model", "prompt_tokens",
-                                         "prompt_tokens_per_second", "text", "tokens",
+                                         "prompt_tokens_per_second", "stopped_by", "text", "tokens",
                                          "tokens_per_second", "version"});
+  CHECK(found.at("stopped_by") == "tokens");
   CHECK(found.at("version") == 1);
   CHECK(found.at("model") == model);
   CHECK(found.at("tokens").size() == 5);
@@ -71,6 +73,52 @@ TEST_CASE("run goes on as an independent engine does, and says so in JSON", "[co
   // As text, the prompt and what follows.
   const std::string text = require_ended({"run", model, "-p", "And God said", "-n", "5"}, 0).out;
   CHECK(text == "And God said" + found.at("text").get<std::string>() + "\n");
+}
+
+TEST_CASE("run says that the context ended the text", "[command]") {
+  const words arguments{"run", model, "-p", "And God said", "-n", "5000"};
+  const outcome text = run(arguments);
+  CHECK(text.exit_code == 0);
+  words in_json = arguments;
+  in_json.push_back("-j");
+  const json found = answer(in_json);
+  const bool is_full = found.at("stopped_by") == "context";
+  CHECK((is_full || found.at("stopped_by") == "end_of_text"));
+  CHECK((text.err.find("context") != std::string::npos) == is_full);
+}
+
+TEST_CASE("a model that was unpacked can be packed and run again", "[command]") {
+  const temporary_directory files;
+  require_ended({"pack", model, "-o", files / "m.apr", "-e", "f32"}, 0);
+  require_ended({"unpack", files / "m.apr", "-o", files / "u.safetensors"}, 0);
+  require_ended({"pack", files / "u.safetensors", "-o", files / "again.apr", "-e", "f32"}, 0);
+  require_ended({"convert", files / "u.safetensors", "-o", files / "again.gguf"}, 0);
+  const json expected = answer({"run", files / "m.apr", "-p", "And God said", "-n", "8", "-j"});
+  for (const char* const name : {"again.apr", "again.gguf"}) {
+    const json found = answer({"run", files / name, "-p", "And God said", "-n", "8", "-j"});
+    CHECK(found.at("tokens") == expected.at("tokens"));
+  }
+}
+
+TEST_CASE("verify notes metadata that run refuses", "[command]") {
+  const temporary_directory files;
+  require_ended({"convert", model, "-o", files / "m.gguf"}, 0);
+  const json sound = answer({"verify", files / "m.gguf", "-j"});
+  const std::string key = json::parse(require_ended({"meta", files / "m.gguf", "-j"}, 0).out)
+                              .at("metadata")
+                              .at("general.architecture")
+                              .get<std::string>() +
+                          ".context_length";
+  require_ended({"meta", files / "m.gguf", "--set", key + ":str=\"long\""}, 0);
+  const json report = answer({"verify", files / "m.gguf", "-j"});
+  const auto has_code = [](const json& document, const std::string& code) {
+    const json& findings = document.at("findings");
+    return std::any_of(findings.begin(), findings.end(),
+                       [&](const json& each) { return each.at("code") == code; });
+  };
+  CHECK_FALSE(has_code(sound, "not_runnable"));
+  CHECK(has_code(report, "not_runnable"));
+  require_ended({"verify", files / "m.gguf", "--fail-on", "not_runnable"}, 1);
 }
 
 TEST_CASE("the three containers of a model give the same tokens, on any number of threads",

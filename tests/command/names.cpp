@@ -308,3 +308,27 @@ TEST_CASE("keys have the types that readers of GGUF ask for", "[names]") {
   CHECK(types.at("tokenizer.ggml.bos_token_id") == "u32");
   CHECK(types.at("general.file_type") == "u32");
 }
+
+TEST_CASE("diff pairs a checkpoint with its GGUF, whose names and rows are others", "[names]") {
+  named_model model;
+  model.add_llama();
+  model.write("llama");
+  const std::string gguf = model.files / "m.gguf";
+  require_success({"convert", model.path, "-o", gguf});
+  for (const words& files : {words{model.path, gguf}, words{gguf, model.path}}) {
+    const json same = json::parse(require_success({"diff", files[0], files[1], "-j"}));
+    CHECK(same.at("tensors").size() == model.tensors.size());
+    CHECK(same.at("only_in_a").empty());
+    CHECK(same.at("only_in_b").empty());
+    CHECK(same.at("all_tensors").at("equal") == true);
+  }
+  // One weight of k, whose rows the conversion moves, is another.
+  model.tensors[3].bytes[4 * 8 + 2] ^= std::byte{64};
+  model.write("llama");
+  const json changed = json::parse(require_success({"diff", model.path, gguf, "-j"}));
+  for (const json& each : changed.at("tensors")) {
+    CHECK(each.at("equal") == (each.at("name") != "blk.0.attn_k.weight"));
+  }
+  require_contains(require_success({"diff", model.path, gguf}),
+                   {"largest relative rmse: 'blk.0.attn_k.weight'"});
+}

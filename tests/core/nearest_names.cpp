@@ -55,7 +55,7 @@ TEST_CASE("the edit distance is that of its definition", "[nearest_names]") {
 TEST_CASE("the nearest names come first, at most three", "[nearest_names]") {
   CHECK(nearest("w", {}).empty());
   CHECK(nearest("w", {"x"}) == names_t{"x"});
-  CHECK(nearest("b", {"ccc", "c", "a", "bb"}) == names_t{"a", "bb", "c"});
+  CHECK(nearest("b", {"ccc", "c", "a", "bb"}) == names_t{"bb", "a", "c"});
   std::mt19937 generator(8);
   for (int turn = 0; turn < 100; ++turn) {
     names_t names;
@@ -63,8 +63,12 @@ TEST_CASE("the nearest names come first, at most three", "[nearest_names]") {
       names.push_back(random_name(generator, 5));
     }
     const std::string wanted = random_name(generator, 5);
+    // What holds the wanted name comes before all others.
     std::vector<std::pair<std::size_t, std::string>> ranked;
-    for (const std::string& name : names) ranked.emplace_back(plain_distance(name, wanted), name);
+    for (const std::string& name : names) {
+      const bool is_part = wanted.empty() || name.find(wanted) == std::string::npos;
+      ranked.emplace_back(plain_distance(name, wanted) + (is_part ? 1000U : 0U), name);
+    }
     std::sort(ranked.begin(), ranked.end());
     names_t expected;
     for (std::size_t i = 0; i < std::min<std::size_t>(3, ranked.size()); ++i) {

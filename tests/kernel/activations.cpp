@@ -60,11 +60,13 @@ void require_codes_within_half_a_step(const std::vector<float>& x, const activat
     // x * (1 / step) is rounded twice to f32, and so off by most * 2^-23 where it is largest.
     const double half = 0.5 + most * 0x1p-22;
     long sum = 0;
+    std::array<long, 2> half_sums{};
     double largest = 0.0;
     for (std::size_t i = 0; i < 32; ++i) {
       const double value = b * 32 + i < x.size() ? static_cast<double>(x[b * 32 + i]) : 0.0;
       const long code = prepared.row.values[place_of(b, i, layout)];
       sum += code;
+      half_sums[kernel::place_of(i, layout.order) / 16] += code;
       largest = std::max(largest, std::fabs(value));
       if (!(std::fabs(value - step * static_cast<double>(code)) <= step * half)) {
         FAIL("block " << b << " element " << i << ": " << value << " as " << code << " of " << step);
@@ -75,6 +77,13 @@ void require_codes_within_half_a_step(const std::vector<float>& x, const activat
     if (!(std::fabs(static_cast<double>(prepared.row.sums[b]) - expected) <=
           1e-6 * std::fabs(expected))) {
       FAIL("sum of block " << b);
+    }
+    for (std::size_t i = 0; i < 2; ++i) {
+      const double half_sum = step * static_cast<double>(half_sums[i]);
+      if (!(std::fabs(static_cast<double>(prepared.row.half_sums[2 * b + i]) - half_sum) <=
+            1e-6 * std::fabs(half_sum))) {
+        FAIL("sum of half " << i << " of block " << b);
+      }
     }
   }
 }
@@ -126,6 +135,7 @@ TEST_CASE("blocks that cannot be coded say so in their step", "[activations]") {
     const prepared_row<simd::best_architecture, std::int8_t> prepared(x);
     CHECK(std::isnan(prepared.row.scales[1]));
     CHECK(std::isnan(prepared.row.sums[1]));
+    CHECK((std::isnan(prepared.row.half_sums[2]) && std::isnan(prepared.row.half_sums[3])));
     CHECK(std::isfinite(prepared.row.scales[0]));
     CHECK(std::isfinite(prepared.row.scales[2]));
   }
@@ -162,7 +172,10 @@ TEST_CASE("rows of activations lie by tiles, each as if it were alone", "[activa
           }
           for (std::size_t b = 0; b < all.row_blocks; ++b) {
             const std::size_t at = (m - tile) * found.row_blocks + b;
-            if (found.scales[at] != alone.row.scales[b] || found.sums[at] != alone.row.sums[b]) {
+            const bool has_sums = found.sums[at] == alone.row.sums[b] &&
+                                  found.half_sums[2 * at] == alone.row.half_sums[2 * b] &&
+                                  found.half_sums[2 * at + 1] == alone.row.half_sums[2 * b + 1];
+            if (found.scales[at] != alone.row.scales[b] || !has_sums) {
               FAIL("row " << m << " block " << b);
             }
           }

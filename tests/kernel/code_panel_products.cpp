@@ -36,6 +36,13 @@ void check_code_panels() {
       check_code_panel<Architecture, nibble::q4_k, std::int16_t>(m, k);
       check_code_panel<Architecture, nibble::q4_k, std::int8_t>(m, k);
       check_code_panel<Architecture, nibble::q5_0, std::int16_t>(m, k);
+      check_code_panel<Architecture, nibble::q6_k, std::int16_t>(m, k);
+      check_code_panel<Architecture, nibble::q2_k, std::int16_t>(m, k);
+      check_code_panel<Architecture, nibble::q2_k, std::int8_t>(m, k);
+      check_code_panel<Architecture, nibble::q3_k, std::int8_t>(m, k);
+      if constexpr (kernel::has_code_panels<Architecture, nibble::q6_k, std::int8_t>()) {
+        check_code_panel<Architecture, nibble::q6_k, std::int8_t>(m, k);
+      }
     }
     for (const std::size_t k : {1U, 33U, 1055U}) {
       check_code_panel<Architecture, nibble::q8, std::int16_t>(m, k);

@@ -65,17 +65,23 @@ void check_row_limits() {
       }
     }
   };
-  for (const encoding which : {encoding::q4, encoding::q8, encoding::apr_q8, encoding::q4_k}) {
+  for (const encoding which : {encoding::q4, encoding::q8, encoding::apr_q8}) {
     require(which, 512, matmul_mode::exact, 16, product_kernel::small_batch,
             product_kernel::float_panels);
     require(which, 512, matmul_mode::int16, 16, product_kernel::small_batch,
             product_kernel::code_panels);
   }
-  require(encoding::q4, 512, matmul_mode::int8, 13, product_kernel::small_batch,
-          product_kernel::code_panels);
-  // A scale for every 16, and no codes at all: exact in every mode.
+  for (const encoding which :
+       {encoding::q2_k, encoding::q3_k, encoding::q4_k, encoding::q5_k, encoding::q6_k}) {
+    require(which, 512, matmul_mode::exact, 16, product_kernel::small_batch,
+            product_kernel::float_panels);
+    require(which, 512, matmul_mode::int16, 16, product_kernel::super_blocks,
+            product_kernel::code_panels);
+    require(which, 512, matmul_mode::int8, 13, product_kernel::super_blocks,
+            product_kernel::code_panels);
+  }
+  // No codes at all: exact in every mode.
   for (const matmul_mode mode : {matmul_mode::exact, matmul_mode::int16, matmul_mode::int8}) {
-    require(encoding::q6_k, 512, mode, 16, product_kernel::small_batch, product_kernel::float_panels);
     require(encoding::f16, 512, mode, 40, product_kernel::small_batch, product_kernel::float_panels);
     require(encoding::f64, 512, mode, 1, product_kernel::small_batch, product_kernel::float_panels);
     require(encoding::apr_q4, 33, mode, 1, product_kernel::small_batch, product_kernel::float_panels);

@@ -13,7 +13,7 @@ namespace {
 namespace kernel = nibble::kernel;
 using nibble::tensor_view;
 
-TEST_CASE("weights with a scale for every 16 are decoded before and have no products of codes",
+TEST_CASE("weights with a scale for every 16 are decoded before products with f32",
           "[product_traits]") {
   static_assert(kernel::decodes_to_f32_first<nibble::q6_k, float>());
   static_assert(!kernel::decodes_to_f32_first<nibble::q4_k, float>());
@@ -24,6 +24,19 @@ TEST_CASE("weights with a scale for every 16 are decoded before and have no prod
   static_assert(kernel::largest_byte_code<nibble::mxfp4>() == 255);
   static_assert(kernel::largest_byte_code<nibble::q4_0>() == 15);
   static_assert(kernel::largest_byte_code<nibble::q8_0>() == 255);
+  using portable = nibble::simd::portable;
+  static_assert(kernel::has_code_products<portable, nibble::q6_k, std::int8_t>() &&
+                kernel::has_code_products<portable, nibble::q6_k, std::int16_t>());
+  static_assert(!kernel::has_code_panels<portable, nibble::q6_k, std::int8_t>() &&
+                kernel::has_code_panels<portable, nibble::q6_k, std::int16_t>() &&
+                !kernel::has_repacked_panels<portable, nibble::q6_k, std::int16_t>());
+  static_assert(kernel::has_code_panels<portable, nibble::q3_k, std::int8_t>() &&
+                kernel::has_repacked_panels<portable, nibble::q4_k, std::int8_t>());
+  static_assert(kernel::has_code_products<portable, nibble::q5_k, std::int8_t>() &&
+                !kernel::has_code_panels<portable, nibble::q5_k, std::int8_t>());
+  static_assert(!kernel::has_code_products<portable, nibble::iq4_xs, std::int8_t>());
+  static_assert(kernel::has_super_blocks<nibble::iq4_xs>() &&
+                !kernel::has_super_blocks<nibble::iq4_nl>());
   SUCCEED("the assertions were compiled");
 }
 

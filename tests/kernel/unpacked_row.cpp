@@ -53,9 +53,10 @@ void require_unpacked_rows(std::size_t cols) {
           } else {
             const auto numbers = nibble_test::numbers_of(
                 kernel::load_codes<block_tag, kernel::packing_of<Codec, Value>(), Value>(codes));
-            value = static_cast<double>(scales.scales[b]) * numbers[i];
-            if (row_type::has_offsets(bias)) value += static_cast<double>(scales.offsets[b]);
-            parts += std::fabs(static_cast<double>(bias * scales.scales[b])) * 2;
+            const std::size_t at = b * row_type::scales_a_block + i * row_type::scales_a_block / 32;
+            value = static_cast<double>(scales.scales[at]) * numbers[i];
+            if (row_type::has_offsets(bias)) value += static_cast<double>(scales.offsets[at]);
+            parts += std::fabs(static_cast<double>(bias * scales.scales[at])) * 2;
           }
           const auto wanted = static_cast<double>(expected(r, col));
           if (!(std::fabs(value - wanted) <= 0x1p-22 * parts)) {
@@ -64,7 +65,9 @@ void require_unpacked_rows(std::size_t cols) {
           }
         }
       }
-      for (std::size_t b = count; !row_type::is_decoded && b % kernel::padding_blocks != 0; ++b) {
+      constexpr std::size_t padding = kernel::padding_blocks * row_type::scales_a_block;
+      for (std::size_t b = count * row_type::scales_a_block; !row_type::is_decoded && b % padding != 0;
+           ++b) {
         CHECK(scales.scales[b] == 0.0F);
         CHECK(scales.offsets[b] == 0.0F);
       }
@@ -88,6 +91,9 @@ void check_unpacked_rows() {
     require_unpacked_rows<Architecture, nibble::mxfp4, float>(cols);
     require_unpacked_rows<Architecture, nibble::q6_k, float>(cols);
     require_unpacked_rows<Architecture, nibble::q3_k, float>(cols);
+    require_unpacked_rows<Architecture, nibble::q6_k, std::int16_t>(cols);
+    require_unpacked_rows<Architecture, nibble::q6_k, std::int8_t>(cols);
+    require_unpacked_rows<Architecture, nibble::q2_k, std::int8_t>(cols);
     require_unpacked_rows<Architecture, nibble::q2_k, float>(cols);
   }
 }

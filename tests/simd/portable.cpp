@@ -185,7 +185,8 @@ void check_products() {
     }
     const int shift = static_cast<int>(seed % 8);
     const int count = 1 + static_cast<int>(seed / 8) % (8 - shift);
-    const auto fields = numbers_of(simd::load_bit_fields(bytes.data(), shift, count, tag, any));
+    const int place = static_cast<int>(seed / 64) % (9 - count);
+    const auto fields = numbers_of(simd::load_bit_fields(bytes.data(), shift, count, place, tag, any));
     const auto bits = numbers_of(simd::load_single_bits(bytes.data(), tag, any));
     std::array<std::int8_t, 16> table;
     for (std::size_t i = 0; i < 16; ++i)
@@ -198,7 +199,7 @@ void check_products() {
       const int byte = std::to_integer<int>(bytes[i]);
       const int bit = std::to_integer<int>(bytes[i / 8]) / (1 << i % 8) % 2;
       const int value = 5 * as_bytes[i] - 70;
-      if (fields[i] != byte / (1 << shift) % (1 << count) || bits[i] != bit ||
+      if (fields[i] != (byte / (1 << shift) % (1 << count)) * (1 << place) || bits[i] != bit ||
           joined[i] != as_bytes[i] + 16 * bit || found[i] != (value < 0 ? value + 256 : value))
         FAIL("bits of code " << i << " of " << seed);
     }

@@ -119,9 +119,11 @@ template <class Architecture>
 void require_block_operations() {
   constexpr Architecture own{};
   const simd::any_architecture twin(own);
-  const int most_code = simd::multiplies_any_byte<Architecture> ? 255 : 15;
+  const int most_code = simd::multiplies_any_byte<Architecture> ? 255 : 63;
   for (std::uint32_t seed = 0; seed < 300; ++seed) {
     const auto bytes = random_bytes(64, seed);
+    const auto low_bytes = block_of<simd::block_bytes<Architecture>, std::uint8_t>(
+        numbers_with_ends<std::uint8_t>(32, 0, 255, seed));
     const std::byte* const from = bytes.data() + seed % 32;
     if (numbers_of(simd::load_nibble_bytes(from, own, own)) !=
         numbers_of(simd::load_nibble_bytes(from, own, twin)))
@@ -137,9 +139,12 @@ void require_block_operations() {
       FAIL("load_signed_words " << seed);
     for (int shift = 0; shift < 8; ++shift) {
       for (int count = 1; shift + count <= 8; ++count) {
-        if (numbers_of(simd::load_bit_fields(from, shift, count, own, own)) !=
-            numbers_of(simd::load_bit_fields(from, shift, count, own, twin)))
-          FAIL("load_bit_fields " << seed << ", " << count << " bits from " << shift);
+        for (int place = 0; place + count <= 8; ++place) {
+          if (numbers_of(simd::load_bit_fields(from, shift, count, place, own, own)) !=
+              numbers_of(simd::load_bit_fields(from, shift, count, place, own, twin)))
+            FAIL("load_bit_fields " << seed << ", " << count << " bits from " << shift << " to "
+                                    << place);
+        }
       }
     }
     if (numbers_of(simd::load_single_bits(from, own, own)) !=
@@ -168,14 +173,36 @@ void require_block_operations() {
     }
     if (stored.front() != std::byte{0} || stored.back() != std::byte{0}) FAIL("store_block beside");
 
-    const auto byte_codes = numbers_with_ends<std::uint8_t>(32, 0, most_code, seed);
-    const auto bytes_of_x = numbers_with_ends<std::int8_t>(33, -127, 127, seed + 1);
+    if (numbers_of(simd::widen_signed_bytes<Architecture>(low_bytes, own, own)) !=
+        numbers_of(simd::widen_signed_bytes<Architecture>(low_bytes, own, twin)))
+      FAIL("widen_signed_bytes " << seed);
+    const bool is_at_its_end = seed == 0;
+    const auto two = numbers_with_ends<std::int16_t>(2, -128, is_at_its_end ? -128 : 127, seed);
+    const auto factors = simd::load_half_factors<Architecture>(two.data(), own, own);
+    if (numbers_of(factors) != numbers_of(simd::load_half_factors<Architecture>(two.data(), own, twin)))
+      FAIL("load_half_factors " << seed);
+    const auto small_codes =
+        numbers_with_ends<std::uint8_t>(32, is_at_its_end ? 127 : 0, 127, seed + 2);
+    const auto small_block = block_of<simd::block_bytes<Architecture>, std::uint8_t>(small_codes);
+    const auto any_x = numbers_with_ends<std::int8_t>(33, -127, is_at_its_end ? -127 : 127, seed + 3);
+    if (numbers_of(simd::scaled_byte_products<Architecture>(small_block, any_x.data() + 1, factors, own,
+                                                            own)) !=
+        numbers_of(simd::scaled_byte_products<Architecture>(small_block, any_x.data() + 1, factors, own,
+                                                            twin)))
+      FAIL("scaled_byte_products " << seed);
+
+    const auto byte_codes =
+        numbers_with_ends<std::uint8_t>(32, is_at_its_end ? most_code : 0, most_code, seed);
+    const auto bytes_of_x =
+        numbers_with_ends<std::int8_t>(33, is_at_its_end ? 127 : -127, 127, seed + 1);
     const auto byte_block = block_of<simd::block_bytes<Architecture>, std::uint8_t>(byte_codes);
     if (numbers_of(simd::byte_products(byte_block, bytes_of_x.data() + 1, own, own)) !=
         numbers_of(simd::byte_products(byte_block, bytes_of_x.data() + 1, own, twin)))
       FAIL("byte_products " << seed);
-    const auto word_codes = numbers_with_ends<std::int16_t>(32, seed % 2 == 0 ? -128 : 0, 255, seed);
-    const auto words_of_x = numbers_with_ends<std::int16_t>(33, -32767, 32767, seed + 1);
+    const auto word_codes =
+        numbers_with_ends<std::int16_t>(32, is_at_its_end ? 4096 : -4096, 4096, seed);
+    const auto words_of_x =
+        numbers_with_ends<std::int16_t>(33, is_at_its_end ? 32767 : -32767, 32767, seed + 1);
     const auto word_block = block_of<simd::block_words<Architecture>, std::int16_t>(word_codes);
     if (numbers_of(simd::word_products(word_block, words_of_x.data() + 1, own, own)) !=
         numbers_of(simd::word_products(word_block, words_of_x.data() + 1, own, twin)))

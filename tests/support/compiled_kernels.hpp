@@ -52,13 +52,10 @@
   NIBBLE_TEST_SMALL_BATCH(linkage, architecture, q8, std::int16_t)     \
   NIBBLE_TEST_SMALL_BATCH(linkage, architecture, apr_q8, std::int16_t) \
   NIBBLE_TEST_SMALL_BATCH(linkage, architecture, q8_0, std::int16_t)   \
-  NIBBLE_TEST_SMALL_BATCH(linkage, architecture, q4_k, std::int16_t)   \
   NIBBLE_TEST_SMALL_BATCH(linkage, architecture, q5_0, std::int16_t)   \
-  NIBBLE_TEST_SMALL_BATCH(linkage, architecture, iq4_xs, std::int16_t) \
   NIBBLE_TEST_SMALL_BATCH(linkage, architecture, q4, std::int8_t)      \
   NIBBLE_TEST_SMALL_BATCH(linkage, architecture, apr_q4, std::int8_t)  \
-  NIBBLE_TEST_SMALL_BATCH(linkage, architecture, q4_0, std::int8_t)    \
-  NIBBLE_TEST_SMALL_BATCH(linkage, architecture, q4_k, std::int8_t)
+  NIBBLE_TEST_SMALL_BATCH(linkage, architecture, q4_0, std::int8_t)
 
 NIBBLE_TEST_KERNELS(extern, nibble::simd::best_architecture)
 NIBBLE_TEST_KERNELS(extern, nibble::simd::portable)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -83,20 +84,24 @@ inline constexpr std::string_view index_ending = ".index.json";
 }  // namespace model_search
 
 /// Finds the model in a folder as Hugging Face lays it out: model.safetensors.index.json, else
-/// consolidated.safetensors.index.json, else the one .safetensors file or set, else the one GGUF file
-/// or set, else the one .apr file or set. An index is taken whether its files are there or not.
+/// consolidated.safetensors.index.json, else the one .safetensors file or set, else the one GGUF or .apr
+/// file or set. An index is taken whether its files are there or not.
 ///
 /// Throws file_not_found (no folder, or no model in it), read_failed, several_models (and lists them).
 [[nodiscard]] inline model_in_folder find_model(const std::string& folder) {
   const std::vector<std::string> names = model_search::file_names(folder);
-  for (const std::string_view ending : {".safetensors", ".gguf", ".apr"}) {
-    std::vector<model_in_folder> models = model_search::models_with(ending, names);
-    for (const std::string_view stem : {"model", "consolidated"}) {
-      const std::string index = join_text({stem, ending, model_search::index_ending});
-      const auto found = std::find_if(models.begin(), models.end(),
-                                      [&](const model_in_folder& each) { return each.file == index; });
-      if (ending == ".safetensors" && found != models.end()) return std::move(*found);
-    }
+  std::vector<model_in_folder> checkpoints = model_search::models_with(".safetensors", names);
+  for (const std::string_view stem : {"model", "consolidated"}) {
+    const std::string index = join_text({stem, ".safetensors", model_search::index_ending});
+    const auto found = std::find_if(checkpoints.begin(), checkpoints.end(),
+                                    [&](const model_in_folder& each) { return each.file == index; });
+    if (found != checkpoints.end()) return std::move(*found);
+  }
+  std::vector<model_in_folder> packed = model_search::models_with(".gguf", names);
+  for (model_in_folder& each : model_search::models_with(".apr", names)) {
+    packed.push_back(std::move(each));
+  }
+  for (std::vector<model_in_folder>& models : {std::ref(checkpoints), std::ref(packed)}) {
     if (models.size() == 1) return std::move(models.front());
     if (models.empty()) continue;
     std::string files;

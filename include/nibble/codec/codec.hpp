@@ -22,7 +22,8 @@ inline namespace NIBBLE_ARCHITECTURE {
 ///   has_min                      blocks have a min beside the scale
 ///   scale(block), min(block)     as f32; stored_scale and stored_min are the float16 in the block
 ///   scale_unit, scale_numbers    of a super-block: a sub-block's scale is the unit times its number;
-///                                min_unit and min_numbers are the same for mins
+///                                min_unit and min_numbers are the same for mins. The units are
+///                                stored_scale and stored_min as f32
 ///   scale_counts_if_normal       see NormalScaleCodec
 ///   scale_is_wide                see WideScaleCodec
 ///   unpack(block, values)        decodes a block

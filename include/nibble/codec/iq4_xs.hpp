@@ -46,6 +46,7 @@ struct iq4_xs {
   }
 
   /// A sub-block's scale is scale_unit * its number, which counts from -32; exact.
+  [[nodiscard]] static float16 stored_scale(const block& from) noexcept { return from.scale; }
   [[nodiscard]] static float scale_unit(const block& from) noexcept { return to_float32(from.scale); }
   [[nodiscard]] static sub_block_numbers scale_numbers(const block& from) noexcept {
     sub_block_numbers numbers{};

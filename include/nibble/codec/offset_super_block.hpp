@@ -61,6 +61,14 @@ struct offset_super_block {
   /// A sub-block's scale is scale_unit * its scale number, its min min_unit * its min number; both
   /// exact.
   template <class Block>
+  [[nodiscard]] static float16 stored_scale(const Block& from) noexcept {
+    return from.scale;
+  }
+  template <class Block>
+  [[nodiscard]] static float16 stored_min(const Block& from) noexcept {
+    return negated(from.min);
+  }
+  template <class Block>
   [[nodiscard]] static float scale_unit(const Block& from) noexcept {
     return to_float32(from.scale);
   }

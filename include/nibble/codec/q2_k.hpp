@@ -49,7 +49,9 @@ struct q2_k {
 
   /// A sub-block's scale is scale_unit * its scale number, its min min_unit * its min number; both
   /// exact.
+  [[nodiscard]] static float16 stored_scale(const block& from) noexcept { return from.scale; }
   [[nodiscard]] static float scale_unit(const block& from) noexcept { return to_float32(from.scale); }
+  [[nodiscard]] static float16 stored_min(const block& from) noexcept { return negated(from.min); }
   [[nodiscard]] static float min_unit(const block& from) noexcept { return -to_float32(from.min); }
   [[nodiscard]] static sub_block_numbers scale_numbers(const block& from) noexcept {
     sub_block_numbers numbers;

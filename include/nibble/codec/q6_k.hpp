@@ -58,6 +58,7 @@ struct q6_k {
   }
 
   /// A sub-block's scale is scale_unit * its number; exact.
+  [[nodiscard]] static float16 stored_scale(const block& from) noexcept { return from.scale; }
   [[nodiscard]] static float scale_unit(const block& from) noexcept { return to_float32(from.scale); }
   [[nodiscard]] static sub_block_numbers scale_numbers(const block& from) noexcept {
     return from.sub_blocks;

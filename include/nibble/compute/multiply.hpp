@@ -22,6 +22,7 @@
 #include <nibble/kernel/product_plan.hpp>
 #include <nibble/kernel/repacked_panels.hpp>
 #include <nibble/kernel/small_batch_products.hpp>
+#include <nibble/kernel/super_block_products.hpp>
 #include <nibble/kernel/tiles.hpp>
 #include <nibble/kernel/weight_slice.hpp>
 #include <nibble/simd/simd.hpp>
@@ -159,8 +160,8 @@ struct interleaved_size {
   return {rows, std::min(cols, most / rows * interleaved_cols)};
 }
 
-/// multiply_small_batch or multiply_lane_rows for any codec. A function pointer erases the codec, so that callers are
-/// instantiated once for each kind of activations.
+/// The products of a codec's blocks as they are stored, of any codec. A function pointer erases the
+/// codec, so that callers are instantiated once for each kind of activations.
 template <Activation Value>
 using in_place_function = void (*)(const tensor_view&, row_range, const activation_tile<Value>&,
                                    const product_output&) noexcept;
@@ -175,9 +176,16 @@ struct prepared_kernels {
     const tensor_view& weight = *planned.product.weight;
     visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
       constexpr bool is_float = std::same_as<Value, float>;
-      if constexpr (has_code_products<Architecture, Codec, Value>()) {
-        in_place = &multiply_small_batch<simd::block_architecture<Architecture>, Codec, Value>;
+      using block_architecture = simd::block_architecture<Architecture>;
+      if constexpr (has_code_panels<Architecture, Codec, Value>()) {
         source = code_panel_source_of<panel_architecture, Codec, Value>();
+      }
+      if constexpr (has_code_products<Architecture, Codec, Value>()) {
+        if constexpr (has_super_blocks<Codec>()) {
+          in_place = &multiply_super_block_rows<block_architecture, Codec, Value>;
+        } else {
+          in_place = &multiply_small_batch<block_architecture, Codec, Value>;
+        }
       } else if constexpr (is_float && has_small_batch_products<Codec>()) {
         in_place = &multiply_small_batch<Architecture, Codec, Value>;
       }

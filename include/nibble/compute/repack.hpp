@@ -63,12 +63,12 @@ template <class Architecture>
   visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
     if (!rows_are_blocks<Codec>(weight)) return;
     const auto make = [&]<Activation Value>(Value) {
-      if constexpr (has_code_products<Architecture, Codec, Value>()) {
+      if constexpr (has_repacked_panels<Architecture, Codec, Value>()) {
         made = make_panels(code_panel_source_of<panel_architecture, Codec, Value>(),
                            stored_codes_of<Codec, Value>(), weight, executor);
       }
     };
-    switch (activation_format_for<Architecture, Codec>(weight, mode)) {
+    switch (panel_format_for<Architecture, Codec>(weight, mode)) {
       case activation_format::int8_codes: make(std::int8_t{}); break;
       case activation_format::int16_codes: make(std::int16_t{}); break;
       default: break;

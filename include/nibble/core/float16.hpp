@@ -30,6 +30,11 @@ inline constexpr float float16_smallest_normal = 0x1p-14F;
   return (std::bit_cast<std::uint32_t>(value) & 0x7FFFFFFFU) > 0x7F800000U;
 }
 
+/// `value` with the other sign, be it NaN.
+[[nodiscard]] constexpr float16 negated(float16 value) noexcept {
+  return {static_cast<std::uint16_t>(value.bits ^ 0x8000U)};
+}
+
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// The exact value; a signalling NaN becomes quiet and keeps sign and payload.

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <numeric>
-#include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -28,21 +28,23 @@ namespace nibble {
 }
 
 /// Of `count` names, those with the least edit_distance() from `wanted`, nearest first, equally near
-/// ones in alphabetical order; at most three. name_at(i) gives name i.
+/// ones in alphabetical order, those before all others that `wanted` is a part of; at most three.
+/// name_at(i) gives name i.
 template <class NameAt>
 [[nodiscard]] std::vector<std::string> nearest_names(std::string_view wanted, std::size_t count,
                                                      const NameAt& name_at) {
   constexpr std::size_t max_names = 3;
-  std::vector<std::pair<std::size_t, std::string_view>> ranked;
+  std::vector<std::tuple<bool, std::size_t, std::string_view>> ranked;
   ranked.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     const std::string_view name = name_at(i);
-    ranked.emplace_back(edit_distance(name, wanted), name);
+    const bool is_part = !wanted.empty() && name.find(wanted) != std::string_view::npos;
+    ranked.emplace_back(!is_part, edit_distance(name, wanted), name);
   }
   const std::size_t taken = std::min(max_names, count);
   std::partial_sort(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(taken), ranked.end());
   std::vector<std::string> names;
-  for (const auto& [distance, name] : std::span(ranked).first(taken)) names.emplace_back(name);
+  for (std::size_t i = 0; i < taken; ++i) names.emplace_back(std::get<std::string_view>(ranked[i]));
   return names;
 }
 

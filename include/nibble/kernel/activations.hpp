@@ -4,7 +4,7 @@
 //
 //   for each block of 32 elements of the row
 //     copy it, padded with zeros, in the order in which kernels unpack codes
-//     as f32: its sum; quantized: its largest magnitude, then codes, their scale and their sum
+//     as f32: its sum; quantized: its largest magnitude, then codes, their scale and their sums
 //
 // A block stays in registers. What is written lies in the order in which a product reads it: all rows
 // of a tile side by side, block after block. Products read sums and scales by whole vectors, and so
@@ -95,6 +95,7 @@ struct activation_tile {
   const Value* values;     ///< [row_blocks / joined_blocks][rows][32 * joined_blocks]
   const float* scales;     ///< [rows][row_blocks]; what a code of 1 stands for; unset for f32
   const float* sums;       ///< [rows][row_blocks]; of what a block's values stand for
+  const float* half_sums;  ///< [rows][row_blocks][2]; the same of its halves; unset for f32
   std::size_t row_blocks;  ///< a multiple of padding_blocks
   std::size_t rows;
 };
@@ -109,6 +110,7 @@ struct prepared_activations {
   Value* values;           ///< tile after tile, each as activation_tile says
   float* scales;           ///< [rows][row_blocks]
   float* sums;             ///< [rows][row_blocks]
+  float* half_sums;        ///< [rows][row_blocks][2], but for f32
 
   /// Rows of the tile that starts at row m.
   [[nodiscard]] std::size_t tile_rows(std::size_t m) const noexcept {
@@ -116,8 +118,13 @@ struct prepared_activations {
   }
   /// The tile that starts at row m.
   [[nodiscard]] activation_tile<Value> tile(std::size_t m) const noexcept {
-    return {values + m * row_blocks * simd::block_codes, scales + m * row_blocks, sums + m * row_blocks,
-            row_blocks, tile_rows(m)};
+    const std::size_t block = m * row_blocks;
+    return {values + block * simd::block_codes,
+            scales + block,
+            sums + block,
+            half_sums + 2 * block,
+            row_blocks,
+            tile_rows(m)};
   }
 };
 
@@ -126,10 +133,15 @@ struct prepared_activations {
   return pad_blocks(blocks_in(cols));
 }
 
+/// Floats beside a block's values: its scale, its sum and, of codes, the sums of its halves.
+template <Activation Value>
+inline constexpr std::size_t block_floats = std::same_as<Value, float> ? 2 : 4;
+
 /// Bytes of one prepared row.
 template <Activation Value>
 [[nodiscard]] constexpr std::size_t prepared_row_bytes(std::size_t cols) noexcept {
-  return padded_blocks(cols) * (simd::block_codes * sizeof(Value) + 2 * sizeof(float));
+  return padded_blocks(cols) *
+         (simd::block_codes * sizeof(Value) + block_floats<Value> * sizeof(float));
 }
 
 /// Places `rows` rows of `cols` activations in `memory`, which is aligned to 64 bytes and has
@@ -141,8 +153,9 @@ template <Activation Value>
   const std::size_t blocks = rows * padded_blocks(cols);
   auto* const scales = reinterpret_cast<float*>(memory);
   float* const sums = scales + blocks;
-  auto* const values = reinterpret_cast<Value*>(sums + blocks);
-  return {rows, max_tile_rows, padded_blocks(cols), values, scales, sums};
+  float* const half_sums = sums + blocks;
+  auto* const values = reinterpret_cast<Value*>(scales + block_floats<Value> * blocks);
+  return {rows, max_tile_rows, padded_blocks(cols), values, scales, sums, half_sums};
 }
 
 /// The sum of a block's values.
@@ -181,6 +194,20 @@ void quantize_activations(const float* values, Value* codes, float& scale, float
   sum = scale;
 }
 
+/// The sums of what the codes of a block's halves stand for.
+template <Activation Value>
+void sum_halves(const Value* codes, float scale, float* sums) noexcept {
+  constexpr std::size_t half = simd::block_codes / 2;
+  std::int32_t first = 0;
+  std::int32_t second = 0;
+  for (std::size_t i = 0; i < half; ++i) {
+    first += codes[i];
+    second += codes[half + i];
+  }
+  sums[0] = scale * static_cast<float>(first);
+  sums[1] = scale * static_cast<float>(second);
+}
+
 /// Prepares row `row` of `to` from the `cols` activations at `x`.
 template <class Architecture, Activation Value>
 void prepare_row(const float* x, std::size_t cols, const activation_layout& layout, std::size_t row,
@@ -212,8 +239,9 @@ void prepare_row(const float* x, std::size_t cols, const activation_layout& layo
       std::memcpy(values, block, block_elements * sizeof(float));
       to.sums[first_block + b] = sum_of_block<Architecture>(block);
     } else {
-      quantize_activations<Architecture>(block, values, to.scales[first_block + b],
-                                         to.sums[first_block + b]);
+      float& scale = to.scales[first_block + b];
+      quantize_activations<Architecture>(block, values, scale, to.sums[first_block + b]);
+      sum_halves(values, scale, to.half_sums + 2 * (first_block + b));
     }
     const std::size_t place = b % layout.joined_blocks;
     if (is_joined) {

@@ -55,8 +55,9 @@ struct code_panel {
   static constexpr std::size_t block_vectors = simd::block_codes / lane_codes;
 
   alignas(64) std::array<code, code_panel_blocks * simd::block_codes * width> codes;
-  alignas(64) std::array<float, code_panel_blocks * width> scales;
-  alignas(64) std::array<float, code_panel_blocks * width> offsets;
+  /// One of a block, or two, for its halves.
+  alignas(64) std::array<float, 2 * code_panel_blocks * width> scales;
+  alignas(64) std::array<float, 2 * code_panel_blocks * width> offsets;
 };
 
 /// Rows that are unpacked and transposed together.
@@ -136,7 +137,7 @@ template <class Row>
   return memory;
 }
 
-/// Writes the scales and offsets of one row into a lane of a panel, or zeros.
+/// Writes `count` scales and offsets of one row into a lane of a panel, or zeros.
 template <class Architecture, Activation Value>
 void store_lane_scales(const block_scales& scales, bool has_row, std::size_t count, std::size_t lane,
                        code_panel<Architecture, Value>& to) noexcept {
@@ -187,6 +188,7 @@ void load_panel_rows(const weight_slice& slice, panel_memory<Architecture>& memo
                      row_codes<Architecture>& codes, std::size_t lane,
                      code_panel<Architecture, Value>& to) noexcept {
   using row_type = weight_row<Codec, Value, code_panel_blocks>;
+  static_assert(row_type::scales_a_block * code_panel_blocks <= pass_capacity_blocks);
   constexpr const encoding_description& description = describe(Codec::encoding);
   constexpr bool has_headers = BlockCodec<Codec> && !BitCodec<Codec>;
   // A partial last block is behind the room that gather_codes copies to.
@@ -205,7 +207,8 @@ void load_panel_rows(const weight_slice& slice, panel_memory<Architecture>& memo
     prefetch_columns(description, position_of_row(description, slice.weight, row_number),
                      {blocks.first * simd::block_codes, blocks.count * simd::block_codes});
     if constexpr (!has_headers) {
-      store_lane_scales<Architecture, Value>(scales, n < slice.rows.count, blocks.count, lane + n, to);
+      store_lane_scales<Architecture, Value>(scales, n < slice.rows.count,
+                                             blocks.count * row_type::scales_a_block, lane + n, to);
     }
   }
   if constexpr (has_headers) {
@@ -223,13 +226,14 @@ struct code_panel_source {
                       code_panel<Architecture, Value>&) noexcept;
   std::size_t stride_bytes;  ///< from one block's codes to the next, where load_rows says they are
   bool has_offsets;          ///< whether values are more than scale * code
+  bool has_halves;           ///< whether the halves of a block have scales of their own
 };
 template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] constexpr code_panel_source<Architecture, Value> code_panel_source_of() noexcept {
   using row_type = weight_row<Codec, Value, code_panel_blocks>;
   return {&load_panel_rows<Architecture, Codec, Value>,
           &store_codes<Architecture, load_packing_of<Codec, Value>(), Value>, row_type::stride_bytes,
-          row_type::has_offsets(code_bias<Codec, Value>())};
+          row_type::has_offsets(code_bias<Codec, Value>()), row_type::scales_a_block == 2};
 }
 
 /// Unpacks a slice of a weight into a panel. The slice has at most a row for each lane and at most

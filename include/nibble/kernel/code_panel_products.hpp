@@ -10,7 +10,7 @@
 //           for each vector of its codes: four bytes, or two words, of each lane's row
 //             for each row of the tile, unrolled to the end
 //               multiply with four, or two, activations in all lanes, and add to the row's integers
-//           scale the integers, and add them to the row's sums
+//           scale the integers, and add them to the row's sums: once, or once for each half
 //
 // Integers of a block and sums, two vectors for each row of the tile, stay in registers. The panel and
 // the activations of 32 blocks stay in the first-level cache. A lane is a weight row, so that no sum is
@@ -52,6 +52,7 @@ struct panel_blocks {
   std::size_t code_bits;      ///< of a code as it is stored
   std::int16_t code_zero;     ///< what 16-bit codes that are stored in 8 bits count from
   bool has_offsets;
+  bool has_halves;  ///< whether the halves of a block have scales, and offsets, of their own
 
   /// The blocks from number `count` on.
   [[nodiscard]] panel_blocks from(std::size_t count) const noexcept {
@@ -65,26 +66,28 @@ struct panel_blocks {
 
 /// The blocks of a panel that was filled.
 template <class Architecture, Activation Value>
-[[nodiscard]] panel_blocks blocks_of(const code_panel<Architecture, Value>& panel,
-                                     bool has_offsets) noexcept {
+[[nodiscard]] panel_blocks blocks_of(const code_panel<Architecture, Value>& panel, bool has_offsets,
+                                     bool has_halves) noexcept {
   using type = code_panel<Architecture, Value>;
   return {reinterpret_cast<const std::byte*>(panel.codes.data()),
           panel.scales.data(),
           panel.offsets.data(),
           simd::block_codes * type::width * sizeof(typename type::code),
-          type::width,
+          (has_halves ? 2 : 1) * type::width,
           0,
           8 * sizeof(typename type::code),
           0,
-          has_offsets};
+          has_offsets,
+          has_halves};
 }
 
 /// Calls use(codes, place) for every vector of a block's codes: in each lane four bytes, or two words,
 /// of its row. `place` is the first one's number in the block. Codes that are stored in fewer bits
 /// share a vector: the first four (two) of a lane are in the lowest bits of its bytes (words), the next
-/// ones above them.
-template <class Architecture, Activation Value, std::size_t CodeBits, class Use>
-NIBBLE_IN_PLACE inline void for_each_lane_vector(const panel_blocks& block, Use&& use) noexcept {
+/// ones above them. Only those of one of `Parts` equal parts of the block.
+template <class Architecture, Activation Value, std::size_t CodeBits, std::size_t Parts, class Use>
+NIBBLE_IN_PLACE inline void for_each_lane_vector(const panel_blocks& block, std::size_t part,
+                                                 Use&& use) noexcept {
   using panel = code_panel<Architecture, Value>;
   using integers = simd::vector<std::int32_t, Architecture>;
   using lane_vector = simd::vector<typename panel::code, Architecture>;
@@ -94,8 +97,9 @@ NIBBLE_IN_PLACE inline void for_each_lane_vector(const panel_blocks& block, Use&
   constexpr auto field_mask = static_cast<std::uint32_t>((1U << CodeBits) - 1);
   const integers mask(static_cast<std::int32_t>(unpacked_bits == 8 ? field_mask * 0x01010101U
                                                                    : field_mask * 0x00010001U));
+  constexpr std::size_t part_vectors = panel::block_vectors / fields / Parts;
   NIBBLE_UNROLL_TWICE
-  for (std::size_t v = 0; v < panel::block_vectors / fields; ++v) {
+  for (std::size_t v = part * part_vectors; v < (part + 1) * part_vectors; ++v) {
     const std::byte* const from = block.codes + v * panel::width * sizeof(std::int32_t);
     const std::size_t at = v * fields * panel::lane_codes;
     if constexpr (fields == 1) {
@@ -114,8 +118,9 @@ NIBBLE_IN_PLACE inline void for_each_lane_vector(const panel_blocks& block, Use&
 }
 
 /// sums[Rows][lanes] = the products of a panel with the Rows rows of x: `blocks` are the row's blocks
-/// that the panel holds.
-template <class Architecture, Activation Value, bool HasOffsets, std::size_t CodeBits, std::size_t Rows>
+/// that the panel holds. Each of the `Parts` (1 or 2) parts of a block has scales of its own.
+template <class Architecture, Activation Value, bool HasOffsets, std::size_t CodeBits,
+          std::size_t Parts, std::size_t Rows>
 void multiply_code_panel(panel_blocks panel, block_range blocks, const activation_tile<Value>& x,
                          float* sums) noexcept {
   using floats = simd::vector<float, Architecture>;
@@ -134,37 +139,42 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
     for (std::size_t m = 0; m < Rows; ++m) from[m] = x.values + (b * Rows + m) * simd::block_codes;
     using products_type = std::conditional_t<is_bytes, simd::quad_sums<Architecture>,
                                              simd::vector<std::int32_t, Architecture>>;
-    std::array<products_type, Rows> products;
-    products.fill(products_type(0));
-    for_each_lane_vector<Architecture, Value, CodeBits>(
-        panel, [&](const lane_vector& codes, std::size_t at) {
-          NIBBLE_UNROLL
-          for (std::size_t m = 0; m < Rows; ++m) {
-            if constexpr (is_bytes) {
-              products[m] = simd::add_quads<Architecture>(products[m], codes, from[m] + at, tag, tag);
-            } else {
-              products[m] = simd::add_pairs<Architecture>(products[m], codes, from[m] + at, tag, tag);
-            }
-          }
-        });
-    const floats scales = simd::load<Architecture>(panel.scales);
     NIBBLE_UNROLL
-    for (std::size_t m = 0; m < Rows; ++m) {
-      floats block_sums;
-      if constexpr (is_bytes) {
-        block_sums = to_float(simd::total_of_quads<Architecture>(products[m], tag, tag));
-      } else {
-        block_sums = to_float(products[m]);
-      }
-      // The scale of the activations comes first: sums of codes, times a weight's scale near f32's
-      // largest number, would be infinite.
-      totals[m] = fma(block_sums * floats(x.scales[m * x.row_blocks + b]), scales, totals[m]);
-    }
-    if constexpr (HasOffsets) {
-      const floats offsets = simd::load<Architecture>(panel.offsets);
+    for (std::size_t part = 0; part < Parts; ++part) {
+      std::array<products_type, Rows> products;
+      products.fill(products_type(0));
+      for_each_lane_vector<Architecture, Value, CodeBits, Parts>(
+          panel, part, [&](const lane_vector& codes, std::size_t at) {
+            NIBBLE_UNROLL
+            for (std::size_t m = 0; m < Rows; ++m) {
+              if constexpr (is_bytes) {
+                products[m] = simd::add_quads<Architecture>(products[m], codes, from[m] + at, tag, tag);
+              } else {
+                products[m] = simd::add_pairs<Architecture>(products[m], codes, from[m] + at, tag, tag);
+              }
+            }
+          });
+      const floats scales = simd::load<Architecture>(panel.scales + part * width);
       NIBBLE_UNROLL
       for (std::size_t m = 0; m < Rows; ++m) {
-        totals[m] = fma(offsets, floats(x.sums[m * x.row_blocks + b]), totals[m]);
+        floats sums_of_part;
+        if constexpr (is_bytes) {
+          sums_of_part = to_float(simd::total_of_quads<Architecture>(products[m], tag, tag));
+        } else {
+          sums_of_part = to_float(products[m]);
+        }
+        // The scale of the activations comes first: sums of codes, times a weight's scale near f32's
+        // largest number, would be infinite.
+        totals[m] = fma(sums_of_part * floats(x.scales[m * x.row_blocks + b]), scales, totals[m]);
+      }
+      if constexpr (HasOffsets) {
+        const floats offsets = simd::load<Architecture>(panel.offsets + part * width);
+        NIBBLE_UNROLL
+        for (std::size_t m = 0; m < Rows; ++m) {
+          const std::size_t block = m * x.row_blocks + b;
+          const float x_sum = Parts == 1 ? x.sums[block] : x.half_sums[2 * block + part];
+          totals[m] = fma(offsets, floats(x_sum), totals[m]);
+        }
       }
     }
     panel.codes += panel.codes_bytes;
@@ -183,17 +193,19 @@ using code_tile_function = void (*)(panel_blocks, block_range, const activation_
 template <class Architecture, Activation Value>
 [[nodiscard]] code_tile_function<Value> choose_code_tile(std::size_t rows,
                                                          const panel_blocks& panel) noexcept {
-  const auto choose = [&]<bool HasOffsets, std::size_t CodeBits>() {
+  const auto choose = [&]<bool HasOffsets, std::size_t CodeBits, std::size_t Parts>() {
     return choose_by_rows<code_tile_function<Value>, code_tile_rows>(rows, []<std::size_t Rows>() {
-      return &multiply_code_panel<Architecture, Value, HasOffsets, CodeBits, Rows>;
+      return &multiply_code_panel<Architecture, Value, HasOffsets, CodeBits, Parts, Rows>;
     });
   };
   const auto choose_bits = [&]<bool HasOffsets>() {
-    if (panel.code_bits == 4) return choose.template operator()<HasOffsets, 4>();
+    constexpr std::size_t unpacked_bits = 8 * sizeof(Value);
+    if (panel.has_halves) return choose.template operator()<HasOffsets, unpacked_bits, 2>();
+    if (panel.code_bits == 4) return choose.template operator()<HasOffsets, 4, 1>();
     if constexpr (std::same_as<Value, std::int16_t>) {
-      if (panel.code_bits == 16) return choose.template operator()<HasOffsets, 16>();
+      if (panel.code_bits == 16) return choose.template operator()<HasOffsets, 16, 1>();
     }
-    return choose.template operator()<HasOffsets, 8>();
+    return choose.template operator()<HasOffsets, 8, 1>();
   };
   return panel.has_offsets ? choose_bits.template operator()<true>()
                            : choose_bits.template operator()<false>();
@@ -228,7 +240,8 @@ void multiply_code_panels(const code_panel_source<Architecture, Value>& source,
     for (std::size_t first = 0; first < blocks; first += code_panel_blocks) {
       const block_range range{first, std::min(code_panel_blocks, blocks - first)};
       fill_code_panel(source, {weight, lanes, range}, panel);
-      multiply_panel_blocks<Architecture>(blocks_of(panel, source.has_offsets), range, lanes, x, y);
+      multiply_panel_blocks<Architecture>(blocks_of(panel, source.has_offsets, source.has_halves),
+                                          range, lanes, x, y);
     }
   }
 }

@@ -14,6 +14,7 @@
 #include <nibble/kernel/product_traits.hpp>
 #include <nibble/kernel/repacked_panels.hpp>
 #include <nibble/kernel/small_batch_products.hpp>
+#include <nibble/kernel/super_block_products.hpp>
 #include <nibble/simd/simd.hpp>
 
 // The one place where the way to multiply is chosen, by mode, encoding and rows of activations:
@@ -23,8 +24,9 @@
 //   exact, up to 15 rows         small-batch products: each block is unpacked once for all rows
 //   exact, more                  float panels: decoding once for all rows costs less than a pass for
 //                                every 15 of them; of f32, f16 and bf16 from 40 rows on
-//   int16 (int8), up to 15 (12)  small-batch products of codes
-//   int16 and int8, more         code panels
+//   int16 (int8), up to 15 (12)  products of super-blocks where blocks hold several scales, else
+//                                small-batch products of codes
+//   int16 and int8, more         code panels; of encodings without any, the same as before
 //   int16 and int8, repacked     repacked panels, for any number of rows
 //
 // Float panels alone are there for apr_q4 whose rows do not start where blocks do (cols no multiple of
@@ -39,6 +41,7 @@ namespace kernel {
 enum class product_kernel : std::uint8_t {
   lane_rows,
   small_batch,
+  super_blocks,
   code_panels,
   repacked_panels,
   float_panels
@@ -93,10 +96,14 @@ template <class Architecture, Codec Codec>
                                              const product_plan& float_panels) noexcept {
   using block_architecture = simd::block_architecture<Architecture>;
   using integer_architecture = simd::integer_architecture<Architecture>;
-  const auto small_batch = []<Activation Value>(Value) -> product_plan {
-    return {{block_format_of<Value>(), small_batch_layout<block_architecture, Codec, Value>(),
-             max_small_batch_rows<Value>},
-            product_kernel::small_batch};
+  const auto in_place = []<Activation Value>(Value) -> product_plan {
+    if constexpr (has_super_blocks<Codec>() && !std::same_as<Value, float>) {
+      return {{block_format_of<Value>(), {}, super_block_tile_rows}, product_kernel::super_blocks};
+    } else {
+      return {{block_format_of<Value>(), small_batch_layout<block_architecture, Codec, Value>(),
+               max_small_batch_rows<Value>},
+              product_kernel::small_batch};
+    }
   };
   const auto takes_lane_rows = [&]<class LaneArchitecture, Activation Value>(LaneArchitecture, Value) {
     // So few of longer rows of f32 are prepared together that codes would be multiplied, where bounds
@@ -114,22 +121,34 @@ template <class Architecture, Codec Codec>
              lane_row_tile_rows<LaneArchitecture>},
             product_kernel::lane_rows};
   };
-  const auto coded = [&]<Activation Value>(Value value) -> product_plan {
-    const activation_plan tiles{
-        block_format_of<Value>(), {activation_order_of<Codec>(), 1}, code_tile_rows};
-    if (suits_kernels<Architecture, Value>(repacked)) return {tiles, product_kernel::repacked_panels};
-    if (takes_lane_rows(integer_architecture{}, value)) return lane_rows(integer_architecture{}, value);
-    if (x_rows >= least_panel_rows<Codec, Value>()) return {tiles, product_kernel::code_panels};
-    return small_batch(value);
+  // Calls use(Value) for codes of activations in a format.
+  const auto with_codes = [](activation_format format, const auto& use) {
+    if (format == activation_format::int8_codes) return use(std::int8_t{});
+    return use(std::int16_t{});
   };
-  switch (activation_format_for<Architecture, Codec>(weight, mode)) {
-    case activation_format::int8_codes: return coded(std::int8_t{});
-    case activation_format::int16_codes: return coded(std::int16_t{});
-    default: break;
+  const activation_format format = activation_format_for<Architecture, Codec>(weight, mode);
+  if (format != activation_format::f32_blocks) {
+    const activation_format panel_format = panel_format_for<Architecture, Codec>(weight, mode);
+    const auto in_panels = [&](product_kernel kernel) -> product_plan {
+      return {{panel_format, {activation_order_of<Codec>(), 1}, code_tile_rows}, kernel};
+    };
+    const bool has_panels = panel_format != activation_format::f32_blocks;
+    const bool suits = with_codes(panel_format, [&]<Activation Value>(Value) {
+      return has_panels && suits_kernels<Architecture, Value>(repacked);
+    });
+    if (suits) return in_panels(product_kernel::repacked_panels);
+    return with_codes(format, [&]<Activation Value>(Value value) -> product_plan {
+      if (takes_lane_rows(integer_architecture{}, value))
+        return lane_rows(integer_architecture{}, value);
+      if (has_panels && x_rows >= least_panel_rows<Codec, Value>()) {
+        return in_panels(product_kernel::code_panels);
+      }
+      return in_place(value);
+    });
   }
   if (takes_lane_rows(Architecture{}, float{})) return lane_rows(Architecture{}, float{});
   const bool is_small = x_rows < least_panel_rows<Codec, float>();
-  return is_small ? small_batch(float{}) : float_panels;
+  return is_small ? in_place(float{}) : float_panels;
 }
 
 /// The plan for a weight of one encoding and `x_rows` rows of activations. `repacked` as above.

@@ -88,18 +88,45 @@ template <Codec Codec>
   }
 }
 
-/// Whether there are products of an encoding's codes with quantized activations. Products of bytes take
-/// codes that are larger than the codec's by up to 128, and subtract what is too much at the end. A
-/// scale near f32's largest number forbids that.
+/// Whether blocks hold several scales, and products with quantized activations read their codes where
+/// they are stored.
+template <Codec Codec>
+[[nodiscard]] constexpr bool has_super_blocks() noexcept {
+  if constexpr (BitCodec<Codec>) return sub_blocks<Codec> > 1;
+  return false;
+}
+
+/// Whether there are panels of an encoding's codes for products with quantized activations. Products of
+/// bytes take codes that are larger than the codec's by up to 128, and subtract what is too much at the
+/// end. A scale near f32's largest number forbids that.
 template <class Architecture, Codec Codec, Activation Value>
-[[nodiscard]] constexpr bool has_code_products() noexcept {
-  if constexpr (!has_block_scales<Codec>() || std::same_as<Value, float>) {
+[[nodiscard]] constexpr bool has_code_panels() noexcept {
+  if constexpr (PlainCodec<Codec> || ScalarCodec<Codec> || std::same_as<Value, float>) {
     return false;
   } else if constexpr (WideScaleCodec<Codec>) {
     return std::same_as<Value, std::int16_t>;
   } else {
     return std::same_as<Value, std::int16_t> || largest_byte_code<Codec>() <= 15 ||
            simd::multiplies_any_byte<simd::integer_architecture<Architecture>>;
+  }
+}
+
+/// Whether panels of an encoding's codes are worth to be kept. With a scale for every 16 codes they take
+/// twice the bytes that the weight takes.
+template <class Architecture, Codec Codec, Activation Value>
+[[nodiscard]] constexpr bool has_repacked_panels() noexcept {
+  return has_block_scales<Codec>() && has_code_panels<Architecture, Codec, Value>();
+}
+
+/// Whether there are products of an encoding's codes, as they are stored, with quantized activations.
+template <class Architecture, Codec Codec, Activation Value>
+[[nodiscard]] constexpr bool has_code_products() noexcept {
+  if constexpr (has_super_blocks<Codec>() && !std::same_as<Value, float>) {
+    return std::same_as<Value, std::int16_t> ||
+           largest_byte_code<Codec>() <= simd::largest_block_code ||
+           has_code_panels<Architecture, Codec, Value>();
+  } else {
+    return has_code_panels<Architecture, Codec, Value>();
   }
 }
 
@@ -116,19 +143,29 @@ template <Codec Codec>
 }
 
 /// What a mode quantizes the activations to, for a weight whose rows_are_blocks: int8_codes,
-/// int16_codes or, where they stay f32, f32_blocks.
+/// int16_codes or, where they stay f32, f32_blocks. For products of codes as they are stored.
 template <class Architecture, Codec Codec>
 [[nodiscard]] activation_format activation_format_for(const tensor_view& weight,
                                                       matmul_mode mode) noexcept {
-  if constexpr (has_code_products<Architecture, Codec, std::int8_t>()) {
-    if (mode == matmul_mode::int8 && scale_allows_int8<Codec>(weight)) {
-      return activation_format::int8_codes;
-    }
+  if (mode == matmul_mode::int8 && has_code_products<Architecture, Codec, std::int8_t>() &&
+      scale_allows_int8<Codec>(weight)) {
+    return activation_format::int8_codes;
   }
-  if constexpr (has_code_products<Architecture, Codec, std::int16_t>()) {
-    if (mode != matmul_mode::exact) return activation_format::int16_codes;
+  const bool has_codes = has_code_products<Architecture, Codec, std::int16_t>();
+  return mode != matmul_mode::exact && has_codes ? activation_format::int16_codes
+                                                 : activation_format::f32_blocks;
+}
+
+/// The same for panels of codes. f32_blocks: there are none.
+template <class Architecture, Codec Codec>
+[[nodiscard]] activation_format panel_format_for(const tensor_view& weight, matmul_mode mode) noexcept {
+  if (mode == matmul_mode::int8 && has_code_panels<Architecture, Codec, std::int8_t>() &&
+      scale_allows_int8<Codec>(weight)) {
+    return activation_format::int8_codes;
   }
-  return activation_format::f32_blocks;
+  const bool has_codes = has_code_panels<Architecture, Codec, std::int16_t>();
+  return mode != matmul_mode::exact && has_codes ? activation_format::int16_codes
+                                                 : activation_format::f32_blocks;
 }
 
 /// Whether f32 activations are multiplied with values rather than with codes. Scaling a block's 32

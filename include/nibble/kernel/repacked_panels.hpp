@@ -96,7 +96,8 @@ template <Codec Codec, Activation Value>
           ahead_bytes,
           panels.code_bits,
           panels.code_zero,
-          panels.has_offsets};
+          panels.has_offsets,
+          false};
 }
 
 /// Writes one block of a panel to `to`, block_bytes of it.

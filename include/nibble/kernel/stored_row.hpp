@@ -66,6 +66,7 @@ class stored_row {
  public:
   using layout = block_layout<Codec>;
   static constexpr std::size_t stride_bytes = layout::stride_bytes;
+  static constexpr std::size_t scales_a_block = 1;
   /// Bytes of the memory that a row works in.
   static constexpr std::size_t memory_bytes = BlockCodec<Codec> ? 0 : layout::codes_bytes;
 

@@ -67,8 +67,26 @@ template <class Architecture>
     case bit_layout::single_bits: return simd::load_single_bits(from, Architecture{}, Architecture{});
     case bit_layout::bytes: break;
   }
-  return simd::load_bit_fields(from, static_cast<int>(bits.shift), static_cast<int>(bits.count),
+  return simd::load_bit_fields(from, static_cast<int>(bits.shift), static_cast<int>(bits.count), 0,
                                Architecture{}, Architecture{});
+}
+
+/// Codes with their high bits, above the `low_count` bits that they have.
+template <class Architecture>
+[[nodiscard]] simd::block_bytes<Architecture> join_high_bits(
+    const simd::block_bytes<Architecture>& lows, const std::byte* block, const code_bits& bits,
+    std::uint32_t low_count) noexcept {
+  const auto place = static_cast<int>(low_count);
+  if (bits.layout != bit_layout::bytes) {
+    return simd::join_bits(lows, load_bits<Architecture>(block, bits), place, Architecture{},
+                           Architecture{});
+  }
+  auto codes =
+      simd::load_bit_fields(block + bits.at_byte, static_cast<int>(bits.shift),
+                            static_cast<int>(bits.count), place, Architecture{}, Architecture{});
+  NIBBLE_UNROLL
+  for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = codes[i] ^ lows[i];
+  return codes;
 }
 
 /// Codes 32 * Codes32 .. 32 * Codes32 + 32 of a block, as bytes. Architecture is a block_architecture.
@@ -78,8 +96,7 @@ template <class Architecture, BitCodec Codec, code_form Form, std::size_t Codes3
   constexpr code_bits low = Codec::low_bits(Codes32);
   auto codes = load_bits<Architecture>(block, low);
   if constexpr (has_high_bits<Codec>) {
-    codes = simd::join_bits(codes, load_bits<Architecture>(block, Codec::high_bits(Codes32)),
-                            static_cast<int>(low.count), Architecture{}, Architecture{});
+    codes = join_high_bits<Architecture>(codes, block, Codec::high_bits(Codes32), low.count);
   }
   if constexpr (has_code_values<Codec>) {
     codes = simd::look_up(Codec::code_values, codes, Architecture{}, Architecture{});
@@ -132,32 +149,42 @@ template <BitCodec Codec>
 /// Floats that load_sub_block_scales writes for a block, at most.
 inline constexpr std::size_t max_sub_blocks = std::tuple_size_v<sub_block_numbers>;
 
-/// Writes scales and mins of a block's sub-blocks, by whole vectors: floats behind the last sub-block's
-/// have no meaning. mins are left alone where the encoding has none.
-template <class Architecture, BitCodec Codec>
-void load_sub_block_scales(const std::byte* block, float* scales, float* mins) noexcept {
-  using floats = simd::vector<float, Architecture>;
-  constexpr std::size_t width = simd::lanes<Architecture>;
+/// A block without its codes, which are unspecified: copying a whole block costs as much as decoding it.
+template <BitCodec Codec>
+[[nodiscard]] typename Codec::block header_of_block(const std::byte* block) noexcept {
   constexpr code_range codes = codes_of_block<Codec>();
-  // Only the header is copied: copying a whole block costs as much as decoding it.
   typename Codec::block header;
   auto* const to = reinterpret_cast<std::byte*>(&header);
   std::memcpy(to, block, codes.first);
   std::memcpy(to + codes.last, block + codes.last, sizeof(header) - codes.last);
+  return header;
+}
+
+/// Writes scales and mins of a block's sub-blocks, by whole vectors: floats behind the last sub-block's
+/// have no meaning. mins are left alone where the encoding has none.
+template <class Architecture, BitCodec Codec>
+NIBBLE_IN_PLACE inline void load_sub_block_scales(const std::byte* block, float* scales,
+                                                  float* mins) noexcept {
+  using floats = simd::vector<float, Architecture>;
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  const auto header = header_of_block<Codec>(block);
   if constexpr (sub_blocks<Codec> == 1) {
     scales[0] = Codec::scale(header);
     if constexpr (Codec::has_min) mins[0] = Codec::min(header);
   } else {
-    const auto widen_numbers = [](float unit, const sub_block_numbers& numbers, float* scaled) {
+    const auto widen_numbers = [](float16 stored_unit, const sub_block_numbers& numbers,
+                                  float* scaled) {
+      const float unit = simd::widen_float16(stored_unit, Architecture{}, Architecture{});
+      NIBBLE_UNROLL
       for (std::size_t i = 0; i < sub_blocks<Codec>; i += width) {
         const auto* const from = reinterpret_cast<const std::byte*>(numbers.data() + i);
         const auto wide = to_float(simd::load_signed_bytes(from, Architecture{}, Architecture{}));
         (floats(unit) * wide).store_unaligned(scaled + i);
       }
     };
-    widen_numbers(Codec::scale_unit(header), Codec::scale_numbers(header), scales);
+    widen_numbers(Codec::stored_scale(header), Codec::scale_numbers(header), scales);
     if constexpr (Codec::has_min) {
-      widen_numbers(Codec::min_unit(header), Codec::min_numbers(header), mins);
+      widen_numbers(Codec::stored_min(header), Codec::min_numbers(header), mins);
     }
   }
 }

@@ -42,7 +42,8 @@ class unpacked_row {
   /// Bytes of the memory that a row works in.
   static constexpr std::size_t memory_bytes = MaxBlocks * stride_bytes;
 
-  static_assert(is_decoded || has_block_scales<Codec>());
+  /// Scales, and offsets, of a block of 32: 2 where its halves have their own.
+  static constexpr std::size_t scales_a_block = has_block_scales<Codec>() ? 1 : 2;
 
   /// `memory`, aligned to 4 bytes, stays the caller's. No other row may use it as long as this one is
   /// used.
@@ -59,7 +60,7 @@ class unpacked_row {
   }
 
   /// Unpacks these blocks, at most MaxBlocks, the first of which starts a stored block. Writes their
-  /// scales and offsets as stored_row does.
+  /// scales and offsets as stored_row does, scales_a_block of each.
   template <class Architecture>
   void load_scales(const tensor_view& weight, const block_range& blocks, float code_bias,
                    block_scales& to) noexcept {
@@ -74,8 +75,8 @@ class unpacked_row {
                                        ? code_form::stored
                                        : code_form::counted;
         unpack_codes<Architecture, Codec, form>(stored, unpacked);
-        load_stored_block_scales<Architecture>(stored, code_bias, to.scales.data() + b,
-                                               to.offsets.data() + b);
+        load_stored_block_scales<Architecture>(stored, code_bias, to.scales.data() + b * scales_a_block,
+                                               to.offsets.data() + b * scales_a_block);
       }
       stored += sizeof(typename Codec::block);
       unpacked += blocks_per_stored_block * stride_bytes;
@@ -87,7 +88,8 @@ class unpacked_row {
                 unpacked_ + blocks.count * stride_bytes, std::byte{0});
     }
     if constexpr (!is_decoded) {
-      for (std::size_t b = blocks.count; b < pad_blocks(blocks.count); ++b) {
+      for (std::size_t b = blocks.count * scales_a_block; b < pad_blocks(blocks.count) * scales_a_block;
+           ++b) {
         to.scales[b] = 0.0F;
         to.offsets[b] = 0.0F;
       }
@@ -111,7 +113,7 @@ class unpacked_row {
     std::array<float, max_sub_blocks> sub_block_scales;
     std::array<float, max_sub_blocks> mins;
     load_sub_block_scales<Architecture, Codec>(stored, sub_block_scales.data(), mins.data());
-    for (std::size_t i = 0; i < blocks_per_stored_block; ++i) {
+    for (std::size_t i = 0; i < blocks_per_stored_block * scales_a_block; ++i) {
       scales[i] = sub_block_scales[i];
       // A scale may be infinite. Without a bias there is no product with it, which would be NaN.
       float offset = 0.0F;

@@ -224,11 +224,13 @@ template <class Architecture>
 
 template <class Architecture>
 [[nodiscard]] block_bytes<Architecture> load_bit_fields(const std::byte* from, int shift, int count,
-                                                        Architecture, xsimd::avx2) noexcept {
-  // Bits that a shift of 16 brings in from the neighbour lie above the field.
+                                                        int place, Architecture, xsimd::avx2) noexcept {
+  // Bits that a shift of 16 brings in from the neighbour lie beside the field.
   const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-  const auto mask = static_cast<char>((1 << count) - 1);
-  return {_mm256_and_si256(_mm256_srli_epi16(bytes, shift), _mm256_set1_epi8(mask))};
+  const __m256i moved = shift >= place ? _mm256_srli_epi16(bytes, shift - place)
+                                       : _mm256_slli_epi16(bytes, place - shift);
+  const auto mask = static_cast<char>(((1 << count) - 1) << place);
+  return {_mm256_and_si256(moved, _mm256_set1_epi8(mask))};
 }
 
 template <class Architecture>
@@ -312,6 +314,31 @@ requires(!multiplies_any_byte<Architecture>)
                                                                    const std::int8_t* activations,
                                                                    Architecture, xsimd::avx2) noexcept {
   return _mm256_madd_epi16(pairs_of_bytes(codes[0], activations), _mm256_set1_epi16(1));
+}
+
+template <class Architecture>
+[[nodiscard]] block_words<Architecture> widen_signed_bytes(const block_bytes<Architecture>& bytes,
+                                                           Architecture, xsimd::avx2) noexcept {
+  const __m256i all = bytes[0];
+  return {_mm256_cvtepi8_epi16(_mm256_castsi256_si128(all)),
+          _mm256_cvtepi8_epi16(_mm256_extracti128_si256(all, 1))};
+}
+
+template <class Architecture>
+[[nodiscard]] half_factors<Architecture> load_half_factors(const std::int16_t* two, Architecture,
+                                                           xsimd::avx2) noexcept {
+  std::int32_t both = 0;
+  std::memcpy(&both, two, sizeof(both));
+  const __m256i place_of = _mm256_setr_epi64x(0x0100010001000100, 0x0100010001000100,
+                                              0x0302030203020302, 0x0302030203020302);
+  return {_mm256_shuffle_epi8(_mm256_set1_epi32(both), place_of)};
+}
+
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> scaled_byte_products(
+    const block_bytes<Architecture>& codes, const std::int8_t* activations,
+    const half_factors<Architecture>& factors, Architecture, xsimd::avx2) noexcept {
+  return _mm256_madd_epi16(pairs_of_bytes(codes[0], activations), factors[0]);
 }
 
 template <std::size_t StrideBytes, class Architecture>

@@ -178,6 +178,18 @@ template <class Architecture>
   return {vandq_u8(pairs, vdupq_n_u8(15)), vshrq_n_u8(pairs, 4)};
 }
 
+template <class Architecture>
+[[nodiscard]] block_bytes<Architecture> load_bit_fields(const std::byte* from, int shift, int count,
+                                                        int place, Architecture,
+                                                        xsimd::neon64) noexcept {
+  const uint8x16_t mask = vdupq_n_u8(static_cast<std::uint8_t>(((1 << count) - 1) << place));
+  const int8x16_t up = vdupq_n_s8(static_cast<std::int8_t>(place - shift));
+  const auto half = [&](const std::byte* bytes) {
+    return vandq_u8(vshlq_u8(load_sixteen_bytes(bytes), up), mask);
+  };
+  return {half(from), half(from + 16)};
+}
+
 /// Sixteen bytes 0..255 as words.
 inline std::array<int16x8_t, 2> widen_unsigned(uint8x16_t bytes) noexcept {
   return {vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(bytes))),
@@ -237,6 +249,43 @@ template <class Architecture>
   const int16x8_t own = codes;
   const int32x4_t low = vmull_s16(vget_low_s16(own), vget_low_s16(x));
   return vaddq_s32(sums, vpaddq_s32(low, vmull_high_s16(own, x)));
+}
+
+template <class Architecture>
+[[nodiscard]] block_words<Architecture> widen_signed_bytes(const block_bytes<Architecture>& bytes,
+                                                           Architecture, xsimd::neon64) noexcept {
+  const int8x16_t first = vreinterpretq_s8_u8(bytes[0]);
+  const int8x16_t second = vreinterpretq_s8_u8(bytes[1]);
+  return {vmovl_s8(vget_low_s8(first)), vmovl_high_s8(first), vmovl_s8(vget_low_s8(second)),
+          vmovl_high_s8(second)};
+}
+
+template <class Architecture>
+[[nodiscard]] half_factors<Architecture> load_half_factors(const std::int16_t* two, Architecture,
+                                                           xsimd::neon64) noexcept {
+  return {vdupq_n_s16(two[0]), vdupq_n_s16(two[1])};
+}
+
+/// The sums of four products of bytes 0..127 and activations each.
+inline int32x4_t sums_of_four(uint8x16_t codes, const std::int8_t* activations) noexcept {
+  const int8x16_t own = vreinterpretq_s8_u8(codes);
+  const int8x16_t x = vld1q_s8(activations);
+#if defined(__ARM_FEATURE_DOTPROD)
+  return vdotq_s32(vdupq_n_s32(0), own, x);
+#else
+  return vpaddq_s32(vpaddlq_s16(vmull_s8(vget_low_s8(own), vget_low_s8(x))),
+                    vpaddlq_s16(vmull_high_s8(own, x)));
+#endif
+}
+
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> scaled_byte_products(
+    const block_bytes<Architecture>& codes, const std::int8_t* activations,
+    const half_factors<Architecture>& factors, Architecture, xsimd::neon64) noexcept {
+  const int32x4_t first = sums_of_four(codes[0], activations);
+  const int32x4_t second = sums_of_four(codes[1], activations + 16);
+  return vmlaq_s32(vmulq_s32(first, vmovl_s16(vget_low_s16(factors[0]))), second,
+                   vmovl_s16(vget_low_s16(factors[1])));
 }
 
 #if defined(__ARM_FEATURE_MATMUL_INT8) || defined(__ARM_FEATURE_DOTPROD)

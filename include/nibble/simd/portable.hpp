@@ -308,13 +308,15 @@ template <class Architecture>
   return block_from<block_words<Architecture>>(codes);
 }
 
-/// (byte >> shift) % 2^count of 32 bytes; shift + count is at most 8.
+/// (byte >> shift) % 2^count * 2^place of 32 bytes; shift + count and place + count are at most 8.
 template <class Architecture>
 [[nodiscard]] block_bytes<Architecture> load_bit_fields(const std::byte* from, int shift, int count,
-                                                        Architecture, any_architecture) noexcept {
+                                                        int place, Architecture,
+                                                        any_architecture) noexcept {
   std::array<std::uint8_t, block_codes> fields;
   for (std::size_t i = 0; i < fields.size(); ++i) {
-    fields[i] = static_cast<std::uint8_t>((std::to_integer<int>(from[i]) >> shift) % (1 << count));
+    const int field = (std::to_integer<int>(from[i]) >> shift) % (1 << count);
+    fields[i] = static_cast<std::uint8_t>(field << place);
   }
   return block_from<block_bytes<Architecture>>(fields);
 }
@@ -357,7 +359,7 @@ template <class Architecture>
 }
 
 /// The sum of codes[i] * activations[i] over a block, spread over the lanes: exact for codes that
-/// multiplies_any_byte allows and activations within -127..127.
+/// multiplies_any_byte allows, else of at most largest_block_code, and activations within -127..127.
 template <class Architecture>
 [[nodiscard]] vector<std::int32_t, Architecture> byte_products(block_bytes<Architecture> codes,
                                                                const std::int8_t* activations,
@@ -369,6 +371,51 @@ template <class Architecture>
     std::array<std::uint8_t, size> own;
     codes[part].store_unaligned(own.data());
     for (std::size_t i = 0; i < size; ++i) sums[i / 4] += own[i] * activations[part * size + i];
+  }
+  return vector<std::int32_t, Architecture>::load_unaligned(sums.data());
+}
+
+/// Bytes -128..127 as 16-bit words.
+template <class Architecture>
+[[nodiscard]] block_words<Architecture> widen_signed_bytes(const block_bytes<Architecture>& bytes,
+                                                           Architecture, any_architecture) noexcept {
+  std::array<std::byte, block_codes> codes;
+  store_block<Architecture>(bytes, codes.data());
+  std::array<std::int16_t, block_codes> words;
+  for (std::size_t i = 0; i < words.size(); ++i) words[i] = std::to_integer<std::int8_t>(codes[i]);
+  return block_from<block_words<Architecture>>(words);
+}
+
+/// The factors of a block's halves, each in the words of its half.
+template <class Architecture>
+[[nodiscard]] half_factors<Architecture> load_half_factors(const std::int16_t* two, Architecture,
+                                                           any_architecture) noexcept {
+  std::array<std::int16_t, block_codes / 2> words;
+  for (std::size_t i = 0; i < words.size(); ++i) words[i] = two[i / (words.size() / 2)];
+  half_factors<Architecture> factors;
+  for (std::size_t i = 0; i < factors.size(); ++i) {
+    using part = vector<std::int16_t, Architecture>;
+    factors[i] = part::load_unaligned(words.data() + i * part::size);
+  }
+  return factors;
+}
+
+/// The sum of codes[i] * activations[i] * the factor of i's half over a block, spread over the lanes:
+/// exact for codes of at most 127, activations within -127..127 and factors within -128..127.
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> scaled_byte_products(
+    const block_bytes<Architecture>& codes, const std::int8_t* activations,
+    const half_factors<Architecture>& factors, Architecture, any_architecture) noexcept {
+  constexpr std::size_t size = vector<std::uint8_t, Architecture>::size;
+  std::array<std::int32_t, lanes<Architecture>> sums{};
+  for (std::size_t part = 0; part < codes.size(); ++part) {
+    std::array<std::uint8_t, size> own;
+    std::array<std::int16_t, size / 2> own_factors;
+    codes[part].store_unaligned(own.data());
+    factors[part].store_unaligned(own_factors.data());
+    for (std::size_t i = 0; i < size; ++i) {
+      sums[i / 4] += own[i] * activations[part * size + i] * own_factors[i / 2];
+    }
   }
   return vector<std::int32_t, Architecture>::load_unaligned(sums.data());
 }
@@ -412,7 +459,7 @@ template <class Architecture>
   return vector<std::int32_t, Architecture>::load_unaligned(sums.data());
 }
 
-/// The same for words: exact for codes within -255..255 and any activations.
+/// The same as byte_products for words: exact for codes within -4096..4096 and any activations.
 template <class Architecture>
 [[nodiscard]] vector<std::int32_t, Architecture> word_products(block_words<Architecture> codes,
                                                                const std::int16_t* activations,

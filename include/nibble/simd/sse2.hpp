@@ -221,6 +221,20 @@ template <class Architecture>
 }
 
 template <class Architecture>
+[[nodiscard]] block_bytes<Architecture> load_bit_fields(const std::byte* from, int shift, int count,
+                                                        int place, Architecture, xsimd::sse2) noexcept {
+  // Bits that a shift of 16 brings in from the neighbour lie beside the field.
+  const __m128i mask = _mm_set1_epi8(static_cast<char>(((1 << count) - 1) << place));
+  const auto half = [&](const std::byte* bytes) {
+    const __m128i sixteen = load_sixteen_bytes(bytes);
+    return _mm_and_si128(shift >= place ? _mm_srli_epi16(sixteen, shift - place)
+                                        : _mm_slli_epi16(sixteen, place - shift),
+                         mask);
+  };
+  return {half(from), half(from + 16)};
+}
+
+template <class Architecture>
 [[nodiscard]] block_words<Architecture> load_nibble_words(const std::byte* from, Architecture,
                                                           xsimd::sse2) noexcept {
   const __m128i pairs = load_sixteen_bytes(from);
@@ -275,7 +289,7 @@ template <class Architecture>
   return _mm_add_epi32(sums, _mm_madd_epi16(codes, _mm_set1_epi32(pair)));
 }
 
-/// The sums of pairs of products of codes 0..15 and activations, in 16 bits each.
+/// The sums of pairs of products of codes 0..127 and activations, in 16 bits each.
 inline __m128i pair_products(__m128i codes, __m128i activations) noexcept {
   const __m128i zeros = _mm_setzero_si128();
   const auto low = [](__m128i x) { return _mm_srai_epi16(_mm_unpacklo_epi8(x, x), 8); };
@@ -291,6 +305,41 @@ template <class Architecture>
   const __m128i pairs = _mm_add_epi16(pair_products(codes[0], load_sixteen_bytes(activations)),
                                       pair_products(codes[1], load_sixteen_bytes(activations + 16)));
   return _mm_madd_epi16(pairs, _mm_set1_epi16(1));
+}
+
+/// The low and the high eight of sixteen signed bytes as words.
+inline __m128i low_as_words(__m128i bytes) noexcept {
+  return _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
+}
+inline __m128i high_as_words(__m128i bytes) noexcept {
+  return _mm_srai_epi16(_mm_unpackhi_epi8(bytes, bytes), 8);
+}
+
+template <class Architecture>
+[[nodiscard]] block_words<Architecture> widen_signed_bytes(const block_bytes<Architecture>& bytes,
+                                                           Architecture, xsimd::sse2) noexcept {
+  return {low_as_words(bytes[0]), high_as_words(bytes[0]), low_as_words(bytes[1]),
+          high_as_words(bytes[1])};
+}
+
+template <class Architecture>
+[[nodiscard]] half_factors<Architecture> load_half_factors(const std::int16_t* two, Architecture,
+                                                           xsimd::sse2) noexcept {
+  return {_mm_set1_epi16(two[0]), _mm_set1_epi16(two[1])};
+}
+
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> scaled_byte_products(
+    const block_bytes<Architecture>& codes, const std::int8_t* activations,
+    const half_factors<Architecture>& factors, Architecture, xsimd::sse2) noexcept {
+  const auto half = [&](std::size_t i) {
+    const __m128i zeros = _mm_setzero_si128();
+    const __m128i x = load_sixteen_bytes(activations + 16 * i);
+    const __m128i low = _mm_mullo_epi16(_mm_unpacklo_epi8(codes[i], zeros), factors[i]);
+    const __m128i high = _mm_mullo_epi16(_mm_unpackhi_epi8(codes[i], zeros), factors[i]);
+    return _mm_add_epi32(_mm_madd_epi16(low, low_as_words(x)), _mm_madd_epi16(high, high_as_words(x)));
+  };
+  return _mm_add_epi32(half(0), half(1));
 }
 
 template <class Architecture>

@@ -25,6 +25,15 @@ template <class Architecture>
 }
 
 template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> scaled_byte_products(
+    const block_bytes<Architecture>& codes, const std::int8_t* activations,
+    const half_factors<Architecture>& factors, Architecture, xsimd::ssse3) noexcept {
+  const __m128i first = _mm_maddubs_epi16(codes[0], load_sixteen_bytes(activations));
+  const __m128i second = _mm_maddubs_epi16(codes[1], load_sixteen_bytes(activations + 16));
+  return _mm_add_epi32(_mm_madd_epi16(first, factors[0]), _mm_madd_epi16(second, factors[1]));
+}
+
+template <class Architecture>
 [[nodiscard]] quad_sums<Architecture> add_quads(quad_sums<Architecture> sums,
                                                 vector<std::uint8_t, Architecture> codes,
                                                 const std::int8_t* activations, Architecture,

@@ -197,8 +197,9 @@ template <class Architecture>
   return (bits + (up & ~nan_mask)) | (nan_mask & integers(0x400000));
 }
 
-/// Whether byte_products and add_quads take any byte for a code; else codes are at most 15, as products
-/// of bytes are summed up in 16 bits or codes taken for signed bytes.
+/// Whether byte_products and add_quads take any byte for a code; else codes are at most
+/// largest_block_code and 15, as products of bytes are summed up in 16 bits or codes taken for signed
+/// bytes.
 template <class Architecture>
 inline constexpr bool multiplies_any_byte =
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
@@ -210,6 +211,10 @@ inline constexpr bool multiplies_any_byte =
 #else
     false;
 #endif
+
+/// The largest code that byte_products takes on every architecture: sums of four products with it fit
+/// 16 bits.
+inline constexpr int largest_block_code = 63;
 
 /// What add_quads sums up in: 32 bits a lane, or 16 bits for each pair in a lane.
 template <class Architecture>
@@ -224,6 +229,15 @@ inline constexpr bool has_pair_sums =
 template <class Architecture>
 using quad_sums = std::conditional_t<has_pair_sums<Architecture>, vector<std::int16_t, Architecture>,
                                      vector<std::int32_t, Architecture>>;
+
+/// Makes compilers load what was stored here before, number by number: they take it out of the register
+/// that it was stored from, by slower shuffles.
+template <class T>
+NIBBLE_IN_PLACE inline void load_from_memory([[maybe_unused]] T& stored) noexcept {
+#if defined(__GNUC__)
+  asm("" : "+m"(stored));
+#endif
+}
 
 /// Asks for the cache line of from[offset], which need not exist.
 inline void prefetch(const std::byte* from, std::size_t offset) noexcept {
@@ -249,6 +263,11 @@ using block_bytes = std::array<vector<std::uint8_t, Architecture>,
 template <class Architecture>
 using block_words = std::array<vector<std::int16_t, Architecture>,
                                block_codes / vector<std::int16_t, Architecture>::size>;
+
+/// Two factors, for the halves of a block's codes: a word for every two bytes of block_bytes.
+template <class Architecture>
+using half_factors = std::array<vector<std::int16_t, Architecture>,
+                                block_codes / vector<std::uint8_t, Architecture>::size>;
 
 /// The number of blocks of nibbles, 16 bytes each, that fill a vector.
 template <class Architecture>
