@@ -12,7 +12,7 @@
 
 namespace {
 
-using offset_sub_blocks = nibble::offset_sub_blocks<32, 63>;
+using offset_sub_blocks = nibble::offset_sub_blocks<32, 63, 15>;
 using nibble::offset_super_block;
 using nibble::sub_block_numbers;
 

@@ -42,7 +42,7 @@ TEST_CASE("q4 blocks of any bytes unpack as format/README.md says", "[q4]") {
   nibble_test::require_unpacks_as_documented<q4>("q4");
 }
 
-TEST_CASE("a q4 element errs by no more than half a step and what rounding costs", "[q4]") {
+TEST_CASE("a q4 element on the grid errs by no more than half a step and what rounding costs", "[q4]") {
   nibble_test::require_errors_within<q4>("q4", 0x1p-18);
 }
 

@@ -38,7 +38,7 @@ TEST_CASE("q8 blocks of any bytes unpack as format/README.md says", "[q8]") {
   nibble_test::require_unpacks_as_documented<q8>("q8");
 }
 
-TEST_CASE("a q8 element errs by no more than half a step and what rounding costs", "[q8]") {
+TEST_CASE("a q8 element on the grid errs by no more than half a step and what rounding costs", "[q8]") {
   nibble_test::require_errors_within<q8>("q8", 0x1p-14);
 }
 

@@ -65,8 +65,12 @@ double bound_of(const typename Codec::block& block, std::span<const float> all, 
                 float decoded, bool is_reference) {
   if constexpr (std::same_as<Codec, nibble::q4> || std::same_as<Codec, nibble::q8>) {
     const double slack = std::same_as<Codec, nibble::q4> ? 0x1p-18 : 0x1p-14;
-    return static_cast<double>(Codec::scale(block)) * (0.5 + slack) +
-           0x1p-24 * std::fabs(static_cast<double>(decoded));
+    const auto scale = static_cast<double>(Codec::scale(block));
+    const double from_min = static_cast<double>(value) - static_cast<double>(Codec::min(block));
+    if (from_min < -0.5 * scale || from_min > (Codec::largest_code + 0.5) * scale) {
+      return 2.0 * static_cast<double>(largest_magnitude(all)) + 0x1p-14;
+    }
+    return scale * (0.5 + slack) + 0x1p-24 * std::fabs(static_cast<double>(decoded));
   } else if constexpr (std::same_as<Codec, nibble::apr_q4>) {
     const double scale = std::fabs(static_cast<double>(Codec::scale(block)));
     const double steps =

@@ -32,6 +32,21 @@ class lane_sums {
     }
   }
 
+  /// Adds values[j] * factors[j], which is exact; factors are as many as values. Sizes as for
+  /// add_squares.
+  void add_products(std::span<const float> values, std::span<const float> factors) noexcept {
+    while (values.size() >= lanes_.size()) {
+      for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
+        lanes_[lane] += static_cast<double>(values[lane]) * static_cast<double>(factors[lane]);
+      }
+      values = values.subspan(lanes_.size());
+      factors = factors.subspan(lanes_.size());
+    }
+    for (std::size_t lane = 0; lane < values.size(); ++lane) {
+      lanes_[lane] += static_cast<double>(values[lane]) * static_cast<double>(factors[lane]);
+    }
+  }
+
   [[nodiscard]] double total() const noexcept {
     return ((lanes_[0] + lanes_[4]) + (lanes_[2] + lanes_[6])) +
            ((lanes_[1] + lanes_[5]) + (lanes_[3] + lanes_[7]));

@@ -25,7 +25,8 @@ struct offset_super_block {
   static constexpr std::size_t block_elements = 256;
   static constexpr std::size_t sub_block_elements = 32;
   static constexpr std::int32_t code_zero = 0;
-  using packed_sub_blocks = offset_sub_blocks<sub_block_elements, 63>;
+  template <std::uint32_t LargestCode>
+  using packed_sub_blocks = offset_sub_blocks<sub_block_elements, 63, LargestCode>;
 
   /// The low four bits of 256 codes in 128 bytes:
   ///
@@ -85,8 +86,8 @@ struct offset_super_block {
   }
 
  protected:
-  template <class Block>
-  static void store_head(const packed_sub_blocks::choice& chosen, Block& to) noexcept {
+  template <class Choice, class Block>
+  static void store_head(const Choice& chosen, Block& to) noexcept {
     to.scale = chosen.scale;
     to.min = chosen.min;
     to.sub_blocks.store(chosen.scales, chosen.mins);

@@ -6,9 +6,13 @@
 #include <cstdint>
 #include <span>
 
+#include <nibble/codec/affine_grid.hpp>
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/grid_search.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/codec/signed_grid.hpp>
+#include <nibble/codec/weighted_values.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
 
@@ -44,15 +48,27 @@ struct q2_0 {
   /// The float16 scale, of either sign, with the least squared error among those that put the largest
   /// magnitude at one of several places of the grid, and those that fit the codes which result. ggml's
   /// own choice, one step from zero, is among them.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    constexpr std::array places = {2.0F, 1.75F, 1.5F, 1.25F, 1.0F,   2.25F, 2.5F,   2.75F,
-                                   3.0F, 3.5F,  4.0F, -1.0F, -1.25F, -1.5F, -1.75F, -2.0F};
-    std::array<float, block_elements> padded{};
-    std::copy(values.begin(), values.end(), padded.begin());
-    const std::span<const float, block_elements> all(padded);
-    const signed_grid best = best_signed_grid(all, -1, 2, places, nearest_float16);
-    if (!is_finite(best.scale)) return pack_status::scale_overflow;
-    const auto steps = best.codes_of(all);
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+                                        const block_packing& how = {}) noexcept {
+    static constexpr end_places<4> places(-1.0F, 2.0F, 2.0F, 0.75F);
+    const weighted_values<block_elements> all(values);
+    const float largest = farthest_from_zero(values);
+    // Where ggml puts the largest magnitude, and where the scale of one that is too far may still fit.
+    std::array<affine_grid, 2> plain{};
+    std::size_t plain_count = 0;
+    for (const float place : {2.0F, 1.0F}) {
+      const float scale = largest == 0.0F ? 0.0F : nearest_float16(largest / place);
+      if (is_finite(scale) || plain_count == 0) plain[plain_count++] = {scale, 0.0F, -1, 2};
+    }
+    if (!is_finite(plain[0].scale)) return pack_status::scale_overflow;
+    affine_grid best = best_signed_grid<-1, 2>(
+        all, std::span<const affine_grid>(plain).first(plain_count), places, 3, to_nearest_float16{});
+    if (const float factor = importance_factor(how.importance); factor != 0.0F) {
+      const weighted_values<block_elements> weighted(values, how.importance, factor);
+      best = best_signed_grid<-1, 2>(weighted, std::span<const affine_grid>(&best, 1), places, 3,
+                                     to_nearest_float16{});
+    }
+    const auto steps = best.codes_of(all.all);
     to.scale = to_float16(best.scale);
     to.codes.fill(0);
     for (std::size_t j = 0; j < values.size(); ++j) {

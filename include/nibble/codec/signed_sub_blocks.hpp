@@ -5,16 +5,21 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <span>
+#include <utility>
 
+#include <nibble/codec/affine_grid.hpp>
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/code_bits.hpp>
-#include <nibble/codec/lane_sums.hpp>
-#include <nibble/codec/least_error.hpp>
+#include <nibble/codec/grid_search.hpp>
+#include <nibble/codec/grid_trials.hpp>
 #include <nibble/codec/pack_status.hpp>
+#include <nibble/codec/packing_search.hpp>
 #include <nibble/codec/round_half_away.hpp>
 #include <nibble/codec/short_scale.hpp>
 #include <nibble/codec/signed_grid.hpp>
+#include <nibble/codec/vector_loop.hpp>
+#include <nibble/codec/weighted_values.hpp>
 #include <nibble/core/float16.hpp>
 
 namespace nibble {
@@ -31,153 +36,325 @@ class signed_sub_blocks {
   static constexpr std::size_t sub_block_count = elements / sub_block_elements;
   using codes_t = std::array<std::int32_t, sub_block_elements>;
 
-  /// `values` are 1..256 finite numbers; those that are missing count as 0.
+  /// `values` are 1..256 finite numbers.
   ///
-  /// First each sub-block gets the scale that fits it best on its own. Then several scales of all are
-  /// tried: those that give the largest of them the number LowestNumber or one near it, and fits to
-  /// what was chosen before. Under each, every sub-block takes the number around its own scale with the least
-  /// squared error.
-  explicit signed_sub_blocks(std::span<const float> values) noexcept {
-    std::copy(values.begin(), values.end(), values_.begin());
-    float largest = 0.0F;
-    for (std::size_t i = 0; i < sub_block_count; ++i) {
-      farthest_[i] = farthest_from_zero(sub_block(i));
-      best_scales_[i] = best_signed_grid<sub_block_elements>(sub_block(i), lowest_code, highest_code,
-                                                             places, short_scale)
-                            .scale;
-      if (std::fabs(best_scales_[i]) > std::fabs(largest)) largest = best_scales_[i];
-    }
-    const float16 plain = to_float16(farthest_from_zero(farthest_) / lowest / lowest_number);
-    float16 first = to_float16(largest / lowest_number);
-    if (!is_finite(first)) first = plain;
-    if (!is_finite(first)) {
-      status_ = pack_status::scale_overflow;
-      return;
-    }
-    least_error<choice> kept;
-    const auto consider = [&](float16 scale) {
-      const auto [chosen, error] = choose_numbers(scale);
-      kept.offer(chosen, error);
-    };
-    const auto consider_another = [&](float16 scale) {
-      if (is_finite(scale) && !(scale == kept.best().scale)) consider(scale);
-    };
-    consider(first);
-    if (to_float32(first) == 0.0F) consider_another(float16{1});
-    consider_another(plain);
-    for (const float share : {127.0F, 125.0F, 132.0F}) {
-      consider_another(to_float16(largest / (lowest_number * (share / 128.0F))));
-    }
-    for (int turn = 0; turn < 2; ++turn) consider_another(fitted_scale(kept.best()));
-    chosen_ = kept.best();
+  /// First each sub-block gets the scale that fits it best on its own. Under the codes that it has
+  /// then, its error is a square of its scale, by which scales of all and the numbers under them are
+  /// chosen without a look at the values. What is chosen so is tried on the values, and chosen anew
+  /// under the codes that result, as long as the error becomes less. It is never above that of the plain
+  /// choice: every sub-block with its largest magnitude at LowestCode, the largest being LowestNumber.
+  explicit signed_sub_blocks(std::span<const float> values, const block_packing& how = {}) noexcept
+      : signed_sub_blocks(values, std::span<const float>(), 0.0F, how.search, nullptr) {
+    const float factor = importance_factor(how.importance);
+    if (status_ != pack_status::packed || factor == 0.0F) return;
+    // What equal weights choose is not given up for what errs more.
+    *this = signed_sub_blocks(values, how.importance, factor, how.search, &chosen_);
   }
 
   [[nodiscard]] pack_status status() const noexcept { return status_; }
   /// What follows holds only where the status is packed.
   [[nodiscard]] float16 scale() const noexcept { return chosen_.scale; }
   [[nodiscard]] const sub_block_numbers& numbers() const noexcept { return chosen_.numbers; }
-  /// The codes of sub-block i's values.
+  /// The codes of sub-block i's values; all 0 where there are none.
   [[nodiscard]] codes_t codes(std::size_t i) const noexcept {
-    return grid(chosen_.scale, chosen_.numbers[i]).template codes_of<sub_block_elements>(sub_block(i));
+    if (i >= used_) return {};
+    return grid_of(chosen_, i).codes_of(values_[i].all);
   }
-  /// Calls use(j, code) for the first `count` values, one after the other.
-  template <class Use>
-  void for_each_code(std::size_t count, const Use& use) const noexcept {
-    for (std::size_t j = 0; j < count; j += sub_block_elements) {
-      const codes_t some = codes(j / sub_block_elements);
-      const std::size_t present = std::min(sub_block_elements, count - j);
-      for (std::size_t k = 0; k < present; ++k) use(j + k, some[k]);
+  /// The codes of all values as they are stored, counted from the lowest; those of absent values are 0.
+  [[nodiscard]] std::array<std::uint8_t, elements> stored_codes() const noexcept {
+    std::array<std::uint8_t, elements> stored{};
+    for (std::size_t i = 0; i < used_; ++i) {
+      const codes_t some = codes(i);
+      for (std::size_t k = 0; k < values_[i].count; ++k) {
+        stored[sub_block_elements * i + k] = static_cast<std::uint8_t>(some[k] - LowestCode);
+      }
     }
+    return stored;
   }
 
  private:
-  static constexpr std::int32_t lowest_code = LowestCode;
-  static constexpr std::int32_t highest_code = -LowestCode - 1;
   static constexpr auto lowest = static_cast<float>(LowestCode);
   static constexpr auto lowest_number = static_cast<float>(LowestNumber);
-  /// Where on the grid the largest magnitude of a sub-block is put.
-  static constexpr std::array places = {lowest,        lowest + 0.25F, lowest + 0.5F, lowest + 0.75F,
-                                        lowest + 1.0F, lowest + 1.5F,  lowest + 2.0F, lowest - 0.25F,
-                                        lowest - 0.5F, lowest - 0.75F, lowest - 1.0F, -lowest - 1.0F,
-                                        -lowest - 0.5F};
+  static constexpr std::int32_t highest_code = -LowestCode - 1;
+  using sub_block_values = weighted_values<sub_block_elements>;
+  using group_trials = sub_block_trials<sub_block_elements>;
+  static constexpr std::size_t group_count = sub_block_count / trial_lanes;
+  using trials_of = std::array<group_trials, group_count>;
+  using trials_of_groups = std::array<grid_trials, group_count>;
 
   /// A scale of all, and the number of each sub-block.
   struct choice {
     float16 scale{};
     sub_block_numbers numbers{};
   };
-  struct scored_choice {
-    choice chosen;
-    double error = 0.0;  ///< sum of squares over all values
+  /// As choice, in lanes.
+  struct lane_choice {
+    float scale = 0.0F;
+    std::array<lanes_of_floats, group_count> numbers{};
+    double error = 0.0;  ///< that is expected or was found
   };
 
-  [[nodiscard]] std::span<const float, sub_block_elements> sub_block(std::size_t i) const noexcept {
-    return std::span(values_).subspan(i * sub_block_elements).template first<sub_block_elements>();
+  signed_sub_blocks(std::span<const float> values, std::span<const float> importance, float factor,
+                    packing_search search, const choice* other) noexcept {
+    std::array<float, sub_block_count> plain{};
+    float largest = 0.0F;
+    for (std::size_t at = 0; at < values.size(); at += sub_block_elements) {
+      const std::size_t count = std::min(sub_block_elements, values.size() - at);
+      const auto of = values.subspan(at, count);
+      values_[used_] = factor == 0.0F ? sub_block_values(of)
+                                      : sub_block_values(of, importance.subspan(at, count), factor);
+      plain[used_] = farthest_from_zero(of) / lowest;
+      if (std::fabs(plain[used_]) > std::fabs(largest)) largest = plain[used_];
+      ++used_;
+    }
+    chosen_.scale = to_float16(largest / lowest_number);
+    if (!is_finite(chosen_.scale)) {
+      status_ = pack_status::scale_overflow;
+      return;
+    }
+    for (std::size_t i = 0; i < used_; ++i) {
+      chosen_.numbers[i] = nearest_number(plain[i], to_float32(chosen_.scale));
+    }
+    double least = squared_error(chosen_);
+    const auto offer = [&](const choice& found) {
+      const double error = squared_error(found);
+      if (error < least) {
+        least = error;
+        chosen_ = found;
+      }
+    };
+    if (other != nullptr) offer(*other);
+    // Nothing of values below half a step of float16's is left under any scale.
+    if (least == 0.0 || std::fabs(largest) < 0x1p-30F) return;
+    offer(search_choice(packing_search::fast));
+    if (search == packing_search::best) offer(search_choice(packing_search::best));
   }
 
-  [[nodiscard]] static signed_grid grid(float16 scale, int number) noexcept {
-    return {to_float32(scale) * static_cast<float>(number), lowest_code, highest_code};
+  [[nodiscard]] static affine_grid grid_of(const choice& chosen, std::size_t i) noexcept {
+    return {to_float32(chosen.scale) * static_cast<float>(chosen.numbers[i]), 0.0F, LowestCode,
+            highest_code};
+  }
+
+  [[nodiscard]] double squared_error(const choice& chosen) const noexcept {
+    double error = 0.0;
+    for (std::size_t i = 0; i < used_; ++i) error += grid_of(chosen, i).squared_error(values_[i]);
+    return error;
   }
 
   /// The whole number of units nearest to a scale.
-  [[nodiscard]] static int nearest_number(float scale, float unit) noexcept {
+  [[nodiscard]] static std::int8_t nearest_number(float scale, float unit) noexcept {
     if (unit == 0.0F) return 0;
-    return static_cast<int>(
-        std::min(std::max(round_half_away(scale / unit), lowest_number), -lowest_number - 1.0F));
+    const float number = round_half_away(scale / unit);
+    return static_cast<std::int8_t>(std::min(std::max(number, lowest_number), -lowest_number - 1.0F));
   }
 
-  /// The number of sub-block i with the least squared error under a scale of all.
-  [[nodiscard]] least_error<std::int8_t> choose_number(std::size_t i, float16 scale) const noexcept {
-    const float unit = to_float32(scale);
-    least_error<std::int8_t> kept;
-    const auto consider = [&](int number) {
-      kept.offer(static_cast<std::int8_t>(number),
-                 grid(scale, number).template squared_error<sub_block_elements>(sub_block(i)));
+  /// The scale that fits each sub-block of a group best if it could be any.
+  [[nodiscard]] static grid_trials best_fits(const group_trials& trials,
+                                             std::span<const sub_block_values> values,
+                                             packing_search search) noexcept {
+    constexpr auto highest = static_cast<float>(highest_code);
+    lanes_of_floats largest{};
+    for (std::size_t lane = 0; lane < values.size(); ++lane) {
+      largest[lane] = farthest_from_zero(values[lane].all);
+    }
+    const auto search_from = [&](const auto& places, int turns) {
+      const auto start = [&](std::size_t i, grid_trials& to) {
+        const float place = places.place[i / trial_lanes][i % trial_lanes];
+        for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
+          to.scale[lane] = short_scale(largest[lane] / place);
+        }
+      };
+      return trials.template search<no_min, LowestCode, highest_code>(places.batches * trial_lanes,
+                                                                      start, turns);
     };
-    const int nearest = nearest_number(best_scales_[i], unit);
-    for (int number = std::max(nearest - 1, LowestNumber);
-         number <= std::min(nearest + 1, -LowestNumber - 1); ++number) {
-      consider(number);
+    // Of few codes what lies far outside is lost.
+    if (search == packing_search::fast) {
+      static constexpr end_places<2> places = LowestCode > -8
+                                                  ? end_places<2>(lowest, highest, 0.75F, 1.25F)
+                                                  : end_places<2>(lowest, highest, 1.5F, 2.0F);
+      return search_from(places, 2);
     }
-    for (const float place : {lowest, lowest + 1.0F}) {
-      const int number = nearest_number(farthest_[i] / place, unit);
-      if (std::abs(number - nearest) > 1) consider(number);
-    }
-    return kept;
+    static constexpr end_places<6> places = LowestCode > -8
+                                                ? end_places<6>(lowest, highest, 1.0F, 1.5F)
+                                                : end_places<6>(lowest, highest, 2.0F, 3.0F);
+    return search_from(places, 4);
   }
 
-  [[nodiscard]] scored_choice choose_numbers(float16 scale) const noexcept {
-    scored_choice scored{{.scale = scale}};
-    for (std::size_t i = 0; i < sub_block_count; ++i) {
-      const least_error<std::int8_t> kept = choose_number(i, scale);
-      scored.chosen.numbers[i] = kept.best();
-      scored.error += kept.error();
+  /// Of each sub-block of a group the number under a scale of all that is nearest to the scale which
+  /// fits it, and the error that it has for the codes of the trials.
+  NIBBLE_VECTOR_LOOP static void nearest_numbers(const grid_trials& of, const grid_trials& fitted,
+                                                 float scale, lanes_of_floats& numbers,
+                                                 lanes_of_floats& error) noexcept {
+    const float unit = scale == 0.0F ? HUGE_VALF : scale;
+    const lanes_of_floats limit = in_all_lanes(-2.0F * lowest_number - 1.0F);
+    for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
+      // By truncation, from 0 up; limited as floats, since a quotient may be beyond any integer.
+      const float number = fitted.scale[lane] / unit + (0.5F - lowest_number);
+      const float positive = number > 0.0F ? number : 0.0F;
+      const float limited = positive < limit[lane] ? positive : limit[lane];
+      numbers[lane] = static_cast<float>(static_cast<std::int32_t>(limited)) + lowest_number;
     }
-    return scored;
+    for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
+      // sum w (d - s q)^2, s being the change of the scale; the product of three is rounded in between,
+      // so that every one which meets a sum is exact.
+      const float s = scale * numbers[lane] - of.scale[lane];
+      const auto ss = static_cast<float>(exact_product(s, s));
+      error[lane] = static_cast<float>(double{of.dd[lane]} - 2.0 * exact_product(s, of.dq[lane]) +
+                                       exact_product(ss, of.qq[lane]));
+    }
   }
 
-  /// The scale with the least squared error for the numbers of a choice and the codes under them.
-  [[nodiscard]] float16 fitted_scale(const choice& chosen) const noexcept {
-    lane_sums products;
-    std::int64_t squares = 0;
-    for (std::size_t i = 0; i < sub_block_count; ++i) {
-      codes_t factors =
-          grid(chosen.scale, chosen.numbers[i]).template codes_of<sub_block_elements>(sub_block(i));
-      for (std::int32_t& factor : factors) {
-        factor *= chosen.numbers[i];
-        squares += factor * factor;
+  /// The numbers under a scale of all with the least error for the codes of the trials.
+  [[nodiscard]] static lane_choice choose_numbers(const trials_of_groups& trials,
+                                                  float scale) noexcept {
+    lane_choice chosen{.scale = scale};
+    for (std::size_t group = 0; group < group_count; ++group) {
+      const grid_trials& of = trials[group];
+      grid_trials fitted;
+      no_min::fit(of, of.qq, as_it_is{}, fitted);
+      lanes_of_floats error;
+      nearest_numbers(of, fitted, scale, chosen.numbers[group], error);
+      for (const float each : error) chosen.error += double{each};
+    }
+    return chosen;
+  }
+
+  /// Gives a choice the scale of all that fits its numbers and the codes of the trials best.
+  static void fit_scale(const trials_of_groups& trials, lane_choice& chosen) noexcept {
+    double products = 0.0;
+    double squares = 0.0;
+    for (std::size_t group = 0; group < group_count; ++group) {
+      const grid_trials& of = trials[group];
+      for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
+        const auto xq =
+            static_cast<float>(double{of.dq[lane]} + exact_product(of.scale[lane], of.qq[lane]));
+        const float number = chosen.numbers[group][lane];
+        products += exact_product(number, xq);
+        squares += exact_product(number * number, of.qq[lane]);
       }
-      products.add_products(sub_block(i), factors);
     }
-    if (squares == 0) return chosen.scale;
-    return to_float16(static_cast<float>(products.total() / static_cast<double>(squares)));
+    const float scale = nearest_float16(static_cast<float>(products / squares));
+    if (squares > 0.0 && is_finite(scale)) chosen.scale = scale;
+  }
+
+  /// Tries a choice on the values, and says what its error is.
+  static void try_choice(const trials_of& groups, lane_choice& chosen,
+                         trials_of_groups& trials) noexcept {
+    chosen.error = 0.0;
+    for (std::size_t group = 0; group < group_count; ++group) {
+      for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
+        trials[group].scale[lane] = chosen.scale * chosen.numbers[group][lane];
+        trials[group].min[lane] = 0.0F;
+      }
+      groups[group].template attempt<LowestCode, highest_code>(trials[group]);
+      for (const float each : trials[group].dd) chosen.error += double{each};
+    }
+  }
+
+  [[nodiscard]] choice search_choice(packing_search search) const noexcept {
+    const bool is_fast = search == packing_search::fast;
+    const auto of_group = [&](std::size_t group) {
+      const std::size_t first = std::min(group * trial_lanes, used_);
+      return std::span(values_).subspan(first, std::min(trial_lanes, used_ - first));
+    };
+    const auto groups = [&]<std::size_t... Group>(std::index_sequence<Group...>) {
+      return trials_of{group_trials(of_group(Group))...};
+    }
+    (std::make_index_sequence<group_count>());
+    trials_of_groups own;
+    float largest = 0.0F;
+    for (std::size_t group = 0; group < group_count; ++group) {
+      own[group] = best_fits(groups[group], of_group(group), search);
+      for (const float scale : own[group].scale) {
+        if (std::fabs(scale) > std::fabs(largest)) largest = scale;
+      }
+    }
+    // Units by which the largest scale has one of the last numbers.
+    std::array<lane_choice, 2> best;
+    std::size_t found = 0;
+    const auto consider = [&](float number) {
+      const float unit = nearest_float16(largest / number);
+      if (!is_finite(unit)) return;
+      lane_choice next = choose_numbers(own, unit);
+      lane_choice fitted = next;
+      fit_scale(own, fitted);
+      fitted = choose_numbers(own, fitted.scale);
+      if (fitted.error < next.error) next = fitted;
+      if (found == 2 && !(next.error < best[1].error)) return;
+      if (found > 0 && next.error == best[0].error) return;
+      best[found < 2 ? found++ : 1] = next;
+      if (found == 2 && best[1].error < best[0].error) std::swap(best[0], best[1]);
+    };
+    const float least_number = -lowest_number * (is_fast ? 0.75F : 0.5F);
+    const float step = -lowest_number * (is_fast ? 0.03125F : 0.015625F);
+    for (float number = -lowest_number; number > least_number; number -= step) consider(-number);
+    // Each on the values, and anew under the codes that result.
+    lane_choice kept{.error = HUGE_VAL};
+    for (std::size_t i = 0; i < found; ++i) {
+      lane_choice next = best[i];
+      double error_before = HUGE_VAL;
+      trials_of_groups trials;
+      for (int turn = 0; turn < (is_fast ? 3 : 8); ++turn) {
+        try_choice(groups, next, trials);
+        if (next.error < kept.error) kept = next;
+        if (!(next.error < error_before)) break;
+        error_before = next.error;
+        fit_scale(trials, next);
+        next = choose_numbers(trials, next.scale);
+      }
+    }
+    if (!is_fast) improve_numbers(groups, kept);
+    choice chosen{.scale = to_float16(kept.scale)};
+    for (std::size_t i = 0; i < used_; ++i) {
+      chosen.numbers[i] = static_cast<std::int8_t>(kept.numbers[i / trial_lanes][i % trial_lanes]);
+    }
+    return chosen;
+  }
+
+  /// Tries the numbers next to those of a choice on the values, and fits the scale of all to those that
+  /// err less, as long as that helps.
+  static void improve_numbers(const trials_of& groups, lane_choice& chosen) noexcept {
+    for (int turn = 0; turn < 4; ++turn) {
+      lane_choice next = chosen;
+      trials_of_groups trials;
+      try_choice(groups, next, trials);
+      const lane_choice centre = next;
+      for (const float more : {-1.0F, 1.0F, -2.0F, 2.0F, -3.0F, 3.0F}) {
+        lane_choice other = centre;
+        for (auto& group : other.numbers) {
+          for (float& number : group) {
+            number = std::min(std::max(number + more, lowest_number), -lowest_number - 1.0F);
+          }
+        }
+        trials_of_groups of_other;
+        try_choice(groups, other, of_other);
+        for (std::size_t group = 0; group < group_count; ++group) {
+          for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
+            if (of_other[group].dd[lane] < trials[group].dd[lane]) {
+              next.numbers[group][lane] = other.numbers[group][lane];
+            }
+          }
+          lanes_of_floats than = trials[group].dd;
+          keep_lesser(of_other[group], of_other[group].dd, trials[group], than);
+        }
+      }
+      next.error = 0.0;
+      for (const grid_trials& each : trials) {
+        for (const float error : each.dd) next.error += double{error};
+      }
+      lane_choice fitted = next;
+      fit_scale(trials, fitted);
+      try_choice(groups, fitted, trials);
+      if (fitted.error < next.error) next = fitted;
+      if (!(next.error < chosen.error)) return;
+      chosen = next;
+    }
   }
 
   pack_status status_ = pack_status::packed;
   choice chosen_;
-  std::array<float, elements> values_{};
-  std::array<float, sub_block_count> best_scales_{};  ///< of each sub-block on its own
-  std::array<float, sub_block_count> farthest_{};     ///< value of the largest magnitude
+  std::size_t used_ = 0;
+  std::array<sub_block_values, sub_block_count> values_;
 };
 
 }  // namespace NIBBLE_ARCHITECTURE
