@@ -238,7 +238,7 @@ void plan_tensor(nibble::writer& plan, const packing_choice& how, nibble::packin
   for (const nibble::tensor_view& part : weight.parts) require_f32_range(part);
   nibble::row_source rows =
       how.is_transposed ? transposed_rows_of(weight.parts.front()) : rows_for_output(weight);
-  plan.add(how.encoding, weight.name, how.packed_shape(), interruptible(std::move(rows)), rule);
+  plan.add(how.encoding, weight.name, how.packed_shape(), interruptible(std::move(rows)), {.rule = rule});
 }
 
 /// Merges a JSON object that a person wrote into the metadata. Throws usage_error for the library's own

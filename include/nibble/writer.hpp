@@ -95,7 +95,7 @@ class basic_writer : public tensor_plan {
   /// Throws not_representable (naming tensor, element and value), write_failed, already_being_written,
   /// bad_metadata, what the container cannot hold (unsupported_encoding, bad_name, bad_shape), what
   /// readers refuse (directory_too_large: tens of thousands of tensors without bytes, say),
-  /// invalid_argument (shards of another container than .apr; shard_of_tensors that are not one for each
+  /// invalid_argument (importance of columns as packing_options does not allow it; shards of another container than .apr; shard_of_tensors that are not one for each
   /// tensor, or leave a shard without any), cancelled, and whatever a row source or
   /// the progress callback throws.
   ///

@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
     const std::string name(nibble::to_string(which));
     out.add(which, name + ".300x700", {300, 700}, part(300 * 700));
     out.add(which, name + ".33x173", {33, 173}, part(33 * 173));
-    out.add(which, name + ".reference", {65, 31}, part(65 * 31), packing_rule::reference);
+    out.add(which, name + ".reference", {65, 31}, part(65 * 31), {.rule = packing_rule::reference});
   }
   for (const encoding which :
        {encoding::q4_0, encoding::q4_1, encoding::q5_0, encoding::q5_1, encoding::q8_0, encoding::q2_k,

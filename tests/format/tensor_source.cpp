@@ -69,9 +69,9 @@ TEST_CASE("the chunks of every source are the tensor's bytes", "[tensor_source]"
       const planned_tensor tensor = planned(which, dimensions);
       bytes_t expected(static_cast<std::size_t>(tensor.size_bytes));
       nibble::quantize(which, dimensions, values, expected);
-      const auto rule = nibble::packing_rule::best;
-      CHECK(joined(tensor, nibble::values_to_pack{values, rule}) == expected);
-      CHECK(joined(tensor, nibble::rows_to_pack{rows, rule}) == expected);
+      const nibble::packing_options how{.rule = nibble::packing_rule::best};
+      CHECK(joined(tensor, nibble::values_to_pack{values, how}) == expected);
+      CHECK(joined(tensor, nibble::rows_to_pack{rows, how}) == expected);
       CHECK(joined(tensor, nibble::stored_in_memory{expected}) == expected);
       const auto& figures = nibble::describe(which);
       if (!figures.has_blocks()) continue;
@@ -107,7 +107,7 @@ TEST_CASE("the scale of a whole tensor is found before the first chunk", "[tenso
   const auto values = nibble_test::gaussian(3 * 70001, 2);
   const auto reads_of = [&](encoding which) {
     const planned_tensor tensor = planned(which, shape{3, 70001});
-    const tensor_source source = nibble::values_to_pack{values, nibble::packing_rule::best};
+    const tensor_source source = nibble::values_to_pack{values, {.rule = nibble::packing_rule::best}};
     std::atomic<int> chunks_read{0};
     const tensor_chunks chunks(tensor, source, nullptr, [&] { ++chunks_read; });
     CHECK(chunks.name() == "w");

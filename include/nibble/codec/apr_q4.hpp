@@ -7,10 +7,9 @@
 #include <cstdint>
 #include <span>
 
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/code_packing.hpp>
 #include <nibble/codec/codec.hpp>
-#include <nibble/codec/lane_sums.hpp>
-#include <nibble/codec/least_error.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/codec/round_half_away.hpp>
 #include <nibble/codec/signed_grid.hpp>
@@ -37,6 +36,8 @@ struct apr_q4 {
   static constexpr std::size_t block_elements = 32;
   static constexpr code_packing packing = code_packing::nibble_neighbors;
   static constexpr std::int32_t code_zero = 8;
+  static constexpr std::int32_t lowest_code = -8;
+  static constexpr std::int32_t highest_code = 7;
   static constexpr bool has_min = describe(encoding).has_min;
   static constexpr bool scale_counts_if_normal = true;
 
@@ -64,98 +65,59 @@ struct apr_q4 {
     }
   }
 
+  /// Stores codes 0..15; those of absent elements are to be 0.
+  static void store_codes(std::span<const std::uint8_t, block_elements> codes, block& to) noexcept {
+    for (std::size_t j = 0; j < to.codes.size(); ++j) {
+      to.codes[j] = static_cast<std::uint8_t>(codes[2 * j] | (codes[2 * j + 1] << 4));
+    }
+  }
+
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   ///
   /// reference: scale = max|x| / 7 (1 where all are zero), codes from the unrounded scale, halves away
-  /// from zero. best: the float16 scale, of either sign, with the least squared error among a ladder
-  /// that sets the largest value 5.5 to 9 steps from zero; the reference's scale is on the ladder, so
-  /// the error is never above the reference's.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
-                                        packing_rule rule) noexcept {
+  /// from zero, whatever `how` says. best: the float16 scale, of either sign, with the least squared
+  /// error among those that set the largest value 5.5 to 9 steps from zero, and those that fit the codes
+  /// which result; the reference's scale is among them, so the error is never above the reference's.
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to, packing_rule rule,
+                                        const block_packing& how = {}) noexcept {
+    codes_t codes{};
     const float largest = farthest_from_zero(values);
     if (largest == 0.0F) {
       to.scale = to_float16(1.0F);
-      codes_t zeros;
-      zeros.fill(8);
-      store(zeros, values.size(), to);
+      std::fill_n(codes.begin(), values.size(), std::uint8_t{code_zero});
+      store_codes(codes, to);
       return pack_status::packed;
     }
     const float reference_scale = std::fabs(largest) / 7.0F;
     to.scale = to_float16(reference_scale);
     if (!is_finite(to.scale)) return pack_status::scale_overflow;
     if (rule == packing_rule::reference) {
-      codes_t codes;
       for (std::size_t j = 0; j < values.size(); ++j) {
         // A scale that underflowed to 0 leaves zeros where they are and saturates the rest.
         const float steps = values[j] == 0.0F ? 0.0F : round_half_away(values[j] / reference_scale);
         codes[j] = static_cast<std::uint8_t>(std::clamp(steps, -8.0F, 7.0F) + 8.0F);
       }
-      store(codes, values.size(), to);
+      store_codes(codes, to);
       return pack_status::packed;
     }
-    std::array<float, block_elements> padded{};
-    std::copy(values.begin(), values.end(), padded.begin());
-    to.scale = best_scale(padded, largest, to.scale);
-    codes_t codes;
-    nearest_codes(padded, to_float32(to.scale), codes);
-    store(codes, values.size(), to);
+    constexpr std::array places = {-8.0F, -7.75F, -7.5F, -7.25F, -7.0F, -6.5F, -8.25F, -8.5F,
+                                   -9.0F, 7.0F,   7.25F, 7.5F,   7.75F, 6.75F, 6.25F,  5.5F};
+    const auto [status, scale, best] = pack_signed_grid(values, lowest_code, highest_code, code_zero,
+                                                        places, how, nearest_normal_float16);
+    if (status != pack_status::packed) return status;
+    to.scale = scale;
+    store_codes(best, to);
     return pack_status::packed;
   }
 
  private:
   using codes_t = std::array<std::uint8_t, block_elements>;
 
-  static void store(const codes_t& codes, std::size_t count, block& to) noexcept {
-    codes_t kept{};
-    std::copy_n(codes.begin(), count, kept.begin());
-    for (std::size_t j = 0; j < 16; ++j) {
-      to.codes[j] = static_cast<std::uint8_t>(kept[2 * j] | (kept[2 * j + 1] << 4));
-    }
-  }
-
-  /// The code in -8..7 nearest to value / scale, plus 8, by truncation. Every scale tried puts the
-  /// block's largest value at most 9 steps from zero, so the integer holds the quotient.
-  [[nodiscard]] static std::int32_t nearest_code(float value, float scale) noexcept {
-    const auto code = static_cast<std::int32_t>(value / scale + 8.5F);
-    return std::min(std::max(code, 0), 15);
-  }
-
-  static void nearest_codes(const std::array<float, block_elements>& values, float scale,
-                            codes_t& codes) noexcept {
-    for (std::size_t j = 0; j < block_elements; ++j) {
-      codes[j] = static_cast<std::uint8_t>(nearest_code(values[j], scale));
-    }
-  }
-
-  [[nodiscard]] static double squared_error(const std::array<float, block_elements>& values,
-                                            float scale) noexcept {
-    // scale * code is exact in f32, so fusing changes no bit.
-    std::array<float, block_elements> differences;
-    for (std::size_t j = 0; j < block_elements; ++j) {
-      const auto code = static_cast<float>(nearest_code(values[j], scale) - 8);
-      differences[j] = values[j] - scale * code;
-    }
-    lane_sums sums;
-    sums.add_squares(differences);
-    return sums.total();
-  }
-
-  [[nodiscard]] static float16 best_scale(const std::array<float, block_elements>& values,
-                                          float largest, float16 reference) noexcept {
-    constexpr std::array<float, 16> ladder = {-8.0F, -7.75F, -7.5F, -7.25F, -7.0F, -6.5F, -8.25F, -8.5F,
-                                              -9.0F, 7.0F,   7.25F, 7.5F,   7.75F, 6.75F, 6.25F,  5.5F};
-    const auto usable = [](float16 scale) {
-      // A scale below the smallest normal would count as 0.
-      if ((scale.bits & 0x7C00U) != 0) return scale;
-      return float16{static_cast<std::uint16_t>((scale.bits & 0x8000U) | 0x0400U)};
-    };
-    const float16 first = usable(reference);
-    least_error<float16> kept(first, squared_error(values, to_float32(first)));
-    for (const float steps : ladder) {
-      const float16 scale = usable(to_float16(largest / steps));
-      if (is_finite(scale)) kept.offer(scale, squared_error(values, to_float32(scale)));
-    }
-    return kept.best();
+  /// As a scale below the smallest normal would count as 0, that one in its place.
+  [[nodiscard]] static float nearest_normal_float16(float scale) noexcept {
+    const float rounded = nearest_float16(scale);
+    if (std::fabs(rounded) >= float16_smallest_normal) return rounded;
+    return std::copysign(float16_smallest_normal, scale);
   }
 };
 static_assert(sizeof(apr_q4::block) == describe(apr_q4::encoding).block_bytes);

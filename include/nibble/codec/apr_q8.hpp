@@ -83,12 +83,16 @@ struct apr_q8 {
 
   /// Squared errors, one for each candidate.
   using squared_errors = std::array<double, candidate_count>;
-  /// Adds to errors[i] the squared error of `values` under scales[i].
+  /// Adds to errors[i] the squared error of `values` under scales[i], each square times the value's
+  /// importance and `factor`; importance is of as many as there are values, or empty: then as it is.
   static void add_squared_errors(std::span<const float> values, const candidates& scales,
-                                 squared_errors& errors) noexcept {
+                                 squared_errors& errors, std::span<const float> importance = {},
+                                 float factor = 1.0F) noexcept {
     for (std::size_t i = 0; i < candidate_count; ++i) {
       lane_sums sums;
       std::array<float, 64> differences;
+      std::array<float, 64> weighted;
+      auto weights = importance;
       for (auto rest = values; !rest.empty();) {
         const std::size_t count = std::min(rest.size(), differences.size());
         for (std::size_t j = 0; j < count; ++j) {
@@ -96,7 +100,14 @@ struct apr_q8 {
           const double decoded = static_cast<double>(scales[i]) * nearest_code(rest[j], scales[i]);
           differences[j] = static_cast<float>(static_cast<double>(rest[j]) - decoded);
         }
-        sums.add_squares(std::span(differences).first(count));
+        const auto present = std::span<const float>(differences).first(count);
+        if (weights.empty()) {
+          sums.add_squares(present);
+        } else {
+          for (std::size_t j = 0; j < count; ++j) weighted[j] = differences[j] * (weights[j] * factor);
+          sums.add_products(present, std::span<const float>(weighted).first(count));
+          weights = weights.subspan(count);
+        }
         rest = rest.subspan(count);
       }
       errors[i] += sums.total();

@@ -32,6 +32,13 @@ class lane_sums {
     }
   }
 
+  /// Adds values[j] * factors[j], which is exact; factors are as many as values.
+  void add_products(std::span<const float> values, std::span<const float> factors) noexcept {
+    for (std::size_t j = 0; j < values.size(); ++j) {
+      lanes_[j % lanes_.size()] += static_cast<double>(values[j]) * static_cast<double>(factors[j]);
+    }
+  }
+
   [[nodiscard]] double total() const noexcept {
     return ((lanes_[0] + lanes_[4]) + (lanes_[2] + lanes_[6])) +
            ((lanes_[1] + lanes_[5]) + (lanes_[3] + lanes_[7]));

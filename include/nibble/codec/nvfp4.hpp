@@ -8,12 +8,14 @@
 #include <cstdint>
 #include <span>
 
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/lane_sums.hpp>
 #include <nibble/codec/least_error.hpp>
 #include <nibble/codec/mxfp4.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/codec/signed_grid.hpp>
+#include <nibble/codec/weighted_values.hpp>
 #include <nibble/core/encoding.hpp>
 
 namespace nibble {
@@ -68,20 +70,25 @@ struct nvfp4 {
   /// Of each sub-block the scale with the least squared error among those around the one that ggml
   /// chooses, which puts the largest magnitude at 6. The smallest scale is 2^-9: of weights below some
   /// 0.01 little is left, unless they were divided before by a factor that the host keeps.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+                                        const block_packing& how = {}) noexcept {
     to.scales.fill(0);
     to.codes.fill(0);
+    const float factor = importance_factor(how.importance);
     for (std::size_t i = 0; i * sub_block_elements < values.size(); ++i) {
       const std::size_t count = std::min(sub_block_elements, values.size() - i * sub_block_elements);
-      sub_block_values part{};
-      std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(i * sub_block_elements), count,
-                  part.begin());
+      const auto of = values.subspan(i * sub_block_elements, count);
+      const auto weighted =
+          factor == 0.0F
+              ? sub_block_values(of)
+              : sub_block_values(of, how.importance.subspan(i * sub_block_elements, count), factor);
+      const auto& part = weighted.all;
       const float largest = std::fabs(farthest_from_zero(part));
       if (largest >= 2784.0F) return pack_status::scale_overflow;
       const int first = nearest_scale(largest / 6.0F);
-      least_error<int> kept(first, squared_error(part, first));
+      least_error<int> kept(first, squared_error(weighted, first));
       for (int other = std::max(first - 3, 0); other <= std::min(first + 6, largest_scale); ++other) {
-        if (other != first) kept.offer(other, squared_error(part, other));
+        if (other != first) kept.offer(other, squared_error(weighted, other));
       }
       to.scales[i] = static_cast<std::uint8_t>(kept.best());
       const float half = half_scale(to.scales[i]);
@@ -96,7 +103,7 @@ struct nvfp4 {
   }
 
  private:
-  using sub_block_values = std::array<float, sub_block_elements>;
+  using sub_block_values = weighted_values<sub_block_elements>;
   static constexpr int largest_scale = 0x7E;
 
   /// The stored scale nearest to one that is not negative, halves up.
@@ -119,14 +126,19 @@ struct nvfp4 {
   /// Sum of the squares of what coding changes.
   [[nodiscard]] static double squared_error(const sub_block_values& values, int scale) noexcept {
     const float half = half_scale(static_cast<std::uint8_t>(scale));
-    sub_block_values differences;
-    for (std::size_t j = 0; j < values.size(); ++j) {
-      const auto code = static_cast<std::size_t>(half == 0.0F ? 0 : nearest_magnitude(values[j], half));
+    std::array<float, sub_block_elements> differences;
+    std::array<float, sub_block_elements> weighted;
+    for (std::size_t j = 0; j < differences.size(); ++j) {
+      const float value = values.all[j];
+      const auto code = static_cast<std::size_t>(half == 0.0F ? 0 : nearest_magnitude(value, half));
       // Exact products, so that fusing them with the difference changes no bit.
-      differences[j] = std::fabs(values[j]) - half * static_cast<float>(code_values[code]);
+      differences[j] = std::fabs(value) - half * static_cast<float>(code_values[code]);
+    }
+    for (std::size_t j = 0; j < differences.size(); ++j) {
+      weighted[j] = differences[j] * values.weights[j];
     }
     lane_sums sums;
-    sums.add_squares(differences);
+    sums.add_products(differences, weighted);
     return sums.total();
   }
 };

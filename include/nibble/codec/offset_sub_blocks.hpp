@@ -7,13 +7,16 @@
 #include <cstdint>
 #include <span>
 
+#include <nibble/codec/affine_fit.hpp>
+#include <nibble/codec/affine_grid.hpp>
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/lane_sums.hpp>
 #include <nibble/codec/least_error.hpp>
 #include <nibble/codec/min_max_grid.hpp>
-#include <nibble/codec/offset_grid.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/codec/short_scale.hpp>
+#include <nibble/codec/weighted_values.hpp>
 #include <nibble/core/float16.hpp>
 
 namespace nibble {
@@ -43,12 +46,64 @@ class offset_sub_blocks {
   /// numbers around its own with the least squared error. The plain choice, every sub-block from lowest
   /// to highest value and the largest being LargestNumber, is among what is tried, so the error is never above
   /// that one's.
-  offset_sub_blocks(std::span<const float> values, std::int32_t largest_code) noexcept
-      : largest_code_(largest_code) {
+  offset_sub_blocks(std::span<const float> values, std::uint32_t largest_code,
+                    const block_packing& how = {}) noexcept
+      : offset_sub_blocks(values, largest_code, std::span<const float>(), 0.0F) {
+    const float factor = importance_factor(how.importance);
+    if (status_ != pack_status::packed || factor == 0.0F) return;
+    offset_sub_blocks weighted(values, largest_code, how.importance, factor);
+    // What equal weights choose is not given up for what errs more.
+    if (weighted.squared_error(chosen_) < weighted.squared_error(weighted.chosen_)) {
+      weighted.chosen_ = chosen_;
+    }
+    *this = weighted;
+  }
+
+  [[nodiscard]] pack_status status() const noexcept { return status_; }
+  /// What follows holds only where the status is packed.
+  [[nodiscard]] const choice& chosen() const noexcept { return chosen_; }
+  /// The codes of all values; those of absent ones are 0.
+  [[nodiscard]] codes_t codes() const noexcept {
+    codes_t all{};
+    for (std::size_t i = 0; i < used_; ++i) {
+      const values_t& values = sub_blocks_[i].values;
+      const auto codes = grid_of(chosen_, i).codes_of(values.all);
+      for (std::size_t j = 0; j < values.count; ++j) {
+        all[sub_block_elements * i + j] = static_cast<std::uint8_t>(codes[j]);
+      }
+    }
+    return all;
+  }
+
+ private:
+  static constexpr auto most = static_cast<float>(LargestNumber);
+
+  using values_t = weighted_values<sub_block_elements>;
+  struct sub_block {
+    values_t values;
+    affine_grid best_fit{};    ///< if scale and min could be any
+    affine_grid full_range{};  ///< from the lowest value, or 0, to the highest
+  };
+
+  struct scored_choice {
+    choice chosen;
+    double error = 0.0;  ///< sum of squares over all values
+  };
+
+  struct extremes {
+    float scale = 0.0F;
+    float min = 0.0F;  ///< magnitude
+  };
+
+  offset_sub_blocks(std::span<const float> values, std::uint32_t largest_code,
+                    std::span<const float> importance, float factor) noexcept
+      : largest_code_(static_cast<std::int32_t>(largest_code)) {
     for (std::size_t at = 0; at < values.size(); at += sub_block_elements) {
+      const std::size_t count = std::min<std::size_t>(sub_block_elements, values.size() - at);
+      const auto of = values.subspan(at, count);
       sub_block& added = sub_blocks_[used_++];
-      added.values = offset_values(
-          values.subspan(at, std::min<std::size_t>(sub_block_elements, values.size() - at)));
+      added.values =
+          factor == 0.0F ? values_t(of) : values_t(of, importance.subspan(at, count), factor);
       added.full_range = full_range_grid(added.values);
       added.best_fit = best_fit_grid(added.values, added.full_range);
     }
@@ -81,42 +136,15 @@ class offset_sub_blocks {
     chosen_ = kept.best();
   }
 
-  [[nodiscard]] pack_status status() const noexcept { return status_; }
-  /// What follows holds only where the status is packed.
-  [[nodiscard]] const choice& chosen() const noexcept { return chosen_; }
-  /// The codes of all values; those of absent ones are 0.
-  [[nodiscard]] codes_t codes() const noexcept {
-    codes_t all{};
+  [[nodiscard]] double squared_error(const choice& chosen) const noexcept {
+    double error = 0.0;
     for (std::size_t i = 0; i < used_; ++i) {
-      const offset_values& values = sub_blocks_[i].values;
-      const auto codes = grid_of(chosen_, i).codes_of(values);
-      for (std::size_t j = 0; j < values.count; ++j) {
-        all[sub_block_elements * i + j] = static_cast<std::uint8_t>(codes[j]);
-      }
+      error += grid_of(chosen, i).squared_error(sub_blocks_[i].values);
     }
-    return all;
+    return error;
   }
 
- private:
-  static constexpr auto most = static_cast<float>(LargestNumber);
-
-  struct sub_block {
-    offset_values values{std::span<const float>(&nothing, 1)};
-    offset_grid best_fit{};    ///< if scale and min could be any
-    offset_grid full_range{};  ///< from the lowest value, or 0, to the highest
-  };
-  static constexpr float nothing = 0.0F;
-
-  struct scored_choice {
-    choice chosen;
-    double error = 0.0;  ///< sum of squares over all values
-  };
-
-  struct extremes {
-    float scale = 0.0F;
-    float min = 0.0F;  ///< magnitude
-  };
-  [[nodiscard]] extremes largest_of(offset_grid sub_block::*grid) const noexcept {
+  [[nodiscard]] extremes largest_of(affine_grid sub_block::*grid) const noexcept {
     extremes largest;
     for (std::size_t i = 0; i < used_; ++i) {
       largest.scale = std::max(largest.scale, (sub_blocks_[i].*grid).scale);
@@ -149,28 +177,29 @@ class offset_sub_blocks {
     return closest;
   }
 
-  [[nodiscard]] offset_grid grid_of(float16 scale, float16 min, int s, int m) const noexcept {
-    return {to_float32(scale) * static_cast<float>(s), -to_float32(min) * static_cast<float>(m),
+  [[nodiscard]] affine_grid grid_of(float16 scale, float16 min, int s, int m) const noexcept {
+    return {to_float32(scale) * static_cast<float>(s), -to_float32(min) * static_cast<float>(m), 0,
             largest_code_};
   }
-  [[nodiscard]] offset_grid grid_of(const choice& chosen, std::size_t i) const noexcept {
+  [[nodiscard]] affine_grid grid_of(const choice& chosen, std::size_t i) const noexcept {
     return grid_of(chosen.scale, chosen.min, chosen.scales[i], chosen.mins[i]);
   }
 
-  [[nodiscard]] offset_grid full_range_grid(const offset_values& values) const noexcept {
+  [[nodiscard]] affine_grid full_range_grid(const values_t& values) const noexcept {
     const value_range range(values.all);
     const float lowest = range.lowest < 0.0F ? range.lowest : 0.0F;
     const float step = (range.highest - lowest) / static_cast<float>(largest_code_);
-    return {range.highest > lowest ? step : 0.0F, lowest, largest_code_};
+    return {range.highest > lowest ? step : 0.0F, lowest, 0, largest_code_};
   }
 
   /// min is at most 0.
-  [[nodiscard]] offset_grid best_fit_grid(const offset_values& values,
-                                          const offset_grid& full_range) const noexcept {
-    const offset_grid first{short_scale(full_range.scale), short_scale(full_range.min), largest_code_};
+  [[nodiscard]] affine_grid best_fit_grid(const values_t& values,
+                                          const affine_grid& full_range) const noexcept {
+    const affine_grid first{short_scale(full_range.scale), short_scale(full_range.min), 0,
+                            largest_code_};
     if (full_range.scale == 0.0F) return first;
-    least_error<offset_grid> kept(first, first.squared_error(values));
-    const auto consider = [&](const offset_grid& grid) {
+    least_error<affine_grid> kept(first, first.squared_error(values));
+    const auto consider = [&](const affine_grid& grid) {
       kept.offer(grid, grid.squared_error(values));
     };
     for (const auto [below, above] : {grid_margins{0.0F, 0.0F},
@@ -187,10 +216,11 @@ class offset_sub_blocks {
       const auto steps = static_cast<float>(largest_code_);
       const float step = short_scale(full_range.scale * (steps / (steps + below + above)));
       // The product is exact.
-      const offset_grid tried{step, std::min(full_range.min + below * step, 0.0F), largest_code_};
-      consider(tried.fitted(values, 0.0F, short_scale));
+      const affine_grid tried{step, std::min(full_range.min + below * step, 0.0F), 0, largest_code_};
+      consider(affine_fit(tried, values).grid(0.0F, short_scale));
     }
-    for (int turn = 0; turn < 2; ++turn) consider(kept.best().fitted(values, 0.0F, short_scale));
+    for (int turn = 0; turn < 2; ++turn)
+      consider(affine_fit(kept.best(), values).grid(0.0F, short_scale));
     return kept.best();
   }
 
@@ -200,7 +230,7 @@ class offset_sub_blocks {
     friend bool operator==(const numbers&, const numbers&) = default;
   };
   /// The numbers nearest to a grid of a sub-block's own.
-  [[nodiscard]] static numbers nearest_numbers(const offset_grid& grid, float16 scale,
+  [[nodiscard]] static numbers nearest_numbers(const affine_grid& grid, float16 scale,
                                                float16 min) noexcept {
     const auto nearest = [](float value, float unit) {
       if (unit == 0.0F) return 0;
@@ -246,38 +276,44 @@ class offset_sub_blocks {
   [[nodiscard]] units fitted_units(const choice& chosen) const noexcept {
     units fit{chosen.scale, chosen.min};
     // Least squares of x = scale * a - min * b, with whole numbers a = s q and b = m.
-    std::int64_t aa = 0;
-    std::int64_t ab = 0;
-    std::int64_t bb = 0;
+    lane_sums aa;
+    lane_sums ab;
+    lane_sums bb;
     lane_sums ax;
     lane_sums bx;
     for (std::size_t i = 0; i < used_; ++i) {
-      const offset_values& values = sub_blocks_[i].values;
-      const auto codes = grid_of(chosen, i).codes_of(values);
-      offset_grid::codes_t a;
-      offset_grid::codes_t b;
-      for (std::size_t j = 0; j < values.count; ++j) {
-        a[j] = chosen.scales[i] * codes[j];
-        b[j] = chosen.mins[i];
-        aa += a[j] * a[j];
-        ab += a[j] * b[j];
-        bb += b[j] * b[j];
+      const values_t& values = sub_blocks_[i].values;
+      const auto codes = grid_of(chosen, i).codes_of(values.all);
+      using floats = std::array<float, sub_block_elements>;
+      floats a;
+      floats b;
+      floats weighted_a;
+      floats weighted_b;
+      floats weighted_x;
+      for (std::size_t j = 0; j < sub_block_elements; ++j) {
+        a[j] = static_cast<float>(chosen.scales[i] * codes[j]);
+        b[j] = static_cast<float>(chosen.mins[i]);
+        weighted_a[j] = a[j] * values.weights[j];
+        weighted_b[j] = b[j] * values.weights[j];
+        weighted_x[j] = values.all[j] * values.weights[j];
       }
-      const auto used = std::span(values.all).first(values.count);
-      ax.add_products(used, a);
-      bx.add_products(used, b);
+      aa.add_products(weighted_a, a);
+      ab.add_products(weighted_a, b);
+      bb.add_products(weighted_b, b);
+      ax.add_products(weighted_x, a);
+      bx.add_products(weighted_x, b);
     }
     // With the min as it is, then with the scale that came of it: each is a division of exact products.
-    const auto unit_from = [](double rest, std::int64_t squares, float16 otherwise) {
-      if (squares == 0) return otherwise;
-      const float16 unit = to_float16(static_cast<float>(rest / static_cast<double>(squares)));
+    const auto unit_from = [](double rest, double squares, float16 otherwise) {
+      if (squares == 0.0) return otherwise;
+      const float16 unit = to_float16(static_cast<float>(rest / squares));
       return unit.bits < 0x7C00U ? unit : otherwise;
     };
-    const auto cross = static_cast<double>(ab);
-    fit.scale =
-        unit_from(ax.total() + static_cast<double>(to_float32(chosen.min)) * cross, aa, chosen.scale);
-    fit.min =
-        unit_from(static_cast<double>(to_float32(fit.scale)) * cross - bx.total(), bb, chosen.min);
+    const auto cross = static_cast<double>(static_cast<float>(ab.total()));
+    fit.scale = unit_from(ax.total() + static_cast<double>(to_float32(chosen.min)) * cross, aa.total(),
+                          chosen.scale);
+    fit.min = unit_from(static_cast<double>(to_float32(fit.scale)) * cross - bx.total(), bb.total(),
+                        chosen.min);
     return fit;
   }
 

@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <span>
 
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/lane_sums.hpp>
 #include <nibble/codec/pack_status.hpp>
+#include <nibble/codec/weighted_values.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
 
@@ -40,18 +42,23 @@ struct q1_0 {
 
   /// Packs 1..128 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   ///
-  /// No scale errs less than the mean magnitude, which is ggml's choice too.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    std::array<std::int32_t, block_elements> signs;
+  /// No scale errs less than the mean magnitude, weighted by importance; without any it is ggml's choice too.
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+                                        const block_packing& how = {}) noexcept {
+    const float factor = importance_factor(how.importance);
+    std::array<float, block_elements> signs;
+    double weight = 0.0;
     to.codes.fill(0);
     for (std::size_t j = 0; j < values.size(); ++j) {
       const bool is_negative = values[j] < 0.0F;
-      signs[j] = is_negative ? -1 : 1;
+      const float counts = factor == 0.0F ? 1.0F : how.importance[j] * factor;
+      signs[j] = is_negative ? -counts : counts;
+      weight += static_cast<double>(counts);
       if (!is_negative) to.codes[j / 8] = static_cast<std::uint8_t>(to.codes[j / 8] | 1U << (j % 8));
     }
     lane_sums magnitudes;
-    magnitudes.add_products(values, std::span(signs).first(values.size()));
-    to.scale = to_float16(static_cast<float>(magnitudes.total() / static_cast<double>(values.size())));
+    magnitudes.add_products(values, std::span<const float>(signs).first(values.size()));
+    to.scale = to_float16(static_cast<float>(magnitudes.total() / weight));
     return is_finite(to.scale) ? pack_status::packed : pack_status::scale_overflow;
   }
 };

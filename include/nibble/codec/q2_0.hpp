@@ -6,9 +6,12 @@
 #include <cstdint>
 #include <span>
 
+#include <nibble/codec/affine_grid.hpp>
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/codec/signed_grid.hpp>
+#include <nibble/codec/weighted_values.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
 
@@ -44,15 +47,19 @@ struct q2_0 {
   /// The float16 scale, of either sign, with the least squared error among those that put the largest
   /// magnitude at one of several places of the grid, and those that fit the codes which result. ggml's
   /// own choice, one step from zero, is among them.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+                                        const block_packing& how = {}) noexcept {
     constexpr std::array places = {2.0F, 1.75F, 1.5F, 1.25F, 1.0F,   2.25F, 2.5F,   2.75F,
                                    3.0F, 3.5F,  4.0F, -1.0F, -1.25F, -1.5F, -1.75F, -2.0F};
-    std::array<float, block_elements> padded{};
-    std::copy(values.begin(), values.end(), padded.begin());
-    const std::span<const float, block_elements> all(padded);
-    const signed_grid best = best_signed_grid(all, -1, 2, places, nearest_float16);
+    const weighted_values<block_elements> all(values);
+    affine_grid best = best_signed_grid(all, -1, 2, places, nearest_float16);
     if (!is_finite(best.scale)) return pack_status::scale_overflow;
-    const auto steps = best.codes_of(all);
+    if (const float factor = importance_factor(how.importance); factor != 0.0F) {
+      const weighted_values<block_elements> weighted(values, how.importance, factor);
+      const affine_grid other = best_signed_grid(weighted, -1, 2, places, nearest_float16);
+      if (other.squared_error(weighted) < best.squared_error(weighted)) best = other;
+    }
+    const auto steps = best.codes_of(all.all);
     to.scale = to_float16(best.scale);
     to.codes.fill(0);
     for (std::size_t j = 0; j < values.size(); ++j) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/offset_sub_blocks.hpp>
@@ -27,6 +28,7 @@ struct q2_k {
   static constexpr nibble::encoding encoding = nibble::encoding::q2_k;
   static constexpr std::size_t block_elements = 256;
   static constexpr std::size_t sub_block_elements = 16;
+  static constexpr std::uint32_t largest_code = 3;
   static constexpr std::int32_t code_zero = 0;
   static constexpr bool has_min = describe(encoding).has_min;
 
@@ -76,10 +78,22 @@ struct q2_k {
     }
   }
 
+  /// Stores codes 0..3; those of absent elements are to be 0.
+  static void store_codes(std::span<const std::uint8_t, block_elements> codes, block& to) noexcept {
+    for (std::size_t at = 0; at < block_elements; at += 128) {
+      for (std::size_t k = 0; k < 32; ++k) {
+        const int four =
+            codes[at + k] | codes[at + 32 + k] << 2 | codes[at + 64 + k] << 4 | codes[at + 96 + k] << 6;
+        to.codes[at / 4 + k] = static_cast<std::uint8_t>(four);
+      }
+    }
+  }
+
   /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See offset_sub_blocks for how scales and mins are chosen.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    const offset_sub_blocks<sub_block_elements, 15> packed(values, 3);
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+                                        const block_packing& how = {}) noexcept {
+    const offset_sub_blocks<sub_block_elements, 15> packed(values, largest_code, how);
     if (packed.status() != pack_status::packed) return packed.status();
     const auto& chosen = packed.chosen();
     to.scale = chosen.scale;
@@ -87,12 +101,7 @@ struct q2_k {
     for (std::size_t i = 0; i < to.sub_blocks.size(); ++i) {
       to.sub_blocks[i] = static_cast<std::uint8_t>(chosen.scales[i] | chosen.mins[i] << 4);
     }
-    to.codes.fill(0);
-    const auto codes = packed.codes();
-    for (std::size_t j = 0; j < block_elements; ++j) {
-      std::uint8_t& four = to.codes[j / 128 * 32 + j % 32];
-      four = static_cast<std::uint8_t>(four | codes[j] << (j % 128 / 32 * 2));
-    }
+    store_codes(packed.codes(), to);
     return pack_status::packed;
   }
 };

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/pack_status.hpp>
@@ -31,6 +32,8 @@ struct q3_k {
   static constexpr std::size_t block_elements = 256;
   static constexpr std::size_t sub_block_elements = 16;
   static constexpr std::int32_t code_zero = 4;
+  static constexpr std::int32_t lowest_code = -4;
+  static constexpr std::int32_t highest_code = 3;
   static constexpr bool has_min = describe(encoding).has_min;
 
   struct block {
@@ -77,15 +80,28 @@ struct q3_k {
     }
   }
 
+  /// Stores codes 0..7; those of absent elements are to be 0.
+  static void store_codes(std::span<const std::uint8_t, block_elements> codes, block& to) noexcept {
+    to.lows.fill(0);
+    to.highs.fill(0);
+    for (std::size_t j = 0; j < block_elements; j += 32) {
+      for (std::size_t k = 0; k < 32; ++k) {
+        std::uint8_t& low = to.lows[j / 128 * 32 + k];
+        std::uint8_t& high = to.highs[k];
+        low = static_cast<std::uint8_t>(low | codes[j + k] % 4 << (j % 128 / 32 * 2));
+        high = static_cast<std::uint8_t>(high | codes[j + k] / 4 << (j / 32));
+      }
+    }
+  }
+
   /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See signed_sub_blocks for how scales are chosen.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    const signed_sub_blocks<-code_zero, -32> packed(values);
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+                                        const block_packing& how = {}) noexcept {
+    const signed_sub_blocks<lowest_code, -32> packed(values, how);
     if (packed.status() != pack_status::packed) return packed.status();
     to.scale = packed.scale();
     to.sub_blocks.fill(0);
-    to.lows.fill(0);
-    to.highs.fill(0);
     for (std::size_t i = 0; i < packed.numbers().size(); ++i) {
       const int number = packed.numbers()[i] + 32;
       std::uint8_t& low = to.sub_blocks[i % 8];
@@ -93,8 +109,7 @@ struct q3_k {
       low = static_cast<std::uint8_t>(low | number % 16 << (i / 8 * 4));
       high = static_cast<std::uint8_t>(high | number / 16 << (i / 4 * 2));
     }
-    packed.for_each_code(values.size(),
-                         [&](std::size_t j, int code) { store(j, code + code_zero, to); });
+    store_codes(packed.stored_codes(), to);
     return pack_status::packed;
   }
 

@@ -5,11 +5,11 @@
 #include <cstdint>
 #include <span>
 
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/code_packing.hpp>
 #include <nibble/codec/codec.hpp>
-#include <nibble/codec/least_error.hpp>
-#include <nibble/codec/min_max_grid.hpp>
 #include <nibble/codec/nibble_halves.hpp>
+#include <nibble/codec/offset_grid.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
@@ -53,27 +53,22 @@ struct q4 {
     }
   }
 
-  /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
-  ///
-  /// Of the grid from lowest to highest value and of those whose ends lie half a step inside, at either
-  /// end or at both, the one with the least squared error: a finer step for the same greatest error.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    const value_range range(values);
-    min_max_grid grid(range, largest_code, {0.0F, 0.0F});
-    if (grid.status == pack_status::packed && grid.scale.bits != 0) {
-      least_error<min_max_grid> kept(grid, grid.squared_error(values));
-      for (const grid_margins& margins : half_step_margins) {
-        const min_max_grid finer(range, largest_code, margins);
-        kept.offer(finer, finer.squared_error(values));
-      }
-      grid = kept.best();
-    }
-    to.scale = grid.scale;
-    to.min = grid.min;
-    std::array<std::uint8_t, block_elements> codes{};
-    grid.code(values, codes);
+  /// Stores codes 0..largest_code; those of absent elements are to be 0.
+  static void store_codes(std::span<const std::uint8_t, block_elements> codes, block& to) noexcept {
     store_nibble_halves(codes, to.codes);
-    return grid.status;
+  }
+
+  /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
+  /// See pack_offset_grid for how scale and min are chosen; the squared error is never above that of
+  /// the grid from lowest to highest value.
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+                                        const block_packing& how = {}) noexcept {
+    const auto [status, grid, codes] = pack_offset_grid(values, largest_code, how);
+    if (status != pack_status::packed) return status;
+    to.scale = to_float16(grid.scale);
+    to.min = to_float16(grid.min);
+    store_codes(codes, to);
+    return pack_status::packed;
   }
 };
 static_assert(sizeof(q4::block) == describe(q4::encoding).block_bytes);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/code_packing.hpp>
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/nibble_halves.hpp>
@@ -25,6 +26,8 @@ struct q4_0 {
   static constexpr std::size_t block_elements = 32;
   static constexpr code_packing packing = code_packing::nibble_halves;
   static constexpr std::int32_t code_zero = 8;
+  static constexpr std::int32_t lowest_code = -8;
+  static constexpr std::int32_t highest_code = 7;
   static constexpr bool has_min = describe(encoding).has_min;
 
   struct block {
@@ -43,22 +46,25 @@ struct q4_0 {
     }
   }
 
+  /// Stores codes 0..15; those of absent elements are to be 0.
+  static void store_codes(std::span<const std::uint8_t, block_elements> codes, block& to) noexcept {
+    store_nibble_halves(codes, to.codes);
+  }
+
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   ///
   /// The float16 scale, of either sign, with the least squared error among those that put the largest
   /// value at one of several places of the grid, and those that fit the codes which result. ggml's own
   /// choice, 8 steps below zero, is the first of them, so the error is never above ggml's.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+                                        const block_packing& how = {}) noexcept {
     constexpr std::array places = {-8.0F, -7.75F, -7.5F, -7.25F, -7.0F, -8.25F,
                                    -8.5F, -9.0F,  7.0F,  7.25F,  7.5F,  6.5F};
-    const auto [status, scale, steps] = pack_signed_grid(values, -8, 7, places);
+    const auto [status, scale, codes] =
+        pack_signed_grid(values, lowest_code, highest_code, code_zero, places, how);
     if (status != pack_status::packed) return status;
     to.scale = scale;
-    std::array<std::uint8_t, block_elements> codes{};
-    for (std::size_t j = 0; j < values.size(); ++j) {
-      codes[j] = static_cast<std::uint8_t>(steps[j] + 8);
-    }
-    store_nibble_halves(codes, to.codes);
+    store_codes(codes, to);
     return pack_status::packed;
   }
 };

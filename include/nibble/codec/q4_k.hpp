@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/offset_sub_blocks.hpp>
@@ -25,6 +27,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// See six_bit_pairs for how s and m lie.
 struct q4_k : offset_super_block {
   static constexpr nibble::encoding encoding = nibble::encoding::q4_k;
+  static constexpr std::uint32_t largest_code = 15;
   static constexpr bool has_min = describe(encoding).has_min;
 
   struct block {
@@ -44,13 +47,19 @@ struct q4_k : offset_super_block {
     unpack_codes(from, values, [&](std::size_t j) { return from.codes[j]; });
   }
 
+  /// Stores codes 0..15; those of absent elements are to be 0.
+  static void store_codes(std::span<const std::uint8_t, block_elements> codes, block& to) noexcept {
+    to.codes.store(codes);
+  }
+
   /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See offset_sub_blocks for how scales and mins are chosen.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    const packed_sub_blocks packed(values, 15);
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+                                        const block_packing& how = {}) noexcept {
+    const packed_sub_blocks packed(values, largest_code, how);
     if (packed.status() != pack_status::packed) return packed.status();
     store_head(packed.chosen(), to);
-    to.codes.store(packed.codes());
+    store_codes(packed.codes(), to);
     return pack_status::packed;
   }
 };

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/five_bit_codes.hpp>
@@ -26,6 +27,8 @@ struct q5_0 {
   static constexpr nibble::encoding encoding = nibble::encoding::q5_0;
   static constexpr std::size_t block_elements = 32;
   static constexpr std::int32_t code_zero = 16;
+  static constexpr std::int32_t lowest_code = -16;
+  static constexpr std::int32_t highest_code = 15;
   static constexpr bool has_min = describe(encoding).has_min;
 
   struct block {
@@ -50,22 +53,25 @@ struct q5_0 {
     }
   }
 
+  /// Stores codes 0..31; those of absent elements are to be 0.
+  static void store_codes(std::span<const std::uint8_t, block_elements> codes, block& to) noexcept {
+    to.codes.store(codes);
+  }
+
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   ///
   /// The float16 scale, of either sign, with the least squared error among those that put the largest
   /// value at one of several places of the grid, and those that fit the codes which result. ggml's own
   /// choice, 16 steps below zero, is the first of them, so the error is never above ggml's.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+                                        const block_packing& how = {}) noexcept {
     constexpr std::array places = {-16.0F, -15.75F, -15.5F, -15.25F, -15.0F, -14.5F,
                                    -16.5F, -17.0F,  15.0F,  15.5F,   14.5F};
-    const auto [status, scale, steps] = pack_signed_grid(values, -16, 15, places);
+    const auto [status, scale, codes] =
+        pack_signed_grid(values, lowest_code, highest_code, code_zero, places, how);
     if (status != pack_status::packed) return status;
     to.scale = scale;
-    std::array<std::uint8_t, block_elements> codes{};
-    for (std::size_t j = 0; j < values.size(); ++j) {
-      codes[j] = static_cast<std::uint8_t>(steps[j] + 16);
-    }
-    to.codes.store(codes);
+    store_codes(codes, to);
     return pack_status::packed;
   }
 };

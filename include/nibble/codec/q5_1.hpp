@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/five_bit_codes.hpp>
@@ -24,6 +25,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 struct q5_1 {
   static constexpr nibble::encoding encoding = nibble::encoding::q5_1;
   static constexpr std::size_t block_elements = 32;
+  static constexpr std::uint32_t largest_code = 31;
   static constexpr std::int32_t code_zero = 0;
   static constexpr bool has_min = describe(encoding).has_min;
 
@@ -51,14 +53,21 @@ struct q5_1 {
     }
   }
 
+  /// Stores codes 0..largest_code; those of absent elements are to be 0.
+  static void store_codes(std::span<const std::uint8_t, block_elements> codes, block& to) noexcept {
+    to.codes.store(codes);
+  }
+
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
-  /// See best_offset_grid for how scale and min are chosen; the error is never above ggml's.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    const auto [status, grid, codes] = best_offset_grid(values, 31);
+  /// See pack_offset_grid for how scale and min are chosen; the squared error is never above that of
+  /// the grid from lowest to highest value.
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+                                        const block_packing& how = {}) noexcept {
+    const auto [status, grid, codes] = pack_offset_grid(values, largest_code, how);
     if (status != pack_status::packed) return status;
     to.scale = to_float16(grid.scale);
     to.min = to_float16(grid.min);
-    to.codes.store(codes);
+    store_codes(codes, to);
     return pack_status::packed;
   }
 };

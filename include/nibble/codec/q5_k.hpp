@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/offset_sub_blocks.hpp>
@@ -29,6 +30,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// q = l + 16 h. See six_bit_pairs for how s and m lie.
 struct q5_k : offset_super_block {
   static constexpr nibble::encoding encoding = nibble::encoding::q5_k;
+  static constexpr std::uint32_t largest_code = 31;
   static constexpr bool has_min = describe(encoding).has_min;
 
   struct block {
@@ -58,19 +60,26 @@ struct q5_k : offset_super_block {
     });
   }
 
-  /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
-  /// See offset_sub_blocks for how scales and mins are chosen.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    const packed_sub_blocks packed(values, 31);
-    if (packed.status() != pack_status::packed) return packed.status();
-    store_head(packed.chosen(), to);
-    const auto codes = packed.codes();
+  /// Stores codes 0..31; those of absent elements are to be 0.
+  static void store_codes(std::span<const std::uint8_t, block_elements> codes, block& to) noexcept {
     to.highs.fill(0);
-    for (std::size_t j = 0; j < block_elements; ++j) {
-      const int high = codes[j] / 16;
-      to.highs[j % 32] = static_cast<std::uint8_t>(to.highs[j % 32] | (high << (j / 32)));
+    for (std::size_t j = 0; j < block_elements; j += 32) {
+      for (std::size_t k = 0; k < 32; ++k) {
+        const int high = codes[j + k] / 16;
+        to.highs[k] = static_cast<std::uint8_t>(to.highs[k] | (high << (j / 32)));
+      }
     }
     to.lows.store(codes);
+  }
+
+  /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
+  /// See offset_sub_blocks for how scales and mins are chosen.
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+                                        const block_packing& how = {}) noexcept {
+    const packed_sub_blocks packed(values, largest_code, how);
+    if (packed.status() != pack_status::packed) return packed.status();
+    store_head(packed.chosen(), to);
+    store_codes(packed.codes(), to);
     return pack_status::packed;
   }
 };

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/pack_status.hpp>
@@ -31,6 +32,8 @@ struct q6_k {
   static constexpr std::size_t block_elements = 256;
   static constexpr std::size_t sub_block_elements = 16;
   static constexpr std::int32_t code_zero = 32;
+  static constexpr std::int32_t lowest_code = -32;
+  static constexpr std::int32_t highest_code = 31;
   static constexpr bool has_min = describe(encoding).has_min;
 
   struct block {
@@ -71,17 +74,30 @@ struct q6_k {
     }
   }
 
+  /// Stores codes 0..63; those of absent elements are to be 0.
+  static void store_codes(std::span<const std::uint8_t, block_elements> codes, block& to) noexcept {
+    for (std::size_t half = 0; half < 2; ++half) {
+      const auto of = codes.subspan(half * 128, 128);
+      for (std::size_t k = 0; k < 64; ++k) {
+        to.lows[half * 64 + k] = static_cast<std::uint8_t>(of[k] % 16 | of[64 + k] % 16 << 4);
+      }
+      for (std::size_t k = 0; k < 32; ++k) {
+        const int four =
+            of[k] / 16 | of[32 + k] / 16 << 2 | of[64 + k] / 16 << 4 | of[96 + k] / 16 << 6;
+        to.highs[half * 32 + k] = static_cast<std::uint8_t>(four);
+      }
+    }
+  }
+
   /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See signed_sub_blocks for how scales are chosen.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    const signed_sub_blocks<-32, -128> packed(values);
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+                                        const block_packing& how = {}) noexcept {
+    const signed_sub_blocks<lowest_code, -128> packed(values, how);
     if (packed.status() != pack_status::packed) return packed.status();
     to.scale = packed.scale();
     to.sub_blocks = packed.numbers();
-    to.lows.fill(0);
-    to.highs.fill(0);
-    packed.for_each_code(values.size(),
-                         [&](std::size_t j, int code) { store(j, code + code_zero, to); });
+    store_codes(packed.stored_codes(), to);
     return pack_status::packed;
   }
 

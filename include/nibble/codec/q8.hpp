@@ -6,9 +6,10 @@
 #include <cstdint>
 #include <span>
 
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/code_packing.hpp>
 #include <nibble/codec/codec.hpp>
-#include <nibble/codec/min_max_grid.hpp>
+#include <nibble/codec/offset_grid.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
@@ -50,14 +51,22 @@ struct q8 {
     }
   }
 
+  /// Stores codes 0..largest_code; those of absent elements are to be 0.
+  static void store_codes(std::span<const std::uint8_t, block_elements> codes, block& to) noexcept {
+    std::copy(codes.begin(), codes.end(), to.codes.begin());
+  }
+
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    const min_max_grid grid(values, largest_code);
-    to.scale = grid.scale;
-    to.min = grid.min;
-    to.codes.fill(0);
-    grid.code(values, to.codes);
-    return grid.status;
+  /// See pack_offset_grid for how scale and min are chosen; the squared error is never above that of
+  /// the grid from lowest to highest value.
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+                                        const block_packing& how = {}) noexcept {
+    const auto [status, grid, codes] = pack_offset_grid(values, largest_code, how);
+    if (status != pack_status::packed) return status;
+    to.scale = to_float16(grid.scale);
+    to.min = to_float16(grid.min);
+    store_codes(codes, to);
+    return pack_status::packed;
   }
 };
 static_assert(sizeof(q8::block) == describe(q8::encoding).block_bytes);

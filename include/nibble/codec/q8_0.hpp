@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/code_packing.hpp>
 #include <nibble/codec/codec.hpp>
 #include <nibble/codec/pack_status.hpp>
@@ -24,6 +25,8 @@ struct q8_0 {
   static constexpr std::size_t block_elements = 32;
   static constexpr code_packing packing = code_packing::signed_bytes;
   static constexpr std::int32_t code_zero = 0;
+  static constexpr std::int32_t lowest_code = -127;  ///< that is packed: -128 is read and not written
+  static constexpr std::int32_t highest_code = 127;
   static constexpr bool has_min = describe(encoding).has_min;
 
   struct block {
@@ -42,17 +45,24 @@ struct q8_0 {
     }
   }
 
+  /// Stores codes, each a signed byte as its bits; those of absent elements are to be 0.
+  static void store_codes(std::span<const std::uint8_t, block_elements> codes, block& to) noexcept {
+    for (std::size_t j = 0; j < block_elements; ++j) to.codes[j] = static_cast<std::int8_t>(codes[j]);
+  }
+
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   ///
   /// The float16 scale, of either sign, with the least squared error among those that put the largest
   /// value at one of several places of the grid, and those that fit the codes which result. ggml's own
   /// choice, 127 steps from zero, is the first of them, so the error is never above ggml's.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+                                        const block_packing& how = {}) noexcept {
     constexpr std::array places = {127.0F, -127.5F, 127.25F, 126.75F, 126.5F};
-    const auto [status, scale, codes] = pack_signed_grid(values, -127, 127, places);
+    const auto [status, scale, codes] =
+        pack_signed_grid(values, lowest_code, highest_code, code_zero, places, how);
     if (status != pack_status::packed) return status;
     to.scale = scale;
-    for (std::size_t j = 0; j < block_elements; ++j) to.codes[j] = static_cast<std::int8_t>(codes[j]);
+    store_codes(codes, to);
     return pack_status::packed;
   }
 };

@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <span>
 
+#include <nibble/codec/affine_grid.hpp>
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/lane_sums.hpp>
 #include <nibble/codec/least_error.hpp>
@@ -15,6 +17,7 @@
 #include <nibble/codec/round_half_away.hpp>
 #include <nibble/codec/short_scale.hpp>
 #include <nibble/codec/signed_grid.hpp>
+#include <nibble/codec/weighted_values.hpp>
 #include <nibble/core/float16.hpp>
 
 namespace nibble {
@@ -37,14 +40,80 @@ class signed_sub_blocks {
   /// tried: those that give the largest of them the number LowestNumber or one near it, and fits to
   /// what was chosen before. Under each, every sub-block takes the number around its own scale with the least
   /// squared error.
-  explicit signed_sub_blocks(std::span<const float> values) noexcept {
-    std::copy(values.begin(), values.end(), values_.begin());
+  explicit signed_sub_blocks(std::span<const float> values, const block_packing& how = {}) noexcept
+      : signed_sub_blocks(values, std::span<const float>(), 0.0F) {
+    const float factor = importance_factor(how.importance);
+    if (status_ != pack_status::packed || factor == 0.0F) return;
+    signed_sub_blocks weighted(values, how.importance, factor);
+    // What equal weights choose is not given up for what errs more.
+    if (weighted.status_ != pack_status::packed ||
+        weighted.squared_error(chosen_) < weighted.squared_error(weighted.chosen_)) {
+      weighted.chosen_ = chosen_;
+    }
+    weighted.status_ = pack_status::packed;
+    *this = weighted;
+  }
+
+  [[nodiscard]] pack_status status() const noexcept { return status_; }
+  /// What follows holds only where the status is packed.
+  [[nodiscard]] float16 scale() const noexcept { return chosen_.scale; }
+  [[nodiscard]] const sub_block_numbers& numbers() const noexcept { return chosen_.numbers; }
+  /// The codes of sub-block i's values.
+  [[nodiscard]] codes_t codes(std::size_t i) const noexcept {
+    return grid(chosen_.scale, chosen_.numbers[i]).codes_of(sub_blocks_[i].all);
+  }
+  /// The codes of all values as they are stored, counted from the lowest; those of absent values are 0.
+  [[nodiscard]] std::array<std::uint8_t, elements> stored_codes() const noexcept {
+    std::array<std::uint8_t, elements> stored{};
+    for (std::size_t i = 0; i < sub_block_count; ++i) {
+      const codes_t some = codes(i);
+      for (std::size_t k = 0; k < sub_blocks_[i].count; ++k) {
+        stored[sub_block_elements * i + k] = static_cast<std::uint8_t>(some[k] - lowest_code);
+      }
+    }
+    return stored;
+  }
+
+ private:
+  static constexpr std::int32_t lowest_code = LowestCode;
+  static constexpr std::int32_t highest_code = -LowestCode - 1;
+  static constexpr auto lowest = static_cast<float>(LowestCode);
+  static constexpr auto lowest_number = static_cast<float>(LowestNumber);
+  /// Where on the grid the largest magnitude of a sub-block is put.
+  static constexpr std::array places = {lowest,        lowest + 0.25F, lowest + 0.5F, lowest + 0.75F,
+                                        lowest + 1.0F, lowest + 1.5F,  lowest + 2.0F, lowest - 0.25F,
+                                        lowest - 0.5F, lowest - 0.75F, lowest - 1.0F, -lowest - 1.0F,
+                                        -lowest - 0.5F};
+
+  /// A scale of all, and the number of each sub-block.
+  struct choice {
+    float16 scale{};
+    sub_block_numbers numbers{};
+  };
+  struct scored_choice {
+    choice chosen;
+    double error = 0.0;  ///< sum of squares over all values
+  };
+  using sub_block = weighted_values<sub_block_elements>;
+
+  signed_sub_blocks(std::span<const float> values, std::span<const float> importance,
+                    float factor) noexcept {
+    for (std::size_t i = 0; sub_block_elements * i < values.size(); ++i) {
+      const std::size_t at = sub_block_elements * i;
+      const std::size_t count = std::min(sub_block_elements, values.size() - at);
+      const auto of = values.subspan(at, count);
+      sub_blocks_[i] =
+          factor == 0.0F ? sub_block(of) : sub_block(of, importance.subspan(at, count), factor);
+    }
+    choose();
+  }
+
+  void choose() noexcept {
     float largest = 0.0F;
     for (std::size_t i = 0; i < sub_block_count; ++i) {
-      farthest_[i] = farthest_from_zero(sub_block(i));
-      best_scales_[i] = best_signed_grid<sub_block_elements>(sub_block(i), lowest_code, highest_code,
-                                                             places, short_scale)
-                            .scale;
+      farthest_[i] = farthest_from_zero(sub_blocks_[i].all);
+      best_scales_[i] =
+          best_signed_grid(sub_blocks_[i], lowest_code, highest_code, places, short_scale).scale;
       if (std::fabs(best_scales_[i]) > std::fabs(largest)) largest = best_scales_[i];
     }
     const float16 plain = to_float16(farthest_from_zero(farthest_) / lowest / lowest_number);
@@ -72,51 +141,16 @@ class signed_sub_blocks {
     chosen_ = kept.best();
   }
 
-  [[nodiscard]] pack_status status() const noexcept { return status_; }
-  /// What follows holds only where the status is packed.
-  [[nodiscard]] float16 scale() const noexcept { return chosen_.scale; }
-  [[nodiscard]] const sub_block_numbers& numbers() const noexcept { return chosen_.numbers; }
-  /// The codes of sub-block i's values.
-  [[nodiscard]] codes_t codes(std::size_t i) const noexcept {
-    return grid(chosen_.scale, chosen_.numbers[i]).template codes_of<sub_block_elements>(sub_block(i));
+  [[nodiscard]] static affine_grid grid(float16 scale, int number) noexcept {
+    return {to_float32(scale) * static_cast<float>(number), 0.0F, lowest_code, highest_code};
   }
-  /// Calls use(j, code) for the first `count` values, one after the other.
-  template <class Use>
-  void for_each_code(std::size_t count, const Use& use) const noexcept {
-    for (std::size_t j = 0; j < count; j += sub_block_elements) {
-      const codes_t some = codes(j / sub_block_elements);
-      const std::size_t present = std::min(sub_block_elements, count - j);
-      for (std::size_t k = 0; k < present; ++k) use(j + k, some[k]);
+
+  [[nodiscard]] double squared_error(const choice& chosen) const noexcept {
+    double error = 0.0;
+    for (std::size_t i = 0; i < sub_block_count; ++i) {
+      error += grid(chosen.scale, chosen.numbers[i]).squared_error(sub_blocks_[i]);
     }
-  }
-
- private:
-  static constexpr std::int32_t lowest_code = LowestCode;
-  static constexpr std::int32_t highest_code = -LowestCode - 1;
-  static constexpr auto lowest = static_cast<float>(LowestCode);
-  static constexpr auto lowest_number = static_cast<float>(LowestNumber);
-  /// Where on the grid the largest magnitude of a sub-block is put.
-  static constexpr std::array places = {lowest,        lowest + 0.25F, lowest + 0.5F, lowest + 0.75F,
-                                        lowest + 1.0F, lowest + 1.5F,  lowest + 2.0F, lowest - 0.25F,
-                                        lowest - 0.5F, lowest - 0.75F, lowest - 1.0F, -lowest - 1.0F,
-                                        -lowest - 0.5F};
-
-  /// A scale of all, and the number of each sub-block.
-  struct choice {
-    float16 scale{};
-    sub_block_numbers numbers{};
-  };
-  struct scored_choice {
-    choice chosen;
-    double error = 0.0;  ///< sum of squares over all values
-  };
-
-  [[nodiscard]] std::span<const float, sub_block_elements> sub_block(std::size_t i) const noexcept {
-    return std::span(values_).subspan(i * sub_block_elements).template first<sub_block_elements>();
-  }
-
-  [[nodiscard]] static signed_grid grid(float16 scale, int number) noexcept {
-    return {to_float32(scale) * static_cast<float>(number), lowest_code, highest_code};
+    return error;
   }
 
   /// The whole number of units nearest to a scale.
@@ -131,8 +165,7 @@ class signed_sub_blocks {
     const float unit = to_float32(scale);
     least_error<std::int8_t> kept;
     const auto consider = [&](int number) {
-      kept.offer(static_cast<std::int8_t>(number),
-                 grid(scale, number).template squared_error<sub_block_elements>(sub_block(i)));
+      kept.offer(static_cast<std::int8_t>(number), grid(scale, number).squared_error(sub_blocks_[i]));
     };
     const int nearest = nearest_number(best_scales_[i], unit);
     for (int number = std::max(nearest - 1, LowestNumber);
@@ -159,23 +192,27 @@ class signed_sub_blocks {
   /// The scale with the least squared error for the numbers of a choice and the codes under them.
   [[nodiscard]] float16 fitted_scale(const choice& chosen) const noexcept {
     lane_sums products;
-    std::int64_t squares = 0;
+    lane_sums squares;
     for (std::size_t i = 0; i < sub_block_count; ++i) {
-      codes_t factors =
-          grid(chosen.scale, chosen.numbers[i]).template codes_of<sub_block_elements>(sub_block(i));
-      for (std::int32_t& factor : factors) {
-        factor *= chosen.numbers[i];
-        squares += factor * factor;
+      const sub_block& values = sub_blocks_[i];
+      codes_t factors = grid(chosen.scale, chosen.numbers[i]).codes_of(values.all);
+      std::array<float, sub_block_elements> weighted;
+      std::array<float, sub_block_elements> weighted_factors;
+      for (std::size_t k = 0; k < sub_block_elements; ++k) {
+        factors[k] *= chosen.numbers[i];
+        weighted[k] = values.all[k] * values.weights[k];
+        weighted_factors[k] = static_cast<float>(factors[k]) * values.weights[k];
       }
-      products.add_products(sub_block(i), factors);
+      products.add_products(weighted, factors);
+      squares.add_products(weighted_factors, factors);
     }
-    if (squares == 0) return chosen.scale;
-    return to_float16(static_cast<float>(products.total() / static_cast<double>(squares)));
+    if (squares.total() == 0.0) return chosen.scale;
+    return to_float16(static_cast<float>(products.total() / squares.total()));
   }
 
   pack_status status_ = pack_status::packed;
   choice chosen_;
-  std::array<float, elements> values_{};
+  std::array<sub_block, sub_block_count> sub_blocks_;
   std::array<float, sub_block_count> best_scales_{};  ///< of each sub-block on its own
   std::array<float, sub_block_count> farthest_{};     ///< value of the largest magnitude
 };

@@ -8,9 +8,13 @@
 #include <functional>
 #include <span>
 
+#include <nibble/codec/affine_grid.hpp>
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/codec.hpp>
+#include <nibble/codec/least_error.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/codec/signed_grid.hpp>
+#include <nibble/codec/weighted_values.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/float16.hpp>
 
@@ -46,17 +50,21 @@ struct tq2_0 {
   ///
   /// The float16 nearest to the scale that errs least, or ggml's own, the largest magnitude, where
   /// rounding makes that the better one.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to) noexcept {
-    std::array<float, block_elements> padded{};
-    std::copy(values.begin(), values.end(), padded.begin());
-    const std::span<const float, block_elements> all(padded);
-    signed_grid best{nearest_float16(best_ternary_scale(all)), -1, 1};
-    if (!is_finite(best.scale)) return pack_status::scale_overflow;
-    const signed_grid of_ggml{nearest_float16(std::fabs(farthest_from_zero(all))), -1, 1};
-    if (is_finite(of_ggml.scale) && of_ggml.squared_error(all) < best.squared_error(all))
-      best = of_ggml;
-    const auto steps = best.codes_of(all);
-    to.scale = to_float16(best.scale);
+  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+                                        const block_packing& how = {}) noexcept {
+    const float factor = importance_factor(how.importance);
+    const weighted_values<block_elements> equal(values);
+    const auto all =
+        factor == 0.0F ? equal : weighted_values<block_elements>(values, how.importance, factor);
+    const affine_grid first{nearest_float16(best_ternary_scale(equal)), 0.0F, -1, 1};
+    if (!is_finite(first.scale)) return pack_status::scale_overflow;
+    least_error<affine_grid> kept(first, first.squared_error(all));
+    for (const float scale : {std::fabs(farthest_from_zero(all.all)), best_ternary_scale(all)}) {
+      const affine_grid other{nearest_float16(scale), 0.0F, -1, 1};
+      if (is_finite(other.scale)) kept.offer(other, other.squared_error(all));
+    }
+    const auto steps = kept.best().codes_of(all.all);
+    to.scale = to_float16(kept.best().scale);
     to.codes.fill(0);
     for (std::size_t j = 0; j < values.size(); ++j) {
       std::uint8_t& four = to.codes[j / 128 * 32 + j % 32];
@@ -69,16 +77,28 @@ struct tq2_0 {
   /// The scale of the grid -scale, 0, scale with the least squared error. Where the k largest magnitudes
   /// are not 0 on the grid, their mean errs least, and is k * mean^2 better than no scale at all.
   [[nodiscard]] static float best_ternary_scale(
-      std::span<const float, block_elements> values) noexcept {
-    std::array<float, block_elements> magnitudes;
-    for (std::size_t j = 0; j < values.size(); ++j) magnitudes[j] = std::fabs(values[j]);
-    std::sort(magnitudes.begin(), magnitudes.end(), std::greater<>());
+      const weighted_values<block_elements>& values) noexcept {
+    struct weighted_magnitude {
+      float magnitude;
+      float weight;
+    };
+    std::array<weighted_magnitude, block_elements> all;
+    for (std::size_t j = 0; j < all.size(); ++j) {
+      all[j] = {std::fabs(values.all[j]), values.weights[j]};
+    }
+    std::sort(all.begin(), all.end(), [](const weighted_magnitude& a, const weighted_magnitude& b) {
+      return a.magnitude != b.magnitude ? a.magnitude > b.magnitude : a.weight > b.weight;
+    });
     double sum = 0.0;
+    double weight = 0.0;
     double most_gain = 0.0;
     double best = 0.0;
-    for (std::size_t k = 1; k <= magnitudes.size(); ++k) {
-      sum += static_cast<double>(magnitudes[k - 1]);
-      const double mean = sum / static_cast<double>(k);
+    for (const weighted_magnitude& each : all) {
+      // Exact, so that fusing changes no bit.
+      sum += static_cast<double>(each.magnitude) * static_cast<double>(each.weight);
+      weight += static_cast<double>(each.weight);
+      if (weight == 0.0) continue;
+      const double mean = sum / weight;
       const double gain = sum * mean;
       if (gain > most_gain) {
         most_gain = gain;

@@ -15,9 +15,14 @@
 #include <utility>
 #include <vector>
 
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/codecs.hpp>
+#include <nibble/codec/pack_status.hpp>
+#include <nibble/codec/packing_search.hpp>
+#include <nibble/codec/weighted_values.hpp>
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/executor.hpp>
+#include <nibble/compute/packing_options.hpp>
 #include <nibble/compute/row_source.hpp>
 #include <nibble/core/architecture.hpp>
 #include <nibble/core/checked.hpp>
@@ -36,8 +41,10 @@ namespace nibble {
 
 /// How to pack.
 struct quantize_options {
-  packing_rule rule = packing_rule::best;  ///< how scales are chosen
-  nibble::executor* executor = nullptr;    ///< runs the work; null: the calling thread does
+  packing_rule rule = packing_rule::best;        ///< as packing_options says
+  packing_search search = packing_search::fast;  ///< as packing_options says
+  std::span<const float> column_importance{};    ///< as packing_options says
+  nibble::executor* executor = nullptr;          ///< runs the work; null: the calling thread does
 };
 
 inline namespace NIBBLE_ARCHITECTURE {
@@ -48,19 +55,21 @@ inline namespace NIBBLE_ARCHITECTURE {
 ///
 /// Where the encoding has one scale for the whole tensor, the constructor chooses it: it reads all
 /// values once or twice and calls after_chunk(), where there is one, for every chunk read, from any
-/// thread of options.executor. Throws not_representable, unsupported_encoding, and whatever the row
-/// source and after_chunk throw.
+/// thread of options.executor. Throws invalid_argument (column_importance: its size, or a number that
+/// is negative, NaN or infinite, naming the column), not_representable, unsupported_encoding, and
+/// whatever the row source and after_chunk throw.
 ///
 /// Architecture is this_architecture: a unit compiles the packers of all encodings where it packs, and
 /// not where it includes this.
 template <std::same_as<this_architecture> Architecture = this_architecture>
 class basic_tensor_packer {
  public:
-  /// Values in memory, borrowed for as long as the packer is used; values.size() == shape.elements().
+  /// Values and importance in memory, borrowed for as long as the packer is used; values.size() ==
+  /// shape.elements().
   basic_tensor_packer(std::string name, encoding which, const shape& dimensions,
                       std::span<const float> values, const quantize_options& options = {},
                       const std::function<void()>& after_chunk = {})
-      : basic_tensor_packer(std::move(name), which, dimensions, options.rule) {
+      : basic_tensor_packer(std::move(name), which, dimensions, options) {
     values_ = values;
     choose_tensor_scale(options.executor, after_chunk);
   }
@@ -68,7 +77,7 @@ class basic_tensor_packer {
   basic_tensor_packer(std::string name, encoding which, const shape& dimensions, row_source source,
                       const quantize_options& options = {},
                       const std::function<void()>& after_chunk = {})
-      : basic_tensor_packer(std::move(name), which, dimensions, options.rule) {
+      : basic_tensor_packer(std::move(name), which, dimensions, options) {
     source_ = std::move(source);
     choose_tensor_scale(options.executor, after_chunk);
   }
@@ -100,11 +109,62 @@ class basic_tensor_packer {
   /// 256 KiB of f32: large enough to hide a task's overhead, small enough for the second-level cache.
   static constexpr std::uint64_t chunk_elements = 1U << 16U;
 
-  basic_tensor_packer(std::string name, encoding which, const shape& dimensions, packing_rule rule)
-      : name_(std::move(name)), encoding_(which), dimensions_(dimensions), rule_(rule) {
+  basic_tensor_packer(std::string name, encoding which, const shape& dimensions,
+                      const quantize_options& options)
+      : name_(std::move(name)),
+        encoding_(which),
+        dimensions_(dimensions),
+        rule_(options.rule),
+        search_(options.search) {
+    require_importance(options.column_importance);
     if (dimensions.elements() == 0) return;
+    if (!std::all_of(options.column_importance.begin(), options.column_importance.end(),
+                     [](float each) { return each == 0.0F; })) {
+      importance_ = options.column_importance;
+    }
     rows_per_chunk_ = std::max<std::uint64_t>(1, chunk_elements / dimensions.cols());
     chunk_count_ = static_cast<std::size_t>(divide_round_up(dimensions.rows(), rows_per_chunk_));
+  }
+
+  void require_importance(std::span<const float> importance) const {
+    const auto refuse_importance = [&](std::string field, std::string found, std::string expected) {
+      throw error(error_code::invalid_argument, {.tensor = name_,
+                                                 .field = std::move(field),
+                                                 .found = std::move(found),
+                                                 .expected = std::move(expected)});
+    };
+    if (importance.empty()) return;
+    const std::uint64_t cols = dimensions_.cols();
+    const std::uint64_t matrices = cols == 0 ? 0 : importance.size() / cols;
+    if (matrices == 0 || matrices * cols != importance.size() || dimensions_.rows() % matrices != 0) {
+      refuse_importance("column importance", join_text({importance.size(), " numbers"}),
+                        join_text({"one for each of ", cols,
+                                   " columns, or for those of each of the matrices that make up ",
+                                   dimensions_.rows(), " rows"}));
+    }
+    for (std::size_t i = 0; i < importance.size(); ++i) {
+      if (is_finite(importance[i]) && !(importance[i] < 0.0F)) continue;
+      refuse_importance(
+          matrices == 1 ? join_text({"column importance ", i})
+                        : join_text({"column importance ", i % cols, " of matrix ", i / cols}),
+          is_nan(importance[i]) ? "nan" : shortest_text(importance[i]), "a finite number from 0 up");
+    }
+  }
+
+  /// The importance of each element of a range: that of a row's columns as it lies in memory, else
+  /// gathered in `buffer`; empty where all count alike.
+  std::span<const float> importance_of(std::uint64_t first, std::size_t count,
+                                       std::vector<float>& buffer) const {
+    if (importance_.empty()) return {};
+    const std::uint64_t cols = dimensions_.cols();
+    const std::uint64_t rows_per_matrix = dimensions_.rows() / (importance_.size() / cols);
+    const auto place_of = [&](std::uint64_t element) {
+      return static_cast<std::size_t>(element / cols / rows_per_matrix * cols + element % cols);
+    };
+    if (first % cols + count <= cols) return importance_.subspan(place_of(first), count);
+    buffer.resize(count);
+    for (std::size_t j = 0; j < count; ++j) buffer[j] = importance_[place_of(first + j)];
+    return buffer;
   }
 
   /// A range of the flattened tensor, and its values.
@@ -159,13 +219,15 @@ class basic_tensor_packer {
   }
 
   template <PackableCodec Codec>
-  void pack_block(const value_range& range, std::byte* to) const {
+  void pack_block(const value_range& range, std::byte* to, std::vector<float>& importance) const {
     typename Codec::block block;
     pack_status status = pack_status::packed;
-    if constexpr (requires { Codec::pack(range.values, block, rule_); }) {
-      status = Codec::pack(range.values, block, rule_);
+    const block_packing how{.search = search_,
+                            .importance = importance_of(range.first, range.values.size(), importance)};
+    if constexpr (requires { Codec::pack(range.values, block, rule_, how); }) {
+      status = Codec::pack(range.values, block, rule_, how);
     } else {
-      status = Codec::pack(range.values, block);
+      status = Codec::pack(range.values, block, how);
     }
     if (status == pack_status::packed) {
       std::memcpy(to, &block, sizeof(block));
@@ -190,9 +252,10 @@ class basic_tensor_packer {
 
   template <PackableCodec Codec>
   void pack_blocks(const value_range& range, std::byte* to) const {
+    std::vector<float> importance;
     for (std::size_t at = 0; at < range.values.size(); at += Codec::block_elements) {
       const std::size_t count = std::min(range.values.size() - at, Codec::block_elements);
-      pack_block<Codec>({range.first + at, range.values.subspan(at, count)}, to);
+      pack_block<Codec>({range.first + at, range.values.subspan(at, count)}, to, importance);
       to += sizeof(typename Codec::block);
     }
   }
@@ -295,11 +358,15 @@ class basic_tensor_packer {
     if (rule_ == packing_rule::reference || largest == 0.0F) return;
 
     const auto scales = Codec::candidate_scales(largest);
+    const float factor = importance_factor(importance_);
     std::vector<typename Codec::squared_errors> errors_of(chunk_count_);
     run_tasks(executor, chunk_count_, [&](std::size_t chunk) {
       std::vector<float> buffer;
+      std::vector<float> importance;
       const auto [first, end] = elements_of(chunk);
-      Codec::add_squared_errors(fetch(first, end, buffer).values, scales, errors_of[chunk]);
+      const value_range range = fetch(first, end, buffer);
+      Codec::add_squared_errors(range.values, scales, errors_of[chunk],
+                                importance_of(first, range.values.size(), importance), factor);
       if (after_chunk) after_chunk();
     });
     typename Codec::squared_errors total{};
@@ -314,6 +381,8 @@ class basic_tensor_packer {
   encoding encoding_;
   shape dimensions_;
   packing_rule rule_;
+  packing_search search_;
+  std::span<const float> importance_;  ///< of each column, of one matrix after the other; or none
   std::span<const float> values_;
   row_source source_;
   std::uint64_t rows_per_chunk_ = 1;
@@ -327,7 +396,7 @@ using tensor_packer = basic_tensor_packer<>;
 /// Packs `values`, row-major and of `dimensions`, into `to`, as stored_bytes(which, dimensions) bytes.
 ///
 /// The spans do not overlap; `to` needs no alignment. `name` is for messages. The bytes are the same
-/// for every executor, compiler and instruction set. Throws invalid_argument (sizes),
+/// for every executor, compiler and instruction set. Throws invalid_argument (sizes; importance),
 /// unsupported_encoding, and not_representable for NaN, infinities and values whose scale or min
 /// float16 cannot hold, naming the element; `to` is unspecified then. Architecture is
 /// this_architecture.

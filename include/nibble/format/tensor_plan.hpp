@@ -13,6 +13,7 @@
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/block_source.hpp>
+#include <nibble/compute/packing_options.hpp>
 #include <nibble/compute/row_source.hpp>
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
@@ -40,48 +41,48 @@ class tensor_plan {
   [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
 
   /// Plans a tensor to be packed as `which` from values in memory, row-major, which must live until the
-  /// last write().
+  /// last write(), as what how.column_importance has.
   ///
   /// Throws bad_name (over 256 bytes, not UTF-8; an empty one is refused by write(), where the
   /// container is not safetensors), duplicate_name, size_mismatch (values.size()
   /// is not shape.elements()), unsupported_encoding (no codec packs f32 into it).
   void add(encoding which, std::string name, const shape& dimensions, std::span<const float> values,
-           packing_rule rule = packing_rule::best) {
+           const packing_options& how = {}) {
     if (values.size() != dimensions.elements()) {
       refuse(error_code::size_mismatch, name, "values", std::to_string(values.size()),
              join_text({dimensions.elements(), " for shape ", dimensions.to_string()}));
     }
     require_packable(which, name);
-    enter(which, std::move(name), dimensions, values_to_pack{values, rule});
+    enter(which, std::move(name), dimensions, values_to_pack{values, how});
   }
   /// Plans a tensor to be packed from rows on demand, in memory for a few rows at a time. Throws as
   /// above; invalid_argument for a source without a function.
   void add(encoding which, std::string name, const shape& dimensions, row_source rows,
-           packing_rule rule = packing_rule::best) {
+           const packing_options& how = {}) {
     if (!rows) {
       refuse(error_code::invalid_argument, name, "rows", "an empty row source", "a function");
     }
     require_packable(which, name);
-    enter(which, std::move(name), dimensions, rows_to_pack{std::move(rows), rule});
+    enter(which, std::move(name), dimensions, rows_to_pack{std::move(rows), how});
   }
   /// Values are borrowed, so a vector that dies before write() is refused when compiling.
   void add(encoding, std::string, const shape&, std::vector<float>&&,
-           packing_rule = packing_rule::best) = delete;
+           const packing_options& = {}) = delete;
   /// As above, the encoding chosen when compiling: add<nibble::q4>(...).
   template <Codec Codec>
   void add(std::string name, const shape& dimensions, std::span<const float> values,
-           packing_rule rule = packing_rule::best) {
-    add(Codec::encoding, std::move(name), dimensions, values, rule);
+           const packing_options& how = {}) {
+    add(Codec::encoding, std::move(name), dimensions, values, how);
   }
   /// As above.
   template <Codec Codec>
   void add(std::string name, const shape& dimensions, row_source rows,
-           packing_rule rule = packing_rule::best) {
-    add(Codec::encoding, std::move(name), dimensions, std::move(rows), rule);
+           const packing_options& how = {}) {
+    add(Codec::encoding, std::move(name), dimensions, std::move(rows), how);
   }
 
   template <Codec Codec>
-  void add(std::string, const shape&, std::vector<float>&&, packing_rule = packing_rule::best) = delete;
+  void add(std::string, const shape&, std::vector<float>&&, const packing_options& = {}) = delete;
 
   /// Plans a tensor whose bytes were packed elsewhere and are kept bit for bit; they must live until
   /// the last write(). Throws bad_name, duplicate_name, size_mismatch (bytes.size() is not what

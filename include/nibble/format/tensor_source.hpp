@@ -14,6 +14,7 @@
 #include <nibble/codec/codecs.hpp>
 #include <nibble/compute/block_source.hpp>
 #include <nibble/compute/executor.hpp>
+#include <nibble/compute/packing_options.hpp>
 #include <nibble/compute/quantize.hpp>
 #include <nibble/compute/row_source.hpp>
 #include <nibble/core/architecture.hpp>
@@ -26,12 +27,12 @@ namespace nibble {
 /// f32 values in memory, borrowed, to be packed.
 struct values_to_pack {
   std::span<const float> values;
-  packing_rule rule;
+  packing_options how;
 };
 /// f32 rows on demand, to be packed.
 struct rows_to_pack {
   row_source rows;
-  packing_rule rule;
+  packing_options how;
 };
 /// Bytes in memory, borrowed, stored as they are.
 struct stored_in_memory {
@@ -54,20 +55,24 @@ class basic_tensor_chunks {
  public:
   /// `tensor` and `source` must outlive the chunks. Reads the source once or twice where the encoding
   /// has one scale for the tensor, and calls after_chunk() for every chunk read, from any thread.
-  /// Throws not_representable, and whatever the source and after_chunk throw.
+  /// Throws invalid_argument (importance), not_representable, and whatever the source and after_chunk
+  /// throw.
   template <class AfterChunk>
   basic_tensor_chunks(const planned_tensor& tensor, const tensor_source& source,
                       nibble::executor* executor, AfterChunk&& after_chunk)
       : tensor_(tensor), source_(source) {
-    const auto pack = [&](const auto& values, packing_rule rule) {
+    const auto pack = [&](const auto& values, const packing_options& how) {
       packer_.emplace(tensor.name, tensor.encoding, tensor.shape, values,
-                      quantize_options{.rule = rule, .executor = executor},
+                      quantize_options{.rule = how.rule,
+                                       .search = how.search,
+                                       .column_importance = how.column_importance,
+                                       .executor = executor},
                       std::forward<AfterChunk>(after_chunk));
     };
     if (const auto* const packed = std::get_if<values_to_pack>(&source)) {
-      pack(packed->values, packed->rule);
+      pack(packed->values, packed->how);
     } else if (const auto* const fetched = std::get_if<rows_to_pack>(&source)) {
-      pack(fetched->rows, fetched->rule);
+      pack(fetched->rows, fetched->how);
     }
   }
 
