@@ -67,21 +67,42 @@ void multiply_repacked(benchmark::State& state, nibble::encoding which, const ma
            nibble::repacked_matmul_options{.executor = nibble_benchmark::executor_of(threads)});
 }
 
-/// The largest shape over and over, for encodings whose rows can be put one after the other.
-void multiply_beyond_caches(benchmark::State& state, nibble::encoding which, const matmul_shape& shape,
-                            const matmul_mode_description& mode, std::size_t x_rows, unsigned threads) {
-  const auto part = nibble_benchmark::weight_of(which, shape.inputs, shape.inputs);
+/// A few rows over and over, for encodings whose rows can be put one after the other; `multiply_weight`
+/// takes the weight, and its bytes' number.
+template <class MultiplyWeight>
+void with_weight_beyond_caches(nibble::encoding which, const matmul_shape& shape,
+                               const MultiplyWeight& multiply_weight) {
+  constexpr std::uint64_t distinct_rows = nibble_benchmark::distinct_rows_beyond_caches;
+  const auto part = nibble_benchmark::weight_of(which, distinct_rows, shape.inputs);
   std::vector<std::byte> bytes;
-  for (std::uint64_t row = 0; row < shape.outputs; row += shape.inputs) {
+  for (std::uint64_t row = 0; row < shape.outputs; row += distinct_rows) {
     bytes.insert(bytes.end(), part->bytes.begin(), part->bytes.end());
   }
-  const nibble::tensor_view weight("weight", which, {shape.outputs, shape.inputs}, bytes);
-  multiply(state, weight, weight, bytes.size(), mode, x_rows, in_place_options(mode, threads));
+  multiply_weight(nibble::tensor_view("weight", which, {shape.outputs, shape.inputs}, bytes));
+}
+
+void multiply_beyond_caches(benchmark::State& state, nibble::encoding which, const matmul_shape& shape,
+                            const matmul_mode_description& mode, std::size_t x_rows, unsigned threads) {
+  with_weight_beyond_caches(which, shape, [&](const nibble::tensor_view& weight) {
+    multiply(state, weight, weight, weight.bytes().size(), mode, x_rows,
+             in_place_options(mode, threads));
+  });
+}
+
+void multiply_repacked_beyond_caches(benchmark::State& state, nibble::encoding which,
+                                     const matmul_shape& shape, const matmul_mode_description& mode,
+                                     std::size_t x_rows, unsigned threads) {
+  with_weight_beyond_caches(which, shape, [&](const nibble::tensor_view& weight) {
+    const nibble::repacked_weight repacked = nibble::repack(weight, mode.mode);
+    multiply(state, weight, repacked, repacked.size_bytes(), mode, x_rows,
+             nibble::repacked_matmul_options{.executor = nibble_benchmark::executor_of(threads)});
+  });
 }
 
 const bool registered = [] {
   const auto add = [](nibble::encoding which, const matmul_mode_description& mode,
                       const matmul_shape& shape, auto body, std::string_view form = "") {
+    if (shape.inputs % nibble::describe(which).block_elements != 0) return;
     for (const std::size_t x_rows : shape.x_rows) {
       for (const unsigned threads : nibble_benchmark::thread_counts()) {
         if (threads > 1 && !nibble_benchmark::is_run_on_all_threads(shape.inputs, x_rows)) continue;
@@ -94,23 +115,31 @@ const bool registered = [] {
     }
   };
   for (const matmul_shape& shape : nibble_benchmark::matmul_shapes()) {
-    for (const nibble::encoding which : nibble_benchmark::packed_encodings) {
-      for (const auto& mode : nibble_benchmark::matmul_modes) add(which, mode, shape, multiply_packed);
-    }
-  }
-  for (const matmul_shape& shape : nibble_benchmark::matmul_shapes()) {
-    if (shape.inputs % nibble::describe(nibble::encoding::q4_k).block_elements != 0) continue;
-    for (const nibble::encoding which : {nibble::encoding::q4, nibble::encoding::q4_k}) {
-      for (const auto& mode : nibble_benchmark::matmul_modes) {
-        if (mode.mode == nibble::matmul_mode::exact) continue;
-        if (which == nibble::encoding::q4_k) add(which, mode, shape, multiply_packed);
+    for (const auto& mode : nibble_benchmark::matmul_modes) {
+      for (const nibble::encoding which : nibble_benchmark::packed_encodings) {
+        add(which, mode, shape, multiply_packed);
+      }
+      for (const nibble::encoding which : nibble_benchmark::ggml_encodings) {
+        add(which, mode, shape, multiply_packed);
+      }
+      if (mode.mode == nibble::matmul_mode::exact) continue;
+      for (const nibble::encoding which : {nibble::encoding::q4, nibble::encoding::q8}) {
+        add(which, mode, shape, multiply_repacked, "_repacked");
+      }
+      for (const nibble::encoding which : nibble_benchmark::ggml_encodings) {
         add(which, mode, shape, multiply_repacked, "_repacked");
       }
     }
   }
-  for (const nibble::encoding which : {nibble::encoding::q8, nibble::encoding::q4}) {
+  for (const matmul_shape& shape : nibble_benchmark::shapes_beyond_caches()) {
     for (const auto& mode : nibble_benchmark::matmul_modes) {
-      add(which, mode, nibble_benchmark::shape_beyond_caches(), multiply_beyond_caches);
+      for (const nibble::encoding which :
+           {nibble::encoding::q8, nibble::encoding::q4, nibble::encoding::bf16, nibble::encoding::q4_k,
+            nibble::encoding::q6_k}) {
+        add(which, mode, shape, multiply_beyond_caches);
+        if (mode.mode == nibble::matmul_mode::exact || which == nibble::encoding::bf16) continue;
+        add(which, mode, shape, multiply_repacked_beyond_caches, "_repacked");
+      }
     }
   }
   return true;

@@ -41,6 +41,11 @@ const bool registered = [] {
     add("best", nibble::packing_rule::best);
     if (nibble::describe(which).is_quantized()) add("reference", nibble::packing_rule::reference);
   }
+  for (const nibble::encoding which : nibble_benchmark::ggml_encodings) {
+    nibble_benchmark::register_benchmark(
+        "nibble/pack/" + std::string(to_string(which)) + "/best/1024x1024", 1,
+        [=](benchmark::State& state) { pack(state, which, nibble::packing_rule::best); });
+  }
   return true;
 }();
 

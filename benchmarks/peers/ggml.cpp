@@ -1,18 +1,27 @@
-// ggml on its own encodings of the same weights: to_float, and mul_mat of its CPU backend through its
-// public interface, from the bytes as they are and from buffers that it repacks them into.
+// A program for one ggml, or a fork of it: decoding, and mul_mat of its CPU backend, of the same weights
+// in its own encodings; from the bytes as they are, from types whose rows are interleaved ("q4_0_r8") and
+// from buffers that it repacks weights into. Encodings are found by their names when the program runs.
+#include <algorithm>
+#include <cctype>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <benchmark/benchmark.h>
 #include <ggml-alloc.h>
 #include <ggml-backend.h>
-#include <ggml-cpu.h>
 #include <ggml.h>
+#if __has_include(<ggml-cpu.h>)
+#include <ggml-cpu.h>
+#endif
 
 #include <benchmarks/support/packed_weight.hpp>
 #include <benchmarks/support/reference_product.hpp>
@@ -24,14 +33,11 @@ namespace {
 
 using nibble_benchmark::matmul_shape;
 
-struct encoding {
-  ggml_type type;
-  const char* name;
-};
-constexpr encoding encodings[] = {{GGML_TYPE_Q4_0, "q4_0"},
-                                  {GGML_TYPE_Q4_1, "q4_1"},
-                                  {GGML_TYPE_Q4_K, "q4_k"},
-                                  {GGML_TYPE_Q8_0, "q8_0"}};
+/// What is measured, where this ggml has it, with the types that hold the same values in interleaved
+/// rows.
+constexpr std::string_view encodings[] = {"q4_0",   "q4_1", "q5_0", "q5_1",  "q8_0",
+                                          "q2_k",   "q3_k", "q4_k", "q5_k",  "q6_k",
+                                          "iq4_nl", "f16",  "bf16", "iq4_k", "f32"};
 
 /// Calls Release on what a C function gave.
 template <auto Release>
@@ -42,8 +48,9 @@ struct releaser {
   }
 };
 using context = std::unique_ptr<ggml_context, releaser<ggml_free>>;
-using buffer = std::unique_ptr<ggml_backend_buffer, releaser<ggml_backend_buffer_free>>;
-using backend = std::unique_ptr<ggml_backend, releaser<ggml_backend_free>>;
+using buffer =
+    std::unique_ptr<std::remove_pointer_t<ggml_backend_buffer_t>, releaser<ggml_backend_buffer_free>>;
+using backend = std::unique_ptr<std::remove_pointer_t<ggml_backend_t>, releaser<ggml_backend_free>>;
 
 template <class T>
 T* require(T* given, const char* what) {
@@ -58,41 +65,100 @@ context new_context() {
                          "context"));
 }
 
-/// The weights in a ggml encoding; the last ones asked for are kept.
+/// A type's name in small letters; empty where the number is no type's.
+std::string name_of(ggml_type type) {
+  const char* const name = ggml_type_name(type);
+  if (name == nullptr || ggml_blck_size(type) <= 0) return {};
+  std::string lower = name;
+  std::ranges::transform(lower, lower.begin(),
+                         [](unsigned char letter) { return std::tolower(letter); });
+  return lower;
+}
+
+struct encoding {
+  ggml_type type;
+  ggml_type plain;  ///< the type with the same values, row by row
+  std::string name;
+};
+
+/// Those of `encodings` that this ggml has.
+std::vector<encoding> find_encodings() {
+  std::vector<encoding> found;
+  for (const std::string_view wanted : encodings) {
+    std::optional<ggml_type> plain;
+    for (int i = 0; i < GGML_TYPE_COUNT && !plain; ++i) {
+      if (name_of(static_cast<ggml_type>(i)) == wanted) plain = static_cast<ggml_type>(i);
+    }
+    if (!plain) continue;
+    for (int i = 0; i < GGML_TYPE_COUNT; ++i) {
+      const auto type = static_cast<ggml_type>(i);
+      const std::string name = name_of(type);
+      const bool is_interleaved = name.starts_with(std::string(wanted) + "_r");
+      if (type == *plain || is_interleaved) found.push_back({type, *plain, name});
+    }
+  }
+  return found;
+}
+
+void quantize(ggml_type type, std::span<const float> values, std::int64_t rows, std::int64_t columns,
+              void* to) {
+  const auto call = [&](auto* function) {
+    using quantizer = decltype(function);
+    if constexpr (std::is_invocable_v<quantizer, ggml_type, const float*, void*, std::int64_t,
+                                      std::int64_t, std::int64_t, const float*>) {
+      function(type, values.data(), to, 0, rows, columns, nullptr);
+    } else {  // A fork's takes more.
+      function(type, values.data(), to, 0, rows, columns, nullptr, nullptr);
+    }
+  };
+  call(&ggml_quantize_chunk);
+}
+
+void decode(ggml_type type, const void* from, std::span<float> to) {
+  const auto count = static_cast<std::int64_t>(to.size());
+  if (type == GGML_TYPE_F32) {
+    std::copy_n(static_cast<const float*>(from), to.size(), to.begin());
+    return;
+  }
+#if __has_include(<ggml-cpu.h>)
+  ggml_get_type_traits(type)->to_float(from, to.data(), count);
+#else
+  ggml_internal_get_type_traits(type).to_float(from, to.data(), count);
+#endif
+}
+
+/// The weights in one of ggml's types; the last ones asked for are kept.
 std::shared_ptr<const std::vector<std::byte>> packed(ggml_type type, std::uint64_t rows,
                                                      std::uint64_t cols) {
-  static std::shared_ptr<const std::vector<std::byte>> last;
-  static ggml_type last_type = GGML_TYPE_COUNT;
-  static std::uint64_t last_rows = 0;
-  static std::uint64_t last_cols = 0;
-  if (last != nullptr && last_type == type && last_rows == rows && last_cols == cols) return last;
-  last.reset();
+  struct kept {
+    ggml_type type;
+    std::uint64_t rows;
+    std::uint64_t cols;
+    std::shared_ptr<const std::vector<std::byte>> bytes;
+  };
+  static std::vector<kept> last;  // two: an interleaved type's, and its plain one's
+  for (const kept& each : last) {
+    if (each.type == type && each.rows == rows && each.cols == cols) return each.bytes;
+  }
+  if (last.size() == 2) last.erase(last.begin());
   const auto values = nibble_benchmark::gaussian_weights(rows, cols);
   const auto columns = static_cast<std::int64_t>(cols);
   std::vector<std::byte> bytes(ggml_row_size(type, columns) * rows);
-  ggml_quantize_chunk(type, values->data(), bytes.data(), 0, static_cast<std::int64_t>(rows), columns,
-                      nullptr);
-  last = std::make_shared<const std::vector<std::byte>>(std::move(bytes));
-  last_type = type;
-  last_rows = rows;
-  last_cols = cols;
-  return last;
+  quantize(type, *values, static_cast<std::int64_t>(rows), columns, bytes.data());
+  last.push_back({type, rows, cols, std::make_shared<const std::vector<std::byte>>(std::move(bytes))});
+  return last.back().bytes;
 }
 
-void decode(benchmark::State& state, ggml_type type, std::uint64_t rows, std::uint64_t cols) {
+void measure_decode(benchmark::State& state, ggml_type type, std::uint64_t rows, std::uint64_t cols) {
   const auto values = nibble_benchmark::gaussian_weights(rows, cols);
   const auto bytes = packed(type, rows, cols);
   std::vector<float> decoded(values->size());
-  const auto to_float = ggml_get_type_traits(type)->to_float;
-  const auto decode_once = [&] {
-    to_float(bytes->data(), decoded.data(), static_cast<std::int64_t>(decoded.size()));
-  };
-  decode_once();
+  decode(type, bytes->data(), decoded);
   const double error = nibble_benchmark::relative_error(*values, decoded);
   if (error > nibble_benchmark::wrong_from)
     state.SkipWithError("decoded values are not the packed ones");
   for (auto _ : state) {
-    decode_once();
+    decode(type, bytes->data(), decoded);
     benchmark::ClobberMemory();
   }
   const auto elements = static_cast<double>(decoded.size());
@@ -108,7 +174,9 @@ class product {
  public:
   product(ggml_type type, std::span<const std::byte> bytes, const matmul_shape& shape,
           std::size_t x_rows, ggml_backend_buffer_type_t weight_buffer)
-      : weight_context_(new_context()), graph_context_(new_context()), backend_(new_backend()) {
+      : weight_context_(new_context()),
+        graph_context_(new_context()),
+        backend_(require(ggml_backend_cpu_init(), "CPU backend")) {
     const auto outputs = static_cast<std::int64_t>(shape.outputs);
     const auto inputs = static_cast<std::int64_t>(shape.inputs);
     ggml_tensor* const weight = ggml_new_tensor_2d(weight_context_.get(), type, inputs, outputs);
@@ -140,8 +208,6 @@ class product {
   }
 
  private:
-  static backend new_backend() { return backend(require(ggml_backend_cpu_init(), "CPU backend")); }
-
   context weight_context_;
   context graph_context_;
   backend backend_;
@@ -160,6 +226,7 @@ struct buffer_type {
 /// The backend's plain buffers, and those into which it repacks weights for its own kernels.
 std::vector<buffer_type> buffer_types() {
   std::vector<buffer_type> types{{ggml_backend_cpu_buffer_type(), "plain"}};
+#if __has_include(<ggml-cpu.h>)
   ggml_backend_reg_t registry = ggml_backend_cpu_reg();
   const auto extra = reinterpret_cast<ggml_backend_dev_get_extra_bufts_t>(
       ggml_backend_reg_get_proc_address(registry, "ggml_backend_dev_get_extra_bufts"));
@@ -169,17 +236,24 @@ std::vector<buffer_type> buffer_types() {
     const std::string name = ggml_backend_buft_name(*each);
     types.push_back({*each, name == "CPU_REPACK" ? "repacked" : name});
   }
+#endif
   return types;
 }
 
-void multiply(benchmark::State& state, ggml_type type, const buffer_type& in, const matmul_shape& shape,
-              std::uint64_t distinct_rows, std::size_t x_rows, unsigned threads) {
-  const auto part = packed(type, distinct_rows, shape.inputs);
+/// The packed rows over and over, until a weight has all that it is to have.
+std::vector<std::byte> repeated(std::span<const std::byte> rows, std::uint64_t times) {
   std::vector<std::byte> bytes;
-  for (std::uint64_t row = 0; row < shape.outputs; row += distinct_rows) {
-    bytes.insert(bytes.end(), part->begin(), part->end());
-  }
-  product graph(type, bytes, shape, x_rows, in.type);
+  bytes.reserve(rows.size() * static_cast<std::size_t>(times));
+  for (std::uint64_t i = 0; i < times; ++i) bytes.insert(bytes.end(), rows.begin(), rows.end());
+  return bytes;
+}
+
+void multiply(benchmark::State& state, const encoding& which, const buffer_type& in,
+              const matmul_shape& shape, std::uint64_t distinct_rows, std::size_t x_rows,
+              unsigned threads) {
+  const std::vector<std::byte> bytes =
+      repeated(*packed(which.type, distinct_rows, shape.inputs), shape.outputs / distinct_rows);
+  product graph(which.type, bytes, shape, x_rows, in.type);
   graph.set_threads(threads);
   const std::vector<float> x =
       nibble_benchmark::unstructured_values(x_rows * static_cast<std::size_t>(shape.inputs));
@@ -187,11 +261,11 @@ void multiply(benchmark::State& state, ggml_type type, const buffer_type& in, co
   graph.set_x(x);
   graph.compute();
   graph.get_y(y);
-  const std::size_t row_bytes = ggml_row_size(type, static_cast<std::int64_t>(shape.inputs));
+  const auto plain = packed(which.plain, distinct_rows, shape.inputs);
+  const std::size_t row_bytes = ggml_row_size(which.plain, static_cast<std::int64_t>(shape.inputs));
   const double error = nibble_benchmark::product_error(
       shape.outputs, shape.inputs, x, y, [&](std::uint64_t row, std::span<float> to) {
-        ggml_get_type_traits(type)->to_float(bytes.data() + row * row_bytes, to.data(),
-                                             static_cast<std::int64_t>(to.size()));
+        decode(which.plain, plain->data() + row % distinct_rows * row_bytes, to);
       });
   if (error >= 2e-2) state.SkipWithError("not the product");  // Activations are coded in 8 bits.
   for (auto _ : state) graph.compute();
@@ -214,11 +288,11 @@ void register_products(const encoding& which, const matmul_shape& shape, std::ui
     for (const std::size_t x_rows : shape.x_rows) {
       for (const unsigned threads : nibble_benchmark::thread_counts()) {
         if (threads > 1 && !nibble_benchmark::is_run_on_all_threads(shape.inputs, x_rows)) continue;
-        nibble_benchmark::register_benchmark("ggml/matmul/" + std::string(which.name) + "/" + in.name +
+        nibble_benchmark::register_benchmark(NIBBLE_PEER_NAME "/matmul/" + which.name + "/" + in.name +
                                                  "/" + shape.name() + "/M:" + std::to_string(x_rows),
                                              threads, [=](benchmark::State& state) {
-                                               multiply(state, which.type, in, shape, distinct_rows,
-                                                        x_rows, threads);
+                                               multiply(state, which, in, shape, distinct_rows, x_rows,
+                                                        threads);
                                              });
       }
     }
@@ -226,19 +300,26 @@ void register_products(const encoding& which, const matmul_shape& shape, std::ui
 }
 
 const bool registered = [] {
+#if __has_include(<ggml-cpu.h>)
   ggml_log_set([](ggml_log_level, const char*, void*) {}, nullptr);
-  for (const encoding& which : encodings) {
+#endif
+  const std::vector<encoding> found = find_encodings();
+  for (const encoding& which : found) {
+    if (which.type != which.plain || ggml_blck_size(which.type) == 1) continue;
     for (const std::uint64_t rows : {1U, 4096U}) {
       nibble_benchmark::register_benchmark(
-          "ggml/decode/" + std::string(which.name) + "/to_f32/" + std::to_string(rows) + "x4096", 1,
-          [=](benchmark::State& state) { decode(state, which.type, rows, 4096); });
+          NIBBLE_PEER_NAME "/decode/" + which.name + "/to_f32/" + std::to_string(rows) + "x4096", 1,
+          [=](benchmark::State& state) { measure_decode(state, which.type, rows, 4096); });
     }
   }
   for (const matmul_shape& shape : nibble_benchmark::matmul_shapes()) {
-    for (const encoding& which : encodings) register_products(which, shape, shape.outputs);
+    for (const encoding& which : found) register_products(which, shape, shape.outputs);
   }
-  const matmul_shape beyond = nibble_benchmark::shape_beyond_caches();
-  for (const encoding& which : encodings) register_products(which, beyond, beyond.inputs);
+  for (const matmul_shape& shape : nibble_benchmark::shapes_beyond_caches()) {
+    for (const encoding& which : found) {
+      register_products(which, shape, nibble_benchmark::distinct_rows_beyond_caches);
+    }
+  }
   return true;
 }();
 

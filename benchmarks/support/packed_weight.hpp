@@ -19,6 +19,10 @@ namespace nibble_benchmark {
 inline constexpr nibble::encoding packed_encodings[] = {
     nibble::encoding::q8,  nibble::encoding::q4,   nibble::encoding::apr_q8, nibble::encoding::apr_q4,
     nibble::encoding::f16, nibble::encoding::bf16, nibble::encoding::f32};
+/// Those of ggml that are multiplied by as well, where columns are a multiple of their blocks.
+inline constexpr nibble::encoding ggml_encodings[] = {
+    nibble::encoding::q4_0, nibble::encoding::q8_0, nibble::encoding::q2_k, nibble::encoding::q3_k,
+    nibble::encoding::q4_k, nibble::encoding::q5_k, nibble::encoding::q6_k};
 
 /// Gaussian weights, the same for every call with the same shape; the last shape asked for is kept.
 [[nodiscard]] inline std::shared_ptr<const std::vector<float>> gaussian_weights(std::uint64_t rows,
@@ -51,8 +55,8 @@ inline constexpr nibble::encoding packed_encodings[] = {
   const double relative = std::sqrt(difference / norm);
   return std::isfinite(relative) ? relative : 1e9;
 }
-/// From where on decoded values are not the packed ones: above the coarsest encoding's error.
-inline constexpr double wrong_from = 0.11;
+/// From where on decoded values are not the packed ones: above the error of the coarsest encoding, of 2 bits.
+inline constexpr double wrong_from = 0.4;
 
 /// Gaussian weights, packed.
 struct packed_weight {

@@ -150,13 +150,15 @@ case $words[1] in
                         each->get_name(), quoted_for_shell(each->get_description()));
     for (const CLI::Option* const option : each->get_options()) {
       if (option->get_positional()) continue;
-      text += fmt::format("complete -c nibble -n '__fish_seen_subcommand_from {}'", each->get_name());
-      for (const std::string& name : option->get_snames()) text += " -s " + name;
-      for (const std::string& name : option->get_lnames()) text += " -l " + name;
+      std::string line =
+          fmt::format("complete -c nibble -n '__fish_seen_subcommand_from {}'", each->get_name());
+      for (const std::string& name : option->get_snames()) line += " -s " + name;
+      for (const std::string& name : option->get_lnames()) line += " -l " + name;
+      if (option->get_items_expected_max() != 0) line += " -r";
+      // A line of their own, before the option's: the description is not theirs.
       const std::string choices = value_choices(*option);
-      if (option->get_items_expected_max() != 0) text += " -r";
-      if (!choices.empty()) text += fmt::format(" -f -a '{}'", choices);
-      text += fmt::format(" -d {}\n", quoted_for_shell(option->get_description()));
+      if (!choices.empty()) text += fmt::format("{} -f -a '{}'\n", line, choices);
+      text += fmt::format("{} -d {}\n", line, quoted_for_shell(option->get_description()));
     }
   }
   return text;
