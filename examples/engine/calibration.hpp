@@ -41,7 +41,8 @@ struct calibrated_weight {
 
 /// Packs the matrices of a model, from the first block to the head, by nibble::quantize_with_feedback():
 /// each with the second moments of the inputs that it has in the sequences, run through what was packed
-/// before it. By their names in GGUF; `by` runs on with the packed weights.
+/// before it. By their names in GGUF. `by` has the packed weights then, and runs on with them as long as
+/// what is returned lives.
 ///
 /// In memory are, beside the packed bytes, the activations of all tokens between two blocks, and of one
 /// matrix its second moments, their factor and an f32 copy.

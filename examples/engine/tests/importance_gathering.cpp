@@ -29,11 +29,12 @@ TEST_CASE("sums of squares are those of what the first layer's inputs must be", 
   for (const token_ids& sequence : sequences) {
     for (const std::uint32_t token : sequence) {
       const float* const x = &embedding[token * hidden];
-      double mean = 0.0;
-      for (std::size_t i = 0; i < hidden; ++i) mean += static_cast<double>(x[i]) * x[i] / hidden;
+      double square = 0.0;
+      for (std::size_t i = 0; i < hidden; ++i) square += static_cast<double>(x[i]) * x[i];
       for (std::size_t i = 0; i < hidden; ++i) {
-        expected[i] += std::pow(static_cast<double>(x[i]) * gain[i], 2.0) /
-                       (mean + static_cast<double>(opened.config().norm_epsilon));
+        expected[i] +=
+            std::pow(static_cast<double>(x[i]) * gain[i], 2.0) /
+            (square / static_cast<double>(hidden) + static_cast<double>(opened.config().norm_epsilon));
       }
       ++inputs;
     }
