@@ -165,9 +165,9 @@ comparison compare(model& by, model& other, sequence_list sequences) {
 }
 
 std::vector<std::vector<std::uint32_t>> read_sequences(const nlohmann::json& document,
-                                                       std::string_view file) {
+                                                       std::string_view file, const char* part) {
   const nlohmann::json* list = &document;
-  for (const char* const name : {"evaluation", "sequences"}) {
+  for (const char* const name : {part, "sequences"}) {
     if (list->is_object() && list->contains(name)) list = &list->at(name);
   }
   const auto refuse = [&](std::string found) {

@@ -45,9 +45,10 @@ struct comparison {
                                  std::span<const std::vector<std::uint32_t>> sequences);
 
 /// Sequences from a JSON document: a list of lists of ids, or an object that has one as "sequences", or
-/// has either as "evaluation". Throws nibble::error (bad_metadata), naming `file`.
+/// has either under the name `part`. Throws nibble::error (bad_metadata), naming `file`.
 [[nodiscard]] std::vector<std::vector<std::uint32_t>> read_sequences(const nlohmann::json& document,
-                                                                     std::string_view file);
+                                                                     std::string_view file,
+                                                                     const char* part = "evaluation");
 
 /// A text as sequences that fit the model's context, each behind the token for the beginning of a text
 /// where the model wants one.

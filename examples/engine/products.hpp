@@ -2,9 +2,12 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <initializer_list>
 #include <optional>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <nibble/compute/executor.hpp>
@@ -16,12 +19,14 @@ namespace nibble_engine {
 
 /// A matrix that activations are multiplied by, as the file stores it, and its bias.
 struct weight {
+  std::string name{};                                 ///< GGUF's
   nibble::tensor_view stored{};                       ///< [outputs, inputs]
   std::vector<float> bias{};                          ///< one an output, or none
   std::optional<nibble::repacked_weight> repacked{};  ///< a copy that products are faster with
   /// The bytes of `stored` where they are f32 made of the file's: of an input-major matrix, or of a weight
   /// that several stored tensors make up.
   std::vector<std::byte> decoded{};
+  bool is_input_major = false;  ///< the file holds [inputs, outputs]
 };
 
 /// How products are taken.
@@ -36,6 +41,10 @@ struct product {
   const weight* by;
   float* y;  ///< [rows, outputs]
 };
+
+/// Sees the inputs of every product before it is taken: the weights that they are multiplied by, and
+/// x, [rows, inputs].
+using input_observer = std::function<void(std::span<const weight* const> by, std::span<const float> x)>;
 
 /// Products of an engine: one mode, one executor, and scratch that is allocated once.
 class product_engine {
@@ -52,12 +61,20 @@ class product_engine {
           {stored, {each.y, rows * static_cast<std::size_t>(stored.rows())}, each.by->bias});
       if (each.by->repacked) calls_.back().repacked = &*each.by->repacked;
     }
-    const auto start = std::chrono::steady_clock::now();
     const std::size_t inputs = static_cast<std::size_t>(calls_.front().w.cols());
+    if (observer_) {
+      std::vector<const weight*> by;
+      for (const product& each : products) by.push_back(each.by);
+      observer_(by, std::span(x, rows * inputs));
+    }
+    const auto start = std::chrono::steady_clock::now();
     nibble::matmul(std::span(calls_), std::span(x, rows * inputs),
                    {.mode = options_.mode, .executor = options_.executor, .scratch = scratch_});
     seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
+
+  /// Shows the inputs of products from now on; an empty function ends it.
+  void observe(input_observer observer) { observer_ = std::move(observer); }
 
   /// Time that all products so far took.
   [[nodiscard]] double seconds() const noexcept { return seconds_; }
@@ -67,6 +84,7 @@ class product_engine {
   product_options options_;
   std::vector<std::byte> scratch_;
   std::vector<nibble::matmul_product> calls_;
+  input_observer observer_;
   double seconds_ = 0.0;
 };
 

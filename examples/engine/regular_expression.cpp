@@ -7,6 +7,8 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <fmt/format.h>
+
 #include <nibble/core/error.hpp>
 
 namespace nibble_engine {
@@ -29,10 +31,10 @@ std::string with_white_space(std::string_view pattern) {
   for (std::size_t at = 0; at < pattern.size(); ++at) {
     const std::string_view two = pattern.substr(at, 2);
     if (two == R"(\s)") {
-      out += is_in_class ? std::string(white_space) : "[" + std::string(white_space) + "]";
+      out += is_in_class ? std::string(white_space) : fmt::format("[{}]", white_space);
       ++at;
     } else if (two == R"(\S)" && !is_in_class) {
-      out += "[^" + std::string(white_space) + "]";
+      out += fmt::format("[^{}]", white_space);
       ++at;
     } else if (two[0] == '\\') {
       out += two;

@@ -121,15 +121,7 @@ void transformer::run(std::span<const std::uint32_t> tokens, key_value_cache& ca
 void transformer::run_rows(std::span<const std::uint32_t> tokens, key_value_cache& cache,
                            std::span<float> logits) {
   const std::size_t rows = tokens.size();
-  const auto at_least = [rows](std::vector<float>& buffer, std::size_t elements) {
-    if (buffer.size() < rows * elements) buffer.resize(rows * elements);
-  };
-  for (auto* const buffer : {&x_, &normalized_, &added_}) at_least(*buffer, config_.hidden);
-  for (auto* const buffer : {&q_, &attended_}) at_least(*buffer, config_.query_elements());
-  for (auto* const buffer : {&k_, &v_}) at_least(*buffer, config_.key_value_elements());
-  for (auto* const buffer : {&gate_, &up_}) at_least(*buffer, config_.feed_forward);
-  if (config_.architecture == architecture::gpt2) at_least(fused_, 3 * config_.hidden);
-
+  make_room(rows);
   cache.reserve(rows);
   rotary_.reach(cache.length() + rows);
   embed(tokens, cache.length());
@@ -143,6 +135,75 @@ void transformer::run_rows(std::span<const std::uint32_t> tokens, key_value_cach
   if (wanted == 0) return;
   normalize(output_norm_, output_norm_bias_, x_.data() + (rows - wanted) * config_.hidden, wanted);
   products_.multiply({{&output_, logits.data()}}, normalized_.data(), wanted);
+}
+
+/// Activations of so many tokens.
+void transformer::make_room(std::size_t rows) {
+  const auto at_least = [rows](std::vector<float>& buffer, std::size_t elements) {
+    if (buffer.size() < rows * elements) buffer.resize(rows * elements);
+  };
+  for (auto* const buffer : {&x_, &normalized_, &added_}) at_least(*buffer, config_.hidden);
+  for (auto* const buffer : {&q_, &attended_}) at_least(*buffer, config_.query_elements());
+  for (auto* const buffer : {&k_, &v_}) at_least(*buffer, config_.key_value_elements());
+  for (auto* const buffer : {&gate_, &up_}) at_least(*buffer, config_.feed_forward);
+  if (config_.architecture == architecture::gpt2) at_least(fused_, 3 * config_.hidden);
+}
+
+void transformer::embed(std::span<const std::uint32_t> tokens, std::span<float> x) {
+  const std::size_t hidden = config_.hidden;
+  for (std::size_t first = 0; first < tokens.size(); first += most_rows) {
+    const std::size_t rows = std::min(most_rows, tokens.size() - first);
+    make_room(rows);
+    embed(tokens.subspan(first, rows), first);
+    std::copy_n(x_.begin(), rows * hidden, x.data() + first * hidden);
+  }
+}
+
+void transformer::run_block(std::size_t layer, std::span<float> x, key_value_cache& cache) {
+  const std::size_t hidden = config_.hidden;
+  const std::size_t tokens = x.size() / hidden;
+  rotary_.reach(tokens);
+  for (std::size_t first = 0; first < tokens; first += most_rows) {
+    const std::size_t rows = std::min(most_rows, tokens - first);
+    float* const piece = x.data() + first * hidden;
+    make_room(rows);
+    cache.reserve(rows);
+    std::copy_n(piece, rows * hidden, x_.begin());
+    run_attention(blocks_[layer], 0, rows, cache);
+    run_feed_forward(blocks_[layer], rows);
+    std::copy_n(x_.begin(), rows * hidden, piece);
+    cache.grow(rows);
+  }
+  cache.clear();
+}
+
+void transformer::normalize_output(std::span<const float> x, std::span<float> normalized) {
+  const std::size_t hidden = config_.hidden;
+  const std::size_t tokens = x.size() / hidden;
+  for (std::size_t first = 0; first < tokens; first += most_rows) {
+    const std::size_t rows = std::min(most_rows, tokens - first);
+    make_room(rows);
+    normalize(output_norm_, output_norm_bias_, x.data() + first * hidden, rows);
+    std::copy_n(normalized_.begin(), rows * hidden, normalized.data() + first * hidden);
+  }
+}
+
+std::vector<std::vector<weight*>> transformer::weights_of(std::size_t layer) {
+  block_weights& block = blocks_[layer];
+  std::vector<std::vector<weight*>> lists;
+  if (block.qkv) {
+    lists.push_back({&*block.qkv});
+  } else {
+    lists.push_back({&block.q, &block.k, &block.v});
+  }
+  lists.push_back({&block.attention_output});
+  if (positions_) {
+    lists.push_back({&block.up});
+  } else {
+    lists.push_back({&block.gate, &block.up});
+  }
+  lists.push_back({&block.down});
+  return lists;
 }
 
 void transformer::embed(std::span<const std::uint32_t> tokens, std::size_t first_position) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <nibble/core/tensor_view.hpp>
@@ -59,6 +60,25 @@ class transformer {
   /// room for, logits of a part of a position or of more positions than there are tokens).
   void run(std::span<const std::uint32_t> tokens, key_value_cache& cache, std::span<float> logits);
 
+  /// Shows the inputs of every product from now on; see product_engine::observe().
+  void observe(input_observer observer) { products_.observe(std::move(observer)); }
+
+  // A run taken apart, for who changes weights on the way: embed, every block, the head's inputs.
+
+  /// What the first block is given: rows of the embedding, [tokens, hidden]. The tokens are within the
+  /// vocabulary and start a sequence.
+  void embed(std::span<const std::uint32_t> tokens, std::span<float> x);
+  /// Takes the activations of a sequence's tokens, [tokens, hidden], through one block. Of `cache` the
+  /// first layer is used; it is empty before and after.
+  void run_block(std::size_t layer, std::span<float> x, key_value_cache& cache);
+  /// What the head is multiplied by, [tokens, hidden], of what the last block gave.
+  void normalize_output(std::span<const float> x, std::span<float> normalized);
+  /// The matrices of a block in the order in which it multiplies by them; those of one list share their
+  /// inputs. A weight may be given others of its shape in `stored`.
+  [[nodiscard]] std::vector<std::vector<weight*>> weights_of(std::size_t layer);
+  /// The head: the embedding where the model has none of its own.
+  [[nodiscard]] weight& head() noexcept { return output_; }
+
  private:
   /// Tokens that go through the blocks together.
   static constexpr std::size_t most_rows = 256;
@@ -66,6 +86,7 @@ class transformer {
   void stretch_angles(const weight_loader& load);
   void load_blocks(const weight_loader& load);
   void run_rows(std::span<const std::uint32_t> tokens, key_value_cache& cache, std::span<float> logits);
+  void make_room(std::size_t rows);
   void embed(std::span<const std::uint32_t> tokens, std::size_t first_position);
   void run_attention(const block_weights& block, std::size_t layer, std::size_t rows,
                      key_value_cache& cache);

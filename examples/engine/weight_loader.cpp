@@ -117,6 +117,8 @@ void weight_loader::check_values(const nibble::tensor_view& tensor) const {
 weight weight_loader::matrix(const std::string& name, std::size_t outputs, std::size_t inputs,
                              const matrix_traits& traits) const {
   weight made;
+  made.name = name;
+  made.is_input_major = traits.is_input_major;
   if (traits.is_input_major) {
     const nibble::tensor_view& stored = require(name, {inputs, outputs});
     made.decoded = transposed_floats(stored, options_.executor);

@@ -31,6 +31,20 @@ struct tensor_encoding {
   nibble::encoding encoding;
 };
 
+/// How long pack looks for scales (--search).
+enum class scale_search : unsigned char {
+  fast,       ///< a few candidates
+  best,       ///< until nothing better is found
+  calibrated  ///< as best, and rounding makes up for its own errors, as a text says what they cost
+};
+
+/// The text that a model is run on to see the inputs of its weights: one of the two.
+struct gathering_options {
+  std::optional<std::string> text_file{};
+  std::optional<std::string> tokens_file{};
+  std::size_t chunk_tokens = 0;  ///< of a piece of text_file; 0: the model's context
+};
+
 struct pack_options {
   std::string input{};
   std::optional<std::string> output{};         ///< otherwise beside the input, by its encoding
@@ -40,6 +54,11 @@ struct pack_options {
   bool refuses_fallback = false;               ///< of another encoding where rows do not fit
   output_names names = output_names::automatic;
   nibble::packing_rule rule = nibble::packing_rule::best;
+  scale_search search = scale_search::fast;
+  std::optional<std::string> importance_file{};
+  gathering_options gathering{};         ///< for calibrated
+  double damping = 0.01;                 ///< for calibrated
+  bool rounds_by_importance = true;      ///< for calibrated: the columns that count most first
   std::vector<std::string> only{};       ///< globs; none: every tensor
   std::vector<std::string> keep{};       ///< globs
   std::vector<std::string> drop{};       ///< globs
@@ -219,6 +238,17 @@ struct run_options {
 };
 /// Goes on with a text, on the model's stored blocks, and prints what comes as it comes.
 exit_code run(const run_options& options);
+
+struct importance_options {
+  std::string input{};
+  std::string output{};
+  gathering_options gathering{};
+  bool json = false;
+  engine_options engine{};
+};
+/// Gathers how much each column of a model's weights counts in a text, and writes it as llama-imatrix
+/// does.
+exit_code importance(const importance_options& options);
 
 struct perplexity_options {
   std::string input{};

@@ -55,6 +55,7 @@ class usage_error : public std::runtime_error {
     case error_code::directory_too_large:
     case error_code::bad_shard:
     case error_code::bad_scheme:
+    case error_code::bad_importance:
     case error_code::not_representable: return exit_code::not_what_it_claims;
     case error_code::damaged: return exit_code::answer_is_no;
     case error_code::cancelled: return exit_code::interrupted;

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -17,7 +18,11 @@
 
 #include <nibble/nibble.hpp>
 
+#if defined(NIBBLE_WITH_CALIBRATION)
+#include "calibrated_weights.hpp"
+#endif
 #include "carried_metadata.hpp"
+#include "column_importance.hpp"
 #include "command.hpp"
 #include "encoding_choice.hpp"
 #include "gguf_limits.hpp"
@@ -48,6 +53,9 @@ struct packing_choice {
   bool is_kept;  ///< its bytes are copied, or moved where they are under its name
   bool is_transposed;
   std::optional<nibble::encoding> wanted{};  ///< what was asked for and does not fit its rows
+  std::span<const float> importance{};       ///< of columns; none: all count alike
+  /// The weight as it was packed elsewhere, with what a text says of its inputs.
+  std::optional<nibble::renamed_weight> calibrated{};
 
   /// The stored tensor, or the first of several; null where the weight is computed.
   [[nodiscard]] const nibble::tensor_view* tensor() const {
@@ -227,8 +235,13 @@ void require_unquantized_sources(const nibble::reader& from, const std::vector<p
                   nibble::escape_text(from.name()), name_first(quantized), nibble::to_string(stored)));
 }
 
-void plan_tensor(nibble::writer& plan, const packing_choice& how, nibble::packing_rule rule) {
+void plan_tensor(nibble::writer& plan, const packing_choice& how, const pack_options& options) {
   const nibble::renamed_weight& weight = *how.weight;
+  if (how.calibrated) {
+    plan.add_stored(how.encoding, weight.name, how.packed_shape(),
+                    nibble::moved_blocks_of(*how.calibrated));
+    return;
+  }
   if (how.is_kept && weight.is_as_stored()) {
     plan.add_stored(how.encoding, weight.name, weight.shape, weight.parts.front().bytes());
     return;
@@ -240,8 +253,82 @@ void plan_tensor(nibble::writer& plan, const packing_choice& how, nibble::packin
   for (const nibble::tensor_view& part : weight.parts) require_f32_range(part);
   nibble::row_source rows =
       how.is_transposed ? transposed_rows_of(weight.parts.front()) : rows_for_output(weight);
-  plan.add(how.encoding, weight.name, how.packed_shape(), interruptible(std::move(rows)), {.rule = rule});
+  plan.add(how.encoding, weight.name, how.packed_shape(), interruptible(std::move(rows)),
+           {.rule = options.rule,
+            .search = options.search == scale_search::fast ? nibble::packing_search::fast
+                                                           : nibble::packing_search::best,
+            .column_importance = how.importance});
 }
+
+bool is_quantized_anew(const packing_choice& how) {
+  return !how.is_kept && nibble::describe(how.encoding).is_quantized();
+}
+
+/// Throws usage_error for options of how scales are looked for that do not go together.
+void require_search_that_fits(const pack_options& options) {
+  const bool has_text = options.gathering.text_file || options.gathering.tokens_file;
+  if (options.rule == nibble::packing_rule::reference &&
+      (options.search != scale_search::fast || options.importance_file)) {
+    throw usage_error("--packing-rule reference: goes without --search and --importance");
+  }
+  if (options.search != scale_search::calibrated) {
+    if (has_text) throw usage_error("--text and --tokens: go with --search calibrated");
+    return;
+  }
+#if defined(NIBBLE_WITH_CALIBRATION)
+  if (options.gathering.text_file.has_value() == options.gathering.tokens_file.has_value()) {
+    throw usage_error("--search calibrated: takes --text or --tokens, one of them");
+  }
+#else
+  throw usage_error(
+      "--search calibrated: this program was built without PCRE2 or Eigen, which it takes");
+#endif
+}
+
+#if defined(NIBBLE_WITH_CALIBRATION)
+/// Packs what can be packed so with what the text says of the weights' inputs. What is returned holds the
+/// packed bytes.
+calibrated_weights calibrate(std::vector<packing_choice>& choices, const pack_options& options) {
+  wanted_packings wanted;
+  const auto can_be = [](const packing_choice& each) {
+    return is_quantized_anew(each) && each.weight->parts.size() == 1 && each.weight->added == 0.0F;
+  };
+  for (const packing_choice& each : choices) {
+    if (!can_be(each)) continue;
+    wanted.emplace(each.tensor()->name(),
+                   wanted_packing{each.encoding, each.is_transposed || each.weight->is_transposed});
+  }
+  calibrated_weights made(options, wanted);
+  for (packing_choice& each : choices) {
+    const auto packed = can_be(each) ? made.find(each.tensor()->name()) : std::nullopt;
+    if (!packed) continue;
+    each.calibrated = *each.weight;
+    each.calibrated->parts = {*packed};
+    each.calibrated->is_transposed = false;
+  }
+  return made;
+}
+#endif
+
+/// What is said of a calibrated packing, and as JSON.
+struct calibration_summary {
+  std::size_t calibrated = 0;
+  std::size_t tokens = 0;
+  std::vector<std::string> without{};  ///< that were quantized otherwise
+
+  [[nodiscard]] std::string text() const {
+    std::string text = fmt::format("calibrated: {} with {}\n", counted(calibrated, "tensor"),
+                                   counted(tokens, "token"));
+    if (!without.empty()) {
+      text += fmt::format("not calibrated: {} ('{}'{})\n", counted(without.size(), "tensor"),
+                          nibble::escape_text(without.front()), without.size() > 1 ? " first" : "");
+    }
+    return text;
+  }
+  [[nodiscard]] nlohmann::json to_json() const {
+    return {{"calibrated", calibrated}, {"tokens", tokens}, {"without", without}};
+  }
+};
 
 /// Merges a JSON object that a person wrote into the metadata. Throws usage_error for the library's own
 /// keys.
@@ -395,6 +482,7 @@ exit_code pack(const pack_options& options) {
     throw usage_error("--keep-shards: goes with .apr files and without --shard-size");
   }
   if (options.mix == nullptr) require_packing_rule(encoding_for_all(options, to), options);
+  require_search_that_fits(options);
   const nibble::reader from = open_weights(options.input, options.single);
   require_known_dtypes(from, options, to);
   require_globs_that_match(from, options);
@@ -425,6 +513,15 @@ exit_code pack(const pack_options& options) {
   for (const packing_choice& each : choices) {
     if (!each.is_kept) require_packing_rule(each.encoding, options);
   }
+  std::optional<column_importance> importance;
+  if (options.importance_file) {
+    importance.emplace(from, tensors, *options.importance_file);
+    for (packing_choice& each : choices) {
+      if (!is_quantized_anew(each)) continue;
+      each.importance = importance->of(*each.weight, each.packed_shape(), each.is_transposed);
+    }
+    importance->require_some();
+  }
   describe_encodings(named, elements,
                      options.mix != nullptr ? std::optional(options.mix->file_type) : std::nullopt);
   if (options.mix != nullptr) {
@@ -446,10 +543,22 @@ exit_code pack(const pack_options& options) {
   }
 
   if (!options.ignore_checksums) require_intact(from, options.threads);
+  std::optional<calibration_summary> calibration;
+#if defined(NIBBLE_WITH_CALIBRATION)
+  calibrated_weights calibrated;
+  if (options.search == scale_search::calibrated) {
+    calibrated = calibrate(choices, options);
+    calibration.emplace(calibration_summary{calibrated.size(), calibrated.tokens()});
+    for (const packing_choice& each : choices) {
+      if (is_quantized_anew(each) && !each.calibrated)
+        calibration->without.push_back(each.weight->name);
+    }
+  }
+#endif
   nibble::writer plan;
   plan.metadata() = std::move(carried.values);
   try {
-    for (const packing_choice& each : choices) plan_tensor(plan, each, options.rule);
+    for (const packing_choice& each : choices) plan_tensor(plan, each, options);
   } catch (const nibble::error& problem) {
     throw_as_of_source(problem.in_file(options.input), options.input);
   }
@@ -465,10 +574,13 @@ exit_code pack(const pack_options& options) {
   if (options.json) {
     nlohmann::json object = report.to_json();
     object["fallbacks"] = fallbacks_to_json(choices);
+    if (importance) object["importance"] = importance->to_json();
+    if (calibration) object["calibration"] = calibration->to_json();
     object["seconds"] = elapsed.count();
     print_json(schema_version::write, object);
   } else {
-    print_out(fallback_text(choices) + report.text() +
+    print_out(fallback_text(choices) + (importance ? importance->text() : "") +
+              (calibration ? calibration->text() : "") + report.text() +
               fmt::format("{:.2f} s, {:.1f} MB/s\n", elapsed.count(),
                           static_cast<double>(report.input_bytes()) / 1e6 / elapsed.count()));
   }

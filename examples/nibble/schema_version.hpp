@@ -12,6 +12,7 @@ inline constexpr unsigned diff = 1;
 inline constexpr unsigned hash = 1;
 inline constexpr unsigned meta = 1;
 inline constexpr unsigned bench = 1;
+inline constexpr unsigned importance = 1;
 inline constexpr unsigned write = 1;  ///< of pack, convert, unpack, split and merge
 inline constexpr unsigned plan = 1;   ///< of pack --dry-run
 

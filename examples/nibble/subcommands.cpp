@@ -175,6 +175,57 @@ void add_choices_of_encodings(CLI::App& to, pack_options& options) {
       "Refuse a tensor whose rows do not fit its encoding's blocks, rather than take another encoding");
 }
 
+/// The text that inputs of weights are gathered from.
+void add_gathering(CLI::App& to, gathering_options& options, const std::string& why) {
+  to.add_option("--text", options.text_file, fmt::format("Text to run the model on{}", why))
+      ->type_name("FILE");
+  to.add_option(
+        "--tokens", options.tokens_file,
+        fmt::format("JSON lists of token ids to run the model on{}, alone or as \"calibration\"", why))
+      ->type_name("FILE.json");
+  constexpr std::uint64_t most_tokens = 1U << 20U;
+  add_value(to, "--chunk", "N", "Tokens of each piece of --text; the model's context unless given",
+            [&options](const std::string& text) {
+              options.chunk_tokens =
+                  static_cast<std::size_t>(whole_number("--chunk", text, 1, most_tokens));
+            });
+}
+
+/// How pack looks for scales.
+void add_search(CLI::App& to, pack_options& options) {
+  add_value(to, "--search", "SEARCH",
+            "How to look for scales: fast; best, slower; calibrated: best, and codes that make up for "
+            "each other's errors in the products that --text asks for",
+            [&options](const std::string& text) {
+              require_choice("--search", text, {"fast", "best", "calibrated"});
+              options.search = text == "fast"   ? scale_search::fast
+                               : text == "best" ? scale_search::best
+                                                : scale_search::calibrated;
+            })
+      .default_str("fast");
+  to.add_option("--importance", options.importance_file,
+                "Importance of columns, of llama-imatrix or of nibble importance, by which errors are "
+                "weighted")
+      ->type_name("FILE");
+#if defined(NIBBLE_WITH_CALIBRATION)
+  add_gathering(to, options.gathering, " for --search calibrated");
+  add_value(
+      to, "--damping", "SHARE",
+      "For --search calibrated: how far columns count alike whatever the text says, as a share of "
+      "what they count on average",
+      [&options](const std::string& text) { options.damping = number_from_zero("--damping", text); })
+      .default_str("0.01");
+  add_value(to, "--order", "ORDER",
+            "For --search calibrated: round columns by importance, those that count most first, or as "
+            "stored",
+            [&options](const std::string& text) {
+              require_choice("--order", text, {"importance", "stored"});
+              options.rounds_by_importance = text == "importance";
+            })
+      .default_str("importance");
+#endif
+}
+
 CLI::App& describe_pack(CLI::App& app, pack_options& options) {
   CLI::App& to =
       *app.add_subcommand("pack", "Pack a .safetensors, .gguf or .apr file, a set or a model's folder");
@@ -207,6 +258,7 @@ CLI::App& describe_pack(CLI::App& app, pack_options& options) {
                   text == "reference" ? nibble::packing_rule::reference : nibble::packing_rule::best;
             })
       .default_str("best");
+  add_search(to, options);
   add_shard_size(to, options.shard_size_bytes);
   to.add_flag("--keep-shards", options.keep_shards,
               "Write a set again as a set, tensors parted as they are");
@@ -455,6 +507,18 @@ CLI::App& describe_perplexity(CLI::App& app, perplexity_options& options) {
   return to;
 }
 
+CLI::App& describe_importance(CLI::App& app, importance_options& options) {
+  CLI::App& to = *app.add_subcommand(
+      "importance", "Gather how much the columns of a model's weights count in a text");
+  add_input(to, "MODEL", options.input, "File, set or checkpoint folder");
+  add_output(to, options.output, "OUT.gguf",
+             "File to write, for pack --importance and llama-quantize --imatrix");
+  add_gathering(to, options.gathering, "");
+  add_json(to, options.json);
+  add_engine(to, options.engine);
+  return to;
+}
+
 CLI::App& describe_parity(CLI::App& app, parity_options& options) {
   CLI::App& to = *app.add_subcommand(
       "parity", "Hold a model and two packings of it against what an independent engine gave");
@@ -492,6 +556,7 @@ std::vector<subcommand> add_subcommands(CLI::App& app) {
         make_subcommand(app, describe_merge, merge), make_subcommand(app, describe_bench, bench),
 #if defined(NIBBLE_WITH_ENGINE)
         make_subcommand(app, describe_run, run), make_subcommand(app, describe_perplexity, perplexity),
+        make_subcommand(app, describe_importance, importance),
         make_subcommand(app, describe_parity, parity),
 #endif
   };

@@ -46,6 +46,9 @@
 ///                           nibble::reader::open_set() opens several files that hold one model
 ///   checkpoint.hpp          nibble::checkpoint: a reader of folders as model hubs serve them, with
 ///                           config.json and tokenizer.json as metadata
+///   checkpoint/importance.hpp  nibble::importance: how much each column of a weight counts, as
+///                           llama-imatrix gathers it, for quantize_options::column_importance. Include
+///                           it by itself
 ///   verify.hpp              nibble::verify(in), nibble::verify(in, name): checksums and values;
 ///                           nibble::examine() lists what they find
 ///   source_reader.hpp       nibble::source_reader: the same for bytes that you fetch; load(name) and

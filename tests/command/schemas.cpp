@@ -229,6 +229,19 @@ TEST_CASE("JSON of what runs models, and of bench, is as documented", "[command]
   require_documented("### perplexity", 0, {"perplexity", model, "--tokens", oracle, "-j"});
   require_documented("### perplexity", 0,
                      {"perplexity", files / "q8.apr", "--tokens", oracle, "--against", model, "-j"});
+  const std::string tokens = files / "tokens.json";
+  std::ifstream evaluation(oracle);
+  std::ofstream(tokens) << json{{"calibration", json::parse(evaluation).at("evaluation")}};
+  require_documented("### importance", 0,
+                     {"importance", model, "--tokens", tokens, "-o", files / "i.gguf", "-j"});
+  require_documented("## What is written", 0,
+                     {"pack", model, "-o", files / "weighted.apr", "-e", "q4", "--importance",
+                      files / "i.gguf", "-j"});
+#if defined(NIBBLE_WITH_CALIBRATION)
+  require_documented("## What is written", 0,
+                     {"pack", model, "-o", files / "calibrated.apr", "-e", "q4", "--search",
+                      "calibrated", "--tokens", tokens, "-j"});
+#endif
   require_documented("### parity", 0,
                      {"parity", model, files / "q8.apr", files / "q4.apr", "--oracle", oracle, "-j"},
                      1);

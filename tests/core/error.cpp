@@ -14,22 +14,37 @@ using nibble::error;
 using nibble::error_code;
 
 /// The codes as callers and messages know them, in the order of the enumeration.
-constexpr std::array<std::string_view, 30> code_names = {
-    "invalid_argument",    "out_of_range",
-    "file_not_found",      "read_failed",
-    "write_failed",        "already_being_written",
-    "unknown_container",   "unsupported_version",
-    "unsupported_feature", "header_checksum",
-    "truncated",           "bad_layout",
-    "bad_metadata",        "bad_record",
-    "bad_index",           "bad_name",
-    "bad_shape",           "size_mismatch",
-    "missing_footer",      "duplicate_name",
-    "no_such_tensor",      "unsupported_encoding",
-    "not_representable",   "directory_too_large",
-    "bad_shard",           "several_models",
-    "bad_scheme",          "damaged",
-    "cancelled",           "unsupported_architecture"};
+constexpr std::array<std::string_view, 31> code_names = {"invalid_argument",
+                                                         "out_of_range",
+                                                         "file_not_found",
+                                                         "read_failed",
+                                                         "write_failed",
+                                                         "already_being_written",
+                                                         "unknown_container",
+                                                         "unsupported_version",
+                                                         "unsupported_feature",
+                                                         "header_checksum",
+                                                         "truncated",
+                                                         "bad_layout",
+                                                         "bad_metadata",
+                                                         "bad_record",
+                                                         "bad_index",
+                                                         "bad_name",
+                                                         "bad_shape",
+                                                         "size_mismatch",
+                                                         "missing_footer",
+                                                         "duplicate_name",
+                                                         "no_such_tensor",
+                                                         "unsupported_encoding",
+                                                         "not_representable",
+                                                         "directory_too_large",
+                                                         "bad_shard",
+                                                         "several_models",
+                                                         "bad_scheme",
+                                                         "bad_importance",
+                                                         "damaged",
+                                                         "cancelled",
+                                                         "unsupported_architecture"};
 
 TEST_CASE("every error code has the name of its enumerator, and nothing else has one", "[error]") {
   for (std::size_t i = 0; i < code_names.size(); ++i) {

@@ -38,9 +38,10 @@ enum class error_code : std::uint8_t {
   directory_too_large,    ///< opening would take more memory than four times the file and 16 MB
   bad_shard,              ///< a set lacks a shard, has one twice, or shards or index disagree
   several_models,         ///< a folder holds more than one model, each of which opens by its own path
-  bad_scheme,  ///< of a weight in several tensors one is missing or fits no rule of its scheme
-  damaged,     ///< verify() found checksums, scales or values that are wrong
-  cancelled,   ///< the progress callback said stop
+  bad_scheme,      ///< of a weight in several tensors one is missing or fits no rule of its scheme
+  bad_importance,  ///< importance is negative, NaN or infinite, or of another model's columns
+  damaged,         ///< verify() found checksums, scales or values that are wrong
+  cancelled,       ///< the progress callback said stop
   unsupported_architecture,  ///< NIBBLE_ARCH names kernels that the program or the machine lacks
 };
 
@@ -74,6 +75,7 @@ enum class error_code : std::uint8_t {
     case error_code::bad_shard: return "bad_shard";
     case error_code::several_models: return "several_models";
     case error_code::bad_scheme: return "bad_scheme";
+    case error_code::bad_importance: return "bad_importance";
     case error_code::damaged: return "damaged";
     case error_code::cancelled: return "cancelled";
     case error_code::unsupported_architecture: return "unsupported_architecture";

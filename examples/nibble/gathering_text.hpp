@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <nibble/core/error.hpp>
+
+#include <examples/engine/evaluation.hpp>
+#include <examples/engine/importance_gathering.hpp>
+
+#include "command.hpp"
+#include "text_file.hpp"
+
+namespace nibble_command {
+
+/// The text that statistics of inputs are gathered from, as sequences for a model. Throws usage_error,
+/// unless there is one text; nibble::error.
+[[nodiscard]] inline std::vector<std::vector<std::uint32_t>> gathering_sequences(
+    nibble_engine::model& model, const gathering_options& options) {
+  if (options.text_file.has_value() == options.tokens_file.has_value()) {
+    throw usage_error("--text or --tokens, one of them, says what to run the model on");
+  }
+  if (options.text_file) {
+    return nibble_engine::chunks_of_text(model, read_text(*options.text_file), options.chunk_tokens);
+  }
+  const std::string& file = *options.tokens_file;
+  const nlohmann::json document = nlohmann::json::parse(read_text(file), nullptr, false);
+  if (document.is_discarded()) {
+    throw nibble::error(nibble::error_code::bad_metadata,
+                        {.file = file, .found = "no JSON", .expected = "lists of token ids"});
+  }
+  return nibble_engine::read_sequences(document, file, "calibration");
+}
+
+}  // namespace nibble_command
