@@ -103,7 +103,11 @@ class calibration {
       for (std::vector<float>& x : activations_) decoder_.run_block(layer, x, cache_);
       report(layer + 1, layers + 1);
     }
-    if (is_wanted({&decoder_.head()})) pack(decoder_.head(), moments_of_head());
+    // A head that is the embedding stays: its rows are looked up, too, and codes that make up for each
+    // other's errors in products are farther from the values one by one.
+    weight& head = decoder_.head();
+    const bool is_embedding = head.name == "token_embd.weight";
+    if (!is_embedding && is_wanted({&head})) pack(head, moments_of_head());
     report(layers + 1, layers + 1);
     return std::move(packed_);
   }

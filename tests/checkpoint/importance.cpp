@@ -26,7 +26,7 @@ using nibble_test::error_of;
 
 namespace {
 
-byte_list bytes_of_floats(const std::vector<float>& values) {
+byte_list stored_floats(const std::vector<float>& values) {
   byte_list bytes;
   for (const float value : values) append_number(bytes, std::bit_cast<std::uint32_t>(value));
   return bytes;
@@ -52,7 +52,7 @@ byte_list older_file(const std::vector<older_entry>& entries,
     append_text(each.name);
     append_number(file, each.calls);
     append_number(file, static_cast<std::int32_t>(each.values.size()));
-    nibble_test::append_bytes(file, bytes_of_floats(each.values));
+    nibble_test::append_bytes(file, stored_floats(each.values));
   }
   if (end) {
     append_number(file, end->first);
@@ -67,8 +67,8 @@ void append_weight(nibble_test::gguf_file& file, const std::string& name, std::v
   file.tensors.push_back({name + ".in_sum2",
                           nibble_test::gguf_id::u8,  // f32's number among tensor types
                           {sums.size() / counts.size(), counts.size()},
-                          bytes_of_floats(sums)});
-  file.tensors.push_back({name + ".counts", 0, {1, counts.size()}, bytes_of_floats(counts)});
+                          stored_floats(sums)});
+  file.tensors.push_back({name + ".counts", 0, {1, counts.size()}, stored_floats(counts)});
 }
 
 nibble_test::gguf_file gguf_of_importance() {
@@ -204,7 +204,7 @@ TEST_CASE("sums without counts, and what is no importance, are refused") {
   CHECK(refusal_of(halves.bytes()).find("in_sum2: bad_importance: found f16, expected f32") !=
         std::string::npos);
   auto uneven = gguf_of_importance();
-  uneven.tensors[1] = {"blk.0.attn_q.weight.counts", 0, {2}, bytes_of_floats({1.0F, 1.0F})};
+  uneven.tensors[1] = {"blk.0.attn_q.weight.counts", 0, {2}, stored_floats({1.0F, 1.0F})};
   CHECK(refusal_of(uneven.bytes()).find("counts: bad_importance: found 2") != std::string::npos);
 
   const std::string model = refusal_of(nibble_test::gguf_file{

@@ -12,7 +12,7 @@
 
 namespace {
 
-using offset_sub_blocks = nibble::offset_sub_blocks<32, 63, 15>;
+using head_choice = nibble::offset_sub_blocks<32, 63, 15>::choice;
 using nibble::offset_super_block;
 using nibble::sub_block_numbers;
 
@@ -22,7 +22,7 @@ struct codec : offset_super_block {
     nibble::float16 min;
     nibble::six_bit_pairs sub_blocks;
   };
-  static block head_of(const offset_sub_blocks::choice& chosen) {
+  static block head_of(const head_choice& chosen) {
     block made;
     store_head(chosen, made);
     return made;
@@ -31,10 +31,10 @@ struct codec : offset_super_block {
 
 TEST_CASE("the head of a super-block is scale, min and the sub-blocks' numbers",
           "[offset_super_block]") {
-  const offset_sub_blocks::choice chosen{nibble::float16{0x3C00},
-                                         nibble::float16{0x4200},
-                                         {1, 2, 3, 4, 0x15, 0x26, 0x37, 0x08},
-                                         {0x3F, 5, 6, 7, 0x09, 0x1A, 0x2B, 0x3C}};
+  const head_choice chosen{nibble::float16{0x3C00},
+                           nibble::float16{0x4200},
+                           {1, 2, 3, 4, 0x15, 0x26, 0x37, 0x08},
+                           {0x3F, 5, 6, 7, 0x09, 0x1A, 0x2B, 0x3C}};
   const codec::block head = codec::head_of(chosen);
   CHECK(nibble_test::to_hex(nibble_test::bytes_of(head)) == "003c00424182c3043f4586c795a6b7c8");
   CHECK(codec::scale_unit(head) == 1.0F);

@@ -77,7 +77,7 @@ TEST_CASE("run goes on as an independent engine does, and says so in JSON", "[co
 
 TEST_CASE("run says that the context ended the text", "[command]") {
   const words arguments{"run", model, "-p", "And God said", "-n", "5000"};
-  const outcome text = run(arguments);
+  const outcome text = nibble_test::run(arguments);
   CHECK(text.exit_code == 0);
   words in_json = arguments;
   in_json.push_back("-j");
