@@ -247,7 +247,7 @@ TEST_CASE("a layer of each model and all vectors are packed for real", "[model_s
                                              static_cast<std::uint32_t>(values.size()));
         // By the reference's rule: the search for scales is another test's concern, and slow.
         out.add(encoding_of(dimensions, which), name, dimensions, std::span<const float>(values[name]),
-                nibble::packing_rule::reference);
+                {.rule = nibble::packing_rule::reference});
       }
       out.write(folder / "layer.apr");
       const nibble::reader in(folder / "layer.apr");

@@ -157,7 +157,7 @@ TEST_CASE("on a bell curve q4 and q8 reach what blocks of their form can, fast n
           "[block_packing]") {
   const auto values = nibble_test::gaussian(std::size_t{256} * 256, 11, 0.02F);
   const double q4_best = relative_error<nibble::q4>(values, packing_search::best);
-  CHECK(q4_best < 0.0690);
+  CHECK(q4_best < 0.0692);
   CHECK(relative_error<nibble::q4>(values, packing_search::fast) < 1.01 * q4_best);
   CHECK(relative_error<nibble::q8>(values, packing_search::best) < 0.0040);
   CHECK(relative_error<nibble::q8>(values, packing_search::fast) < 0.0041);

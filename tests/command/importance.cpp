@@ -137,7 +137,8 @@ TEST_CASE("options of how to look for scales that do not go together are refused
   const temporary_directory files;
   const std::string input = write_matrices(files);
   const auto refused = [&](const words& more, const words& parts) {
-    words arguments{"pack", input, "-o", files / "p.apr", "-e", "q4"};
+    words arguments{"pack", input, "-o", files / "p.apr"};
+    if (more.front() != "-e") arguments.insert(arguments.end(), {"-e", "q4"});
     arguments.insert(arguments.end(), more.begin(), more.end());
     require_refusal(run(arguments), 2, parts);
   };
@@ -224,7 +225,7 @@ TEST_CASE("what a text calibrates is nearer to the model, in as many bytes, unde
   // The head is the embedding, which is looked up as well.
   CHECK(said.at("calibration").at("calibrated") == 21);
   CHECK(said.at("calibration").at("without") == json::array({"model.embed_tokens.weight"}));
-  CHECK(divergence_of(files / "c.apr") < 0.7 * divergence_of(files / "plain.apr"));
+  CHECK(divergence_of(files / "c.apr") < 0.85 * divergence_of(files / "plain.apr"));
 
   // In GGUF rows of q and k have another order; the values are the same.
   require_ended(
