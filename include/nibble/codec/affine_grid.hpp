@@ -19,9 +19,13 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// The same bits everywhere: no product meets a sum that a compiler could fuse it with, except where
 /// the product is exact, and sums have one order.
 struct affine_grid {
+  /// From one code to the next.
   float scale;
+  /// What code 0 stands for.
   float min;
+  /// The lowest code.
   std::int32_t lowest;
+  /// The highest code.
   std::int32_t highest;
 
   /// What a code stands for.

@@ -36,7 +36,9 @@ struct apr_q4 {
   static constexpr std::size_t block_elements = 32;
   static constexpr code_packing packing = code_packing::nibble_neighbors;
   static constexpr std::int32_t code_zero = 8;
+  /// The lowest code.
   static constexpr std::int32_t lowest_code = -8;
+  /// The highest code.
   static constexpr std::int32_t highest_code = 7;
   static constexpr bool has_min = describe(encoding).has_min;
   static constexpr bool scale_counts_if_normal = true;

@@ -25,6 +25,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 
 /// nearest_float16 without branches, so that loops over it become vectors. For numbers that are not NaN.
 struct to_nearest_float16 {
+  /// The float16 nearest to a value, as f32.
   [[nodiscard]] float operator()(float value) const noexcept {
     const auto bits = std::bit_cast<std::uint32_t>(value);
     const std::uint32_t sign = bits & 0x80000000U;
@@ -43,11 +44,13 @@ struct to_nearest_float16 {
 
 /// For what is not stored.
 struct as_it_is {
+  /// The value.
   [[nodiscard]] float operator()(float value) const noexcept { return value; }
 };
 
 /// short_scale, as what rounds.
 struct to_short_scale {
+  /// The short scale nearest to a value.
   [[nodiscard]] float operator()(float value) const noexcept { return short_scale(value); }
 };
 
@@ -89,6 +92,7 @@ struct free_min {
 
 /// As free_min, where min is to be at most 0.
 struct min_at_most_zero {
+  /// As free_min has it.
   NIBBLE_VECTOR_LOOP static void remaining(const grid_trials& of, const lanes_of_floats& weight,
                                            lanes_of_floats& to) noexcept {
     grid_trials fitted;
@@ -112,6 +116,7 @@ struct min_at_most_zero {
     }
   }
   template <class Round>
+  /// As free_min has it.
   NIBBLE_VECTOR_LOOP static void fit(const grid_trials& of, const lanes_of_floats& weight,
                                      const Round& round, grid_trials& to) noexcept {
     free_min::fit(of, weight, round, to);
@@ -131,6 +136,7 @@ struct min_at_most_zero {
 
 /// As free_min, where min stays 0.
 struct no_min {
+  /// As free_min has it.
   NIBBLE_VECTOR_LOOP static void remaining(const grid_trials& of, const lanes_of_floats& /*weight*/,
                                            lanes_of_floats& to) noexcept {
     for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
@@ -140,6 +146,7 @@ struct no_min {
     }
   }
   template <class Round>
+  /// As free_min has it.
   NIBBLE_VECTOR_LOOP static void fit(const grid_trials& of, const lanes_of_floats& /*weight*/,
                                      const Round& round, grid_trials& to) noexcept {
     for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
@@ -297,6 +304,7 @@ class sub_block_trials {
   /// Sum of the weights of each; 1 where nothing counts.
   [[nodiscard]] const lanes_of_floats& weight() const noexcept { return weight_; }
 
+  /// Counts, for each trial, what its codes make of the values.
   template <std::int32_t Lowest, std::int32_t Highest>
   void attempt(grid_trials& trials) const noexcept {
     try_grids<Lowest, Highest, Count>(

@@ -15,12 +15,15 @@ inline namespace NIBBLE_ARCHITECTURE {
 
 /// How many grids are tried at once.
 inline constexpr std::size_t trial_lanes = 8;
+/// A number for each trial.
 using lanes_of_floats = std::array<float, trial_lanes>;
 
 /// Eight grids scale * q + min of the same codes, and what came of trying each: d is what coding
 /// changes, q the codes and w the weights.
 struct grid_trials {
+  /// From one code to the next.
   lanes_of_floats scale{};
+  /// What code 0 stands for.
   lanes_of_floats min{};
   lanes_of_floats d{};   ///< sum w d
   lanes_of_floats dq{};  ///< sum w d q

@@ -32,7 +32,9 @@ struct q3_k {
   static constexpr std::size_t block_elements = 256;
   static constexpr std::size_t sub_block_elements = 16;
   static constexpr std::int32_t code_zero = 4;
+  /// The lowest code.
   static constexpr std::int32_t lowest_code = -4;
+  /// The highest code.
   static constexpr std::int32_t highest_code = 3;
   static constexpr bool has_min = describe(encoding).has_min;
 

@@ -27,7 +27,9 @@ struct q5_0 {
   static constexpr nibble::encoding encoding = nibble::encoding::q5_0;
   static constexpr std::size_t block_elements = 32;
   static constexpr std::int32_t code_zero = 16;
+  /// The lowest code.
   static constexpr std::int32_t lowest_code = -16;
+  /// The highest code.
   static constexpr std::int32_t highest_code = 15;
   static constexpr bool has_min = describe(encoding).has_min;
 

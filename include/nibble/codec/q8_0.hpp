@@ -26,6 +26,7 @@ struct q8_0 {
   static constexpr code_packing packing = code_packing::signed_bytes;
   static constexpr std::int32_t code_zero = 0;
   static constexpr std::int32_t lowest_code = -127;  ///< that is packed: -128 is read and not written
+  /// The highest code.
   static constexpr std::int32_t highest_code = 127;
   static constexpr bool has_min = describe(encoding).has_min;
 

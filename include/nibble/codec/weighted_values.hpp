@@ -50,8 +50,11 @@ struct weighted_values {
     }
   }
 
+  /// The values, and the first one again in spare places.
   std::array<float, Count> all{};
+  /// What each counts.
   std::array<float, Count> weights{};
+  /// Values that are there.
   std::size_t count = 0;
 };
 

@@ -89,6 +89,7 @@ inline void subtract_scaled(float factor, const float* b, float* a, std::size_t 
 template <AffineCodec Codec>
 class row_packer {
  public:
+  /// `with` outlives it; `name` is for messages.
   row_packer(const error_feedback& with, std::string_view name)
       : with_(with), name_(name), columns_(with.order.size()) {
     values_.resize(columns_);
