@@ -175,6 +175,7 @@ void add_choices_of_encodings(CLI::App& to, pack_options& options) {
       "Refuse a tensor whose rows do not fit its encoding's blocks, rather than take another encoding");
 }
 
+#if defined(NIBBLE_WITH_ENGINE)
 /// The text that inputs of weights are gathered from.
 void add_gathering(CLI::App& to, gathering_options& options, const std::string& why) {
   to.add_option("--text", options.text_file, fmt::format("Text to run the model on{}", why))
@@ -190,6 +191,7 @@ void add_gathering(CLI::App& to, gathering_options& options, const std::string& 
                   static_cast<std::size_t>(whole_number("--chunk", text, 1, most_tokens));
             });
 }
+#endif
 
 /// How pack looks for scales.
 void add_search(CLI::App& to, pack_options& options) {
