@@ -1036,3 +1036,40 @@ TEST_CASE("what nobody here can decode is kept in the container that it came fro
   }
   CHECK(names_in(files.path()) == std::vector<std::string>{"out.gguf"});
 }
+
+TEST_CASE("a writer packs as each tensor's options say", "[writer]") {
+  const temporary_directory folder;
+  const nibble::shape dimensions{6, 96};
+  const std::vector<float> values = nibble_test::gaussian(6 * 96, 41);
+  std::vector<float> importance(96);
+  std::mt19937 generator(42);
+  for (float& each : importance) each = static_cast<float>(generator() % 100U) * 0.01F;
+  const std::map<std::string, nibble::packing_options> options = {
+      {"plain", {}},
+      {"best", {.search = nibble::packing_search::best}},
+      {"weighted", {.column_importance = importance}},
+      {"reference", {.rule = nibble::packing_rule::reference}},
+  };
+  writer out;
+  for (const auto& [name, how] : options) {
+    out.add(encoding::apr_q4, name, dimensions, std::span<const float>(values), how);
+    out.add(encoding::q4, "rows." + name, dimensions, rows_of_values(values, 96), how);
+  }
+  out.write(folder / "m.apr");
+  const reader in(folder / "m.apr");
+  std::vector<std::vector<std::byte>> different;
+  for (const auto& [name, how] : options) {
+    for (const auto& [which, tensor] :
+         {std::pair(encoding::apr_q4, name), std::pair(encoding::q4, "rows." + name)}) {
+      CAPTURE(tensor);
+      std::vector<std::byte> expected(in[tensor].bytes().size());
+      nibble::quantize(
+          which, dimensions, values, expected,
+          {.rule = how.rule, .search = how.search, .column_importance = how.column_importance});
+      CHECK(std::ranges::equal(in[tensor].bytes(), expected));
+      if (which == encoding::apr_q4) different.push_back(expected);
+    }
+  }
+  std::ranges::sort(different);
+  CHECK(std::ranges::adjacent_find(different) == different.end());
+}

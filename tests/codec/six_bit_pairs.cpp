@@ -27,13 +27,13 @@ TEST_CASE("six-bit pairs lie where ggml's layout has them", "[six_bit_pairs]") {
 TEST_CASE("every six-bit number in every place is read as it was stored", "[six_bit_pairs]") {
   for (std::size_t place = 0; place < 8; ++place) {
     for (int number = 0; number < 64; ++number) {
-      sub_block_numbers one{};
-      one[place] = static_cast<std::int8_t>(number);
-      sub_block_numbers other{};
-      other[7 - place] = static_cast<std::int8_t>(63 - number);
+      sub_block_numbers scales{};
+      scales[place] = static_cast<std::int8_t>(number);
+      sub_block_numbers mins{};
+      mins[7 - place] = static_cast<std::int8_t>(63 - number);
       six_bit_pairs pairs;
-      pairs.store(one, other);
-      if (pairs.scales() != one || pairs.mins() != other) FAIL(number << " in place " << place);
+      pairs.store(scales, mins);
+      if (pairs.scales() != scales || pairs.mins() != mins) FAIL(number << " in place " << place);
     }
   }
   SUCCEED("every number");

@@ -4,8 +4,8 @@ cmake_minimum_required(VERSION 3.25)
 # kernels that nibble_add_kernels compiled, against one that includes xsimd alone: the best of three each,
 # turn by turn, for machines are busy with other things too. The aims are 1.5 for compute/, 3.5 for
 # nibble.hpp and 6 for the products; the bounds below, at which this fails, leave room for noise.
-set(bound_compute 3)
-set(bound_nibble 6.5)
+set(bound_compute 2)
+set(bound_nibble 4.8)
 set(bound_products 8)
 
 file(MAKE_DIRECTORY ${FOLDER})

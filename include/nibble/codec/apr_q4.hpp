@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -79,8 +80,8 @@ struct apr_q4 {
   /// reference: scale = max|x| / 7 (1 where all are zero), codes from the unrounded scale, halves away
   /// from zero, whatever `how` says. best: see pack_signed_grid for how the scale, of either sign, is
   /// chosen; the squared error is never above the reference's.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to, packing_rule rule,
-                                        const block_packing& how = {}) noexcept {
+  [[nodiscard]] static pack_status pack(std::span<const float> values, std::same_as<block> auto& to,
+                                        packing_rule rule, const block_packing& how = {}) noexcept {
     codes_t codes{};
     const float largest = farthest_from_zero(values);
     if (largest == 0.0F) {

@@ -2,7 +2,9 @@
 
 #include <concepts>
 #include <cstddef>
+#include <span>
 
+#include <nibble/codec/pack_status.hpp>
 #include <nibble/core/architecture.hpp>
 #include <nibble/core/encoding.hpp>
 
@@ -27,7 +29,8 @@ inline namespace NIBBLE_ARCHITECTURE {
 ///   scale_counts_if_normal       see NormalScaleCodec
 ///   scale_is_wide                see WideScaleCodec
 ///   unpack(block, values)        decodes a block
-///   pack(values, block)          packs one (PackableCodec)
+///   pack(values, block)          packs one (PackableCodec): a template over the block's type, so that a
+///                                unit compiles the search for scales where it packs
 ///   scale_type                   what a stored scale is, for messages, where that is not a float16
 template <class T>
 concept Codec = requires {
@@ -77,9 +80,11 @@ concept WideScaleCodec = BlockCodec<T> && requires {
 
 /// Blocks that f32 values can be packed into; others are kept and read as other programs packed them.
 template <class T>
-concept PackableCodec = BlockCodec<T> && requires {
-  &T::pack;
-};
+concept PackableCodec = BlockCodec<T> &&(
+    requires(std::span<const float> values, typename T::block& to) { T::pack(values, to); } ||
+    requires(std::span<const float> values, typename T::block& to) {
+      T::pack(values, to, packing_rule::best);
+    });
 
 /// One scale before all codes of the tensor.
 template <class T>

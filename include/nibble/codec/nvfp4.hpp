@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -70,7 +71,7 @@ struct nvfp4 {
   /// Of each sub-block the scale with the least squared error among those around the one that ggml
   /// chooses, which puts the largest magnitude at 6. The smallest scale is 2^-9: of weights below some
   /// 0.01 little is left, unless they were divided before by a factor that the host keeps.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+  [[nodiscard]] static pack_status pack(std::span<const float> values, std::same_as<block> auto& to,
                                         const block_packing& how = {}) noexcept {
     to.scales.fill(0);
     to.codes.fill(0);

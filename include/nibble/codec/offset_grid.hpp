@@ -124,5 +124,18 @@ template <std::uint32_t LargestCode>
   return packed;
 }
 
+/// Packs 1..32 finite values into a block of a codec with scale, min and codes from 0 on, under the grid
+/// that pack_offset_grid chooses; spare codes become 0. `to` is unspecified unless packed is returned.
+template <class Codec>
+[[nodiscard]] pack_status pack_offset_block(std::span<const float> values, typename Codec::block& to,
+                                            const block_packing& how) noexcept {
+  const auto [status, grid, codes] = pack_offset_grid<Codec::largest_code>(values, how);
+  if (status != pack_status::packed) return status;
+  to.scale = to_float16(grid.scale);
+  to.min = to_float16(grid.min);
+  Codec::store_codes(codes, to);
+  return pack_status::packed;
+}
+
 }  // namespace NIBBLE_ARCHITECTURE
 }  // namespace nibble

@@ -19,6 +19,7 @@
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/codec/packing_search.hpp>
 #include <nibble/codec/short_scale.hpp>
+#include <nibble/codec/super_block_search.hpp>
 #include <nibble/codec/vector_loop.hpp>
 #include <nibble/codec/weighted_values.hpp>
 #include <nibble/core/float16.hpp>
@@ -101,19 +102,16 @@ class offset_sub_blocks {
     if (!is_finite(first_min)) status_ = pack_status::min_overflow;
     if (status_ != pack_status::packed) return;
     chosen_ = nearest_choice(full_range, first_scale, first_min);
-    double least = squared_error(chosen_);
-    const auto offer = [&](const choice& found) {
-      const double error = squared_error(found);
-      if (error < least) {
-        least = error;
-        chosen_ = found;
-      }
-    };
+    least_error<choice> kept(chosen_, squared_error(chosen_));
+    const auto offer = [&](const choice& found) { kept.offer(found, squared_error(found)); };
     if (other != nullptr) offer(*other);
     // Nothing of values below half a step of float16's is left under any scale.
-    if (least == 0.0 || (largest_scale < 0x1p-30F && largest_min < 0x1p-30F)) return;
-    offer(search_choice(full_range, packing_search::fast));
-    if (search == packing_search::best) offer(search_choice(full_range, packing_search::best));
+    const bool is_tiny = largest_scale < 0x1p-30F && largest_min < 0x1p-30F;
+    if (kept.error() != 0.0 && !is_tiny) {
+      offer(search_choice(full_range, packing_search::fast));
+      if (search == packing_search::best) offer(search_choice(full_range, packing_search::best));
+    }
+    chosen_ = kept.best();
   }
 
   static constexpr std::size_t group_count = sub_block_count / trial_lanes;
@@ -385,20 +383,21 @@ class offset_sub_blocks {
         largest_min = std::max(largest_min, -own[group].min[lane]);
       }
     }
+    const auto attempt = [&](lane_choice& next, trials_of_groups& trials) {
+      try_choice(groups, next, trials);
+    };
+    const auto renew = [&](const trials_of_groups& trials, lane_choice next) {
+      fit_units(groups, trials, next);
+      return choose_numbers(groups, trials, next.scale, next.min);
+    };
     // Units by which the largest scale has one of the last numbers.
-    std::array<lane_choice, 2> best;
-    std::size_t found = 0;
+    best_two<lane_choice> best;
     const auto consider = [&](float16 scale_unit, float16 min_unit) {
       if (!is_finite(scale_unit) || !is_finite(min_unit)) return;
-      lane_choice next = choose_numbers(groups, own, to_float32(scale_unit), to_float32(min_unit));
-      lane_choice fitted = next;
-      fit_units(groups, own, fitted);
-      fitted = choose_numbers(groups, own, fitted.scale, fitted.min);
-      if (fitted.error < next.error) next = fitted;
-      if (found == 2 && !(next.error < best[1].error)) return;
-      if (found > 0 && next.error == best[0].error) return;
-      best[found < 2 ? found++ : 1] = next;
-      if (found == 2 && best[1].error < best[0].error) std::swap(best[0], best[1]);
+      const lane_choice next =
+          choose_numbers(groups, own, to_float32(scale_unit), to_float32(min_unit));
+      const lane_choice fitted = renew(own, next);
+      best.offer(fitted.error < next.error ? fitted : next);
     };
     const float16 min = unit_of(largest_min / most);
     const int last_numbers = is_fast ? 3 : LargestNumber / 4;
@@ -406,22 +405,17 @@ class offset_sub_blocks {
       consider(unit_of(largest_scale / (most - static_cast<float>(less))), min);
     }
     consider(unit_of(largest_scale / most), closest_unit(largest_min));
-    // Each on the values, and anew under the codes that result.
-    lane_choice kept{.error = HUGE_VAL};
-    for (std::size_t i = 0; i < found; ++i) {
-      lane_choice next = best[i];
-      double error_before = HUGE_VAL;
-      trials_of_groups trials;
-      for (int turn = 0; turn < (is_fast ? 3 : 8); ++turn) {
-        try_choice(groups, next, trials);
-        if (next.error < kept.error) kept = next;
-        if (!(next.error < error_before)) break;
-        error_before = next.error;
-        fit_units(groups, trials, next);
-        next = choose_numbers(groups, trials, next.scale, next.min);
-      }
+    lane_choice kept =
+        refine_candidates<trials_of_groups>(best.kept(), is_fast ? 3 : 8, attempt, renew);
+    if (!is_fast) {
+      improve_candidate<trials_of_groups>(
+          kept, for_each_neighbor, attempt,
+          [](const lane_choice& from, std::size_t group, std::size_t lane, lane_choice& to) {
+            to.scales[group][lane] = from.scales[group][lane];
+            to.mins[group][lane] = from.mins[group][lane];
+          },
+          [&](const trials_of_groups& trials, lane_choice& next) { fit_units(groups, trials, next); });
     }
-    if (!is_fast) improve_numbers(groups, kept);
     choice chosen{.scale = to_float16(kept.scale), .min = to_float16(kept.min)};
     for (std::size_t i = 0; i < used_; ++i) {
       chosen.scales[i] = static_cast<std::int8_t>(kept.scales[i / trial_lanes][i % trial_lanes]);
@@ -430,50 +424,25 @@ class offset_sub_blocks {
     return chosen;
   }
 
-  /// Tries the numbers next to those of a choice on the values, and fits scale and min of all to those
-  /// that err less, as long as that helps.
-  static void improve_numbers(const trials_of& groups, lane_choice& chosen) noexcept {
-    for (int turn = 0; turn < 4; ++turn) {
-      lane_choice next = chosen;
-      trials_of_groups trials;
-      try_choice(groups, next, trials);
-      const lane_choice centre = next;
-      for (const float more_s : {0.0F, -1.0F, 1.0F}) {
-        for (const float more_m : {0.0F, -1.0F, 1.0F}) {
-          lane_choice other = centre;
-          for (std::size_t group = 0; group < group_count; ++group) {
-            for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
-              const float s = other.scales[group][lane] + more_s;
-              const float m = other.mins[group][lane] + more_m;
-              other.scales[group][lane] = s < 0.0F ? 0.0F : s > most ? most : s;
-              other.mins[group][lane] = m < 0.0F ? 0.0F : m > most ? most : m;
-            }
-          }
-          trials_of_groups of_other;
-          try_choice(groups, other, of_other);
-          for (std::size_t group = 0; group < group_count; ++group) {
-            for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
-              if (!(of_other[group].dd[lane] < trials[group].dd[lane])) continue;
-              next.scales[group][lane] = other.scales[group][lane];
-              next.mins[group][lane] = other.mins[group][lane];
-            }
-            lanes_of_floats than = trials[group].dd;
-            keep_lesser(of_other[group], of_other[group].dd, trials[group], than);
+  /// Calls use(other) for choices whose numbers are those of `centre` and the ones next to them.
+  static constexpr auto for_each_neighbor = [](const lane_choice& centre, const auto& use) {
+    const auto moved = [](float number, float more) {
+      const float next = number + more;
+      return next < 0.0F ? 0.0F : next > most ? most : next;
+    };
+    for (const float more_s : {0.0F, -1.0F, 1.0F}) {
+      for (const float more_m : {0.0F, -1.0F, 1.0F}) {
+        lane_choice other = centre;
+        for (std::size_t group = 0; group < group_count; ++group) {
+          for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
+            other.scales[group][lane] = moved(other.scales[group][lane], more_s);
+            other.mins[group][lane] = moved(other.mins[group][lane], more_m);
           }
         }
+        use(other);
       }
-      next.error = 0.0;
-      for (const grid_trials& each : trials) {
-        for (const float error : each.dd) next.error += double{error};
-      }
-      lane_choice fitted = next;
-      fit_units(groups, trials, fitted);
-      try_choice(groups, fitted, trials);
-      if (fitted.error < next.error) next = fitted;
-      if (!(next.error < chosen.error)) return;
-      chosen = next;
     }
-  }
+  };
 
   pack_status status_ = pack_status::packed;
   choice chosen_;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -43,7 +44,7 @@ struct q1_0 {
   /// Packs 1..128 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   ///
   /// No scale errs less than the mean magnitude, weighted by importance; without any it is ggml's choice too.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+  [[nodiscard]] static pack_status pack(std::span<const float> values, std::same_as<block> auto& to,
                                         const block_packing& how = {}) noexcept {
     const float factor = importance_factor(how.importance);
     std::array<float, block_elements> signs;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -48,7 +49,7 @@ struct q2_0 {
   /// The float16 scale, of either sign, with the least squared error among those that put the largest
   /// magnitude at one of several places of the grid, and those that fit the codes which result. ggml's
   /// own choice, one step from zero, is among them.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+  [[nodiscard]] static pack_status pack(std::span<const float> values, std::same_as<block> auto& to,
                                         const block_packing& how = {}) noexcept {
     static constexpr end_places<4> places(-1.0F, 2.0F, 2.0F, 0.75F);
     const weighted_values<block_elements> all(values);

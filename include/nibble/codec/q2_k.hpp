@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -93,7 +94,7 @@ struct q2_k {
 
   /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See offset_sub_blocks for how scales and mins are chosen.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+  [[nodiscard]] static pack_status pack(std::span<const float> values, std::same_as<block> auto& to,
                                         const block_packing& how = {}) noexcept {
     const offset_sub_blocks<sub_block_elements, 15, largest_code> packed(values, how);
     if (packed.status() != pack_status::packed) return packed.status();

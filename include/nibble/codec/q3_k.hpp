@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -99,7 +100,7 @@ struct q3_k {
 
   /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See signed_sub_blocks for how scales are chosen.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+  [[nodiscard]] static pack_status pack(std::span<const float> values, std::same_as<block> auto& to,
                                         const block_packing& how = {}) noexcept {
     const signed_sub_blocks<lowest_code, -32> packed(values, how);
     if (packed.status() != pack_status::packed) return packed.status();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -62,14 +63,9 @@ struct q4 {
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See pack_offset_grid for how scale and min are chosen; the squared error is never above that of
   /// the grid from lowest to highest value.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+  [[nodiscard]] static pack_status pack(std::span<const float> values, std::same_as<block> auto& to,
                                         const block_packing& how = {}) noexcept {
-    const auto [status, grid, codes] = pack_offset_grid<largest_code>(values, how);
-    if (status != pack_status::packed) return status;
-    to.scale = to_float16(grid.scale);
-    to.min = to_float16(grid.min);
-    store_codes(codes, to);
-    return pack_status::packed;
+    return pack_offset_block<q4>(values, to, how);
   }
 };
 static_assert(sizeof(q4::block) == describe(q4::encoding).block_bytes);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -54,7 +55,7 @@ struct q4_k : offset_super_block {
 
   /// Packs 1..256 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See offset_sub_blocks for how scales and mins are chosen.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+  [[nodiscard]] static pack_status pack(std::span<const float> values, std::same_as<block> auto& to,
                                         const block_packing& how = {}) noexcept {
     const packed_sub_blocks<largest_code> packed(values, how);
     if (packed.status() != pack_status::packed) return packed.status();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -64,7 +65,7 @@ struct q5_0 {
   ///
   /// See pack_signed_grid for how the scale, of either sign, is chosen; the squared error is never above
   /// that of ggml's choice, the largest magnitude 16 steps below zero.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+  [[nodiscard]] static pack_status pack(std::span<const float> values, std::same_as<block> auto& to,
                                         const block_packing& how = {}) noexcept {
     constexpr std::array places = {-16.0F, -15.0F};
     const auto [status, scale, codes] =

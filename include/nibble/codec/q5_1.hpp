@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -61,14 +62,9 @@ struct q5_1 {
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See pack_offset_grid for how scale and min are chosen; the squared error is never above that of
   /// the grid from lowest to highest value.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+  [[nodiscard]] static pack_status pack(std::span<const float> values, std::same_as<block> auto& to,
                                         const block_packing& how = {}) noexcept {
-    const auto [status, grid, codes] = pack_offset_grid<largest_code>(values, how);
-    if (status != pack_status::packed) return status;
-    to.scale = to_float16(grid.scale);
-    to.min = to_float16(grid.min);
-    store_codes(codes, to);
-    return pack_status::packed;
+    return pack_offset_block<q5_1>(values, to, how);
   }
 };
 static_assert(sizeof(q5_1::block) == describe(q5_1::encoding).block_bytes);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -60,14 +61,9 @@ struct q8 {
   /// Packs 1..32 finite values; spare codes become 0. `to` is unspecified unless packed is returned.
   /// See pack_offset_grid for how scale and min are chosen; the squared error is never above that of
   /// the grid from lowest to highest value.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+  [[nodiscard]] static pack_status pack(std::span<const float> values, std::same_as<block> auto& to,
                                         const block_packing& how = {}) noexcept {
-    const auto [status, grid, codes] = pack_offset_grid<largest_code>(values, how);
-    if (status != pack_status::packed) return status;
-    to.scale = to_float16(grid.scale);
-    to.min = to_float16(grid.min);
-    store_codes(codes, to);
-    return pack_status::packed;
+    return pack_offset_block<q8>(values, to, how);
   }
 };
 static_assert(sizeof(q8::block) == describe(q8::encoding).block_bytes);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -55,7 +56,7 @@ struct q8_0 {
   ///
   /// See pack_signed_grid for how the scale, of either sign, is chosen; the squared error is never above
   /// that of ggml's choice, the largest magnitude 127 steps from zero.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+  [[nodiscard]] static pack_status pack(std::span<const float> values, std::same_as<block> auto& to,
                                         const block_packing& how = {}) noexcept {
     constexpr std::array places = {127.0F};
     const auto [status, scale, codes] =

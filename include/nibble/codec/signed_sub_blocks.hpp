@@ -13,11 +13,13 @@
 #include <nibble/codec/code_bits.hpp>
 #include <nibble/codec/grid_search.hpp>
 #include <nibble/codec/grid_trials.hpp>
+#include <nibble/codec/least_error.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/codec/packing_search.hpp>
 #include <nibble/codec/round_half_away.hpp>
 #include <nibble/codec/short_scale.hpp>
 #include <nibble/codec/signed_grid.hpp>
+#include <nibble/codec/super_block_search.hpp>
 #include <nibble/codec/vector_loop.hpp>
 #include <nibble/codec/weighted_values.hpp>
 #include <nibble/core/float16.hpp>
@@ -115,19 +117,15 @@ class signed_sub_blocks {
     for (std::size_t i = 0; i < used_; ++i) {
       chosen_.numbers[i] = nearest_number(plain[i], to_float32(chosen_.scale));
     }
-    double least = squared_error(chosen_);
-    const auto offer = [&](const choice& found) {
-      const double error = squared_error(found);
-      if (error < least) {
-        least = error;
-        chosen_ = found;
-      }
-    };
+    least_error<choice> kept(chosen_, squared_error(chosen_));
+    const auto offer = [&](const choice& found) { kept.offer(found, squared_error(found)); };
     if (other != nullptr) offer(*other);
     // Nothing of values below half a step of float16's is left under any scale.
-    if (least == 0.0 || std::fabs(largest) < 0x1p-30F) return;
-    offer(search_choice(packing_search::fast));
-    if (search == packing_search::best) offer(search_choice(packing_search::best));
+    if (kept.error() != 0.0 && std::fabs(largest) >= 0x1p-30F) {
+      offer(search_choice(packing_search::fast));
+      if (search == packing_search::best) offer(search_choice(packing_search::best));
+    }
+    chosen_ = kept.best();
   }
 
   [[nodiscard]] static affine_grid grid_of(const choice& chosen, std::size_t i) noexcept {
@@ -269,41 +267,35 @@ class signed_sub_blocks {
         if (std::fabs(scale) > std::fabs(largest)) largest = scale;
       }
     }
+    const auto attempt = [&](lane_choice& next, trials_of_groups& trials) {
+      try_choice(groups, next, trials);
+    };
+    const auto renew = [](const trials_of_groups& trials, lane_choice next) {
+      fit_scale(trials, next);
+      return choose_numbers(trials, next.scale);
+    };
     // Units by which the largest scale has one of the last numbers.
-    std::array<lane_choice, 2> best;
-    std::size_t found = 0;
+    best_two<lane_choice> best;
     const auto consider = [&](float number) {
       const float unit = nearest_float16(largest / number);
       if (!is_finite(unit)) return;
-      lane_choice next = choose_numbers(own, unit);
-      lane_choice fitted = next;
-      fit_scale(own, fitted);
-      fitted = choose_numbers(own, fitted.scale);
-      if (fitted.error < next.error) next = fitted;
-      if (found == 2 && !(next.error < best[1].error)) return;
-      if (found > 0 && next.error == best[0].error) return;
-      best[found < 2 ? found++ : 1] = next;
-      if (found == 2 && best[1].error < best[0].error) std::swap(best[0], best[1]);
+      const lane_choice next = choose_numbers(own, unit);
+      const lane_choice fitted = renew(own, next);
+      best.offer(fitted.error < next.error ? fitted : next);
     };
     const float least_number = -lowest_number * (is_fast ? 0.75F : 0.5F);
     const float step = -lowest_number * (is_fast ? 0.03125F : 0.015625F);
     for (float number = -lowest_number; number > least_number; number -= step) consider(-number);
-    // Each on the values, and anew under the codes that result.
-    lane_choice kept{.error = HUGE_VAL};
-    for (std::size_t i = 0; i < found; ++i) {
-      lane_choice next = best[i];
-      double error_before = HUGE_VAL;
-      trials_of_groups trials;
-      for (int turn = 0; turn < (is_fast ? 3 : 8); ++turn) {
-        try_choice(groups, next, trials);
-        if (next.error < kept.error) kept = next;
-        if (!(next.error < error_before)) break;
-        error_before = next.error;
-        fit_scale(trials, next);
-        next = choose_numbers(trials, next.scale);
-      }
+    lane_choice kept =
+        refine_candidates<trials_of_groups>(best.kept(), is_fast ? 3 : 8, attempt, renew);
+    if (!is_fast) {
+      improve_candidate<trials_of_groups>(
+          kept, for_each_neighbor, attempt,
+          [](const lane_choice& from, std::size_t group, std::size_t lane, lane_choice& to) {
+            to.numbers[group][lane] = from.numbers[group][lane];
+          },
+          [](const trials_of_groups& trials, lane_choice& next) { fit_scale(trials, next); });
     }
-    if (!is_fast) improve_numbers(groups, kept);
     choice chosen{.scale = to_float16(kept.scale)};
     for (std::size_t i = 0; i < used_; ++i) {
       chosen.numbers[i] = static_cast<std::int8_t>(kept.numbers[i / trial_lanes][i % trial_lanes]);
@@ -311,45 +303,18 @@ class signed_sub_blocks {
     return chosen;
   }
 
-  /// Tries the numbers next to those of a choice on the values, and fits the scale of all to those that
-  /// err less, as long as that helps.
-  static void improve_numbers(const trials_of& groups, lane_choice& chosen) noexcept {
-    for (int turn = 0; turn < 4; ++turn) {
-      lane_choice next = chosen;
-      trials_of_groups trials;
-      try_choice(groups, next, trials);
-      const lane_choice centre = next;
-      for (const float more : {-1.0F, 1.0F, -2.0F, 2.0F, -3.0F, 3.0F}) {
-        lane_choice other = centre;
-        for (auto& group : other.numbers) {
-          for (float& number : group) {
-            number = std::min(std::max(number + more, lowest_number), -lowest_number - 1.0F);
-          }
-        }
-        trials_of_groups of_other;
-        try_choice(groups, other, of_other);
-        for (std::size_t group = 0; group < group_count; ++group) {
-          for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
-            if (of_other[group].dd[lane] < trials[group].dd[lane]) {
-              next.numbers[group][lane] = other.numbers[group][lane];
-            }
-          }
-          lanes_of_floats than = trials[group].dd;
-          keep_lesser(of_other[group], of_other[group].dd, trials[group], than);
+  /// Calls use(other) for choices whose numbers are those around the ones of `centre`.
+  static constexpr auto for_each_neighbor = [](const lane_choice& centre, const auto& use) {
+    for (const float more : {-1.0F, 1.0F, -2.0F, 2.0F, -3.0F, 3.0F}) {
+      lane_choice other = centre;
+      for (auto& group : other.numbers) {
+        for (float& number : group) {
+          number = std::min(std::max(number + more, lowest_number), -lowest_number - 1.0F);
         }
       }
-      next.error = 0.0;
-      for (const grid_trials& each : trials) {
-        for (const float error : each.dd) next.error += double{error};
-      }
-      lane_choice fitted = next;
-      fit_scale(trials, fitted);
-      try_choice(groups, fitted, trials);
-      if (fitted.error < next.error) next = fitted;
-      if (!(next.error < chosen.error)) return;
-      chosen = next;
+      use(other);
     }
-  }
+  };
 
   pack_status status_ = pack_status::packed;
   choice chosen_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -50,7 +51,7 @@ struct tq2_0 {
   ///
   /// The float16 nearest to the scale that errs least, or ggml's own, the largest magnitude, where
   /// rounding makes that the better one.
-  [[nodiscard]] static pack_status pack(std::span<const float> values, block& to,
+  [[nodiscard]] static pack_status pack(std::span<const float> values, std::same_as<block> auto& to,
                                         const block_packing& how = {}) noexcept {
     const float factor = importance_factor(how.importance);
     const weighted_values<block_elements> equal(values);
