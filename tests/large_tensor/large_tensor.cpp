@@ -74,10 +74,15 @@ int run(const std::string& path) {
   std::vector<float> row(cols);
   for (std::uint64_t i = 0; i < rows; i += 997) {
     nibble::dequantize_rows(packed, i, 1, row);
-    for (std::uint64_t j = 0; j < cols; ++j) {
-      // Sixteen levels over a span of at most 2: half a step is at most 1/15.
-      if (std::fabs(row[j] - value_at(i * cols + j)) > 1.01F / 15.0F) {
-        fmt::print("row {} column {}: {} for {}\n", i, j, row[j], value_at(i * cols + j));
+    for (std::uint64_t first = 0; first < cols; first += nibble::q4::block_elements) {
+      double squared_error = 0;
+      for (std::uint64_t j = first; j < first + nibble::q4::block_elements; ++j) {
+        squared_error += std::pow(double{row[j]} - double{value_at(i * cols + j)}, 2);
+      }
+      // Sixteen levels over a span of at most 2 are off by 1/15 at most, and the block that is chosen has
+      // no larger sum of squares.
+      if (!(squared_error <= std::pow(1.01 / 15.0, 2) * nibble::q4::block_elements)) {
+        fmt::print("row {}, columns from {}: squared error {}\n", i, first, squared_error);
         return 1;
       }
     }

@@ -141,30 +141,31 @@ template <Codec Codec>
   }
 }
 
-/// What a mode quantizes the activations to, for a weight whose rows_are_blocks: int8_codes,
-/// int16_codes or, where they stay f32, f32_blocks. For products of codes as they are stored.
-template <class Architecture, Codec Codec>
-[[nodiscard]] activation_format activation_format_for(const tensor_view& weight,
-                                                      matmul_mode mode) noexcept {
-  if (mode == matmul_mode::int8 && has_code_products<Architecture, Codec, std::int8_t>() &&
-      scale_allows_int8<Codec>(weight)) {
+/// What a mode quantizes the activations to, for a codec that has products of bytes and of words or has
+/// not: int8_codes, int16_codes or, where they stay f32, f32_blocks.
+template <Codec Codec>
+[[nodiscard]] activation_format format_for(const tensor_view& weight, matmul_mode mode, bool has_bytes,
+                                           bool has_words) noexcept {
+  if (mode == matmul_mode::int8 && has_bytes && scale_allows_int8<Codec>(weight)) {
     return activation_format::int8_codes;
   }
-  const bool has_codes = has_code_products<Architecture, Codec, std::int16_t>();
-  return mode != matmul_mode::exact && has_codes ? activation_format::int16_codes
+  return mode != matmul_mode::exact && has_words ? activation_format::int16_codes
                                                  : activation_format::f32_blocks;
 }
 
-/// The same for panels of codes. f32_blocks: there are none.
+/// format_for products of codes as they are stored, of a weight whose rows_are_blocks.
+template <class Architecture, Codec Codec>
+[[nodiscard]] activation_format activation_format_for(const tensor_view& weight,
+                                                      matmul_mode mode) noexcept {
+  return format_for<Codec>(weight, mode, has_code_products<Architecture, Codec, std::int8_t>(),
+                           has_code_products<Architecture, Codec, std::int16_t>());
+}
+
+/// format_for panels of codes. f32_blocks: there are none.
 template <class Architecture, Codec Codec>
 [[nodiscard]] activation_format panel_format_for(const tensor_view& weight, matmul_mode mode) noexcept {
-  if (mode == matmul_mode::int8 && has_code_panels<Architecture, Codec, std::int8_t>() &&
-      scale_allows_int8<Codec>(weight)) {
-    return activation_format::int8_codes;
-  }
-  const bool has_codes = has_code_panels<Architecture, Codec, std::int16_t>();
-  return mode != matmul_mode::exact && has_codes ? activation_format::int16_codes
-                                                 : activation_format::f32_blocks;
+  return format_for<Codec>(weight, mode, has_code_panels<Architecture, Codec, std::int8_t>(),
+                           has_code_panels<Architecture, Codec, std::int16_t>());
 }
 
 /// Whether f32 activations are multiplied with values rather than with codes. Scaling a block's 32
