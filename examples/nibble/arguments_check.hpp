@@ -159,7 +159,8 @@ class arguments_check {
     }
     positionals_.push_back(word);
     const std::vector<const CLI::Option*> taken = positional_options();
-    if (positionals_.size() <= taken.size()) return;
+    const bool may_be_many = !taken.empty() && taken.back()->get_items_expected_max() > 1;
+    if (may_be_many || positionals_.size() <= taken.size()) return;
     std::string given;
     for (std::size_t i = 0; i < taken.size(); ++i) {
       given += fmt::format("{}{} ('{}')", i == 0 ? "" : " and ", name_of(*taken[i]),
@@ -186,11 +187,12 @@ class arguments_check {
       std::string_view subcommand;
     };
     constexpr synonym synonyms[] = {
-        {"quantize", "pack"}, {"compress", "pack"},     {"list", "inspect"},    {"info", "inspect"},
-        {"ls", "inspect"},    {"check", "verify"},      {"test", "verify"},     {"validate", "verify"},
-        {"compare", "diff"},  {"dequantize", "unpack"}, {"cat", "show"},        {"edit", "meta"},
-        {"metadata", "meta"}, {"measure", "bench"},     {"benchmark", "bench"}, {"sha256", "hash"},
-        {"checksum", "hash"}, {"join", "merge"},        {"generate", "run"},    {"ppl", "perplexity"}};
+        {"quantize", "pack"}, {"compress", "pack"}, {"list", "inspect"},      {"info", "inspect"},
+        {"ls", "inspect"},    {"check", "verify"},  {"test", "verify"},       {"validate", "verify"},
+        {"compare", "diff"},  {"html", "report"},   {"dequantize", "unpack"}, {"cat", "show"},
+        {"edit", "meta"},     {"metadata", "meta"}, {"measure", "bench"},     {"benchmark", "bench"},
+        {"sha256", "hash"},   {"checksum", "hash"}, {"join", "merge"},        {"generate", "run"},
+        {"ppl", "perplexity"}};
     for (const synonym& each : synonyms) {
       if (each.word == word) return each.subcommand;
     }

@@ -157,6 +157,19 @@ struct diff_options {
 /// up, or one of them is off by more than the bound.
 exit_code diff(const diff_options& options);
 
+struct report_options {
+  std::string reference{};
+  std::vector<std::string> packed{};
+  std::string output{};                      ///< .html
+  std::optional<std::string> tokens_file{};  ///< to score the models on; this, the next one or neither
+  std::optional<std::string> text_file{};
+  bool single = false;
+  bool json = false;
+  unsigned threads = 1;
+};
+/// Writes a page that shows how far the values of packed files are from those that they were packed from.
+exit_code report(const report_options& options);
+
 struct bench_options {
   std::string input{};
   bool single = false;

@@ -21,6 +21,7 @@
 #include "schema_version.hpp"
 #include "standard_streams.hpp"
 #include "table.hpp"
+#include "tensor_kind.hpp"
 #include "text_layout.hpp"
 #include "value_summary.hpp"
 
@@ -98,29 +99,6 @@ struct tensor_sums {
     return 4.0 * static_cast<double>(elements) / static_cast<double>(bytes);
   }
 };
-
-/// A tensor's name with * for each whole number in it: that of the layer, of the expert.
-std::string kind_of(std::string_view name) {
-  std::string kind;
-  const auto is_digit = [](char letter) { return letter >= '0' && letter <= '9'; };
-  const auto is_part = [&](std::size_t first, std::size_t end) {
-    const auto is_border = [&](std::size_t at) { return at >= name.size() || name[at] == '.'; };
-    return (first == 0 || is_border(first - 1)) && is_border(end);
-  };
-  for (std::size_t at = 0; at < name.size();) {
-    std::size_t end = at;
-    while (end < name.size() && is_digit(name[end])) ++end;
-    if (end > at && is_part(at, end)) {
-      kind += '*';
-      at = end;
-    } else {
-      end = std::max(end, at + 1);
-      kind += name.substr(at, end - at);
-      at = end;
-    }
-  }
-  return kind;
-}
 
 /// What a file's tensors are like, together.
 struct tensor_summary {

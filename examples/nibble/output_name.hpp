@@ -58,6 +58,14 @@ namespace nibble_command {
                                 named ? ", nibble convert goes from one container to another" : ""));
 }
 
+/// Throws usage_error unless a path to write ends in `suffix`, in letters of either case.
+inline void require_suffix(const std::string& path, std::string_view by, std::string_view suffix) {
+  if (path == "-") throw usage_error(fmt::format("-o -: nibble {} writes a file: name one", by));
+  if (in_lower_case(nibble::text_of_path(nibble::path_of_text(path).extension())) == suffix) return;
+  throw usage_error(fmt::format("{}: the name does not end in {}, which nibble {} writes",
+                                nibble::escape_text(path), suffix, by));
+}
+
 /// The name beside `input` that says what is written: model-q8.apr for model.safetensors, one shard of
 /// it or its index, and for the folder model.
 [[nodiscard]] inline std::string name_beside(const std::string& input, std::string_view encoding) {

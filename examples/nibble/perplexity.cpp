@@ -1,44 +1,19 @@
-#include <cstdint>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include <nibble/core/error.hpp>
 #include <nibble/core/text.hpp>
 
 #include <examples/engine/evaluation.hpp>
 
 #include "command.hpp"
 #include "running_model.hpp"
+#include "scored_sequences.hpp"
 #include "standard_streams.hpp"
-#include "text_file.hpp"
 
 namespace nibble_command {
 namespace {
-
-using token_sequences = std::vector<std::vector<std::uint32_t>>;
-
-token_sequences sequences_of(const perplexity_options& options, nibble_engine::model& model) {
-  if (options.text_file) {
-    return nibble_engine::sequences_of_text(model, read_text(*options.text_file));
-  }
-  const std::string& file = *options.tokens_file;
-  const nlohmann::json document = nlohmann::json::parse(read_text(file), nullptr, false);
-  if (document.is_discarded()) {
-    throw nibble::error(nibble::error_code::bad_metadata,
-                        {.file = file, .found = "no JSON", .expected = "lists of token ids"});
-  }
-  return nibble_engine::read_sequences(document, file);
-}
-
-nlohmann::json to_json(const nibble_engine::score& score) {
-  return {{"scored_tokens", score.scored_tokens},
-          {"mean_negative_log_likelihood", score.mean_negative_log_likelihood},
-          {"perplexity", score.perplexity}};
-}
 
 std::string line_of(const std::string& path, const nibble_engine::score& score) {
   return fmt::format("{}: perplexity {:.6f} over {} tokens ({:.6f} nats a token)\n",
@@ -53,7 +28,8 @@ exit_code perplexity(const perplexity_options& options) {
     throw usage_error("perplexity takes --tokens or --text, one of them");
   }
   running_model running = open_model(options.input, options.engine);
-  const token_sequences sequences = sequences_of(options, running.model);
+  const token_sequences sequences =
+      scored_sequences(running.model, options.tokens_file, options.text_file);
   nlohmann::json document{{"model", options.input}, {"sequences", sequences.size()}};
   std::string text;
   if (options.against) {
@@ -61,8 +37,8 @@ exit_code perplexity(const perplexity_options& options) {
     const nibble_engine::comparison found =
         nibble_engine::compare(running.model, other.model, sequences);
     const nibble_engine::divergence& far = found.divergence;
-    document.update(to_json(found.of_model));
-    document["against"] = to_json(found.of_other);
+    document.update(score_fields(found.of_model));
+    document["against"] = score_fields(found.of_other);
     document["against"].update(
         {{"model", *options.against},
          {"divergence", {{"mean", far.mean}, {"percentile_99", far.percentile_99}, {"max", far.max}}},
@@ -74,7 +50,7 @@ exit_code perplexity(const perplexity_options& options) {
                far.mean, far.percentile_99, far.max, 100.0 * far.first_choice_agreement);
   } else {
     const nibble_engine::score score = nibble_engine::evaluate(running.model, sequences);
-    document.update(to_json(score));
+    document.update(score_fields(score));
     text = line_of(options.input, score);
   }
   if (options.json) {

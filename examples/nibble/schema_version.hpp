@@ -13,7 +13,8 @@ inline constexpr unsigned hash = 1;
 inline constexpr unsigned meta = 1;
 inline constexpr unsigned bench = 1;
 inline constexpr unsigned importance = 1;
-inline constexpr unsigned write = 1;  ///< of pack, convert, unpack, split and merge
-inline constexpr unsigned plan = 1;   ///< of pack --dry-run
+inline constexpr unsigned report = 1;  ///< and of the data in its page
+inline constexpr unsigned write = 1;   ///< of pack, convert, unpack, split and merge
+inline constexpr unsigned plan = 1;    ///< of pack --dry-run
 
 }  // namespace nibble_command::schema_version

@@ -370,6 +370,27 @@ CLI::App& describe_diff(CLI::App& app, diff_options& options) {
   return to;
 }
 
+CLI::App& describe_report(CLI::App& app, report_options& options) {
+  CLI::App& to = *app.add_subcommand("report", "Write a page that shows what packing a model cost");
+  add_input(to, "MODEL", options.reference, "File, set or folder to measure against");
+  to.add_option("PACKED", options.packed, "Files to measure, each packed from MODEL")
+      ->type_name("")
+      ->required();
+  add_output(to, options.output, "OUT.html", "Page to write, which needs no other file and no network");
+#if defined(NIBBLE_WITH_ENGINE)
+  to.add_option("--tokens", options.tokens_file,
+                "JSON lists of token ids to score MODEL and each PACKED on")
+      ->type_name("FILE.json");
+  to.add_option("--text", options.text_file,
+                "Text to score them on in windows of the model's context, - for standard input")
+      ->type_name("FILE");
+#endif
+  add_json(to, options.json);
+  add_single(to, options.single);
+  add_threads(to, options.threads);
+  return to;
+}
+
 CLI::App& describe_bench(CLI::App& app, bench_options& options) {
   CLI::App& to = *app.add_subcommand("bench", "Measure decoding and products on a file's own matrices");
   add_input(to, "FILE", options.input);
@@ -553,9 +574,10 @@ std::vector<subcommand> add_subcommands(CLI::App& app) {
     make_subcommand(app, describe_pack, pack), make_subcommand(app, describe_convert, convert),
         make_subcommand(app, describe_inspect, inspect), make_subcommand(app, describe_show, show),
         make_subcommand(app, describe_verify, verify), make_subcommand(app, describe_unpack, unpack),
-        make_subcommand(app, describe_diff, diff), make_subcommand(app, describe_hash, hash),
-        make_subcommand(app, describe_meta, meta), make_subcommand(app, describe_split, split),
-        make_subcommand(app, describe_merge, merge), make_subcommand(app, describe_bench, bench),
+        make_subcommand(app, describe_diff, diff), make_subcommand(app, describe_report, report),
+        make_subcommand(app, describe_hash, hash), make_subcommand(app, describe_meta, meta),
+        make_subcommand(app, describe_split, split), make_subcommand(app, describe_merge, merge),
+        make_subcommand(app, describe_bench, bench),
 #if defined(NIBBLE_WITH_ENGINE)
         make_subcommand(app, describe_run, run), make_subcommand(app, describe_perplexity, perplexity),
         make_subcommand(app, describe_importance, importance),

@@ -212,6 +212,7 @@ TEST_CASE("JSON prints the fields that the README lists, of their types", "[comm
   require_documented("## verify", 0, {"verify", files / "absent", "-j"}, 4);
   require_documented("## diff", 0, {"diff", a, packed, "-j"});
   require_documented("## diff", 0, {"diff", a, b, "--max-error", "0.001", "-j"}, 1);
+  require_documented("## report", 0, {"report", a, packed, b, "-o", files / "r.html", "-j"});
   const std::string list = files / "list";
   std::ofstream(list) << require_ended({"hash", a}, 0).out;
   require_documented("## hash", 0, {"hash", b, "--check", list, "-j"}, 1);
@@ -229,6 +230,9 @@ TEST_CASE("JSON of what runs models, and of bench, is as documented", "[command]
   require_documented("### perplexity", 0, {"perplexity", model, "--tokens", oracle, "-j"});
   require_documented("### perplexity", 0,
                      {"perplexity", files / "q8.apr", "--tokens", oracle, "--against", model, "-j"});
+  require_documented("## report", 0,
+                     {"report", model, files / "q8.apr", files / "q4.apr", "--tokens", oracle, "-o",
+                      files / "r.html", "-j"});
   const std::string tokens = files / "tokens.json";
   std::ifstream evaluation(oracle);
   std::ofstream(tokens) << json{{"calibration", json::parse(evaluation).at("evaluation")}};
