@@ -86,6 +86,9 @@
   const text_at = (x, y, text, more = {}) => drawn("text", { x, y, ...more }, text);
   const line_from = (x1, y1, x2, y2, kind) => drawn("line", { x1, y1, x2, y2, class: kind });
 
+  // A name that breaks behind its dots and underscores rather than within a word.
+  const breakable = (name) => name.split(/(?<=[._])/).flatMap((part, i) => (i === 0 ? [part] : [element("wbr"), part]));
+
   // What hovering or focusing says.
   const tip = by_id("tip");
   function show_tip(x, y, title, ...lines) {
@@ -572,6 +575,7 @@
     const total = positions.counts.reduce((sum, count) => sum + count, positions.below + positions.above);
     const codes = positions.last - positions.first + 1;
     const chart = picture(width, height, `Values among the codes ${positions.first} to ${positions.last}`);
+    chart.classList.add("positions");
     const every = codes <= 32 ? 1 : codes <= 64 ? 4 : 16;
     for (let code = positions.first; code <= positions.last; code += every) {
       chart.append(line_from(x(code), edge.top, x(code), height - edge.bottom, "grid"), text_at(x(code), height - 8, minus(String(code)), { "text-anchor": "middle" }));
@@ -707,7 +711,7 @@
     const range = range_of(measures.relative_rmse, tensors.keys());
     const shown = found.slice(state.page * rows_per_page, (state.page + 1) * rows_per_page);
     by_id("table-body").replaceChildren(...shown.map((i) => element("tr", { "data-tensor": i }, columns.map((column) => {
-      if (column.key === "name") return element("th", { scope: "row", class: "left" }, element("button", { type: "button", class: "link", onclick: () => open_tensor(i) }, tensors[i].name));
+      if (column.key === "name") return element("th", { scope: "row", class: "left" }, element("button", { type: "button", class: "link", onclick: () => open_tensor(i) }, breakable(tensors[i].name)));
       const attributes = { class: `${column.left ? "left" : ""} ${column.wide ? "wide" : ""}` };
       if (column.key !== "relative_rmse") return element("td", attributes, column.cell(i));
       const value = column.of(i);
@@ -833,7 +837,7 @@
     const values = details_of(i);
     const packed = values.files[state.file];
     by_id("details-kind").textContent = tensor.layer === null ? "outside the layers" : `layer ${tensor.layer}`;
-    by_id("details-name").textContent = tensor.name;
+    by_id("details-name").replaceChildren(...breakable(tensor.name));
     const place = found.indexOf(i);
     by_id("details-previous").disabled = place <= 0;
     by_id("details-next").disabled = place < 0 || place + 1 >= found.length;
