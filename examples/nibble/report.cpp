@@ -276,12 +276,12 @@ json to_json(const report_contents& report, const tensor_pair& pair, const block
 /// Blocks of all pairs that have the largest RMSE beside the RMS of their tensors.
 json worst_blocks(const report_contents& report, const reported_file& file) {
   constexpr std::size_t most = 24;
-  struct candidate {
+  struct ranked_block {
     double relative;
     std::size_t pair;
     const block_error* block;
   };
-  std::vector<candidate> candidates;
+  std::vector<ranked_block> candidates;
   for (std::size_t i = 0; i < file.portraits.size(); ++i) {
     const tensor_pair& pair = file.compared.pairs[i];
     const value_spread& spread = report.values[place_of(report, *pair.reference)].spread;
@@ -292,14 +292,14 @@ json worst_blocks(const report_contents& report, const reported_file& file) {
   }
   const auto end = candidates.begin() + static_cast<std::ptrdiff_t>(std::min(most, candidates.size()));
   std::partial_sort(candidates.begin(), end, candidates.end(),
-                    [](const candidate& a, const candidate& b) {
+                    [](const ranked_block& a, const ranked_block& b) {
                       if (a.relative != b.relative) return a.relative > b.relative;
                       if (a.pair != b.pair) return a.pair < b.pair;
                       return a.block->is_worse_than(*b.block);
                     });
   candidates.erase(end, candidates.end());
   json blocks = json::array();
-  for (const candidate& each : candidates) {
+  for (const ranked_block& each : candidates) {
     const tensor_pair& pair = file.compared.pairs[each.pair];
     json block = to_json(report, pair, *each.block);
     block["tensor"] = place_of(report, *pair.reference);
