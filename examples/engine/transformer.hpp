@@ -78,6 +78,12 @@ class transformer {
   [[nodiscard]] std::vector<std::vector<weight*>> weights_of(std::size_t layer);
   /// The head: the embedding where the model has none of its own.
   [[nodiscard]] weight& head() noexcept { return output_; }
+  /// The matrices whose rows are looked up: tokens' rows, and those of positions where there are some.
+  [[nodiscard]] std::vector<nibble::tensor_view*> tables() {
+    std::vector<nibble::tensor_view*> all{&embedding_};
+    if (positions_) all.push_back(&*positions_);
+    return all;
+  }
 
  private:
   /// Tokens that go through the blocks together.

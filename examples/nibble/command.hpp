@@ -52,6 +52,11 @@ struct pack_options {
   const nibble::mixture* mix = nullptr;        ///< chooses instead of `encoding`
   std::vector<tensor_encoding> tensors{};      ///< choose before both; the last one that matches
   bool refuses_fallback = false;               ///< of another encoding where rows do not fit
+  /// For all tensors of the new file; an encoding is chosen tensor by tensor within it. So too below.
+  std::optional<double> target_bits{};
+  std::optional<std::uint64_t> target_size_bytes{};  ///< of the whole file
+  std::optional<std::string> measure_file{};  ///< text that says what errors cost, for both targets
+  std::optional<std::string> plan_file{};     ///< whose record chooses as `tensors` do, before them
   output_names names = output_names::automatic;
   nibble::packing_rule rule = nibble::packing_rule::best;
   scale_search search = scale_search::fast;
@@ -73,6 +78,11 @@ struct pack_options {
   std::uint64_t shard_size_bytes = 0;  ///< 0: one file
   bool keep_shards = false;            ///< those that the set has which is read
   unsigned threads = 1;
+
+  /// Whether encodings are chosen for a size.
+  [[nodiscard]] bool has_target() const noexcept {
+    return target_bits.has_value() || target_size_bytes.has_value();
+  }
 };
 /// Packs the matrices of a .safetensors, .gguf or .apr file, or of a set of them, into a new file or
 /// several of .apr.

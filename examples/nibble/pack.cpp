@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -16,6 +17,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <nibble/compute/thread_pool.hpp>
 #include <nibble/nibble.hpp>
 
 #if defined(NIBBLE_WITH_CALIBRATION)
@@ -25,6 +27,7 @@
 #include "column_importance.hpp"
 #include "command.hpp"
 #include "encoding_choice.hpp"
+#include "encoding_cost.hpp"
 #include "gguf_limits.hpp"
 #include "glob.hpp"
 #include "intact_input.hpp"
@@ -35,6 +38,8 @@
 #include "schema_version.hpp"
 #include "standard_streams.hpp"
 #include "table.hpp"
+#include "target_plan.hpp"
+#include "tensor_encoding_text.hpp"
 #include "text_file.hpp"
 #include "text_layout.hpp"
 #include "transposed_rows.hpp"
@@ -235,6 +240,18 @@ void require_unquantized_sources(const nibble::reader& from, const std::vector<p
                   nibble::escape_text(from.name()), name_first(quantized), nibble::to_string(stored)));
 }
 
+/// The values of a tensor that is packed, as they are packed. Throws what cannot be read as f32.
+nibble::row_source rows_to_pack(const packing_choice& how) {
+  for (const nibble::tensor_view& part : how.weight->parts) require_f32_range(part);
+  return interruptible(how.is_transposed ? transposed_rows_of(how.weight->parts.front())
+                                         : rows_for_output(*how.weight));
+}
+
+nibble::packing_search packing_search_of(const pack_options& options) {
+  return options.search == scale_search::fast ? nibble::packing_search::fast
+                                              : nibble::packing_search::best;
+}
+
 void plan_tensor(nibble::writer& plan, const packing_choice& how, const pack_options& options) {
   const nibble::renamed_weight& weight = *how.weight;
   if (how.calibrated) {
@@ -250,13 +267,9 @@ void plan_tensor(nibble::writer& plan, const packing_choice& how, const pack_opt
     plan.add_stored(how.encoding, weight.name, weight.shape, nibble::moved_blocks_of(weight));
     return;
   }
-  for (const nibble::tensor_view& part : weight.parts) require_f32_range(part);
-  nibble::row_source rows =
-      how.is_transposed ? transposed_rows_of(weight.parts.front()) : rows_for_output(weight);
-  plan.add(how.encoding, weight.name, how.packed_shape(), interruptible(std::move(rows)),
+  plan.add(how.encoding, weight.name, how.packed_shape(), rows_to_pack(how),
            {.rule = options.rule,
-            .search = options.search == scale_search::fast ? nibble::packing_search::fast
-                                                           : nibble::packing_search::best,
+            .search = packing_search_of(options),
             .column_importance = how.importance});
 }
 
@@ -283,6 +296,101 @@ void require_search_that_fits(const pack_options& options) {
   throw usage_error(
       "--search calibrated: this program was built without PCRE2 or Eigen, which it takes");
 #endif
+}
+
+/// Throws usage_error for options that do not go with a target, or with a plan.
+void require_target_that_fits(const pack_options& options, nibble::container to) {
+  if (options.measure_file && !options.has_target()) {
+    throw usage_error("--measure: goes with --target-bits or --target-size");
+  }
+  if (!options.has_target() && !options.plan_file) return;
+  if (options.target_bits && options.target_size_bytes) {
+    throw usage_error("--target-bits and --target-size exclude each other");
+  }
+  const std::string_view what = options.target_bits         ? "--target-bits"
+                                : options.target_size_bytes ? "--target-size"
+                                                            : "--plan";
+  const auto exclude = [&](bool is_given, std::string_view other) {
+    if (is_given) throw usage_error(fmt::format("{} and {} exclude each other", what, other));
+  };
+  exclude(options.plan_file && options.has_target(), "--plan");
+  exclude(options.mix != nullptr, "--mix");
+  if (options.plan_file) return;
+  exclude(options.encoding.has_value(), "--encoding");
+  exclude(options.rule == nibble::packing_rule::reference, "--packing-rule reference");
+  exclude(options.target_size_bytes && options.shard_size_bytes != 0, "--shard-size");
+  exclude(options.target_size_bytes && options.keep_shards, "--keep-shards");
+  if (to == nibble::container::safetensors) {
+    throw usage_error(fmt::format("{}: chooses encodings of .apr and .gguf files", what));
+  }
+}
+
+/// Where the metadata hold the encodings that were chosen for a target, tensor by tensor, and the target.
+constexpr const char* plan_tensors_key = "nibble.plan.tensors";
+constexpr const char* plan_target_key = "nibble.plan.target";
+
+/// The record of a packed file (--plan). Throws usage_error where it has none.
+nlohmann::json plan_record_of(const std::string& path) {
+  const nibble::reader packed = open_files(path, false);
+  const auto tensors = packed.metadata().find(plan_tensors_key);
+  const auto is_text = [](const nlohmann::json& each) { return each.is_string(); };
+  if (tensors == packed.metadata().end() || !tensors->is_array() ||
+      !std::ranges::all_of(*tensors, is_text)) {
+    throw usage_error(
+        fmt::format("--plan {}: its metadata have no list '{}', as --target-bits and "
+                    "--target-size write it",
+                    nibble::escape_text(path), plan_tensors_key));
+  }
+  nlohmann::json record{{plan_tensors_key, *tensors}};
+  const auto target = packed.metadata().find(plan_target_key);
+  if (target != packed.metadata().end()) record[plan_target_key] = *target;
+  return record;
+}
+
+/// Whether a target chooses the encoding: of matrices that would be packed, and that nothing else names.
+bool is_open(const packing_choice& how, const pack_options& options) {
+  const nibble::tensor_view* const tensor = how.tensor();
+  if (tensor == nullptr || !is_packable(*tensor) || how.weight->is_read_as_f32) return false;
+  if (how.packed_shape().elements() == 0 || any_glob_matches(options.keep, tensor->name()))
+    return false;
+  if (!options.only.empty() && !any_glob_matches(options.only, tensor->name())) return false;
+  return std::ranges::none_of(options.tensors, [&](const tensor_encoding& each) {
+    return glob_matches(each.glob, tensor->name());
+  });
+}
+
+/// The matrices whose encodings a target chooses, with the candidates for each, measured. `choices` have
+/// importance, where there is some.
+target_plan plan_for_target(const std::vector<packing_choice>& choices, const pack_options& options,
+                            nibble::container to, const nibble::reader& from) {
+  std::vector<open_matrix> matrices;
+  for (const packing_choice& each : choices) {
+    if (!is_open(each, options)) continue;
+    matrices.push_back({each.weight->name, std::string(each.tensor()->name()), each.packed_shape(),
+                        rows_to_pack(each), each.importance,
+                        candidate_encodings(to, each.packed_shape().cols())});
+  }
+  matrix_sensitivities sensitivities;
+#if defined(NIBBLE_WITH_ENGINE)
+  if (options.measure_file) sensitivities = measure_sensitivities(options);
+#endif
+  const interruption noted;
+  nibble::thread_pool on(options.threads);
+  return {matrices,
+          architecture_of(from),
+          sensitivities,
+          {.search = packing_search_of(options), .executor = &on}};
+}
+
+/// NAME=ENCODING, as --tensor takes it, of every tensor that is packed otherwise than as it is stored, by a
+/// target or by name.
+nlohmann::json record_of(const std::vector<packing_choice>& choices, const target_plan& planned) {
+  nlohmann::json record = nlohmann::json::array();
+  for (const packing_choice& each : choices) {
+    if (!is_quantized_anew(each) && planned.find(each.weight->name) == nullptr) continue;
+    record.push_back(fmt::format("{}={}", each.tensor()->name(), nibble::to_string(each.encoding)));
+  }
+  return record;
 }
 
 #if defined(NIBBLE_WITH_CALIBRATION)
@@ -330,20 +438,20 @@ struct calibration_summary {
   }
 };
 
-/// Merges a JSON object that a person wrote into the metadata. Throws usage_error for the library's own
-/// keys.
-void merge_metadata(nlohmann::json& metadata, const std::string& path) {
-  const nlohmann::json object = read_json_object(path);
+/// A JSON object that a person wrote, for the metadata. Throws usage_error for the library's own keys.
+nlohmann::json metadata_to_merge(const std::string& path) {
+  nlohmann::json object = read_json_object(path);
   for (const auto& [key, value] : object.items()) require_free_key(key);
-  metadata.update(object);
+  return object;
 }
 
 /// Where the file goes: to what was asked for, or beside the input, where nothing is replaced unasked.
 std::string choose_output(const pack_options& options) {
   if (options.output) return *options.output;
   const std::string_view how =
-      options.mix != nullptr ? options.mix->name
-                             : nibble::to_string(encoding_for_all(options, nibble::container::apr));
+      options.has_target() || options.plan_file ? "planned"
+      : options.mix != nullptr                  ? options.mix->name
+                               : nibble::to_string(encoding_for_all(options, nibble::container::apr));
   const std::string path = name_beside(options.input, how);
   std::error_code ignored;
   if (!options.force && !options.dry_run &&
@@ -420,15 +528,44 @@ std::vector<std::size_t> shards_to_keep(const nibble::reader& from,
   return found;
 }
 
+/// Every tensor with its encoding and bytes, and what a target chose with what that costs.
+std::string plan_table(const std::vector<packing_choice>& choices, const target_plan* planned) {
+  using side = table::side;
+  std::vector<table::column> columns{{"name", side::left},
+                                     {"shape", side::right},
+                                     {"from", side::left},
+                                     {"to", side::left},
+                                     {"bytes", side::right}};
+  if (planned != nullptr) {
+    columns.push_back({"relative RMSE", side::right});
+    columns.push_back({"cost", side::right});
+  }
+  table tensors(std::move(columns));
+  std::uint64_t sum = 0;
+  const auto add = [&](std::vector<std::string> cells, const std::string& error,
+                       const std::string& cost) {
+    if (planned != nullptr) cells.insert(cells.end(), {error, cost});
+    tensors.add_row(std::move(cells));
+  };
+  for (const packing_choice& each : choices) {
+    const std::uint64_t bytes = each.packed_bytes();
+    sum += bytes;
+    const std::string stored = each.tensor() == nullptr ? "metadata" : each.tensor()->dtype_text();
+    const auto* const found = planned == nullptr ? nullptr : planned->find(each.weight->name);
+    add({nibble::escape_text(each.weight->name), each.packed_shape().to_string(), stored,
+         std::string(nibble::to_string(each.encoding)), grouped(bytes)},
+        found == nullptr ? "" : fmt::format("{:.5f}", std::sqrt(found->of.relative_error)),
+        found == nullptr ? "" : fmt::format("{:.3g}", found->cost));
+  }
+  tensors.add_rule();
+  add({"total", "", "", "", grouped(sum)}, "",
+      planned == nullptr ? "" : fmt::format("{:.3g}", planned->cost()));
+  return tensors.to_string();
+}
+
 /// What would be written, as a table or as JSON.
 void print_plan(const std::vector<packing_choice>& choices, const std::string& output,
-                nibble::container to, bool as_json) {
-  using side = table::side;
-  table tensors({{"name", side::left},
-                 {"shape", side::right},
-                 {"from", side::left},
-                 {"to", side::left},
-                 {"bytes", side::right}});
+                nibble::container to, const target_plan* planned, bool as_json) {
   nlohmann::json list = nlohmann::json::array();
   std::uint64_t before = 0;
   std::uint64_t after = 0;
@@ -437,28 +574,26 @@ void print_plan(const std::vector<packing_choice>& choices, const std::string& o
     for (const nibble::tensor_view& part : each.weight->parts) before += part.size_bytes();
     after += bytes;
     const nibble::shape shape = each.packed_shape();
-    const std::string stored = each.tensor() == nullptr ? "metadata" : each.tensor()->dtype_text();
     const auto dimensions = shape.dimensions();
-    tensors.add_row({nibble::escape_text(each.weight->name), shape.to_string(), stored,
-                     std::string(nibble::to_string(each.encoding)), grouped(bytes)});
     list.push_back({{"name", each.weight->name},
                     {"shape", std::vector<std::uint64_t>(dimensions.begin(), dimensions.end())},
-                    {"from", stored},
+                    {"from", each.tensor() == nullptr ? "metadata" : each.tensor()->dtype_text()},
                     {"to", nibble::to_string(each.encoding)},
                     {"bytes", bytes}});
   }
   if (as_json) {
-    print_json(schema_version::plan, {{"output", output},
-                                      {"format", nibble::to_string(to)},
-                                      {"tensors", std::move(list)},
-                                      {"fallbacks", fallbacks_to_json(choices)},
-                                      {"tensor_bytes_before", before},
-                                      {"tensor_bytes", after}});
+    nlohmann::json object{{"output", output},
+                          {"format", nibble::to_string(to)},
+                          {"tensors", std::move(list)},
+                          {"fallbacks", fallbacks_to_json(choices)},
+                          {"tensor_bytes_before", before},
+                          {"tensor_bytes", after}};
+    if (planned != nullptr) object["target"] = planned->to_json();
+    print_json(schema_version::plan, object);
     return;
   }
-  tensors.add_rule();
-  tensors.add_row({"total", "", "", "", grouped(after)});
-  print_out(tensors.to_string() + '\n' + fallback_text(choices) +
+  print_out(plan_table(choices, planned) + '\n' + fallback_text(choices) +
+            (planned == nullptr ? "" : planned->text()) +
             fmt::format("{}: {}, {} -> {} bytes of tensors; nothing is written\n",
                         nibble::escape_text(output), counted(choices.size(), "tensor"), grouped(before),
                         grouped(after)));
@@ -466,9 +601,10 @@ void print_plan(const std::vector<packing_choice>& choices, const std::string& o
 
 }  // namespace
 
-exit_code pack(const pack_options& options) {
+exit_code pack(const pack_options& given) {
   using nibble::container;
   const auto start = std::chrono::steady_clock::now();
+  pack_options options = given;
   if (options.mix != nullptr && options.encoding) {
     throw usage_error("--mix and --encoding exclude each other: both choose for all tensors");
   }
@@ -481,8 +617,18 @@ exit_code pack(const pack_options& options) {
   if (options.keep_shards && (options.shard_size_bytes != 0 || to != container::apr)) {
     throw usage_error("--keep-shards: goes with .apr files and without --shard-size");
   }
+  require_target_that_fits(options, to);
   if (options.mix == nullptr) require_packing_rule(encoding_for_all(options, to), options);
   require_search_that_fits(options);
+  nlohmann::json plan_record = nlohmann::json::object();
+  if (options.plan_file) {
+    plan_record = plan_record_of(*options.plan_file);
+    std::vector<tensor_encoding> recorded;
+    for (const nlohmann::json& each : plan_record.at(plan_tensors_key)) {
+      recorded.push_back(tensor_encoding_of("--plan", each.get<std::string>()));
+    }
+    options.tensors.insert(options.tensors.begin(), recorded.begin(), recorded.end());
+  }
   const nibble::reader from = open_weights(options.input, options.single);
   require_known_dtypes(from, options, to);
   require_globs_that_match(from, options);
@@ -498,11 +644,9 @@ exit_code pack(const pack_options& options) {
   }
   const encoding_choice encodings(from, named.tensors, options, to, output);
   std::vector<packing_choice> choices;
-  matrix_elements elements;
   gguf_limits limits;
   for (const nibble::renamed_weight& weight : named.tensors) {
     choices.push_back(choose_packing(from, weight, options, encodings));
-    if (weight.shape.rank() >= 2) elements[choices.back().encoding] += weight.shape.elements();
     limits.look_at(weight.name, weight.shape);
   }
   if (to == container::gguf) limits.require_none(options.input);
@@ -522,27 +666,111 @@ exit_code pack(const pack_options& options) {
     }
     importance->require_some();
   }
-  describe_encodings(named, elements,
-                     options.mix != nullptr ? std::optional(options.mix->file_type) : std::nullopt);
-  if (options.mix != nullptr) {
-    set_file_type(carried, options.mix->file_type);
-  } else {
-    update_file_type(carried, elements);
+  nlohmann::json merged = nlohmann::json::object();
+  if (options.metadata_file) merged = metadata_to_merge(*options.metadata_file);
+  for (const char* const key : {plan_tensors_key, plan_target_key}) carried.values.erase(key);
+  /// The metadata of a file of these choices, and what it lacks.
+  const auto metadata_for = [&] {
+    named_output described = named;
+    matrix_elements elements;
+    for (const packing_choice& each : choices) {
+      if (each.weight->shape.rank() >= 2) elements[each.encoding] += each.weight->shape.elements();
+    }
+    describe_encodings(described, elements,
+                       options.mix != nullptr ? std::optional(options.mix->file_type) : std::nullopt);
+    if (options.mix != nullptr) {
+      set_file_type(described.carried, options.mix->file_type);
+    } else {
+      update_file_type(described.carried, elements);
+    }
+    described.carried.values.update(plan_record);
+    described.carried.values.update(merged);
+    add_text_losses(described.carried, to);
+    if (tensors.size() != from.size()) {
+      described.carried.losses.push_back(
+          {"tensors", fmt::format("{} dropped", grouped(from.size() - tensors.size()))});
+    }
+    return described.carried;
+  };
+  /// The file of these choices.
+  const auto plan_file = [&](nlohmann::json metadata) {
+    nibble::writer plan;
+    plan.metadata() = std::move(metadata);
+    try {
+      for (const packing_choice& each : choices) plan_tensor(plan, each, options);
+    } catch (const nibble::error& problem) {
+      throw_as_of_source(problem.in_file(options.input), options.input);
+    }
+    return plan;
+  };
+  std::optional<target_plan> planned;
+  if (options.has_target()) {
+    // What is measured is read before anything is written.
+    if (!options.ignore_checksums) require_intact(from, options.threads);
+    planned = plan_for_target(choices, options, to, from);
+    std::uint64_t elements = 0;
+    std::uint64_t other_bytes = 0;
+    for (const packing_choice& each : choices) {
+      elements += each.packed_shape().elements();
+      if (!is_open(each, options)) other_bytes += each.packed_bytes();
+    }
+    const std::vector<tensor_encoding> asked = options.tensors;
+    const auto choose_within = [&](std::uint64_t budget_bytes) {
+      planned->choose(budget_bytes);
+      options.tensors = asked;
+      for (const target_plan::choice& each : planned->chosen()) {
+        options.tensors.push_back({each.source, each.of.encoding});
+      }
+      for (packing_choice& each : choices) {
+        const auto importance_of_columns = each.importance;
+        each = choose_packing(from, *each.weight, options, encodings);
+        if (is_quantized_anew(each)) each.importance = importance_of_columns;
+      }
+      options.tensors = asked;
+      plan_record[plan_tensors_key] = record_of(choices, *planned);
+    };
+    const auto refuse_target = [&](std::string_view least) {
+      throw usage_error(fmt::format("{}: {} is the least that its tensors take",
+                                    nibble::escape_text(options.input), least));
+    };
+    if (options.target_bits) {
+      plan_record[plan_target_key] = fmt::format("{} bits a weight", *options.target_bits);
+      const double budget = std::floor(*options.target_bits * static_cast<double>(elements) / 8.0);
+      const std::uint64_t least = other_bytes + planned->least_bytes();
+      if (static_cast<double>(least) > budget) {
+        refuse_target(fmt::format("--target-bits {}: {:.3f} bits a weight", *options.target_bits,
+                                  8.0 * static_cast<double>(least) / static_cast<double>(elements)));
+      }
+      choose_within(static_cast<std::uint64_t>(budget) - other_bytes);
+    } else {
+      plan_record[plan_target_key] = fmt::format("{} bytes", *options.target_size_bytes);
+      // Header, metadata and the record in it are as long as the choice makes them.
+      choose_within(0);
+      const auto file_bytes = [&] {
+        return plan_file(metadata_for().values).file_bytes({.container = to});
+      };
+      std::uint64_t size = file_bytes();
+      if (size > *options.target_size_bytes) {
+        refuse_target(fmt::format("--target-size {}: {} bytes", grouped(*options.target_size_bytes),
+                                  grouped(size)));
+      }
+      std::uint64_t head_bytes = size - planned->bytes();
+      do {
+        choose_within(*options.target_size_bytes - std::min(head_bytes, *options.target_size_bytes));
+        size = file_bytes();
+        head_bytes = std::max(head_bytes, size - planned->bytes());
+      } while (size > *options.target_size_bytes);
+    }
   }
-  if (options.metadata_file) merge_metadata(carried.values, *options.metadata_file);
-  add_text_losses(carried, to);
-  if (tensors.size() != from.size()) {
-    carried.losses.push_back(
-        {"tensors", fmt::format("{} dropped", grouped(from.size() - tensors.size()))});
-  }
+  carried = metadata_for();
   std::vector<std::size_t> shards;
   if (options.keep_shards) shards = shards_to_keep(from, choices);
   if (options.dry_run) {
-    print_plan(choices, output, to, options.json);
+    print_plan(choices, output, to, planned ? &*planned : nullptr, options.json);
     return exit_code::fine;
   }
 
-  if (!options.ignore_checksums) require_intact(from, options.threads);
+  if (!options.ignore_checksums && !planned) require_intact(from, options.threads);
   std::optional<calibration_summary> calibration;
 #if defined(NIBBLE_WITH_CALIBRATION)
   calibrated_weights calibrated;
@@ -555,13 +783,7 @@ exit_code pack(const pack_options& options) {
     }
   }
 #endif
-  nibble::writer plan;
-  plan.metadata() = std::move(carried.values);
-  try {
-    for (const packing_choice& each : choices) plan_tensor(plan, each, options);
-  } catch (const nibble::error& problem) {
-    throw_as_of_source(problem.in_file(options.input), options.input);
-  }
+  const nibble::writer plan = plan_file(std::move(carried.values));
   const write_request request{.output = output,
                               .source = options.input,
                               .container = to,
@@ -576,10 +798,12 @@ exit_code pack(const pack_options& options) {
     object["fallbacks"] = fallbacks_to_json(choices);
     if (importance) object["importance"] = importance->to_json();
     if (calibration) object["calibration"] = calibration->to_json();
+    if (planned) object["target"] = planned->to_json();
     object["seconds"] = elapsed.count();
     print_json(schema_version::write, object);
   } else {
-    print_out(fallback_text(choices) + (importance ? importance->text() : "") +
+    print_out((planned ? plan_table(choices, &*planned) + '\n' + planned->text() : "") +
+              fallback_text(choices) + (importance ? importance->text() : "") +
               (calibration ? calibration->text() : "") + report.text() +
               fmt::format("{:.2f} s, {:.1f} MB/s\n", elapsed.count(),
                           static_cast<double>(report.input_bytes()) / 1e6 / elapsed.count()));

@@ -19,6 +19,7 @@
 
 #include "command.hpp"
 #include "option_values.hpp"
+#include "tensor_encoding_text.hpp"
 
 namespace nibble_command {
 namespace {
@@ -63,15 +64,6 @@ void add_encoding(CLI::App& to, const std::string& names, nibble::encoding& whic
               which = nibble::encoding_from_name(text).value_or(which);
             })
       .default_str(std::string(nibble::to_string(which)));
-}
-
-/// The encodings that f32 can be packed into.
-std::vector<std::string> names_of_packable_encodings() {
-  std::vector<std::string> names;
-  for (const nibble::encoding_description& row : nibble::encodings) {
-    if (nibble::is_packable(row.encoding)) names.emplace_back(row.name);
-  }
-  return names;
 }
 
 void add_threads(CLI::App& to, unsigned& threads) {
@@ -119,16 +111,29 @@ CLI::Option& add_shard_size(CLI::App& to, std::uint64_t& bytes) {
       [&bytes](const std::string& text) { bytes = size_in_bytes("--shard-size", text); });
 }
 
-/// GLOB=ENCODING, of the encodings that can be packed.
-tensor_encoding tensor_encoding_of(const std::string& text) {
-  const std::size_t at = text.rfind('=');
-  if (at == std::string::npos || at == 0) {
-    throw usage_error(fmt::format("--tensor {}: GLOB=ENCODING is expected", nibble::escape_text(text)));
-  }
-  const std::string name = in_lower_case(text.substr(at + 1));
-  require_choice(fmt::format("--tensor '{}'=", nibble::escape_text(text.substr(0, at))), name,
-                 names_of_packable_encodings());
-  return {text.substr(0, at), *nibble::encoding_from_name(name)};
+/// For what size pack chooses encodings.
+void add_targets(CLI::App& to, pack_options& options) {
+  add_value(to, "--target-bits", "BITS",
+            "Choose encodings tensor by tensor, for the least error in so many bits a weight, of all "
+            "tensors: 4.8",
+            [&options](const std::string& text) {
+              options.target_bits = number_from_zero("--target-bits", text);
+            });
+  add_value(to, "--target-size", "SIZE",
+            "As --target-bits, in a file of so many bytes, header and all: 90MB, 1.5GiB",
+            [&options](const std::string& text) {
+              options.target_size_bytes = size_in_bytes("--target-size", text);
+            });
+#if defined(NIBBLE_WITH_ENGINE)
+  to.add_option(
+        "--measure", options.measure_file,
+        "Text, or lists of token ids in a .json file, that says what errors cost: each tensor is "
+        "rounded alone, and what the model says compared")
+      ->type_name("FILE");
+#endif
+  to.add_option("--plan", options.plan_file,
+                "Encodings as a --target chose them for this packed file; --tensor goes before")
+      ->type_name("FILE");
 }
 
 /// How pack chooses encodings.
@@ -165,7 +170,9 @@ void add_choices_of_encodings(CLI::App& to, pack_options& options) {
   to.add_option_function<std::vector<std::string>>(
         "--tensor",
         [&options](const std::vector<std::string>& texts) {
-          for (const std::string& text : texts) options.tensors.push_back(tensor_encoding_of(text));
+          for (const std::string& text : texts) {
+            options.tensors.push_back(tensor_encoding_of("--tensor", text));
+          }
         },
         "Pack the tensors that GLOB matches as ENCODING; may be repeated, the last match counts")
       ->type_name("GLOB=ENCODING")
@@ -173,6 +180,7 @@ void add_choices_of_encodings(CLI::App& to, pack_options& options) {
   to.add_flag(
       "--no-fallback", options.refuses_fallback,
       "Refuse a tensor whose rows do not fit its encoding's blocks, rather than take another encoding");
+  add_targets(to, options);
 }
 
 #if defined(NIBBLE_WITH_ENGINE)

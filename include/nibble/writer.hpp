@@ -119,6 +119,21 @@ class basic_writer : public tensor_plan {
     return paths_of_set(path, count);
   }
 
+  /// How long the one file is that write() with these options writes, header and all; sizes of shards are
+  /// left aside. Throws what write() throws for what the container cannot hold.
+  [[nodiscard]] std::uint64_t file_bytes(const write_options& options = {}) const {
+    std::vector<planned_tensor> tensors;
+    tensors.reserve(entries().size());
+    for (const plan_entry& each : entries()) tensors.push_back(each.tensor);
+    switch (options.container) {
+      case container::gguf:
+        return gguf::basic_serialiser<Json>(std::move(tensors), metadata_).file_bytes();
+      case container::safetensors:
+        return safetensors::basic_serialiser<Json>(std::move(tensors), metadata_).file_bytes();
+      default: return apr::basic_serialiser<Json>(std::move(tensors), metadata_).file_bytes();
+    }
+  }
+
  private:
   using places = std::vector<std::size_t>;  ///< in entries()
 

@@ -199,6 +199,10 @@ TEST_CASE("JSON prints the fields that the README lists, of their types", "[comm
                      {"split", packed, "-o", files / "s.apr", "--shard-size", "2kB", "-j"});
   require_documented("## pack", 0,
                      {"pack", a, "-o", files / "d.gguf", "-e", "q4_k", "--dry-run", "-j"});
+  require_documented("## pack", 0,
+                     {"pack", a, "-o", files / "d.gguf", "--target-bits", "6", "--dry-run", "-j"});
+  require_documented("## What is written", 0,
+                     {"pack", a, "-o", files / "t.apr", "--target-size", "8kB", "-j"});
   for (const std::string& input : {a, packed, files / "c.gguf"}) {
     require_documented("## inspect", 0, {"inspect", input, "-j"});
     require_documented("## inspect", 1, {"inspect", input, "--summary", "-j"});
