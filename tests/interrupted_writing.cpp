@@ -153,7 +153,7 @@ TEST_CASE("whenever a writer is killed, the path holds a whole file", "[interrup
                                       return ::write(to, "p", 1) == 1;
                                     }});
   };
-  constexpr int kills = 100;
+  constexpr int kills = 60;
   std::mt19937 generator(7);
   plan_of(0, 6, 2048).write(path);
   int last_version = 0;

@@ -122,8 +122,8 @@ TEST_CASE("fits leave the least squares, and say beforehand what they leave", "[
 }
 
 TEST_CASE("each lane keeps the lesser of two trials", "[grid_search]") {
-  nibble::grid_trials kept;
-  nibble::grid_trials other;
+  nibble::grid_trials kept{};
+  nibble::grid_trials other{};
   nibble::lanes_of_floats errors = nibble::in_all_lanes(2.0F);
   nibble::lanes_of_floats less = nibble::in_all_lanes(3.0F);
   less[1] = 1.0F;

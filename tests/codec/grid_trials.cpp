@@ -93,3 +93,25 @@ TEST_CASE("a scale of 0 gives all values the lowest code or the highest", "[grid
       [](std::size_t, std::size_t) { return 1.0F; });
   for (const float error : trials.dd) CHECK(error == 0.0F);
 }
+
+TEST_CASE("equal weights give the bits that weights of 1 give", "[grid_trials]") {
+  std::mt19937 generator(11);
+  std::normal_distribution<float> normal;
+  tried_t values;
+  for (float& value : values) value = normal(generator);
+  nibble::grid_trials equal;
+  for (std::size_t lane = 0; lane < nibble::trial_lanes; ++lane) {
+    equal.scale[lane] = nibble::short_scale(0.1F + 0.07F * static_cast<float>(lane));
+    equal.min[lane] = -1.5F;
+  }
+  nibble::grid_trials weighted = equal;
+  const auto value = [&](std::size_t j, std::size_t) { return values[j]; };
+  nibble::try_grids<0, 15, tried_values>(equal, value, nibble::equal_weights{});
+  nibble::try_grids<0, 15, tried_values>(weighted, value,
+                                         [](std::size_t, std::size_t) { return 1.0F; });
+  CHECK(equal.d == weighted.d);
+  CHECK(equal.dq == weighted.dq);
+  CHECK(equal.dd == weighted.dd);
+  CHECK(equal.q == weighted.q);
+  CHECK(equal.qq == weighted.qq);
+}

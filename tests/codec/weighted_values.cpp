@@ -49,4 +49,9 @@ TEST_CASE("spare places count nothing, and what counts least counts a little", "
   CHECK(weighted.weights[1] == 1.0F);
   CHECK(weighted.weights[2] == 0x1p-40F);
   CHECK(weighted.weights[3] == 0.0F);
+  CHECK(!equal.all_alike);
+  CHECK(!weighted.all_alike);
+  const std::vector<float> whole(16, 2.0F);
+  CHECK(nibble::weighted_values<16>(whole).all_alike);
+  CHECK(!nibble::weighted_values<16>(whole, whole, 1.0F).all_alike);
 }

@@ -93,27 +93,15 @@ struct free_min {
 /// As free_min, where min is to be at most 0.
 struct min_at_most_zero {
   /// As free_min has it.
-  NIBBLE_VECTOR_LOOP static void remaining(const grid_trials& of, const lanes_of_floats& weight,
-                                           lanes_of_floats& to) noexcept {
-    grid_trials fitted;
-    free_min::fit(of, weight, as_it_is{}, fitted);
-    lanes_of_floats at_zero;
-    for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
-      // sum w (d + min - s q)^2 = dd + 2 min d + min^2 W - (dq + min q)^2 / qq
-      const float min = of.min[lane];
-      const auto squared = static_cast<float>(exact_product(min, min));
-      const double changes = double{of.dd[lane]} + 2.0 * exact_product(min, of.d[lane]) +
-                             exact_product(squared, weight[lane]);
-      const auto slope = static_cast<float>(double{of.dq[lane]} + exact_product(min, of.q[lane]));
-      const double squares = double{of.qq[lane]};
-      const auto left = static_cast<float>(changes - exact_product(slope, slope) /
-                                                         (squares > 0.0 ? squares : HUGE_VAL));
-      at_zero[lane] = static_cast<float>(exact_product(left, weight[lane]));
-    }
+  static void remaining(const grid_trials& of, const lanes_of_floats& weight,
+                        lanes_of_floats& to) noexcept {
     free_min::remaining(of, weight, to);
-    for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
-      to[lane] = fitted.min[lane] > 0.0F ? at_zero[lane] : to[lane];
-    }
+    lanes_of_floats mins;
+    fitted_mins(of, weight, mins);
+    float highest = mins[0];
+    for (const float min : mins) highest = min > highest ? min : highest;
+    // Of values around zero none is.
+    if (highest > 0.0F) remaining_at_zero(of, weight, mins, to);
   }
   template <class Round>
   /// As free_min has it.
@@ -130,6 +118,42 @@ struct min_at_most_zero {
     for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
       to.scale[lane] = to.min[lane] > 0.0F ? at_zero[lane] : to.scale[lane];
       to.min[lane] = to.min[lane] > 0.0F ? 0.0F : to.min[lane];
+    }
+  }
+
+ private:
+  /// What is of the same sign as the fitted mins.
+  NIBBLE_VECTOR_LOOP static void fitted_mins(const grid_trials& of, const lanes_of_floats& weight,
+                                             lanes_of_floats& to) noexcept {
+    for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
+      const double spread =
+          exact_product(weight[lane], of.qq[lane]) - exact_product(of.q[lane], of.q[lane]);
+      const double slope =
+          exact_product(weight[lane], of.dq[lane]) - exact_product(of.q[lane], of.d[lane]);
+      const auto change = static_cast<float>(slope / (spread > 0.0 ? spread : HUGE_VAL));
+      to[lane] = static_cast<float>(double{of.d[lane]} + exact_product(of.min[lane], weight[lane]) -
+                                    exact_product(change, of.q[lane]));
+    }
+  }
+  /// Where the fitted min is above 0, what is left with a min of 0.
+  NIBBLE_VECTOR_LOOP static void remaining_at_zero(const grid_trials& of, const lanes_of_floats& weight,
+                                                   const lanes_of_floats& mins,
+                                                   lanes_of_floats& to) noexcept {
+    lanes_of_floats at_zero;
+    for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
+      // sum w (d + min - s q)^2 = dd + 2 min d + min^2 W - (dq + min q)^2 / qq
+      const float min = of.min[lane];
+      const auto squared = static_cast<float>(exact_product(min, min));
+      const double changes = double{of.dd[lane]} + 2.0 * exact_product(min, of.d[lane]) +
+                             exact_product(squared, weight[lane]);
+      const auto slope = static_cast<float>(double{of.dq[lane]} + exact_product(min, of.q[lane]));
+      const double squares = double{of.qq[lane]};
+      const auto left = static_cast<float>(changes - exact_product(slope, slope) /
+                                                         (squares > 0.0 ? squares : HUGE_VAL));
+      at_zero[lane] = static_cast<float>(exact_product(left, weight[lane]));
+    }
+    for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
+      to[lane] = mins[lane] > 0.0F ? at_zero[lane] : to[lane];
     }
   }
 };
@@ -178,19 +202,17 @@ NIBBLE_VECTOR_LOOP inline void keep_lesser(const grid_trials& other, const lanes
   }
 }
 
-/// In each of eight lanes a search of its own: of `batches` grids that start(batch, trials) gives, the
-/// one whose codes leave least is fitted and tried again `turns` times, with scale and min such as can
-/// be stored by `round`. The trial of least error among the fitted ones; its error is infinite where all
-/// were. attempt(trials) tries; weight[lane] is the sum of a lane's weights, or 1 where it is 0.
+/// Of `batches` grids that start(batch, trials) gives each of eight lanes, the trial whose codes leave
+/// least. attempt(trials) tries; weight[lane] is the sum of a lane's weights, or 1 where it is 0.
 /// look(batch, trials) is shown what came of each batch.
-template <class Fit, class Start, class Attempt, class Round, class Look>
-[[nodiscard]] grid_trials search_lanes(std::size_t batches, const Start& start, int turns,
-                                       const lanes_of_floats& weight, const Attempt& attempt,
-                                       const Round& round, const Look& look) noexcept {
+template <class Fit, class Start, class Attempt, class Look>
+[[nodiscard]] grid_trials most_promising(std::size_t batches, const Start& start,
+                                         const lanes_of_floats& weight, const Attempt& attempt,
+                                         const Look& look) noexcept {
   lanes_of_floats least;
   least.fill(HUGE_VALF);
   lanes_of_floats remaining;
-  grid_trials promising;
+  grid_trials promising{};
   for (std::size_t batch = 0; batch < batches; ++batch) {
     grid_trials trials;
     start(batch, trials);
@@ -199,17 +221,30 @@ template <class Fit, class Start, class Attempt, class Round, class Look>
     Fit::remaining(trials, weight, remaining);
     keep_lesser(trials, remaining, promising, least);
   }
+  return promising;
+}
+
+/// Trials fitted and tried again `turns` times, at least once, with scale and min such as can be stored
+/// by `round`: of each lane the one of least error among the fitted ones; its error is infinite where all
+/// were. attempt and weight as most_promising has them.
+template <class Fit, class Attempt, class Round>
+[[nodiscard]] grid_trials refine_trials(const grid_trials& from, int turns,
+                                        const lanes_of_floats& weight, const Attempt& attempt,
+                                        const Round& round) noexcept {
   grid_trials kept;
-  lanes_of_floats errors;
-  errors.fill(HUGE_VALF);
-  for (int turn = 0; turn < turns; ++turn) {
+  Fit::fit(from, weight, round, kept);
+  attempt(kept);
+  // What is not a number is not kept.
+  for (float& error : kept.dd) error = error < HUGE_VALF ? error : HUGE_VALF;
+  grid_trials last = kept;
+  for (int turn = 1; turn < turns; ++turn) {
     grid_trials next;
-    Fit::fit(promising, weight, round, next);
+    Fit::fit(last, weight, round, next);
     attempt(next);
+    lanes_of_floats errors = kept.dd;
     keep_lesser(next, next.dd, kept, errors);
-    promising = next;
+    last = next;
   }
-  kept.dd = errors;
   return kept;
 }
 
@@ -228,28 +263,26 @@ class block_trials {
  public:
   /// At least one value must count.
   explicit block_trials(const weighted_values<Count>& values) noexcept : values_(values) {
+    if (values.all_alike) return;
     for (std::size_t j = 0; j < Count; ++j) weights_[j] = cut_to_bits<8>(values.weights[j]);
     lanes_of_floats sums{};
     for (std::size_t j = 0; j < Count; j += trial_lanes) {
       for (std::size_t lane = 0; lane < trial_lanes; ++lane) sums[lane] += weights_[j + lane];
     }
+    weight_ = 0.0F;
     for (const float sum : sums) weight_ += sum;
   }
 
-  /// The grid of least error by trials among `batches` times eight starts and what is fitted to the
-  /// most promising ones; see search_lanes. Of plain grids the one of least error where the search found
-  /// none that errs less by affine_grid::squared_error. One or two of them take the first places of the
-  /// first batch.
+  /// The grid of least error by trials among what is fitted to the most promising of `batches` times
+  /// eight starts, `turns` times; see most_promising and refine_trials. Of plain grids the one of least
+  /// error where the search found none that errs less by affine_grid::squared_error. One or two of them
+  /// take the first places of the first batch.
   template <class Fit, std::int32_t Lowest, std::int32_t Highest, class Start, class Round>
   [[nodiscard]] affine_grid search(std::span<const affine_grid> plain, std::size_t batches,
                                    const Start& start, int turns, const Round& round) const noexcept {
     const lanes_of_floats weight = in_all_lanes(weight_);
     float of_plain = HUGE_VALF;
-    const auto attempt = [this](grid_trials& trials) {
-      try_grids<Lowest, Highest, Count>(
-          trials, [this](std::size_t j, std::size_t) { return values_.all[j]; },
-          [this](std::size_t j, std::size_t) { return weights_[j]; });
-    };
+    const auto try_all = [this](grid_trials& trials) { attempt<Lowest, Highest>(trials); };
     const auto start_batch = [&](std::size_t batch, grid_trials& trials) {
       start(batch, trials);
       if (batch != 0) return;
@@ -264,8 +297,15 @@ class block_trials {
         of_plain = std::min(of_plain, trials.dd[i]);
       }
     };
-    const grid_trials found =
-        search_lanes<Fit>(batches, start_batch, turns, weight, attempt, round, look);
+    grid_trials promising;
+    if (batches == 1) {
+      start_batch(0, promising);
+      try_all(promising);
+      look(0, promising);
+    } else {
+      promising = most_promising<Fit>(batches, start_batch, weight, try_all, look);
+    }
+    const grid_trials found = refine_trials<Fit>(promising, turns, weight, try_all, round);
     std::size_t best = 0;
     for (std::size_t lane = 1; lane < trial_lanes; ++lane) {
       if (found.dd[lane] < found.dd[best]) best = lane;
@@ -278,9 +318,20 @@ class block_trials {
   }
 
  private:
+  template <std::int32_t Lowest, std::int32_t Highest>
+  void attempt(grid_trials& trials) const noexcept {
+    const auto value = [this](std::size_t j, std::size_t) { return values_.all[j]; };
+    if (values_.all_alike) {
+      try_grids<Lowest, Highest, Count>(trials, value, equal_weights{});
+    } else {
+      try_grids<Lowest, Highest, Count>(trials, value,
+                                        [this](std::size_t j, std::size_t) { return weights_[j]; });
+    }
+  }
+
   const weighted_values<Count>& values_;
   std::array<float, Count> weights_;
-  float weight_ = 0.0F;
+  float weight_ = static_cast<float>(Count);
 };
 
 /// The values of eight sub-blocks, for a grid each tried on all of them at once.
@@ -288,13 +339,30 @@ template <std::size_t Count>
 class sub_block_trials {
  public:
   /// Up to eight sub-blocks; nothing counts in lanes without one.
-  explicit sub_block_trials(std::span<const weighted_values<Count>> sub_blocks) noexcept {
+  explicit sub_block_trials(std::span<const weighted_values<Count>> sub_blocks) noexcept
+      : all_alike_(sub_blocks.size() == trial_lanes) {
+    for (const auto& each : sub_blocks) all_alike_ = all_alike_ && each.all_alike;
+    for (std::size_t lane = 0; lane < sub_blocks.size(); ++lane) {
+      for (std::size_t j = 0; j < Count; ++j) values_[j][lane] = sub_blocks[lane].all[j];
+    }
+    if (all_alike_) {
+      weight_.fill(static_cast<float>(Count));
+      return;
+    }
+    if (sub_blocks.size() < trial_lanes) {
+      for (std::size_t j = 0; j < Count; ++j) {
+        for (std::size_t lane = sub_blocks.size(); lane < trial_lanes; ++lane) {
+          values_[j][lane] = 0.0F;
+        }
+      }
+    }
+    weights_ = {};
     for (std::size_t lane = 0; lane < sub_blocks.size(); ++lane) {
       for (std::size_t j = 0; j < Count; ++j) {
-        values_[j][lane] = sub_blocks[lane].all[j];
         weights_[j][lane] = cut_to_bits<8>(sub_blocks[lane].weights[j]);
       }
     }
+    weight_.fill(0.0F);
     for (std::size_t j = 0; j < Count; ++j) {
       for (std::size_t lane = 0; lane < trial_lanes; ++lane) weight_[lane] += weights_[j][lane];
     }
@@ -307,24 +375,29 @@ class sub_block_trials {
   /// Counts, for each trial, what its codes make of the values.
   template <std::int32_t Lowest, std::int32_t Highest>
   void attempt(grid_trials& trials) const noexcept {
-    try_grids<Lowest, Highest, Count>(
-        trials, [this](std::size_t j, std::size_t lane) { return values_[j][lane]; },
-        [this](std::size_t j, std::size_t lane) { return weights_[j][lane]; });
+    const auto value = [this](std::size_t j, std::size_t lane) { return values_[j][lane]; };
+    if (all_alike_) {
+      try_grids<Lowest, Highest, Count>(trials, value, equal_weights{});
+    } else {
+      try_grids<Lowest, Highest, Count>(
+          trials, value, [this](std::size_t j, std::size_t lane) { return weights_[j][lane]; });
+    }
   }
 
-  /// The grid of least error of each; see search_lanes.
+  /// The grid of least error of each; see most_promising and refine_trials.
   template <class Fit, std::int32_t Lowest, std::int32_t Highest, class Start>
   [[nodiscard]] grid_trials search(std::size_t starts, const Start& start, int turns) const noexcept {
-    return search_lanes<Fit>(
-        starts, start, turns, weight_,
-        [this](grid_trials& trials) { attempt<Lowest, Highest>(trials); }, to_short_scale{},
-        [](std::size_t, const grid_trials&) {});
+    const auto try_all = [this](grid_trials& trials) { attempt<Lowest, Highest>(trials); };
+    const grid_trials promising =
+        most_promising<Fit>(starts, start, weight_, try_all, [](std::size_t, const grid_trials&) {});
+    return refine_trials<Fit>(promising, turns, weight_, try_all, to_short_scale{});
   }
 
  private:
-  std::array<lanes_of_floats, Count> values_{};
-  std::array<lanes_of_floats, Count> weights_{};
-  lanes_of_floats weight_{};
+  std::array<lanes_of_floats, Count> values_;
+  std::array<lanes_of_floats, Count> weights_;
+  lanes_of_floats weight_;
+  bool all_alike_;
 };
 
 }  // namespace NIBBLE_ARCHITECTURE

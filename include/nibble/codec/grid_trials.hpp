@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include <nibble/codec/vector_loop.hpp>
@@ -19,17 +20,17 @@ inline constexpr std::size_t trial_lanes = 8;
 using lanes_of_floats = std::array<float, trial_lanes>;
 
 /// Eight grids scale * q + min of the same codes, and what came of trying each: d is what coding
-/// changes, q the codes and w the weights.
+/// changes, q the codes and w the weights. Of grids that were not tried, what came of it is unspecified.
 struct grid_trials {
   /// From one code to the next.
   lanes_of_floats scale{};
   /// What code 0 stands for.
   lanes_of_floats min{};
-  lanes_of_floats d{};   ///< sum w d
-  lanes_of_floats dq{};  ///< sum w d q
-  lanes_of_floats dd{};  ///< sum w d^2, to about 2^-12
-  lanes_of_floats q{};   ///< sum w q
-  lanes_of_floats qq{};  ///< sum w q^2
+  lanes_of_floats d;   ///< sum w d
+  lanes_of_floats dq;  ///< sum w d q
+  lanes_of_floats dd;  ///< sum w d^2, to about 2^-12
+  lanes_of_floats q;   ///< sum w q
+  lanes_of_floats qq;  ///< sum w q^2
 };
 
 /// The same in every lane. A constant that is compared with must lie in lanes too: the compiler would
@@ -45,6 +46,12 @@ template <unsigned Bits>
 [[nodiscard]] inline float cut_to_bits(float value) noexcept {
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) & (0xFFFFFFFFU << (24U - Bits)));
 }
+
+/// The weight of every value where all count alike.
+struct equal_weights {
+  /// One.
+  [[nodiscard]] constexpr float operator()(std::size_t, std::size_t) const noexcept { return 1.0F; }
+};
 
 /// Tries eight grids at once with codes Lowest..Highest on Count values. value(j, lane) is the j-th for
 /// a lane, weight(j, lane) what it counts, of at most 8 significant bits; scales have at most 16. A
@@ -74,7 +81,7 @@ NIBBLE_VECTOR_LOOP void try_grids(grid_trials& trials, const Value& value,
     inverse[lane] = 1.0F / scale;
   }
   const lanes_of_floats most = in_all_lanes(static_cast<float>(Highest - Lowest));
-  grid_trials sums{trials.scale, trials.min};
+  grid_trials sums{trials.scale, trials.min, {}, {}, {}, {}, {}};
   for (std::size_t at = 0; at < Count; at += unrolled) {
     for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
       float d = sums.d[lane];
@@ -92,9 +99,14 @@ NIBBLE_VECTOR_LOOP void try_grids(grid_trials& trials, const Value& value,
         const float change = x - (sums.scale[lane] * code + sums.min[lane]);
         const float weighted = cut_to_bits<16>(change * w);
         const float weighted_code = w * code;
+        const float short_change = cut_to_bits<12>(change);
         d += weighted;
         dq += weighted * code;
-        dd += cut_to_bits<12>(weighted) * cut_to_bits<12>(change);
+        if constexpr (std::is_same_v<Weight, equal_weights>) {
+          dd += short_change * short_change;
+        } else {
+          dd += cut_to_bits<12>(weighted) * short_change;
+        }
         q += weighted_code;
         qq += weighted_code * code;
       };

@@ -40,8 +40,14 @@ struct value_range {
         highest_of[lane] = value > highest_of[lane] ? value : highest_of[lane];
       }
     }
-    lowest = *std::min_element(lowest_of.begin(), lowest_of.end());
-    highest = *std::max_element(highest_of.begin(), highest_of.end());
+    for (std::size_t half = 4; half > 0; half /= 2) {
+      for (std::size_t lane = 0; lane < half; ++lane) {
+        lowest_of[lane] = std::min(lowest_of[lane], lowest_of[lane + half]);
+        highest_of[lane] = std::max(highest_of[lane], highest_of[lane + half]);
+      }
+    }
+    lowest = lowest_of[0];
+    highest = highest_of[0];
   }
 
   float lowest;

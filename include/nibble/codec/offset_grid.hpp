@@ -9,6 +9,7 @@
 #include <nibble/codec/block_packing.hpp>
 #include <nibble/codec/grid_search.hpp>
 #include <nibble/codec/grid_trials.hpp>
+#include <nibble/codec/lattice_trials.hpp>
 #include <nibble/codec/least_error.hpp>
 #include <nibble/codec/min_max_grid.hpp>
 #include <nibble/codec/pack_status.hpp>
@@ -75,6 +76,22 @@ inline constexpr auto best_range_shares = [] {
 }();
 }  // namespace codec_detail
 
+/// best_offset_grid of 256 points for values that count alike: from lattice_trials.
+[[nodiscard]] inline affine_grid best_lattice_grid(const weighted_values<32>& values,
+                                                   const value_range& range,
+                                                   const block_trials<32>& trials,
+                                                   std::span<const affine_grid> plain,
+                                                   packing_search search) noexcept {
+  const auto search_from = [&](std::span<const affine_grid> least, const grid_trials& starts,
+                               int turns) {
+    return trials.template search<free_min, 0, 255>(
+        least, 1, [&](std::size_t, grid_trials& to) { to = starts; }, turns, to_nearest_float16{});
+  };
+  const affine_grid fast = search_from(plain, lattice_trials<4>(values.all, range).promising(2), 1);
+  if (search == packing_search::fast) return fast;
+  return search_from(std::span(&fast, 1), lattice_trials<8>(values.all, range).promising(3), 2);
+}
+
 /// The float16 scale and min with the least squared error that a search finds for finite values: from
 /// grids whose ends lie around the lowest and the highest value, by least squares for the codes that
 /// result. The error is not above that of `plain`, one or two grids.
@@ -94,6 +111,11 @@ template <std::uint32_t LargestCode>
         [&](std::size_t batch, grid_trials& to) { shares.start(batch, range.lowest, width, to); },
         turns, to_nearest_float16{});
   };
+  if constexpr (LargestCode == 255) {
+    if (values.all_alike) {
+      return best_lattice_grid(values, range, trials, plain, search);
+    }
+  }
   const affine_grid fast = search_from(plain, codec_detail::fast_range_shares<LargestCode>, 2);
   if (search == packing_search::fast) return fast;
   return search_from(std::span(&fast, 1), codec_detail::best_range_shares<LargestCode>, 4);

@@ -217,9 +217,13 @@ class offset_sub_blocks {
     };
     constexpr auto code = static_cast<std::uint32_t>(LargestCode);
     if (search == packing_search::fast) {
-      static constexpr auto shares =
-          LargestCode == 3 ? range_shares<4>(code, -0.25F, 0.25F) : range_shares<4>(code, -0.75F, 0.5F);
-      return search_from(shares, 2);
+      if constexpr (LargestCode == 3) {
+        static constexpr range_shares<3> shares(code, -0.25F, 0.375F);
+        return search_from(shares, 1);
+      } else {
+        static constexpr range_shares<4> shares(code, -0.75F, 0.5F);
+        return search_from(shares, 2);
+      }
     }
     static constexpr auto shares = LargestCode == 3 ? range_shares<8>(code, -0.5F, 0.1875F)
                                                     : range_shares<8>(code, -1.0F, 0.3125F);
@@ -396,6 +400,7 @@ class offset_sub_blocks {
       if (!is_finite(scale_unit) || !is_finite(min_unit)) return;
       const lane_choice next =
           choose_numbers(groups, own, to_float32(scale_unit), to_float32(min_unit));
+      if (is_fast && LargestCode == 3) return best.offer(next);
       const lane_choice fitted = renew(own, next);
       best.offer(fitted.error < next.error ? fitted : next);
     };
@@ -405,8 +410,11 @@ class offset_sub_blocks {
       consider(unit_of(largest_scale / (most - static_cast<float>(less))), min);
     }
     consider(unit_of(largest_scale / most), closest_unit(largest_min));
-    lane_choice kept =
-        refine_candidates<trials_of_groups>(best.kept(), is_fast ? 3 : 8, attempt, renew);
+    // Of few codes the second best is rarely better in the end.
+    const std::size_t kept_count =
+        std::min<std::size_t>(best.kept().size(), is_fast && LargestCode == 3 ? 1 : 2);
+    lane_choice kept = refine_candidates<trials_of_groups>(best.kept().first(kept_count),
+                                                           is_fast ? 3 : 8, attempt, renew);
     if (!is_fast) {
       improve_candidate<trials_of_groups>(
           kept, for_each_neighbor, attempt,

@@ -83,6 +83,7 @@ class signed_sub_blocks {
   static constexpr std::size_t group_count = sub_block_count / trial_lanes;
   using trials_of = std::array<group_trials, group_count>;
   using trials_of_groups = std::array<grid_trials, group_count>;
+  using scales_of_groups = std::array<lanes_of_floats, group_count>;
 
   /// A scale of all, and the number of each sub-block.
   struct choice {
@@ -170,7 +171,7 @@ class signed_sub_blocks {
       static constexpr end_places<2> places = LowestCode > -8
                                                   ? end_places<2>(lowest, highest, 0.75F, 1.25F)
                                                   : end_places<2>(lowest, highest, 1.5F, 2.0F);
-      return search_from(places, 2);
+      return search_from(places, 1);
     }
     static constexpr end_places<6> places = LowestCode > -8
                                                 ? end_places<6>(lowest, highest, 1.0F, 1.5F)
@@ -180,14 +181,14 @@ class signed_sub_blocks {
 
   /// Of each sub-block of a group the number under a scale of all that is nearest to the scale which
   /// fits it, and the error that it has for the codes of the trials.
-  NIBBLE_VECTOR_LOOP static void nearest_numbers(const grid_trials& of, const grid_trials& fitted,
+  NIBBLE_VECTOR_LOOP static void nearest_numbers(const grid_trials& of, const lanes_of_floats& fitted,
                                                  float scale, lanes_of_floats& numbers,
                                                  lanes_of_floats& error) noexcept {
     const float unit = scale == 0.0F ? HUGE_VALF : scale;
     const lanes_of_floats limit = in_all_lanes(-2.0F * lowest_number - 1.0F);
     for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
       // By truncation, from 0 up; limited as floats, since a quotient may be beyond any integer.
-      const float number = fitted.scale[lane] / unit + (0.5F - lowest_number);
+      const float number = fitted[lane] / unit + (0.5F - lowest_number);
       const float positive = number > 0.0F ? number : 0.0F;
       const float limited = positive < limit[lane] ? positive : limit[lane];
       numbers[lane] = static_cast<float>(static_cast<std::int32_t>(limited)) + lowest_number;
@@ -202,16 +203,26 @@ class signed_sub_blocks {
     }
   }
 
-  /// The numbers under a scale of all with the least error for the codes of the trials.
+  /// The scale that fits each sub-block best for the codes of the trials.
+  [[nodiscard]] static scales_of_groups fitted_scales(const trials_of_groups& trials) noexcept {
+    scales_of_groups scales;
+    for (std::size_t group = 0; group < group_count; ++group) {
+      grid_trials fitted;
+      no_min::fit(trials[group], trials[group].qq, as_it_is{}, fitted);
+      scales[group] = fitted.scale;
+    }
+    return scales;
+  }
+
+  /// The numbers under a scale of all with the least error for the codes of the trials, which the
+  /// fitted scales go with.
   [[nodiscard]] static lane_choice choose_numbers(const trials_of_groups& trials,
+                                                  const scales_of_groups& fitted,
                                                   float scale) noexcept {
     lane_choice chosen{.scale = scale};
     for (std::size_t group = 0; group < group_count; ++group) {
-      const grid_trials& of = trials[group];
-      grid_trials fitted;
-      no_min::fit(of, of.qq, as_it_is{}, fitted);
       lanes_of_floats error;
-      nearest_numbers(of, fitted, scale, chosen.numbers[group], error);
+      nearest_numbers(trials[group], fitted[group], scale, chosen.numbers[group], error);
       for (const float each : error) chosen.error += double{each};
     }
     return chosen;
@@ -272,22 +283,28 @@ class signed_sub_blocks {
     };
     const auto renew = [](const trials_of_groups& trials, lane_choice next) {
       fit_scale(trials, next);
-      return choose_numbers(trials, next.scale);
+      return choose_numbers(trials, fitted_scales(trials), next.scale);
     };
+    const scales_of_groups own_fitted = fitted_scales(own);
     // Units by which the largest scale has one of the last numbers.
     best_two<lane_choice> best;
     const auto consider = [&](float number) {
       const float unit = nearest_float16(largest / number);
       if (!is_finite(unit)) return;
-      const lane_choice next = choose_numbers(own, unit);
-      const lane_choice fitted = renew(own, next);
+      const lane_choice next = choose_numbers(own, own_fitted, unit);
+      if (is_fast) return best.offer(next);
+      lane_choice fitted = next;
+      fit_scale(own, fitted);
+      fitted = choose_numbers(own, own_fitted, fitted.scale);
       best.offer(fitted.error < next.error ? fitted : next);
     };
     const float least_number = -lowest_number * (is_fast ? 0.75F : 0.5F);
     const float step = -lowest_number * (is_fast ? 0.03125F : 0.015625F);
     for (float number = -lowest_number; number > least_number; number -= step) consider(-number);
-    lane_choice kept =
-        refine_candidates<trials_of_groups>(best.kept(), is_fast ? 3 : 8, attempt, renew);
+    // The second best is rarely better in the end.
+    const std::size_t kept_count = std::min<std::size_t>(best.kept().size(), is_fast ? 1 : 2);
+    lane_choice kept = refine_candidates<trials_of_groups>(best.kept().first(kept_count),
+                                                           is_fast ? 3 : 8, attempt, renew);
     if (!is_fast) {
       improve_candidate<trials_of_groups>(
           kept, for_each_neighbor, attempt,

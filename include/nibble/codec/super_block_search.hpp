@@ -52,7 +52,7 @@ template <class Trials, class Candidate, class Attempt, class Renew>
     for (int turn = 0; turn < turns; ++turn) {
       attempt(next, trials);
       if (next.error < kept.error) kept = next;
-      if (!(next.error < error_before)) break;
+      if (!(next.error < error_before) || turn + 1 == turns) break;
       error_before = next.error;
       next = renew(trials, next);
     }

@@ -32,12 +32,19 @@ template <std::size_t Count>
 struct weighted_values {
   static_assert(Count % 8 == 0);
 
-  /// No values.
+  /// No values; what the arrays hold is unspecified.
   weighted_values() = default;
   /// At least one value; each counts 1.
   explicit weighted_values(std::span<const float> from) noexcept : count(from.size()) {
+    all_alike = count == Count;
+    if (all_alike) {
+      std::copy_n(from.begin(), Count, all.begin());
+      weights.fill(1.0F);
+      return;
+    }
     all.fill(from[0]);
     std::copy(from.begin(), from.end(), all.begin());
+    weights.fill(0.0F);
     std::fill_n(weights.begin(), count, 1.0F);
   }
   /// Each value counts its importance times `factor`, and 2^-40 at least: those on which nothing depends
@@ -48,14 +55,17 @@ struct weighted_values {
       const float weight = importance[j] * factor;
       weights[j] = weight > 0x1p-40F ? weight : 0x1p-40F;
     }
+    all_alike = false;
   }
 
   /// The values, and the first one again in spare places.
-  std::array<float, Count> all{};
+  std::array<float, Count> all;
   /// What each counts.
-  std::array<float, Count> weights{};
+  std::array<float, Count> weights;
   /// Values that are there.
   std::size_t count = 0;
+  /// Whether no place is spare and each counts 1.
+  bool all_alike = false;
 };
 
 }  // namespace NIBBLE_ARCHITECTURE
