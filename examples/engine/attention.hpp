@@ -10,6 +10,7 @@
 
 #include "key_value_cache.hpp"
 #include "model_config.hpp"
+#include "row_split.hpp"
 #include "vector_math.hpp"
 
 namespace nibble_engine {
@@ -18,19 +19,22 @@ namespace nibble_engine {
 /// keys and values of all of them: out = softmax(q * k^T / sqrt(head_dim)) * v, for each head. Heads in
 /// groups of heads / key_value_heads share keys and values.
 ///
-/// q and out are [tokens, heads, head_dim]. A task is one head of one token.
-inline void attend(const model_config& config, key_value_cache& cache, std::size_t layer,
-                   const float* q, std::size_t tokens, float* out, nibble::executor* executor) {
+/// Of the heads those of `mine` are here, and the cache has its keys and values. q and out are
+/// [tokens, heads, head_dim]. A task is one head of one token.
+inline void attend(const model_config& config, const head_part& mine, key_value_cache& cache,
+                   std::size_t layer, const float* q, std::size_t tokens, float* out,
+                   nibble::executor* executor) {
   const std::size_t head_dim = config.head_dim;
   const std::size_t group = config.heads / config.key_value_heads;
   const float scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
   const auto one_head = [&](std::size_t task) {
-    const std::size_t token = task / config.heads;
-    const std::size_t head = task % config.heads;
+    const std::size_t token = task / mine.queries.count;
+    const std::size_t head = mine.queries.first + task % mine.queries.count;
+    const std::size_t key_value_head = head / group - mine.key_values.first;
     const std::size_t positions = cache.length() + token + 1;
     const float* const query = q + task * head_dim;
-    const float* const keys = cache.keys(layer, head / group);
-    const float* const values = cache.values(layer, head / group);
+    const float* const keys = cache.keys(layer, key_value_head);
+    const float* const values = cache.values(layer, key_value_head);
     float* const result = out + task * head_dim;
 
     static thread_local std::vector<float> scores;
@@ -44,7 +48,7 @@ inline void attend(const model_config& config, key_value_cache& cache, std::size
       add_scaled(scores[position], values + position * head_dim, result, head_dim);
     }
   };
-  nibble::run_tasks(executor, tokens * config.heads, one_head);
+  nibble::run_tasks(executor, tokens * mine.queries.count, one_head);
 }
 
 }  // namespace nibble_engine

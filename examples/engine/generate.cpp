@@ -22,9 +22,8 @@ generation generate(model& by, std::span<const std::uint32_t> prompt, std::size_
   }
   transformer& decoder = by.decoder();
   const std::size_t context = by.config().context;
-  key_value_cache cache(by.config(), context - std::min(context, prompt.size()) > count
-                                         ? prompt.size() + count
-                                         : context);
+  const bool has_room = context - std::min(context, prompt.size()) > count;
+  key_value_cache cache = decoder.make_cache(has_room ? prompt.size() + count : context);
   sampler choice(sampling);
   std::vector<float> logits(decoder.vocabulary());
   generation done;

@@ -14,9 +14,12 @@ class key_value_cache {
  public:
   /// Room for `positions` tokens at most.
   key_value_cache(const model_config& config, std::size_t positions)
+      : key_value_cache(config, positions, config.key_value_heads) {}
+  /// Of so many of a layer's heads, where others have the rest.
+  key_value_cache(const model_config& config, std::size_t positions, std::size_t key_value_heads)
       : head_dim_(config.head_dim),
-        all_heads_(config.layers * config.key_value_heads),
-        heads_(config.key_value_heads),
+        all_heads_(config.layers * key_value_heads),
+        heads_(key_value_heads),
         capacity_(positions) {}
 
   /// Tokens that are in it.

@@ -32,10 +32,10 @@ std::vector<std::uint32_t> end_tokens(const nlohmann::json& metadata) {
 
 }  // namespace
 
-model::model(nibble::reader in, const product_options& options)
+model::model(nibble::reader in, const product_options& options, const spread& over)
     : in_(std::move(in)),
       metadata_(values_of(in_)),
-      transformer_(in_, read_config(metadata_, in_.name()), options),
+      transformer_(in_, read_config(metadata_, in_.name()), options, over),
       ends_(end_tokens(metadata_)) {}
 
 const tokenizer& model::text() {

@@ -22,7 +22,8 @@ class model {
  public:
   /// Takes over the reader, of any container or of a checkpoint folder. Throws contract_error,
   /// nibble::error.
-  model(nibble::reader in, const product_options& options);
+  /// Spread over ranks, it has this rank's rows of the weights; see transformer.
+  model(nibble::reader in, const product_options& options, const spread& over = {});
 
   [[nodiscard]] const nibble::reader& file() const noexcept { return in_; }
   [[nodiscard]] const model_config& config() const noexcept { return transformer_.config(); }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <functional>
@@ -15,6 +16,8 @@
 #include <nibble/compute/repack.hpp>
 #include <nibble/core/tensor_view.hpp>
 
+#include "row_split.hpp"
+
 namespace nibble_engine {
 
 /// A matrix that activations are multiplied by, as the file stores it, and its bias.
@@ -27,6 +30,14 @@ struct weight {
   /// that several stored tensors make up.
   std::vector<std::byte> decoded{};
   bool is_input_major = false;  ///< the file holds [inputs, outputs]
+  /// The outputs that are this rank's where rows of `stored` have no bytes of their own: all are
+  /// computed, and these kept.
+  std::optional<part> kept_outputs{};
+
+  /// Outputs of a product.
+  [[nodiscard]] std::size_t outputs() const noexcept {
+    return kept_outputs ? kept_outputs->count : static_cast<std::size_t>(stored.rows());
+  }
 };
 
 /// How products are taken.
@@ -55,10 +66,13 @@ class product_engine {
   /// y = x * w^T + bias for each product; x is [rows, inputs], rows end to end.
   void multiply(std::initializer_list<product> products, const float* x, std::size_t rows) {
     calls_.clear();
+    spare_.clear();
     for (const product& each : products) {
       const nibble::tensor_view& stored = each.by->stored;
-      calls_.push_back(
-          {stored, {each.y, rows * static_cast<std::size_t>(stored.rows())}, each.by->bias});
+      const std::size_t elements = rows * static_cast<std::size_t>(stored.rows());
+      float* y = each.y;
+      if (each.by->kept_outputs) y = spare_.emplace_back(elements).data();
+      calls_.push_back({stored, {y, elements}, each.by->bias});
       if (each.by->repacked) calls_.back().repacked = &*each.by->repacked;
     }
     const std::size_t inputs = static_cast<std::size_t>(calls_.front().w.cols());
@@ -70,6 +84,7 @@ class product_engine {
     const auto start = std::chrono::steady_clock::now();
     nibble::matmul(std::span(calls_), std::span(x, rows * inputs),
                    {.mode = options_.mode, .executor = options_.executor, .scratch = scratch_});
+    keep_outputs(products, rows);
     seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
@@ -81,9 +96,24 @@ class product_engine {
   [[nodiscard]] nibble::executor* executor() const noexcept { return options_.executor; }
 
  private:
+  /// Copies what is wanted of outputs that had to be computed together.
+  void keep_outputs(std::initializer_list<product> products, std::size_t rows) {
+    auto from = spare_.begin();
+    for (const product& each : products) {
+      if (!each.by->kept_outputs) continue;
+      const part& kept = *each.by->kept_outputs;
+      const auto outputs = static_cast<std::size_t>(each.by->stored.rows());
+      for (std::size_t row = 0; row < rows; ++row) {
+        std::copy_n(from->data() + row * outputs + kept.first, kept.count, each.y + row * kept.count);
+      }
+      ++from;
+    }
+  }
+
   product_options options_;
   std::vector<std::byte> scratch_;
   std::vector<nibble::matmul_product> calls_;
+  std::vector<std::vector<float>> spare_;
   input_observer observer_;
   double seconds_ = 0.0;
 };

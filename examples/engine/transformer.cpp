@@ -17,14 +17,17 @@
 
 namespace nibble_engine {
 
-transformer::transformer(const nibble::reader& in, model_config config, const product_options& options)
-    : config_(std::move(config)), products_(options) {
+transformer::transformer(const nibble::reader& in, model_config config, const product_options& options,
+                         const spread& over)
+    : config_(std::move(config)), file_(in.name()), group_(over.group), products_(options) {
   const weight_loader load(in, config_, options);
   if (const nibble::tensor_view* const embedding = load.find("token_embd.weight");
       embedding != nullptr && config_.vocabulary == 0) {
     config_.vocabulary = static_cast<std::size_t>(embedding->rows());
   }
-  embedding_ = load.table("token_embd.weight", config_.vocabulary, config_.hidden);
+  spread_over(over);
+  embedding_ =
+      load.table("token_embd.weight", config_.vocabulary, config_.hidden, mine(split_.vocabulary));
   if (config_.architecture == architecture::gpt2) {
     positions_ = load.table("position_embd.weight", config_.context, config_.hidden);
     output_norm_bias_ = load.vector("output_norm.bias", config_.hidden);
@@ -33,9 +36,30 @@ transformer::transformer(const nibble::reader& in, model_config config, const pr
   output_norm_ = load.vector("output_norm.weight", config_.hidden);
   const bool has_own_head = config_.has_own_head || load.has("output.weight");
   output_ = load.matrix(has_own_head ? "output.weight" : "token_embd.weight", config_.vocabulary,
-                        config_.hidden);
+                        config_.hidden, {.outputs = mine(split_.vocabulary)});
   stretch_angles(load);
   rotary_ = rotary(config_);
+  zeros_of_parts_ = load.zeros_of_parts();
+}
+
+/// Says which outputs of every weight are this rank's.
+void transformer::spread_over(const spread& over) {
+  const std::size_t ranks = is_alone() ? 1 : group_->size();
+  const bool has_shares = !over.shares.empty();
+  if (has_shares && (is_alone() || over.shares.size() != ranks)) {
+    throw nibble::error(nibble::error_code::invalid_argument,
+                        {.field = "shares",
+                         .found = std::to_string(over.shares.size()),
+                         .expected = fmt::format("as many as there are ranks, {}", ranks)});
+  }
+  split_ = split_rows(config_, has_shares ? over.shares : std::vector<std::uint64_t>(ranks, 1));
+  mine_ = split_.heads[is_alone() ? 0 : group_->rank()];
+}
+
+/// This rank's part; nothing where it has all.
+std::optional<part> transformer::mine(const std::vector<part>& parts) const {
+  if (is_alone()) return std::nullopt;
+  return parts[group_->rank()];
 }
 
 /// GGUF says as divisors how Llama 3's angles are stretched.
@@ -58,6 +82,13 @@ void transformer::load_blocks(const weight_loader& load) {
   const std::size_t feed_forward = config_.feed_forward;
   const bool is_gpt2 = config_.architecture == architecture::gpt2;
   const bool is_input_major = is_gpt2 && load.is_input_major();
+  const auto of_heads = [&](const part& heads) -> std::optional<part> {
+    if (is_alone()) return std::nullopt;
+    return part{heads.first * config_.head_dim, heads.count * config_.head_dim};
+  };
+  const std::optional<part> queries = of_heads(mine_.queries);
+  const std::optional<part> key_values = of_heads(mine_.key_values);
+  const std::optional<part> inner = mine(split_.feed_forward);
   for (std::size_t layer = 0; layer < config_.layers; ++layer) {
     const auto named = [&](std::string_view part) { return fmt::format("blk.{}.{}", layer, part); };
     block_weights block;
@@ -66,19 +97,37 @@ void transformer::load_blocks(const weight_loader& load) {
     if (is_gpt2) {
       block.attention_norm_bias = load.vector(named("attn_norm.bias"), hidden);
       block.feed_forward_norm_bias = load.vector(named("ffn_norm.bias"), hidden);
-      block.qkv = load.matrix(named("attn_qkv.weight"), 3 * hidden, hidden,
-                              {.needs_bias = true, .is_input_major = is_input_major});
+      matrix_traits traits{.needs_bias = true, .is_input_major = is_input_major};
+      const auto fused = [&] {
+        return load.matrix(named("attn_qkv.weight"), 3 * hidden, hidden, traits);
+      };
+      if (is_alone()) {
+        block.qkv = fused();
+      } else {
+        // A rank's heads are three runs of rows.
+        std::size_t below = 0;
+        for (weight* const each : {&block.q, &block.k, &block.v}) {
+          traits.outputs = part{below + queries->first, queries->count};
+          *each = fused();
+          below += hidden;
+        }
+      }
     } else {
-      const matrix_traits projection{.needs_bias = config_.architecture == architecture::qwen2};
-      block.q = load.matrix(named("attn_q.weight"), config_.query_elements(), hidden, projection);
-      block.k = load.matrix(named("attn_k.weight"), config_.key_value_elements(), hidden, projection);
-      block.v = load.matrix(named("attn_v.weight"), config_.key_value_elements(), hidden, projection);
-      block.gate = load.matrix(named("ffn_gate.weight"), feed_forward, hidden);
+      const bool needs_bias = config_.architecture == architecture::qwen2;
+      block.q = load.matrix(named("attn_q.weight"), config_.query_elements(), hidden,
+                            {.needs_bias = needs_bias, .outputs = queries});
+      block.k = load.matrix(named("attn_k.weight"), config_.key_value_elements(), hidden,
+                            {.needs_bias = needs_bias, .outputs = key_values});
+      block.v = load.matrix(named("attn_v.weight"), config_.key_value_elements(), hidden,
+                            {.needs_bias = needs_bias, .outputs = key_values});
+      block.gate = load.matrix(named("ffn_gate.weight"), feed_forward, hidden, {.outputs = inner});
     }
-    const matrix_traits other{.needs_bias = is_gpt2, .is_input_major = is_input_major};
+    matrix_traits other{.needs_bias = is_gpt2, .is_input_major = is_input_major};
+    other.outputs = inner;
+    block.up = load.matrix(named("ffn_up.weight"), feed_forward, hidden, other);
+    other.outputs = mine(split_.hidden);
     block.attention_output =
         load.matrix(named("attn_output.weight"), hidden, config_.query_elements(), other);
-    block.up = load.matrix(named("ffn_up.weight"), feed_forward, hidden, other);
     block.down = load.matrix(named("ffn_down.weight"), hidden, feed_forward, other);
     blocks_.push_back(std::move(block));
   }
@@ -107,6 +156,13 @@ void transformer::run(std::span<const std::uint32_t> tokens, key_value_cache& ca
                          .expected = fmt::format("{} for each of at most {} tokens", config_.vocabulary,
                                                  tokens.size())});
   }
+  if (!is_alone())
+    announce({tokens.size(), logits.size() / config_.vocabulary, cache.length()}, tokens);
+  run_pieces(tokens, cache, logits);
+}
+
+void transformer::run_pieces(std::span<const std::uint32_t> tokens, key_value_cache& cache,
+                             std::span<float> logits) {
   const std::size_t silent = tokens.size() - logits.size() / config_.vocabulary;
   for (std::size_t first = 0; first < tokens.size(); first += most_rows) {
     const std::size_t rows = std::min(most_rows, tokens.size() - first);
@@ -134,7 +190,9 @@ void transformer::run_rows(std::span<const std::uint32_t> tokens, key_value_cach
   const std::size_t wanted = logits.size() / config_.vocabulary;
   if (wanted == 0) return;
   normalize(output_norm_, output_norm_bias_, x_.data() + (rows - wanted) * config_.hidden, wanted);
-  products_.multiply({{&output_, logits.data()}}, normalized_.data(), wanted);
+  products_.multiply({{&output_, own_rows(logits.data(), split_.vocabulary, wanted)}},
+                     normalized_.data(), wanted);
+  gather(logits.data(), split_.vocabulary, wanted, true);
 }
 
 /// Activations of so many tokens.
@@ -208,13 +266,39 @@ std::vector<std::vector<weight*>> transformer::weights_of(std::size_t layer) {
 
 void transformer::embed(std::span<const std::uint32_t> tokens, std::size_t first_position) {
   const std::size_t hidden = config_.hidden;
-  for (std::size_t row = 0; row < tokens.size(); ++row) {
-    const std::span<float> x(&x_[row * hidden], hidden);
-    nibble::dequantize_rows(embedding_, tokens[row], 1, x);
-    if (!positions_) continue;
-    const std::span<float> position(&added_[row * hidden], hidden);
-    nibble::dequantize_rows(*positions_, first_position + row, 1, position);
-    add_scaled(1.0F, position.data(), x.data(), hidden);
+  // Each rank has some rows of the embedding: those of a rank's tokens lie together until all have all.
+  const std::vector<part>& owned = split_.vocabulary;
+  std::vector<part> held(owned.size());
+  std::vector<std::size_t> owners;
+  for (const std::uint32_t token : tokens) {
+    std::size_t owner = 0;
+    while (token >= owned[owner].end()) ++owner;
+    owners.push_back(owner);
+    ++held[owner].count;
+  }
+  for (std::size_t rank = 1; rank < held.size(); ++rank) held[rank].first = held[rank - 1].end();
+  std::vector<std::size_t> places;
+  std::vector<std::size_t> before(owned.size());
+  for (const std::size_t owner : owners) places.push_back(held[owner].first + before[owner]++);
+
+  float* const rows = is_alone() ? x_.data() : added_.data();
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (!is_alone() && owners[i] != group_->rank()) continue;
+    nibble::dequantize_rows(embedding_, tokens[i], 1, std::span(rows + places[i] * hidden, hidden));
+  }
+  if (!is_alone()) {
+    std::vector<std::size_t> counts;
+    for (const part& each : held) counts.push_back(each.count * hidden * sizeof(float));
+    group_->gather(std::as_writable_bytes(std::span(rows, tokens.size() * hidden)), counts);
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      std::copy_n(rows + places[i] * hidden, hidden, &x_[i * hidden]);
+    }
+  }
+  if (!positions_) return;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const std::span<float> position(&added_[i * hidden], hidden);
+    nibble::dequantize_rows(*positions_, first_position + i, 1, position);
+    add_scaled(1.0F, position.data(), &x_[i * hidden], hidden);
   }
 }
 
@@ -244,22 +328,28 @@ void transformer::run_attention(const block_weights& block, std::size_t layer, s
   }
 
   const std::size_t head_dim = config_.head_dim;
+  const std::size_t query_elements = mine_.queries.count * head_dim;
+  const std::size_t key_value_elements = mine_.key_values.count * head_dim;
   for (std::size_t row = 0; row < rows; ++row) {
     const std::size_t position = cache.length() + row;
-    float* const k = &k_[row * config_.key_value_elements()];
-    const float* const v = &v_[row * config_.key_value_elements()];
+    float* const k = k_.data() + row * key_value_elements;
+    const float* const v = v_.data() + row * key_value_elements;
     if (!positions_) {
-      rotary_.turn(&q_[row * config_.query_elements()], config_.heads, position);
-      rotary_.turn(k, config_.key_value_heads, position);
+      rotary_.turn(q_.data() + row * query_elements, mine_.queries.count, position);
+      rotary_.turn(k, mine_.key_values.count, position);
     }
-    for (std::size_t head = 0; head < config_.key_value_heads; ++head) {
+    for (std::size_t head = 0; head < mine_.key_values.count; ++head) {
       std::copy_n(k + head * head_dim, head_dim, cache.keys(layer, head) + position * head_dim);
       std::copy_n(v + head * head_dim, head_dim, cache.values(layer, head) + position * head_dim);
     }
   }
 
-  attend(config_, cache, layer, q_.data(), rows, attended_.data(), products_.executor());
-  products_.multiply({{&block.attention_output, added_.data()}}, attended_.data(), rows);
+  attend(config_, mine_, cache, layer, q_.data(), rows,
+         own_rows(attended_.data(), split_.attended, rows), products_.executor());
+  gather(attended_.data(), split_.attended, rows);
+  products_.multiply({{&block.attention_output, own_rows(added_.data(), split_.hidden, rows)}},
+                     attended_.data(), rows);
+  gather(added_.data(), split_.hidden, rows);
   add_scaled(1.0F, added_.data(), x_.data(), rows * config_.hidden);
 }
 
@@ -277,19 +367,110 @@ void transformer::split_fused(std::size_t rows) {
 
 void transformer::run_feed_forward(const block_weights& block, std::size_t rows) {
   normalize(block.feed_forward_norm, block.feed_forward_norm_bias, x_.data(), rows);
-  const std::size_t elements = rows * config_.feed_forward;
-  std::vector<float>* inner = &up_;
+  const std::size_t elements = rows * block.up.outputs();
+  float* const inner = positions_ ? up_.data() : gate_.data();
+  float* const own = own_rows(inner, split_.feed_forward, rows);
   if (positions_) {
-    products_.multiply({{&block.up, up_.data()}}, normalized_.data(), rows);
-    gelu(std::span(up_).first(elements));
+    products_.multiply({{&block.up, own}}, normalized_.data(), rows);
+    gelu(std::span(own, elements));
   } else {
-    products_.multiply({{&block.gate, gate_.data()}, {&block.up, up_.data()}}, normalized_.data(),
-                       rows);
-    swiglu(std::span(gate_).first(elements), up_.data());
-    inner = &gate_;
+    products_.multiply({{&block.gate, own}, {&block.up, up_.data()}}, normalized_.data(), rows);
+    swiglu(std::span(own, elements), up_.data());
   }
-  products_.multiply({{&block.down, added_.data()}}, inner->data(), rows);
+  gather(inner, split_.feed_forward, rows);
+  products_.multiply({{&block.down, own_rows(added_.data(), split_.hidden, rows)}}, inner, rows);
+  gather(added_.data(), split_.hidden, rows);
   add_scaled(1.0F, added_.data(), x_.data(), rows * config_.hidden);
+}
+
+/// Where this rank's part of [rows, ...] goes before it is gathered: parts lie behind each other, each
+/// with all rows.
+float* transformer::own_rows(float* values, const std::vector<part>& parts, std::size_t rows) const {
+  return is_alone() ? values : values + parts[group_->rank()].first * rows;
+}
+
+/// Makes [rows, all elements] of every rank's [rows, its elements], on all ranks or on the first alone.
+void transformer::gather(float* values, const std::vector<part>& parts, std::size_t rows,
+                         bool to_first) {
+  if (is_alone()) return;
+  std::vector<std::size_t> counts;
+  for (const part& each : parts) counts.push_back(each.count * rows * sizeof(float));
+  const std::size_t all = parts.back().end();
+  const auto bytes = std::as_writable_bytes(std::span(values, all * rows));
+  if (to_first) {
+    group_->gather_to_first(bytes, counts);
+    if (group_->rank() != 0) return;
+  } else {
+    group_->gather(bytes, counts);
+  }
+  if (rows == 1) return;
+  gathered_.assign(values, values + all * rows);
+  const float* from = gathered_.data();
+  for (const part& each : parts) {
+    for (std::size_t row = 0; row < rows; ++row, from += each.count) {
+      std::copy_n(from, each.count, values + row * all + each.first);
+    }
+  }
+}
+
+/// Tells the other ranks what to run.
+void transformer::announce(const announcement& what, std::span<const std::uint32_t> tokens) {
+  announcement said = what;
+  group_->broadcast(std::as_writable_bytes(std::span(&said, 1)));
+  if (tokens.empty()) return;
+  std::vector<std::uint32_t> copy(tokens.begin(), tokens.end());
+  group_->broadcast(std::as_writable_bytes(std::span(copy)));
+}
+
+void transformer::dismiss() {
+  if (!is_alone()) announce({}, {});
+}
+
+void transformer::follow() {
+  key_value_cache cache = make_cache(config_.context);
+  std::vector<std::uint32_t> tokens;
+  std::vector<float> logits;
+  while (true) {
+    announcement heard;
+    group_->broadcast(std::as_writable_bytes(std::span(&heard, 1)));
+    if (heard.tokens == 0) return;
+    tokens.resize(static_cast<std::size_t>(heard.tokens));
+    group_->broadcast(std::as_writable_bytes(std::span(tokens)));
+    if (heard.cached == 0) cache.clear();
+    logits.resize(static_cast<std::size_t>(heard.logits) * config_.vocabulary);
+    run_pieces(tokens, cache, logits);
+  }
+}
+
+void transformer::check_zeros() {
+  if (is_alone()) return;
+  std::vector<std::uint64_t> own;
+  for (const zero_count& each : zeros_of_parts_) own.push_back(each.zeros);
+  for (const zero_count& each : zeros_of_parts_) own.push_back(each.values);
+  const auto lists = gather_lists(*group_, std::span<const std::uint64_t>(own));
+  const std::size_t weights = zeros_of_parts_.size();
+  for (std::size_t i = 0; i < weights; ++i) {
+    zero_count sum{zeros_of_parts_[i].tensor, 0, 0, zeros_of_parts_[i].whole_values};
+    for (const std::vector<std::uint64_t>& list : lists) {
+      sum.zeros += list.at(i);
+      sum.values += list.at(weights + i);
+    }
+    // Some looked at all of it.
+    if (sum.values < sum.whole_values) continue;
+    weight_loader::check_zeros(file_, sum);
+  }
+}
+
+std::uint64_t transformer::weight_bytes() const noexcept {
+  std::uint64_t bytes = output_.stored.size_bytes();
+  for (const block_weights& block : blocks_) {
+    for (const weight* const each :
+         {&block.q, &block.k, &block.v, &block.attention_output, &block.gate, &block.up, &block.down}) {
+      bytes += each->stored.size_bytes();
+    }
+    if (block.qkv) bytes += block.qkv->stored.size_bytes();
+  }
+  return bytes;
 }
 
 }  // namespace nibble_engine

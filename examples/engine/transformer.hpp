@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -13,17 +14,24 @@
 #include "key_value_cache.hpp"
 #include "model_config.hpp"
 #include "products.hpp"
+#include "rank_group.hpp"
 #include "rotary.hpp"
+#include "row_split.hpp"
+#include "weight_loader.hpp"
 
 namespace nibble_engine {
 
-class weight_loader;
+/// The ranks that a model is spread over.
+struct spread {
+  rank_group* group = nullptr;          ///< null: this process has all of the model
+  std::vector<std::uint64_t> shares{};  ///< of each rank; none: all have as much
+};
 
 /// The weights of one block.
 struct block_weights {
   std::vector<float> attention_norm{}, attention_norm_bias{};
   weight q{}, k{}, v{};         ///< llama and qwen2
-  std::optional<weight> qkv{};  ///< gpt2: all three, one below the other
+  std::optional<weight> qkv{};  ///< gpt2 on one rank: all three, one below the other
   weight attention_output{};
   std::vector<float> feed_forward_norm{}, feed_forward_norm_bias{};
   weight gate{};  ///< llama and qwen2
@@ -40,15 +48,36 @@ struct block_weights {
 ///   x += down * gelu(up * norm(x))                               gpt2
 ///
 /// and logits = output * norm(x) at the end.
+///
+/// Spread over ranks, each has some rows of every weight, and gathers what the others make of theirs:
+/// four times a block. Every output is the product of the same rows on any number of ranks, bit for
+/// bit. Rank 0 runs tokens, the others follow() until it dismisses them.
 class transformer {
  public:
-  /// Finds and checks all weights. `in` must outlive the transformer. Throws contract_error,
-  /// nibble::error.
-  transformer(const nibble::reader& in, model_config config, const product_options& options);
+  /// Finds and checks all weights, or this rank's rows of them. `in` and the group must outlive the
+  /// transformer. Throws contract_error, nibble::error: invalid_argument (as many shares as there are
+  /// ranks are expected, or none). Sends nothing.
+  transformer(const nibble::reader& in, model_config config, const product_options& options,
+              const spread& over = {});
 
   [[nodiscard]] const model_config& config() const noexcept { return config_; }
   /// Logits of one position.
   [[nodiscard]] std::size_t vocabulary() const noexcept { return config_.vocabulary; }
+
+  /// A cache for this model, with this rank's heads.
+  [[nodiscard]] key_value_cache make_cache(std::size_t positions) const {
+    return {config_, positions, mine_.key_values.count};
+  }
+
+  /// Once all ranks have their rows: throws contract_error, on all of them, where a weight's rows have
+  /// too many zeros together.
+  void check_zeros();
+  /// What ranks other than 0 do: their part of all runs of rank 0, until dismiss().
+  void follow();
+  /// Ends what other ranks do in follow(); of rank 0 alone.
+  void dismiss();
+  /// Bytes of the weights that this rank multiplies by, as they are stored.
+  [[nodiscard]] std::uint64_t weight_bytes() const noexcept;
 
   /// Time that products with weights took so far; what else a run took is the engine's own.
   [[nodiscard]] double product_seconds() const noexcept { return products_.seconds(); }
@@ -98,10 +127,29 @@ class transformer {
                      key_value_cache& cache);
   void split_fused(std::size_t rows);
   void run_feed_forward(const block_weights& block, std::size_t rows);
+  /// What rank 0 has the others run; nothing: they are dismissed.
+  struct announcement {
+    std::uint64_t tokens = 0;
+    std::uint64_t logits = 0;  ///< positions whose logits are wanted
+    std::uint64_t cached = 0;  ///< tokens before these
+  };
+  void announce(const announcement& what, std::span<const std::uint32_t> tokens);
+  [[nodiscard]] bool is_alone() const noexcept { return group_ == nullptr; }
+  void spread_over(const spread& over);
+  [[nodiscard]] std::optional<part> mine(const std::vector<part>& parts) const;
+  [[nodiscard]] float* own_rows(float* values, const std::vector<part>& parts, std::size_t rows) const;
+  void gather(float* values, const std::vector<part>& parts, std::size_t rows, bool to_first = false);
+  void run_pieces(std::span<const std::uint32_t> tokens, key_value_cache& cache,
+                  std::span<float> logits);
   void normalize(const std::vector<float>& gain, const std::vector<float>& bias, const float* from,
                  std::size_t rows);
 
   model_config config_;
+  std::string file_;
+  rank_group* group_ = nullptr;
+  row_split split_;  ///< over ranks
+  head_part mine_;   ///< this rank's heads
+  std::vector<zero_count> zeros_of_parts_;
   product_engine products_;
   rotary rotary_;
   nibble::tensor_view embedding_;
@@ -111,6 +159,7 @@ class transformer {
   weight output_;
   // Activations of a block of tokens, [rows, ...].
   std::vector<float> x_, normalized_, fused_, q_, k_, v_, attended_, gate_, up_, added_;
+  std::vector<float> gathered_;  ///< [ranks, rows, ...]
 };
 
 }  // namespace nibble_engine

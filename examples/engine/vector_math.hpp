@@ -36,7 +36,8 @@ inline void add_scaled(float factor, const float* from, float* to, std::size_t c
   for (std::size_t i = 0; i < count; ++i) to[i] += factor * from[i];
 }
 
-/// Calls transform(batch) or transform(float) on all of `values`, in place.
+/// Calls transform(batch) on all of `values`, in place, or where there are no batches transform(float).
+/// The last batch is filled up, so that a value's result does not depend on where it stands.
 template <class Transform>
 void transform_in_place(std::span<float> values, Transform transform) noexcept {
   std::size_t i = 0;
@@ -45,8 +46,14 @@ void transform_in_place(std::span<float> values, Transform transform) noexcept {
   for (; i + batch::size <= values.size(); i += batch::size) {
     transform(batch::load_unaligned(&values[i])).store_unaligned(&values[i]);
   }
-#endif
+  if (i == values.size()) return;
+  std::array<float, batch::size> last{};
+  std::copy(values.begin() + static_cast<std::ptrdiff_t>(i), values.end(), last.begin());
+  transform(batch::load_unaligned(last.data())).store_unaligned(last.data());
+  std::copy_n(last.begin(), values.size() - i, values.begin() + static_cast<std::ptrdiff_t>(i));
+#else
   for (; i < values.size(); ++i) values[i] = transform(values[i]);
+#endif
 }
 
 /// e^x of a float or a batch of them, whichever a formula is written for.

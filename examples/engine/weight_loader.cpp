@@ -20,28 +20,44 @@
 namespace nibble_engine {
 namespace {
 
-/// An f32 copy of `stored`.
-std::vector<std::byte> floats_of(const nibble::tensor_view& stored, nibble::executor* executor) {
-  std::vector<float> values(static_cast<std::size_t>(stored.elements()));
-  nibble::dequantize(stored, std::span(values), {.executor = executor});
+/// An f32 copy of some rows of `stored`.
+std::vector<std::byte> floats_of(const nibble::tensor_view& stored, const part& rows,
+                                 nibble::executor* executor) {
+  std::vector<float> values(rows.count * static_cast<std::size_t>(stored.cols()));
+  nibble::dequantize_rows(stored, rows.first, rows.count, std::span(values), {.executor = executor});
   const auto bytes = std::as_bytes(std::span(values));
   return {bytes.begin(), bytes.end()};
 }
 
-/// An f32 copy of `stored`, rows and columns exchanged.
-std::vector<std::byte> transposed_floats(const nibble::tensor_view& stored,
+/// An f32 copy of some columns of `stored`, each as a row.
+std::vector<std::byte> transposed_floats(const nibble::tensor_view& stored, const part& columns,
                                          nibble::executor* executor) {
   const auto rows = static_cast<std::size_t>(stored.rows());
   const auto cols = static_cast<std::size_t>(stored.cols());
   std::vector<float> values(rows * cols);
   nibble::dequantize(stored, std::span(values), {.executor = executor});
-  std::vector<std::byte> bytes(values.size() * sizeof(float));
+  std::vector<std::byte> bytes(columns.count * rows * sizeof(float));
   for (std::size_t row = 0; row < rows; ++row) {
-    for (std::size_t col = 0; col < cols; ++col) {
-      std::memcpy(&bytes[(col * rows + row) * sizeof(float)], &values[row * cols + col], sizeof(float));
+    for (std::size_t col = 0; col < columns.count; ++col) {
+      std::memcpy(&bytes[(col * rows + row) * sizeof(float)], &values[row * cols + columns.first + col],
+                  sizeof(float));
     }
   }
   return bytes;
+}
+
+/// Whether rows of this encoding have bytes of their own, whatever its shape.
+bool has_rows(const nibble::tensor_view& tensor) {
+  return tensor.composed() == nullptr &&
+         nibble::describe(tensor.encoding()).blocks_run_along == nibble::block_run::row;
+}
+
+/// Whether these rows have bytes of their own.
+bool has_rows(const nibble::tensor_view& tensor, const part& rows) {
+  return tensor.composed() == nullptr &&
+         nibble::bytes_of_rows(nibble::describe(tensor.encoding()), tensor.rows(), tensor.cols(),
+                               rows.first, rows.count)
+             .has_value();
 }
 
 }  // namespace
@@ -64,7 +80,8 @@ const nibble::tensor_view* weight_loader::find(std::string_view name) const {
 }
 
 const nibble::tensor_view& weight_loader::require(const std::string& name,
-                                                  const nibble::shape& expected) const {
+                                                  const nibble::shape& expected,
+                                                  const std::optional<part>& wanted) const {
   const nibble::tensor_view* const tensor = find(name);
   if (tensor == nullptr) {
     const auto other =
@@ -77,19 +94,21 @@ const nibble::tensor_view& weight_loader::require(const std::string& name,
     throw contract_error(contract_error::layout, in_.name(), tensor->name(),
                          tensor->shape().to_string(), expected.to_string());
   }
-  if (checked_.insert(tensor).second) check_values(*tensor);
+  if (checked_.emplace(tensor, wanted ? wanted->first : 0).second) check_values(*tensor, wanted);
   return *tensor;
 }
 
-void weight_loader::check_values(const nibble::tensor_view& tensor) const {
-  constexpr double most_zeros = 0.8;
+void weight_loader::check_values(const nibble::tensor_view& whole,
+                                 const std::optional<part>& wanted) const {
+  // Rows without bytes of their own are looked at with all others.
+  const bool is_part = wanted && has_rows(whole, *wanted);
+  const nibble::tensor_view tensor = is_part ? whole.rows(wanted->first, wanted->count) : whole;
   // Tasks of whole rows where rows have bytes of their own, else all at once.
   constexpr std::uint64_t task_elements = 1U << 16U;
-  const bool has_rows = tensor.composed() == nullptr &&
-                        nibble::describe(tensor.encoding()).blocks_run_along == nibble::block_run::row;
   const std::uint64_t task_rows =
-      has_rows ? std::max<std::uint64_t>(1, task_elements / std::max<std::uint64_t>(1, tensor.cols()))
-               : tensor.rows();
+      has_rows(tensor)
+          ? std::max<std::uint64_t>(1, task_elements / std::max<std::uint64_t>(1, tensor.cols()))
+          : std::max<std::uint64_t>(1, tensor.rows());
   const std::uint64_t tasks = (tensor.rows() + task_rows - 1) / task_rows;
   std::atomic<std::uint64_t> zeros{0};
   std::atomic<std::uint64_t> not_finite{0};
@@ -105,10 +124,21 @@ void weight_loader::check_values(const nibble::tensor_view& tensor) const {
                          fmt::format("{} values that are NaN or infinite", not_finite.load()),
                          "finite values");
   }
+  zero_count found{std::string(whole.name()), zeros, tensor.elements(), whole.elements()};
+  if (!is_part) {
+    check_zeros(in_.name(), found);
+    found.zeros = 0;
+    found.values = 0;
+  }
+  if (wanted) zeros_of_parts_.push_back(std::move(found));
+}
+
+void weight_loader::check_zeros(const std::string& file, const zero_count& found) {
+  constexpr double most_zeros = 0.8;
   // A bias may well be zero.
-  const double share = static_cast<double>(zeros) / static_cast<double>(tensor.elements());
-  if (!tensor.name().ends_with("bias") && share > most_zeros) {
-    throw contract_error(contract_error::data_quality, in_.name(), tensor.name(),
+  const double share = static_cast<double>(found.zeros) / static_cast<double>(found.values);
+  if (!found.tensor.ends_with("bias") && share > most_zeros) {
+    throw contract_error(contract_error::data_quality, file, found.tensor,
                          fmt::format("{:.1f} % zeros", 100.0 * share),
                          fmt::format("at most {:.0f} %", 100.0 * most_zeros));
   }
@@ -116,34 +146,45 @@ void weight_loader::check_values(const nibble::tensor_view& tensor) const {
 
 weight weight_loader::matrix(const std::string& name, std::size_t outputs, std::size_t inputs,
                              const matrix_traits& traits) const {
+  const part rows = traits.outputs.value_or(part{0, outputs});
+  const std::optional<part> wanted = traits.is_input_major ? std::nullopt : traits.outputs;
   weight made;
   made.name = name;
   made.is_input_major = traits.is_input_major;
-  if (traits.is_input_major) {
-    const nibble::tensor_view& stored = require(name, {inputs, outputs});
-    made.decoded = transposed_floats(stored, options_.executor);
+  const nibble::tensor_view& stored = require(
+      name, traits.is_input_major ? nibble::shape{inputs, outputs} : nibble::shape{outputs, inputs},
+      wanted);
+  if (traits.is_input_major || stored.composed() != nullptr) {
+    made.decoded = traits.is_input_major ? transposed_floats(stored, rows, options_.executor)
+                                         : floats_of(stored, rows, options_.executor);
     made.stored =
-        nibble::tensor_view(stored.name(), nibble::encoding::f32, {outputs, inputs}, made.decoded);
-  } else if (const nibble::tensor_view& stored = require(name, {outputs, inputs});
-             stored.composed() != nullptr) {
-    made.decoded = floats_of(stored, options_.executor);
-    made.stored =
-        nibble::tensor_view(stored.name(), nibble::encoding::f32, {outputs, inputs}, made.decoded);
+        nibble::tensor_view(stored.name(), nibble::encoding::f32, {rows.count, inputs}, made.decoded);
+  } else if (!traits.outputs) {
+    made.stored = stored;
+  } else if (has_rows(stored, rows)) {
+    made.stored = stored.rows(rows.first, rows.count);
   } else {
     made.stored = stored;
+    made.kept_outputs = rows;
   }
   if (options_.repack) {
     made.repacked = nibble::repack(made.stored, options_.mode, {.executor = options_.executor});
   }
   std::string bias = name;
   bias.replace(bias.rfind("weight"), std::string_view("weight").size(), "bias");
-  if (traits.needs_bias || has(bias)) made.bias = vector(bias, outputs);
+  if (traits.needs_bias || has(bias)) {
+    made.bias = vector(bias, outputs);
+    if (!made.kept_outputs) {
+      const auto first = made.bias.begin() + static_cast<std::ptrdiff_t>(rows.first);
+      made.bias = std::vector<float>(first, first + static_cast<std::ptrdiff_t>(rows.count));
+    }
+  }
   return made;
 }
 
-nibble::tensor_view weight_loader::table(const std::string& name, std::size_t rows,
-                                         std::size_t cols) const {
-  return require(name, {rows, cols});
+nibble::tensor_view weight_loader::table(const std::string& name, std::size_t rows, std::size_t cols,
+                                         const std::optional<part>& wanted) const {
+  return require(name, {rows, cols}, wanted);
 }
 
 std::vector<float> weight_loader::vector(const std::string& name, std::size_t elements) const {

@@ -1,15 +1,19 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <nibble/reader.hpp>
 
 #include "model_config.hpp"
 #include "products.hpp"
+#include "row_split.hpp"
 
 namespace nibble_engine {
 
@@ -19,6 +23,16 @@ struct matrix_traits {
   /// The file holds it as [inputs, outputs], as Hugging Face's GPT-2 does: it is decoded and transposed,
   /// in memory.
   bool is_input_major = false;
+  /// The outputs that are wanted, where others have the rest: nothing but their rows is read.
+  std::optional<part> outputs{};
+};
+
+/// Zeros among the values of a weight that were looked at.
+struct zero_count {
+  std::string tensor{};
+  std::uint64_t zeros = 0;
+  std::uint64_t values = 0;        ///< that were looked at; 0 where the whole weight was, and passed
+  std::uint64_t whole_values = 0;  ///< of the weight
 };
 
 /// Finds a model's tensors by what they are for, and checks each before the engine runs with it.
@@ -41,9 +55,9 @@ class weight_loader {
   [[nodiscard]] weight matrix(const std::string& name, std::size_t outputs, std::size_t inputs,
                               const matrix_traits& traits = {}) const;
 
-  /// A matrix whose rows are looked up.
-  [[nodiscard]] nibble::tensor_view table(const std::string& name, std::size_t rows,
-                                          std::size_t cols) const;
+  /// A matrix of which rows are looked up: all, or those of `wanted`.
+  [[nodiscard]] nibble::tensor_view table(const std::string& name, std::size_t rows, std::size_t cols,
+                                          const std::optional<part>& wanted = {}) const;
 
   /// A vector, decoded.
   [[nodiscard]] std::vector<float> vector(const std::string& name, std::size_t elements) const;
@@ -55,15 +69,25 @@ class weight_loader {
   /// The tensor under that name, or under Hugging Face's name for it; null where there is neither.
   [[nodiscard]] const nibble::tensor_view* find(std::string_view name) const;
 
+  /// What was found in weights of which only a part was read: whether the whole has too many zeros is for
+  /// those to say who have all parts. In the order of loading, which is every rank's.
+  [[nodiscard]] std::vector<zero_count> zeros_of_parts() const { return zeros_of_parts_; }
+  /// Throws contract_error where too many of a weight's values are zeros.
+  static void check_zeros(const std::string& file, const zero_count& found);
+
  private:
+  /// The tensor; its values, or those of the rows that are wanted, are checked once.
   [[nodiscard]] const nibble::tensor_view& require(const std::string& name,
-                                                   const nibble::shape& expected) const;
-  void check_values(const nibble::tensor_view& tensor) const;
+                                                   const nibble::shape& expected,
+                                                   const std::optional<part>& wanted = {}) const;
+  void check_values(const nibble::tensor_view& tensor, const std::optional<part>& wanted) const;
 
   const nibble::reader& in_;
   const model_config& config_;
   product_options options_;
-  mutable std::set<const nibble::tensor_view*> checked_;  ///< a tied embedding is asked for twice
+  /// A tied embedding is asked for twice, with the same first row.
+  mutable std::set<std::pair<const nibble::tensor_view*, std::size_t>> checked_;
+  mutable std::vector<zero_count> zeros_of_parts_;
 };
 
 }  // namespace nibble_engine

@@ -256,6 +256,7 @@ struct run_options {
   double temperature = 0.0;  ///< 0: the likeliest token, always
   double top_p = 1.0;
   std::uint64_t seed = 0;
+  std::vector<std::uint64_t> shares{};  ///< of the model, one a rank; none: all have as much
   bool json = false;
   engine_options engine{};
 };

@@ -1,30 +1,19 @@
 /// nibble: packs, converts, lists, checks, unpacks, compares, splits, merges and measures tensor files.
 
-#include <csignal>
-#include <exception>
-#include <new>
 #include <span>
 #include <sstream>
 #include <string>
 #include <vector>
 
-#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include <nibble/core/error.hpp>
-#include <nibble/core/text.hpp>
 #include <nibble/version.hpp>
 
 #include "arguments.hpp"
 #include "arguments_check.hpp"
-#if defined(NIBBLE_WITH_ENGINE)
-#include <examples/engine/contract_error.hpp>
-#endif
-
 #include "exit_code.hpp"
-#include "interruption.hpp"
+#include "failure.hpp"
 #include "manual_page.hpp"
-#include "mapped_inputs.hpp"
 #include "option_values.hpp"
 #include "shell_completions.hpp"
 #include "standard_streams.hpp"
@@ -107,50 +96,16 @@ exit_code run_command(const std::vector<std::string>& arguments) {
   return exit_code::fine;
 }
 
-/// The error that a file was shortened where that is so, for it may have led to the one that was thrown.
-nibble::error true_cause(const nibble::error& thrown) {
-  if (thrown.code() == nibble::error_code::write_failed) mapped_inputs::look_at_sizes();
-  try {
-    mapped_inputs::require_whole();
-  } catch (const nibble::error& cause) {
-    return cause;
-  }
-  return thrown;
-}
-
 }  // namespace
 }  // namespace nibble_command
 
 int main(int argc, char** argv) {
-  using nibble_command::exit_code;
-  exit_code code = exit_code::input_output_failed;
   try {
     nibble_command::prepare_standard_streams();
-    code = nibble_command::run_command(nibble_command::arguments_of(argc, argv));
-  } catch (const nibble_command::usage_error& problem) {
-    nibble_command::print_error(problem.what());
-    code = exit_code::wrong_usage;
-  } catch (const nibble_command::reader_left&) {
-    code = exit_code::reader_left;
-  } catch (const nibble::error& thrown) {
-    const nibble::error problem = nibble_command::true_cause(thrown);
-    code = nibble_command::exit_code_of(problem.code());
-    if (code == exit_code::interrupted) {
-      nibble_command::print_error(
-          fmt::format("interrupted, {} was not written", nibble::escape_text(problem.detail().file)));
-      if (nibble_command::interruption::received() == SIGTERM) code = exit_code::terminated;
-    } else {
-      nibble_command::print_error(problem.what());
-    }
-#if defined(NIBBLE_WITH_ENGINE)
-  } catch (const nibble_engine::contract_error& problem) {
-    nibble_command::print_error(problem.what());
-    code = exit_code::not_what_it_claims;
-#endif
-  } catch (const std::bad_alloc&) {
-    nibble_command::print_error("out of memory");
-  } catch (const std::exception& problem) {
-    nibble_command::print_error(nibble::escape_text(problem.what()));
+    return static_cast<int>(nibble_command::run_command(nibble_command::arguments_of(argc, argv)));
+  } catch (...) {
+    const nibble_command::failure problem = nibble_command::current_failure();
+    if (!problem.message.empty()) nibble_command::print_error(problem.message);
+    return static_cast<int>(problem.code);
   }
-  return static_cast<int>(code);
 }

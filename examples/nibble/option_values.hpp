@@ -34,6 +34,25 @@ namespace nibble_command {
                                 nibble::escape_text(text), low, high));
 }
 
+/// Whole numbers from 0 to a million between commas, not all of them 0.
+[[nodiscard]] inline std::vector<std::uint64_t> share_list(std::string_view option,
+                                                           std::string_view text) {
+  constexpr std::uint64_t most = 1'000'000;
+  std::vector<std::uint64_t> shares;
+  std::string_view rest = text;
+  while (true) {
+    const std::size_t comma = rest.find(',');
+    shares.push_back(whole_number(option, rest.substr(0, comma), 0, most));
+    if (comma == std::string_view::npos) break;
+    rest.remove_prefix(comma + 1);
+  }
+  if (std::any_of(shares.begin(), shares.end(), [](std::uint64_t share) { return share != 0; })) {
+    return shares;
+  }
+  throw usage_error(fmt::format("{} {}: a number above 0 is expected for one rank at least", option,
+                                nibble::escape_text(text)));
+}
+
 /// A finite number from 0 on.
 [[nodiscard]] inline double number_from_zero(std::string_view option, const std::string& text) {
   std::size_t used = 0;

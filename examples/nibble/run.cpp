@@ -1,6 +1,8 @@
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
@@ -14,6 +16,7 @@
 #include "running_model.hpp"
 #include "standard_streams.hpp"
 #include "terminal.hpp"
+#include "text_run.hpp"
 
 namespace nibble_command {
 namespace {
@@ -31,12 +34,16 @@ double rate(std::size_t tokens, double seconds) {
 }  // namespace
 
 exit_code run(const run_options& options) {
+  if (const auto code = run_on_ranks(options)) return *code;
   const clock::time_point start = clock::now();
   running_model running = open_model(options.input, options.engine);
-  nibble_engine::model& model = running.model;
-  static_cast<void>(model.text());  // a model without a tokenizer is refused before anything is shown
-  const double load_seconds = seconds_since(start);
+  static_cast<void>(
+      running.model.text());  // without a tokenizer it is refused before anything is shown
+  return go_on(options, running.model, seconds_since(start));
+}
 
+exit_code go_on(const run_options& options, nibble_engine::model& model, double load_seconds,
+                const std::function<nlohmann::json()>& ended) {
   const std::vector<std::uint32_t> prompt = model.prompt_tokens(options.prompt);
   nibble_engine::utf8_stream whole_characters;
   std::string text;
@@ -54,6 +61,7 @@ exit_code run(const run_options& options) {
         return interruption::received() == 0;
       });
   show(whole_characters.finish());
+  const nlohmann::json more = ended ? ended() : nlohmann::json::object();
 
   const std::size_t context = model.config().context;
   const bool is_context_full = prompt.size() + done.tokens.size() >= context;
@@ -66,14 +74,16 @@ exit_code run(const run_options& options) {
   const double prompt_rate = rate(prompt.size(), done.prompt_seconds);
   const double token_rate = rate(later_tokens, done.token_seconds);
   if (options.json) {
-    print_json(1, {{"model", options.input},
-                   {"prompt_tokens", prompt},
-                   {"tokens", done.tokens},
-                   {"text", text},
-                   {"stopped_by", stopped_by},
-                   {"load_seconds", load_seconds},
-                   {"prompt_tokens_per_second", prompt_rate},
-                   {"tokens_per_second", token_rate}});
+    nlohmann::json document = {{"model", options.input},
+                               {"prompt_tokens", prompt},
+                               {"tokens", done.tokens},
+                               {"text", text},
+                               {"stopped_by", stopped_by},
+                               {"load_seconds", load_seconds},
+                               {"prompt_tokens_per_second", prompt_rate},
+                               {"tokens_per_second", token_rate}};
+    document.update(more);
+    print_json(1, document);
   } else {
     print_out("\n");
     if (stopped_by == "context") {

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 #include <nibble/compute/thread_pool.hpp>
 #include <nibble/kernel/matmul_mode.hpp>
@@ -20,15 +21,21 @@ struct running_model {
   nibble_engine::model model;
 };
 
-/// Opens a model and checks all of its weights. Throws nibble::error, nibble_engine::contract_error.
-[[nodiscard]] inline running_model open_model(const std::string& path, const engine_options& options) {
+/// Runs an open file's model and checks all of its weights, or where it is spread this rank's rows. Throws nibble::error, nibble_engine::contract_error.
+[[nodiscard]] inline running_model start_model(nibble::reader file, const engine_options& options,
+                                               const nibble_engine::spread& over = {}) {
   auto threads = std::make_unique<nibble::thread_pool>(options.threads);
   const nibble_engine::product_options products{
       .mode = options.mode,
       .repack = options.repack,
       .executor = options.threads > 1 ? threads.get() : nullptr};
-  nibble_engine::model model(open_weights(path, options.single), products);
+  nibble_engine::model model(std::move(file), products, over);
   return {std::move(threads), std::move(model)};
+}
+
+/// Opens a model and checks all of its weights. Throws nibble::error, nibble_engine::contract_error.
+[[nodiscard]] inline running_model open_model(const std::string& path, const engine_options& options) {
+  return start_model(open_weights(path, options.single), options);
 }
 
 }  // namespace nibble_command

@@ -516,6 +516,10 @@ CLI::App& describe_run(CLI::App& app, run_options& options) {
               options.seed = whole_number("--seed", text, 0, std::numeric_limits<std::uint64_t>::max());
             })
       .default_str("0");
+  add_value(to, "--shares", "N,N...",
+            "How much of the model each rank has, where mpirun -n R spreads it over R; as much as the "
+            "others unless given",
+            [&options](const std::string& text) { options.shares = share_list("--shares", text); });
   add_json(to, options.json);
   add_engine(to, options.engine);
   return to;
