@@ -154,10 +154,10 @@ std::vector<std::vector<float>> sampled_blocks() {
   return sampled;
 }
 
-/// Holds the root of the summed squares against that of what a search by hand leaves: it may be more by
-/// `share`.
+/// Holds the root of the summed squares against that of what a search by hand leaves, which is to reach a
+/// share of it.
 template <class Codec, class Least>
-void require_near_least(const char* encoding, double share, const Least& least) {
+void require_near_least(const char* encoding, double reach, const Least& least) {
   double found = 0.0;
   double possible = 0.0;
   for (const std::vector<float>& values : sampled_blocks()) {
@@ -178,20 +178,19 @@ void require_near_least(const char* encoding, double share, const Least& least) 
     possible += least(values) / norm;
   }
   CAPTURE(std::sqrt(found), std::sqrt(possible));
-  CHECK(std::sqrt(found) <= (1.0 + share) * std::sqrt(possible));
+  CHECK(std::sqrt(found) <= 1.005 * std::sqrt(possible));
   // Were it far below, what was searched by hand would not be exhaustive.
-  CHECK(std::sqrt(found) >= 0.999 * std::sqrt(possible));
+  CHECK(std::sqrt(found) >= reach * std::sqrt(possible));
 }
 
 }  // namespace
 
-TEST_CASE("best finds nearly what a dense search finds", "[packing_search]") {
+TEST_CASE("best finds within half a per cent of what a dense search finds", "[packing_search]") {
   require_near_least<nibble::q4_0>(
-      "q4_0", 0.005, [](std::span<const float> values) { return least_signed_error(values); });
+      "q4_0", 0.999, [](std::span<const float> values) { return least_signed_error(values); });
   require_near_least<nibble::q4>(
-      "q4", 0.005, [](std::span<const float> values) { return least_offset_error(values, 15, 48); });
-  // Scale and min of float16 are coarse beside steps of 8 bits: which of them meet well is luck that a search
-  // of a few does not have in every block.
+      "q4", 0.999, [](std::span<const float> values) { return least_offset_error(values, 15, 48); });
+  // The packer also finds lines far wider than the range, whose float16 grid meets the values by luck.
   require_near_least<nibble::q8>(
-      "q8", 0.02, [](std::span<const float> values) { return least_error_of_lines(values, 255); });
+      "q8", 0.95, [](std::span<const float> values) { return least_error_of_lines(values, 255); });
 }
