@@ -19,6 +19,7 @@
 
 namespace {
 
+using nibble_test::metadata_of;
 using nibble_test::require_contains;
 using nibble_test::require_ended;
 using nibble_test::require_refusal;
@@ -58,10 +59,6 @@ json packed(words arguments) {
   arguments.insert(arguments.begin(), "pack");
   arguments.emplace_back("-j");
   return json::parse(require_ended(arguments, 0).out);
-}
-
-json metadata_of(const std::string& path) {
-  return json::parse(require_ended({"inspect", path, "-j"}, 0).out).at("metadata");
 }
 
 /// The cost of a file that is packed in one encoding, from what diff says of each matrix: without a text a
