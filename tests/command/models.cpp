@@ -191,16 +191,18 @@ TEST_CASE("parity names what it checks, and ends with 1 where a check fails", "[
   const outcome lossy =
       require_ended({"parity", model, files / "q8.apr", files / "q4.apr", "--oracle", oracle_path}, 1);
   require_contains(lossy.out, {"canary", "FAILED", "passed, "});
-  // In 8 bits a text of so small a model may go another way at a near tie; everything else holds.
+  // In 8 bits, and by GGUF's 8 bits without a min, a text of so small a model may go another way at a near
+  // tie; everything else holds.
   const json checks = json::parse(require_ended({"parity", model, files / "q8.apr", files / "q4.apr",
                                                  "--oracle", oracle_path, "--json"},
                                                 1)
                                       .out)
                           .at("checks");
   for (const json& each : checks) {
-    const bool is_canary = each.at("name").get<std::string>().starts_with("canary");
-    if (each.at("model") != "int8" || is_canary) continue;
-    CAPTURE(each.at("name").get<std::string>());
+    const auto name = each.at("name").get<std::string>();
+    const bool is_of_texts = name.starts_with("canary") || name.starts_with("round trip");
+    if (each.at("model") != "int8" || is_of_texts) continue;
+    CAPTURE(name);
     CHECK(each.at("ok") == true);
   }
 }
