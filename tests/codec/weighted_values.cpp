@@ -53,5 +53,13 @@ TEST_CASE("spare places count nothing, and what counts least counts a little", "
   CHECK(!weighted.all_alike);
   const std::vector<float> whole(16, 2.0F);
   CHECK(nibble::weighted_values<16>(whole).all_alike);
-  CHECK(!nibble::weighted_values<16>(whole, whole, 1.0F).all_alike);
+  CHECK(nibble::weighted_values<16>(whole, whole, 0.5F).all_alike);
+  // All the same, but not what another sub-block's values count.
+  CHECK(!nibble::weighted_values<16>(whole, whole, 0.25F).all_alike);
+  std::vector<float> unequal = whole;
+  unequal[15] = 1.0F;
+  const nibble::weighted_values<16> mixed(whole, unequal, 1.0F);
+  CHECK(!mixed.all_alike);
+  CHECK(mixed.weights[14] == 2.0F);
+  CHECK(mixed.weights[15] == 1.0F);
 }

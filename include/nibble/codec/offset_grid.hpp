@@ -138,7 +138,9 @@ template <std::uint32_t LargestCode>
   affine_grid best = best_offset_grid<LargestCode>(all, range, plain, how.search);
   if (const float factor = importance_factor(how.importance); factor != 0.0F) {
     const weighted_values<32> weighted(values, how.importance, factor);
-    best = best_offset_grid<LargestCode>(weighted, range, std::span(&best, 1), how.search);
+    if (!weighted.all_alike) {
+      best = best_offset_grid<LargestCode>(weighted, range, std::span(&best, 1), how.search);
+    }
   }
   packed_offset_grid packed{pack_status::packed, best};
   const auto codes = best.codes_of(all.all);

@@ -55,7 +55,8 @@ struct weighted_values {
       const float weight = importance[j] * factor;
       weights[j] = weight > 0x1p-40F ? weight : 0x1p-40F;
     }
-    all_alike = false;
+    all_alike = all_alike && std::all_of(weights.begin(), weights.end(),
+                                         [](float weight) { return weight == 1.0F; });
   }
 
   /// The values, and the first one again in spare places.
