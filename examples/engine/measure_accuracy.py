@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Measures what packing costs models: perplexity and divergence from f32, as the table of
-examples/nibble/README.md has them.
+"""Measures what packing costs models: perplexity and divergence from f32, as a table of
+examples/nibble/README.md has them for one model.
 
     measure_accuracy.py COMMAND MODEL=CALIBRATION.json:EVALUATION.json ... [--encodings q4,q8]
 
