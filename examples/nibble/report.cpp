@@ -48,15 +48,13 @@
 namespace nibble_command {
 namespace {
 
-using nlohmann::json;
-
 /// A packed file beside the reference.
 struct reported_file {
   std::string path{};
   std::unique_ptr<nibble::reader> opened{};
   comparison compared{};
   std::vector<pair_portrait> portraits{};  ///< one a pair
-  json perplexity = nullptr;
+  nlohmann::json perplexity = nullptr;
 };
 
 /// The reference's values, tensor by tensor.
@@ -72,7 +70,7 @@ struct report_contents {
   std::vector<compared_tensor> tensors{};
   std::vector<reported_values> values{};  ///< one a tensor
   std::vector<reported_file> files{};
-  json perplexity = nullptr;
+  nlohmann::json perplexity = nullptr;
 };
 
 /// A number to so many digits, which take less room.
@@ -80,9 +78,9 @@ double rounded(double value, int digits) {
   return std::strtod(fmt::format("{:.{}g}", value, digits).c_str(), nullptr);
 }
 
-json rounded_number(double value) {
+nlohmann::json rounded_number(double value) {
   constexpr int digits = 5;
-  return std::isfinite(value) ? json(rounded(value, digits)) : json_number(value);
+  return std::isfinite(value) ? nlohmann::json(rounded(value, digits)) : json_number(value);
 }
 
 std::size_t place_of(const report_contents& report, const compared_tensor& tensor) {
@@ -191,7 +189,7 @@ void score_models(report_contents& report, const report_options& options) {
 #endif
 
 /// What tensors are stored as, the encoding of most bytes first.
-json encodings_of(std::span<const compared_tensor> tensors) {
+nlohmann::json encodings_of(std::span<const compared_tensor> tensors) {
   struct sums {
     std::uint64_t tensors = 0;
     std::uint64_t elements = 0;
@@ -207,7 +205,7 @@ json encodings_of(std::span<const compared_tensor> tensors) {
   std::vector<std::pair<std::string_view, sums>> list(by_encoding.begin(), by_encoding.end());
   std::ranges::stable_sort(
       list, [](const auto& a, const auto& b) { return a.second.bytes > b.second.bytes; });
-  json entries = json::array();
+  nlohmann::json entries = nlohmann::json::array();
   for (const auto& [name, of] : list) {
     entries.push_back(
         {{"encoding", name}, {"tensors", of.tensors}, {"elements", of.elements}, {"bytes", of.bytes}});
@@ -216,8 +214,8 @@ json encodings_of(std::span<const compared_tensor> tensors) {
 }
 
 /// The fields that the reference and the packed files have alike.
-json file_fields(const std::string& path, const nibble::reader& opened,
-                 std::span<const compared_tensor> tensors, const json& perplexity) {
+nlohmann::json file_fields(const std::string& path, const nibble::reader& opened,
+                           std::span<const compared_tensor> tensors, const nlohmann::json& perplexity) {
   std::uint64_t bytes = 0;
   std::uint64_t elements = 0;
   for (const compared_tensor& tensor : tensors) {
@@ -230,12 +228,12 @@ json file_fields(const std::string& path, const nibble::reader& opened,
           {"file_bytes", opened.file_bytes()},
           {"tensor_bytes", bytes},
           {"elements", elements},
-          {"bits_per_weight", elements == 0 ? json(nullptr) : json(bits)},
+          {"bits_per_weight", elements == 0 ? nlohmann::json(nullptr) : nlohmann::json(bits)},
           {"encodings", encodings_of(tensors)},
           {"perplexity", perplexity}};
 }
 
-json to_json(const code_positions& positions) {
+nlohmann::json to_json(const code_positions& positions) {
   return {{"first", positions.codes().first},
           {"last", positions.codes().last},
           {"from", positions.from()},
@@ -247,18 +245,19 @@ json to_json(const code_positions& positions) {
 }
 
 /// The values of a block, from either side.
-json values_of_block(const compared_tensor& tensor, const block_error& block) {
+nlohmann::json values_of_block(const compared_tensor& tensor, const block_error& block) {
   std::vector<float> scratch;
   std::vector<double> row;
   decode_rows(tensor, block.row, 1, scratch, row);
-  json values = json::array();
+  nlohmann::json values = nlohmann::json::array();
   for (std::uint64_t i = 0; i < block.elements; ++i) {
     values.push_back(rounded_number(row[static_cast<std::size_t>(block.column + i)]));
   }
   return values;
 }
 
-json to_json(const report_contents& report, const tensor_pair& pair, const block_error& block) {
+nlohmann::json to_json(const report_contents& report, const tensor_pair& pair,
+                       const block_error& block) {
   const value_spread& spread = report.values[place_of(report, *pair.reference)].spread;
   const double all =
       pair.errors.rmse() * pair.errors.rmse() * static_cast<double>(pair.errors.elements());
@@ -274,7 +273,7 @@ json to_json(const report_contents& report, const tensor_pair& pair, const block
 }
 
 /// Blocks of all pairs that have the largest RMSE beside the RMS of their tensors.
-json worst_blocks(const report_contents& report, const reported_file& file) {
+nlohmann::json worst_blocks(const report_contents& report, const reported_file& file) {
   constexpr std::size_t most = 24;
   struct ranked_block {
     double relative;
@@ -298,10 +297,10 @@ json worst_blocks(const report_contents& report, const reported_file& file) {
                       return a.block->is_worse_than(*b.block);
                     });
   candidates.erase(end, candidates.end());
-  json blocks = json::array();
+  nlohmann::json blocks = nlohmann::json::array();
   for (const ranked_block& each : candidates) {
     const tensor_pair& pair = file.compared.pairs[each.pair];
-    json block = to_json(report, pair, *each.block);
+    nlohmann::json block = to_json(report, pair, *each.block);
     block["tensor"] = place_of(report, *pair.reference);
     blocks.push_back(std::move(block));
   }
@@ -309,7 +308,7 @@ json worst_blocks(const report_contents& report, const reported_file& file) {
 }
 
 /// Where the reference's values lie among the codes of an encoding, over all tensors of it.
-json positions_by_encoding(const reported_file& file) {
+nlohmann::json positions_by_encoding(const reported_file& file) {
   std::map<std::string_view, std::pair<std::uint64_t, code_positions>> by_encoding;
   for (std::size_t i = 0; i < file.portraits.size(); ++i) {
     const auto& positions = file.portraits[i].positions;
@@ -319,9 +318,9 @@ json positions_by_encoding(const reported_file& file) {
     ++at->second.first;
     at->second.second += *positions;
   }
-  json list = json::array();
+  nlohmann::json list = nlohmann::json::array();
   for (const auto& [encoding, sums] : by_encoding) {
-    json entry = to_json(sums.second);
+    nlohmann::json entry = to_json(sums.second);
     entry["encoding"] = encoding;
     entry["tensors"] = sums.first;
     list.push_back(std::move(entry));
@@ -329,8 +328,8 @@ json positions_by_encoding(const reported_file& file) {
   return list;
 }
 
-json mismatches_of(const comparison& compared) {
-  json list = json::array();
+nlohmann::json mismatches_of(const comparison& compared) {
+  nlohmann::json list = nlohmann::json::array();
   for (const auto& [a, b] : compared.shape_mismatches) {
     list.push_back({{"name", a->name},
                     {"shape_a", dimensions_of(a->shape)},
@@ -340,10 +339,10 @@ json mismatches_of(const comparison& compared) {
 }
 
 /// What the page's table, heat map and figures are drawn from.
-json page_data(const report_contents& report, const report_options& options) {
+nlohmann::json page_data(const report_contents& report, const report_options& options) {
   std::vector<std::string> kinds;
   std::map<std::string, std::size_t> places;
-  json tensors = json::array();
+  nlohmann::json tensors = nlohmann::json::array();
   for (const compared_tensor& tensor : report.tensors) {
     const tensor_kind split = split_name(tensor.name);
     const auto [place, is_new] = places.try_emplace(split.kind, kinds.size());
@@ -354,13 +353,14 @@ json page_data(const report_contents& report, const report_options& options) {
                        {"encoding", tensor.dtype},
                        {"bytes", tensor.bytes},
                        {"kind", place->second},
-                       {"layer", split.layer ? json(*split.layer) : json(nullptr)},
-                       {"files", json(std::vector<json>(report.files.size(), json(nullptr)))}});
+                       {"layer", split.layer ? nlohmann::json(*split.layer) : nlohmann::json(nullptr)},
+                       {"files", nlohmann::json(std::vector<nlohmann::json>(
+                                     report.files.size(), nlohmann::json(nullptr)))}});
   }
-  json files = json::array();
+  nlohmann::json files = nlohmann::json::array();
   for (std::size_t i = 0; i < report.files.size(); ++i) {
     const reported_file& file = report.files[i];
-    json entry = file_fields(file.path, *file.opened, file.compared.other, file.perplexity);
+    nlohmann::json entry = file_fields(file.path, *file.opened, file.compared.other, file.perplexity);
     entry["all_tensors"] = error_fields(file.compared.all);
     entry["all_matrices"] = error_fields(file.compared.matrices);
     entry["only_in_reference"] = file.compared.only_in_reference;
@@ -371,25 +371,29 @@ json page_data(const report_contents& report, const report_options& options) {
     entry["worst_blocks"] = worst_blocks(report, file);
     files.push_back(std::move(entry));
     for (const tensor_pair& pair : file.compared.pairs) {
-      json fields = pair.is_compared ? error_fields(pair.errors) : json::object();
+      nlohmann::json fields = pair.is_compared ? error_fields(pair.errors) : nlohmann::json::object();
       fields.erase("elements");
       fields["encoding"] = pair.other->dtype;
       fields["bytes"] = pair.other->bytes;
       tensors[place_of(report, *pair.reference)]["files"][i] = std::move(fields);
     }
   }
-  json reference = file_fields(report.path, *report.opened, report.tensors, report.perplexity);
+  nlohmann::json reference =
+      file_fields(report.path, *report.opened, report.tensors, report.perplexity);
   const std::optional<std::string>& text = options.text_file ? options.text_file : options.tokens_file;
-  return {{"version", schema_version::report}, {"nibble", NIBBLE_VERSION_STRING},
-          {"reference", std::move(reference)}, {"text", text ? json(*text) : json(nullptr)},
-          {"files", std::move(files)},         {"kinds", kinds},
+  return {{"version", schema_version::report},
+          {"nibble", NIBBLE_VERSION_STRING},
+          {"reference", std::move(reference)},
+          {"text", text ? nlohmann::json(*text) : nlohmann::json(nullptr)},
+          {"files", std::move(files)},
+          {"kinds", kinds},
           {"tensors", std::move(tensors)}};
 }
 
 /// A document for a script element: no name in it can end the element, or begin a comment.
-std::string embedded(const json& document) {
+std::string embedded(const nlohmann::json& document) {
   std::string text;
-  for (const char letter : document.dump(-1, ' ', false, json::error_handler_t::replace)) {
+  for (const char letter : document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)) {
     if (letter == '<') {
       text += "\\u003c";
     } else {
@@ -401,12 +405,12 @@ std::string embedded(const json& document) {
 
 /// What is shown of one tensor once it is chosen, a line each, so that the page parses none before.
 std::string detail_lines(const report_contents& report) {
-  std::vector<json> details(report.tensors.size());
+  std::vector<nlohmann::json> details(report.tensors.size());
   for (std::size_t i = 0; i < details.size(); ++i) {
     const reported_values& values = report.values[i];
     const bool has_values = values.spread.finite != 0;
     const auto figure = [&](double number) {
-      return has_values ? rounded_number(number) : json(nullptr);
+      return has_values ? rounded_number(number) : nlohmann::json(nullptr);
     };
     details[i] = {{"from", values.counts.from()},
                   {"to", values.counts.to()},
@@ -419,7 +423,8 @@ std::string detail_lines(const report_contents& report) {
                   {"standard_deviation", figure(values.spread.standard_deviation())},
                   {"zeros", values.spread.zeros},
                   {"non_finite", values.spread.non_finite},
-                  {"files", json(std::vector<json>(report.files.size(), json(nullptr)))}};
+                  {"files", nlohmann::json(std::vector<nlohmann::json>(report.files.size(),
+                                                                       nlohmann::json(nullptr)))}};
   }
   for (std::size_t i = 0; i < report.files.size(); ++i) {
     const reported_file& file = report.files[i];
@@ -427,9 +432,9 @@ std::string detail_lines(const report_contents& report) {
       const tensor_pair& pair = file.compared.pairs[j];
       if (!pair.reference->is_decodable() || !pair.other->is_decodable()) continue;
       const pair_portrait& portrait = file.portraits[j];
-      json blocks = json::array();
+      nlohmann::json blocks = nlohmann::json::array();
       for (const block_error& block : portrait.worst) {
-        json entry = to_json(report, pair, block);
+        nlohmann::json entry = to_json(report, pair, block);
         if (!blocks.empty()) {  // the others are listed only
           entry.erase("reference");
           entry.erase("packed");
@@ -440,12 +445,12 @@ std::string detail_lines(const report_contents& report) {
           {"counts", portrait.values.counts()},
           {"below", portrait.values.below()},
           {"above", portrait.values.above()},
-          {"positions", portrait.positions ? to_json(*portrait.positions) : json(nullptr)},
+          {"positions", portrait.positions ? to_json(*portrait.positions) : nlohmann::json(nullptr)},
           {"blocks", std::move(blocks)}};
     }
   }
   std::string lines;
-  for (const json& each : details) lines += embedded(each) + "\n";
+  for (const nlohmann::json& each : details) lines += embedded(each) + "\n";
   return lines;
 }
 
@@ -463,7 +468,7 @@ void write_page(const std::string& path, std::string_view data, std::string_view
   file.commit();
 }
 
-std::string to_text(const json& data, const std::string& output) {
+std::string to_text(const nlohmann::json& data, const std::string& output) {
   using side = table::side;
   const bool has_perplexity = !data.at("reference").at("perplexity").is_null();
   std::vector<table::column> columns{{"file", side::left},
@@ -476,18 +481,18 @@ std::string to_text(const json& data, const std::string& output) {
     columns.push_back({"divergence", side::right});
   }
   table files(std::move(columns));
-  const auto number = [](const json& value, const char* format) {
+  const auto number = [](const nlohmann::json& value, const char* format) {
     if (value.is_number()) return fmt::format(fmt::runtime(format), value.get<double>());
     return value.is_string() ? value.get<std::string>() : std::string("-");
   };
-  const auto add = [&](const json& file, const json& errors) {
+  const auto add = [&](const nlohmann::json& file, const nlohmann::json& errors) {
     std::vector<std::string> cells{nibble::escape_text(file.at("file").get<std::string>()),
                                    grouped(file.at("file_bytes").get<std::uint64_t>()),
                                    number(file.at("bits_per_weight"), "{:.2f}"),
-                                   number(errors.value("relative_rmse", json()), "{:.3e}"),
-                                   number(errors.value("sqnr_db", json()), "{:.2f}")};
+                                   number(errors.value("relative_rmse", nlohmann::json()), "{:.3e}"),
+                                   number(errors.value("sqnr_db", nlohmann::json()), "{:.2f}")};
     if (has_perplexity) {
-      const json& perplexity = file.at("perplexity");
+      const nlohmann::json& perplexity = file.at("perplexity");
       cells.push_back(number(perplexity.at("perplexity"), "{:.4f}"));
       cells.push_back(perplexity.contains("divergence")
                           ? number(perplexity.at("divergence").at("mean"), "{:.6f}")
@@ -495,16 +500,16 @@ std::string to_text(const json& data, const std::string& output) {
     }
     files.add_row(std::move(cells));
   };
-  add(data.at("reference"), json::object());
-  for (const json& file : data.at("files")) add(file, file.at("all_tensors"));
+  add(data.at("reference"), nlohmann::json::object());
+  for (const nlohmann::json& file : data.at("files")) add(file, file.at("all_tensors"));
   return files.to_string() + fmt::format("wrote {}, {}\n", nibble::escape_text(output),
                                          counted(size_of_file(output), "byte"));
 }
 
 /// What --json prints: the files without what is told of their tensors.
-json summary_of(const json& data, const std::string& output) {
-  json files = data.at("files");
-  for (json& file : files) {
+nlohmann::json summary_of(const nlohmann::json& data, const std::string& output) {
+  nlohmann::json files = data.at("files");
+  for (nlohmann::json& file : files) {
     file.erase("positions");
     file.erase("worst_blocks");
   }
@@ -529,7 +534,7 @@ exit_code report(const report_options& options) {
 #endif
   look_at_reference(contents, options.threads);
   look_at_files(contents, options.threads);
-  const json data = page_data(contents, options);
+  const nlohmann::json data = page_data(contents, options);
   write_page(options.output, embedded(data), detail_lines(contents));
   if (options.json) {
     print_json(schema_version::report, summary_of(data, options.output));
