@@ -79,24 +79,6 @@ struct pair_portrait {
   return blank;
 }
 
-/// Calls use(first row, rows, reference's values, other's) with some rows of a pair at a time.
-template <class Use>
-void for_rows_of_pair(const tensor_pair& pair, const pair_rows& rows, const Use& use) {
-  constexpr std::uint64_t batch_elements = 1U << 15U;
-  const std::uint64_t batch_rows =
-      std::max<std::uint64_t>(1, batch_elements / pair.reference->shape.cols());
-  std::vector<float> scratch;
-  std::vector<double> reference;
-  std::vector<double> other;
-  for (std::uint64_t row = 0; row < rows.row_count; row += batch_rows) {
-    const std::uint64_t count = std::min(batch_rows, rows.row_count - row);
-    decode_rows(*pair.reference, rows.first_row + row, count, scratch, reference);
-    decode_rows(*pair.other, rows.first_row + row, count, scratch, other);
-    use(rows.first_row + row, count, std::span<const double>(reference),
-        std::span<const double>(other));
-  }
-}
-
 /// Adds the blocks of one row.
 inline void add_blocks_of_row(std::uint64_t row, std::span<const double> reference,
                               std::span<const double> other, pair_portrait& to) {

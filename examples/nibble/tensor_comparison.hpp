@@ -99,9 +99,26 @@ void add_integers(const tensor_pair& pair, const pair_rows& rows, tensor_errors&
   }
 }
 
+/// Calls use(first row, rows, reference's values, other's) with some rows of a pair at a time.
+template <class Use>
+void for_rows_of_pair(const tensor_pair& pair, const pair_rows& rows, const Use& use) {
+  constexpr std::uint64_t batch_elements = 1U << 15U;
+  const std::uint64_t batch_rows =
+      std::max<std::uint64_t>(1, batch_elements / pair.reference->shape.cols());
+  std::vector<float> scratch;
+  std::vector<double> reference;
+  std::vector<double> other;
+  for (std::uint64_t row = 0; row < rows.row_count; row += batch_rows) {
+    const std::uint64_t count = std::min(batch_rows, rows.row_count - row);
+    decode_rows(*pair.reference, rows.first_row + row, count, scratch, reference);
+    decode_rows(*pair.other, rows.first_row + row, count, scratch, other);
+    use(rows.first_row + row, count, std::span<const double>(reference),
+        std::span<const double>(other));
+  }
+}
+
 [[nodiscard]] inline tensor_errors compare_rows(const tensor_pair& pair, const pair_rows& rows) {
   using nibble::encoding;
-  constexpr std::uint64_t batch_elements = 1U << 15U;
   tensor_errors errors;
   if (pair.reference->stored != nullptr && pair.other->stored != nullptr) {
     const encoding stored = value_encoding(*pair.reference->stored);
@@ -115,17 +132,13 @@ void add_integers(const tensor_pair& pair, const pair_rows& rows, tensor_errors&
       return errors;
     }
   }
-  const std::uint64_t batch_rows =
-      std::max<std::uint64_t>(1, batch_elements / pair.reference->shape.cols());
-  std::vector<float> scratch;
-  std::vector<double> reference;
-  std::vector<double> other;
-  for (std::uint64_t row = 0; row < rows.row_count; row += batch_rows) {
-    const std::uint64_t count = std::min(batch_rows, rows.row_count - row);
-    decode_rows(*pair.reference, rows.first_row + row, count, scratch, reference);
-    decode_rows(*pair.other, rows.first_row + row, count, scratch, other);
-    for (std::size_t i = 0; i < reference.size(); ++i) errors.add(reference[i], other[i]);
-  }
+  for_rows_of_pair(pair, rows,
+                   [&](std::uint64_t, std::uint64_t, std::span<const double> reference,
+                       std::span<const double> other) {
+                     for (std::size_t i = 0; i < reference.size(); ++i) {
+                       errors.add(reference[i], other[i]);
+                     }
+                   });
   return errors;
 }
 
