@@ -78,6 +78,8 @@ class offset_sub_blocks {
   }
 
  private:
+  /// A search of few codes starts from fewer grids and keeps fewer candidates.
+  static constexpr bool has_few_codes = LargestCode == 3;
   static constexpr auto most = static_cast<float>(LargestNumber);
   using sub_block_values = weighted_values<sub_block_elements>;
 
@@ -217,7 +219,7 @@ class offset_sub_blocks {
     };
     constexpr auto code = static_cast<std::uint32_t>(LargestCode);
     if (search == packing_search::fast) {
-      if constexpr (LargestCode == 3) {
+      if constexpr (has_few_codes) {
         static constexpr range_shares<3> shares(code, -0.25F, 0.375F);
         return search_from(shares, 1);
       } else {
@@ -225,8 +227,8 @@ class offset_sub_blocks {
         return search_from(shares, 2);
       }
     }
-    static constexpr auto shares = LargestCode == 3 ? range_shares<8>(code, -0.5F, 0.1875F)
-                                                    : range_shares<8>(code, -1.0F, 0.3125F);
+    static constexpr auto shares =
+        has_few_codes ? range_shares<8>(code, -0.5F, 0.1875F) : range_shares<8>(code, -1.0F, 0.3125F);
     return search_from(shares, 4);
   }
 
@@ -400,7 +402,7 @@ class offset_sub_blocks {
       if (!is_finite(scale_unit) || !is_finite(min_unit)) return;
       const lane_choice next =
           choose_numbers(groups, own, to_float32(scale_unit), to_float32(min_unit));
-      if (is_fast && LargestCode == 3) return best.offer(next);
+      if (is_fast && has_few_codes) return best.offer(next);
       const lane_choice fitted = renew(own, next);
       best.offer(fitted.error < next.error ? fitted : next);
     };
@@ -412,7 +414,7 @@ class offset_sub_blocks {
     consider(unit_of(largest_scale / most), closest_unit(largest_min));
     // Of few codes the second best is rarely better in the end.
     const std::size_t kept_count =
-        std::min<std::size_t>(best.kept().size(), is_fast && LargestCode == 3 ? 1 : 2);
+        std::min<std::size_t>(best.kept().size(), is_fast && has_few_codes ? 1 : 2);
     lane_choice kept = refine_candidates<trials_of_groups>(best.kept().first(kept_count),
                                                            is_fast ? 3 : 8, attempt, renew);
     if (!is_fast) {
