@@ -318,7 +318,7 @@ def main():
         models = list(options.models)
         if options.make:
             models += [make_model(options.command, options.make, f"{folder}/small.apr", 8, 512, 1536),
-                       make_model(options.command, options.make, f"{folder}/large.apr", 4, 2048, 5632)]
+                       make_model(options.command, options.make, f"{folder}/large.apr", 2, 2048, 5632)]
         if not models:
             parser.error("no MODEL, and no --make")
         link = None
