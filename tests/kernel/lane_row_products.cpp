@@ -53,8 +53,8 @@ TEST_CASE("lane-row products of every number of rows lie within their bound", "[
     check_lane_rows_of<Architecture, float, q4, q8, q4_0, q4_1, q8_0>({1, 33, 544, 545});
     check_lane_rows_of<Architecture, float, apr_q4>({32, 544});
     using integers = simd::integer_architecture<Architecture>;
-    check_lane_rows_of<integers, std::int16_t, q4, q8, q4_0, q4_1, q8_0>({1, 33, 544, 545});
-    check_lane_rows_of<integers, std::int8_t, q4, q4_0, q4_1>({1, 33, 544, 545});
+    check_lane_rows_of<integers, std::int16_t, q4, q8, q4_0, q4_1, q8_0>({1, 33, 544, 545, 608});
+    check_lane_rows_of<integers, std::int8_t, q4, q4_0, q4_1>({1, 33, 544, 545, 608});
     check_lane_rows_of<integers, std::int8_t, apr_q4>({32, 544});
     if constexpr (simd::multiplies_any_byte<integers>) {
       check_lane_rows_of<integers, std::int8_t, q8, q8_0>({1, 33, 544, 545});

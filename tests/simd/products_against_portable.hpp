@@ -78,7 +78,7 @@ void require_words_apart() {
   }
 }
 
-/// Sixteen bytes of rows of a length, from memory of no more than the rows need.
+/// Sixteen and thirty-two bytes of rows of a length, from memory of no more than the rows need.
 template <class Architecture>
 void require_row_words(std::size_t row_bytes) {
   constexpr Architecture own{};
@@ -89,6 +89,11 @@ void require_row_words(std::size_t row_bytes) {
     if (numbers_of(simd::load_row_words<Architecture>(from, row_bytes, own, own)) !=
         numbers_of(simd::load_row_words<Architecture>(from, row_bytes, own, twin)))
       FAIL("load_row_words by " << row_bytes << " at " << seed);
+    const auto more = random_bytes(seed + row_bytes * (simd::lanes<Architecture> - 1) + 32, seed);
+    const std::byte* const start = more.data() + seed;
+    if (numbers_of(simd::load_long_row_words<Architecture>(start, row_bytes, own, own)) !=
+        numbers_of(simd::load_long_row_words<Architecture>(start, row_bytes, own, twin)))
+      FAIL("load_long_row_words by " << row_bytes << " at " << seed);
   }
 }
 

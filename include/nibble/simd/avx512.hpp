@@ -175,6 +175,38 @@ NIBBLE_IN_PLACE [[nodiscard]] inline row_words<Architecture> load_row_words(cons
           _mm512_unpacklo_epi64(upper_high, lower_high), _mm512_unpackhi_epi64(upper_high, lower_high)};
 }
 
+template <class Architecture>
+NIBBLE_IN_PLACE [[nodiscard]] inline long_row_words<Architecture> load_long_row_words(
+    const std::byte* from, std::size_t row_bytes, Architecture, xsimd::avx512f) noexcept {
+  // Of rows 0 .. 7, then of rows 8 .. 15: words j and j + 4, four rows of each side by side.
+  std::array<row_words<Architecture>, 2> halves;
+  NIBBLE_UNROLL
+  for (std::size_t half = 0; half < halves.size(); ++half) {
+    row_words<Architecture> rows;
+    NIBBLE_UNROLL
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const std::byte* const row = from + (8 * half + i) * row_bytes;
+      rows[i] = _mm512_inserti64x4(
+          _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row))),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + 4 * row_bytes)), 1);
+    }
+    const __m512i upper_low = _mm512_unpacklo_epi32(rows[0], rows[1]);
+    const __m512i upper_high = _mm512_unpackhi_epi32(rows[0], rows[1]);
+    const __m512i lower_low = _mm512_unpacklo_epi32(rows[2], rows[3]);
+    const __m512i lower_high = _mm512_unpackhi_epi32(rows[2], rows[3]);
+    halves[half] = {
+        _mm512_unpacklo_epi64(upper_low, lower_low), _mm512_unpackhi_epi64(upper_low, lower_low),
+        _mm512_unpacklo_epi64(upper_high, lower_high), _mm512_unpackhi_epi64(upper_high, lower_high)};
+  }
+  long_row_words<Architecture> words;
+  NIBBLE_UNROLL
+  for (std::size_t j = 0; j < 4; ++j) {
+    words[j] = _mm512_shuffle_i32x4(halves[0][j], halves[1][j], 0x88);
+    words[j + 4] = _mm512_shuffle_i32x4(halves[0][j], halves[1][j], 0xDD);
+  }
+  return words;
+}
+
 #if defined(__AVX512BW__)
 
 template <class Architecture>

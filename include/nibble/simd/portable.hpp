@@ -217,6 +217,22 @@ template <class Architecture>
   return words;
 }
 
+/// Thirty-two bytes of as many rows as there are lanes, as load_row_words does it.
+template <class Architecture>
+[[nodiscard]] long_row_words<Architecture> load_long_row_words(const std::byte* from,
+                                                               std::size_t row_bytes, Architecture,
+                                                               any_architecture) noexcept {
+  long_row_words<Architecture> words;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    std::array<std::int32_t, lanes<Architecture>> column;
+    for (std::size_t row = 0; row < column.size(); ++row) {
+      std::memcpy(&column[row], from + row * row_bytes + 4 * i, sizeof(column[row]));
+    }
+    words[i] = vector<std::int32_t, Architecture>::load_unaligned(column.data());
+  }
+  return words;
+}
+
 /// The largest of a block's 32 magnitudes; where there is NaN or an infinity, one of them.
 template <class Architecture>
 [[nodiscard]] float largest_magnitude(const float* values, Architecture, any_architecture) noexcept {

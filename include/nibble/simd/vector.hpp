@@ -291,6 +291,9 @@ inline constexpr bool has_lane_block_products = std::is_base_of_v<xsimd::avx2, A
 /// Sixteen bytes of as many rows as there are lanes: vector i has the i-th 32-bit word of each.
 template <class Architecture>
 using row_words = std::array<vector<std::int32_t, Architecture>, 4>;
+/// Thirty-two bytes of each of those rows.
+template <class Architecture>
+using long_row_words = std::array<vector<std::int32_t, Architecture>, 8>;
 
 /// As many rows of 32 bits a lane as there are lanes.
 template <class Architecture>
