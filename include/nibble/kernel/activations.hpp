@@ -222,13 +222,14 @@ void prepare_row(const float* x, std::size_t cols, const activation_layout& layo
   const bool is_natural = layout.order == activation_order::natural;
   Value* unit =
       to.values + tile.first * to.row_blocks * block_elements + (row - tile.first) * unit_elements;
+  static constexpr std::array<float, block_elements> padding{};
   std::array<float, block_elements> reordered;
   std::array<Value, block_elements> unjoined;
   for (std::size_t b = 0; b < to.row_blocks; ++b) {
     const std::size_t at = b * block_elements;
     const std::size_t count = at < cols ? std::min(block_elements, cols - at) : 0;
-    const float* block = x + (count == 0 ? 0 : at);
-    if (count != block_elements || !is_natural) {
+    const float* block = count == 0 ? padding.data() : x + at;
+    if (count != 0 && (count != block_elements || !is_natural)) {
       for (std::size_t i = 0; i < block_elements; ++i) {
         reordered[place_of(i, layout.order)] = i < count ? block[i] : 0.0F;
       }
