@@ -107,8 +107,12 @@ struct row_tasks {
   std::uint64_t outputs;
   std::uint64_t unit;  ///< rows a task, but for the last one
 
-  row_tasks(const tensor_view& weight, std::size_t x_rows) noexcept
-      : outputs(weight.rows()), unit(rows_per_task(weight.cols(), x_rows)) {}
+  /// One task where nobody shares the work and one pass is all that a weight row is needed for.
+  row_tasks(const tensor_view& weight, const joint_products& call) noexcept
+      : outputs(weight.rows()),
+        unit(call.executor == nullptr && call.x.rows == 1 ? std::max<std::uint64_t>(1, outputs)
+                                                          : rows_per_task(weight.cols(), call.x.rows)) {
+  }
 
   [[nodiscard]] std::size_t count() const noexcept {
     return static_cast<std::size_t>(divide_round_up(outputs, unit));
@@ -126,13 +130,13 @@ void for_weight_rows(const joint_products& call, HasThisPlan&& has_this_plan, Bo
   std::array<std::size_t, max_joint_products + 1> first_tasks{};
   for (std::size_t i = 0; i < call.products.size(); ++i) {
     const planned_product& planned = call.products[i];
-    const row_tasks tasks(*planned.product.weight, call.x.rows);
+    const row_tasks tasks(*planned.product.weight, call);
     first_tasks[i + 1] = first_tasks[i] + (has_this_plan(planned) ? tasks.count() : 0);
   }
   run_tasks(call.executor, first_tasks[call.products.size()], [&](std::size_t task) {
     std::size_t i = 0;
     while (task >= first_tasks[i + 1]) ++i;
-    const row_tasks tasks(*call.products[i].product.weight, call.x.rows);
+    const row_tasks tasks(*call.products[i].product.weight, call);
     body(i, tasks.rows(task - first_tasks[i]));
   });
 }
