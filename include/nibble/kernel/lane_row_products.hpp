@@ -63,11 +63,6 @@ template <Codec Codec, Activation Value>
   }
 }
 
-/// Rows of activations of a tile, at most: their sums are in registers with a block's codes, of which
-/// AVX-512 has twice as many.
-template <class Architecture>
-inline constexpr std::size_t lane_row_tile_rows = simd::lanes<Architecture> >= 16 ? 8 : 4;
-
 /// Rows of activations up to which these products beat those along the row, and panels. Measured at 576,
 /// 768 and 1024 columns; without AVX2 nothing was.
 template <class Architecture, Codec Codec, Activation Value>
@@ -84,6 +79,15 @@ template <class Architecture, Codec Codec, Activation Value>
     if (!is_nibbles(Codec::packing)) return 1;
     return is_bytes ? 8 : 2;
   }
+}
+
+/// Rows of activations of a tile, at most: their sums are in registers with a block's codes, of which
+/// AVX-512 has twice as many. No more than are ever multiplied so.
+template <class Architecture, Codec Codec, Activation Value>
+[[nodiscard]] constexpr std::size_t lane_row_tile_rows() noexcept {
+  constexpr std::size_t held = simd::lanes<Architecture> >= 16 ? 8 : 4;
+  constexpr std::size_t most = most_lane_rows<Architecture, Codec, Value>();
+  return most == 0 ? held : std::min(held, most);
 }
 
 /// The layout in which these products read activations.
@@ -371,14 +375,14 @@ void multiply_lane_rows(const tensor_view& weight, row_range rows, const activat
                         const product_output& y) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;
   const auto multiply =
-      choose_by_rows<lane_row_group_function<Value>, lane_row_tile_rows<Architecture>>(
+      choose_by_rows<lane_row_group_function<Value>, lane_row_tile_rows<Architecture, Codec, Value>()>(
           x.rows, []<std::size_t Rows>() {
             return &multiply_lane_row_group<Architecture, Codec, Value, Rows>;
           });
   const std::size_t blocks = blocks_in(static_cast<std::size_t>(weight.cols()));
   const std::size_t row_bytes = blocks * block_layout<Codec>::stride_bytes;
   const bool is_narrow = weight.rows() < width;
-  alignas(64) std::array<float, lane_row_tile_rows<Architecture> * width> sums;
+  alignas(64) std::array<float, lane_row_tile_rows<Architecture, Codec, Value>() * width> sums;
   for (std::size_t n = 0; n < rows.count; n += width) {
     // The last group ends where the weight does; rows before these are multiplied and not written.
     const std::uint64_t wanted = rows.first + n;

@@ -98,10 +98,11 @@ template <class Architecture, Codec Codec>
   using integer_architecture = simd::integer_architecture<Architecture>;
   const auto in_place = []<Activation Value>(Value) -> product_plan {
     if constexpr (unpacks_in_registers<Codec>() && !std::same_as<Value, float>) {
-      return {{block_format_of<Value>(), {}, bit_code_tile_rows}, product_kernel::bit_codes};
+      return {{block_format_of<Value>(), {}, bit_code_tile_rows<block_architecture>},
+              product_kernel::bit_codes};
     } else {
       return {{block_format_of<Value>(), small_batch_layout<block_architecture, Codec, Value>(),
-               max_small_batch_rows<Value>},
+               max_small_batch_rows<block_architecture, Value>()},
               product_kernel::small_batch};
     }
   };
@@ -118,7 +119,7 @@ template <class Architecture, Codec Codec>
   const auto lane_rows = []<class LaneArchitecture, Activation Value>(LaneArchitecture,
                                                                       Value) -> product_plan {
     return {{block_format_of<Value>(), lane_row_layout<Codec, Value>(),
-             lane_row_tile_rows<LaneArchitecture>},
+             lane_row_tile_rows<LaneArchitecture, Codec, Value>()},
             product_kernel::lane_rows};
   };
   // Calls use(Value) for codes of activations in a format.
@@ -172,7 +173,7 @@ template <class Architecture>
 [[nodiscard]] product_plan choose_product_plan(const tensor_view& weight, std::size_t x_rows,
                                                matmul_mode mode, const repacked_panels* repacked) {
   product_plan plan;
-  visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
+  visit_stored_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
     plan = choose_product_plan<Architecture, Codec>(weight, x_rows, mode, repacked);
   });
   return plan;

@@ -118,7 +118,7 @@ inline void count_floats(std::span<const float> values, value_counts& counts) no
 template <class Architecture>
 [[nodiscard]] value_counts count_values(const tensor_view& tensor) {
   value_counts counts{.elements = tensor.elements()};
-  visit_codec(tensor.encoding(), tensor.name(), [&]<Codec Codec>(Codec) {
+  visit_stored_codec(tensor.encoding(), tensor.name(), [&]<Codec Codec>(Codec) {
     counts.non_finite_scales = count_non_finite_scales<Codec>(tensor.bytes());
   });
   if (tensor.elements() == 0) return counts;

@@ -131,6 +131,13 @@ using vector = typename vector_of<T, Architecture>::type;
 template <class Architecture>
 inline constexpr std::size_t lanes = vector<float, Architecture>::size;
 
+/// Vector registers: x86 has twice as many from AVX-512 on.
+template <class Architecture>
+inline constexpr std::size_t vector_registers =
+    std::is_base_of_v<xsimd::avx512f, Architecture> || std::is_base_of_v<xsimd::neon64, Architecture>
+        ? 32
+        : 16;
+
 /// Of an architecture of 64-byte vectors, the one of 32-byte vectors that it contains; else itself. A
 /// block's 32 bytes fill such a vector.
 template <class Architecture>
