@@ -304,8 +304,7 @@ void multiply_bit_codes(const tensor_view& weight, row_range rows, const activat
     from.half_sums += 2 * first_block;
     for (std::size_t n = 0; n < rows.count; ++n) {
       const std::size_t row = static_cast<std::size_t>(rows.first) + n;
-      const std::byte* group =
-          weight.bytes().data() + row * row_stored * stored_bytes + first * group_bytes<Codec>;
+      const std::byte* group = position_of_row(weight, row).start + first * group_bytes<Codec>;
       if (is_copied) {
         std::memcpy(last.data(), group, rest * stored_bytes);
         group = last.data();

@@ -129,7 +129,7 @@ void fill_from_rows(const range_decoder& decoder, const tensor_view& weight, row
       std::fill_n(decoded[n].begin(), padded, 0.0F);
       continue;
     }
-    const row_position row = position_of_row(decoder.description, weight, rows.first + n);
+    const row_position row = position_of_row(weight, rows.first + n);
     prefetch_columns(decoder.description, row, columns);
     decoder.decode_range(row.start, row.first_element + columns.first, columns.count,
                          decoded[n].data());

@@ -345,8 +345,8 @@ using lane_row_group_function = void (*)(const std::byte*, std::size_t row_bytes
 /// the rows of a larger weight.
 template <class Architecture, Codec Codec, Activation Value>
 void multiply_few_lane_rows(lane_row_group_function<Value> multiply, const std::byte* first_block,
-                            std::size_t rows, std::size_t blocks, const activation_tile<Value>& x,
-                            float* sums) noexcept {
+                            std::size_t row_bytes, std::size_t rows, std::size_t blocks,
+                            const activation_tile<Value>& x, float* sums) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;
   constexpr std::size_t stride_bytes = block_layout<Codec>::stride_bytes;
   constexpr std::size_t piece_blocks = 8;
@@ -357,7 +357,7 @@ void multiply_few_lane_rows(lane_row_group_function<Value> multiply, const std::
     for (std::size_t n = 0; n < width; ++n) {
       const std::size_t row = std::min(n, rows - 1);
       std::memcpy(piece.data() + n * count * stride_bytes,
-                  first_block + (row * blocks + b) * stride_bytes, count * stride_bytes);
+                  first_block + row * row_bytes + b * stride_bytes, count * stride_bytes);
     }
     activation_tile<Value> rest = x;
     rest.values += b * x.rows * simd::block_codes;
@@ -380,7 +380,7 @@ void multiply_lane_rows(const tensor_view& weight, row_range rows, const activat
             return &multiply_lane_row_group<Architecture, Codec, Value, Rows>;
           });
   const std::size_t blocks = blocks_in(static_cast<std::size_t>(weight.cols()));
-  const std::size_t row_bytes = blocks * block_layout<Codec>::stride_bytes;
+  const auto row_bytes = static_cast<std::size_t>(weight.row_stride_bytes());
   const bool is_narrow = weight.rows() < width;
   alignas(64) std::array<float, lane_row_tile_rows<Architecture, Codec, Value>() * width> sums;
   for (std::size_t n = 0; n < rows.count; n += width) {
@@ -388,11 +388,11 @@ void multiply_lane_rows(const tensor_view& weight, row_range rows, const activat
     const std::uint64_t wanted = rows.first + n;
     const std::uint64_t first = is_narrow ? 0 : std::min(wanted, weight.rows() - width);
     const auto skipped = static_cast<std::size_t>(wanted - first);
-    const std::byte* const from = weight.bytes().data() + static_cast<std::size_t>(first) * row_bytes;
+    const std::byte* const from = weight.data() + static_cast<std::size_t>(first) * row_bytes;
     std::fill_n(sums.begin(), x.rows * width, 0.0F);
     if (is_narrow) {
       multiply_few_lane_rows<Architecture, Codec>(
-          multiply, from, static_cast<std::size_t>(weight.rows()), blocks, x, sums.data());
+          multiply, from, row_bytes, static_cast<std::size_t>(weight.rows()), blocks, x, sums.data());
     } else {
       multiply(from, row_bytes, blocks, x, sums.data());
     }
