@@ -23,6 +23,7 @@
 #include <nibble/kernel/product_plan.hpp>
 #include <nibble/kernel/repacked_panels.hpp>
 #include <nibble/kernel/small_batch_products.hpp>
+#include <nibble/kernel/super_block_products.hpp>
 #include <nibble/kernel/tiles.hpp>
 #include <nibble/kernel/weight_slice.hpp>
 #include <nibble/simd/simd.hpp>
@@ -181,7 +182,9 @@ struct prepared_kernels {
         source = code_panel_source_of<panel_architecture, Codec, Value>();
       }
       if constexpr (has_code_products<Architecture, Codec, Value>()) {
-        if constexpr (unpacks_in_registers<Codec>()) {
+        if constexpr (has_super_block_products<panel_architecture, Codec, Value>()) {
+          in_place = &multiply_super_blocks<panel_architecture, Codec>;
+        } else if constexpr (unpacks_in_registers<Codec>()) {
           in_place = &multiply_bit_codes<block_architecture, Codec, Value>;
         } else {
           in_place = &multiply_small_batch<block_architecture, Codec, Value>;

@@ -79,7 +79,7 @@ class group_scales {
   NIBBLE_IN_PLACE explicit group_scales(const std::byte* stored) noexcept {
     if constexpr (sub_blocks < Codec >> 1) {
       const auto header = header_of_block<Codec>(stored);
-      const sub_block_numbers scale_numbers = Codec::scale_numbers(header);
+      const sub_block_numbers scale_numbers = load_scale_numbers<Architecture, Codec>(header);
       scale_unit_ = floats(simd::widen_float16(Codec::stored_scale(header), tag, tag));
       widen_numbers(scale_numbers, scale_unit_, scales_);
       if constexpr (Codec::has_min) {
