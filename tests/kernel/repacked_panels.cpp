@@ -114,11 +114,11 @@ void check_same_bits(std::size_t n, std::size_t k, bool has_wild_scales) {
     by(prepared, kernel::product_output{y.data(), n, nullptr});
     return y;
   };
-  const auto in_place =
-      multiply(kernel::lane_row_layout<Codec, Value>(), kernel::lane_row_tile_rows<Architecture>,
-               [&](const auto& prepared, const kernel::product_output& y) {
-                 kernel::multiply_lane_rows<Architecture, Codec, Value>(w, {0, n}, prepared.tile(0), y);
-               });
+  const auto in_place = multiply(
+      kernel::lane_row_layout<Codec, Value>(), kernel::lane_row_tile_rows<Architecture, Codec, Value>(),
+      [&](const auto& prepared, const kernel::product_output& y) {
+        kernel::multiply_lane_rows<Architecture, Codec, Value>(w, {0, n}, prepared.tile(0), y);
+      });
   const auto panels = repacked<Architecture, Codec, Value>(w);
   const auto from_panels =
       multiply({kernel::activation_order_of<Codec>(), 1}, kernel::code_tile_rows,

@@ -23,6 +23,7 @@
 #include <nibble/kernel/product_plan.hpp>
 #include <nibble/kernel/repacked_panels.hpp>
 #include <nibble/kernel/small_batch_products.hpp>
+#include <nibble/kernel/super_block_products.hpp>
 #include <nibble/kernel/tiles.hpp>
 #include <nibble/kernel/weight_slice.hpp>
 #include <nibble/simd/simd.hpp>
@@ -178,14 +179,16 @@ struct prepared_kernels {
   prepared_kernels() = default;
   explicit prepared_kernels(const planned_product& planned) {
     const tensor_view& weight = *planned.product.weight;
-    visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
+    visit_stored_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
       constexpr bool is_float = std::same_as<Value, float>;
       using block_architecture = simd::block_architecture<Architecture>;
       if constexpr (has_code_panels<Architecture, Codec, Value>()) {
         source = code_panel_source_of<panel_architecture, Codec, Value>();
       }
       if constexpr (has_code_products<Architecture, Codec, Value>()) {
-        if constexpr (unpacks_in_registers<Codec>()) {
+        if constexpr (has_super_block_products<panel_architecture, Codec, Value>()) {
+          in_place = &multiply_super_blocks<panel_architecture, Codec>;
+        } else if constexpr (unpacks_in_registers<Codec>()) {
           in_place = &multiply_bit_codes<block_architecture, Codec, Value>;
         } else {
           in_place = &multiply_small_batch<block_architecture, Codec, Value>;
@@ -193,9 +196,9 @@ struct prepared_kernels {
       } else if constexpr (is_float && has_small_batch_products<Codec>()) {
         in_place = &multiply_small_batch<Architecture, Codec, Value>;
       }
-      if constexpr (has_lane_row_products<Codec, Value>() &&
+      using lane_architecture = std::conditional_t<is_float, Architecture, panel_architecture>;
+      if constexpr (most_lane_rows<lane_architecture, Codec, Value>() != 0 &&
                     (is_float || has_code_products<Architecture, Codec, Value>())) {
-        using lane_architecture = std::conditional_t<is_float, Architecture, panel_architecture>;
         if (planned.plan.kernel == product_kernel::lane_rows) {
           in_place = &multiply_lane_rows<lane_architecture, Codec, Value>;
         }

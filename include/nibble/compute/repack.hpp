@@ -60,7 +60,7 @@ template <class Architecture>
                                             executor* executor) {
   using panel_architecture = simd::integer_architecture<Architecture>;
   repacked_panels made;
-  visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
+  visit_stored_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
     if (!rows_are_blocks<Codec>(weight)) return;
     const auto make = [&]<Activation Value>(Value) {
       if constexpr (has_repacked_panels<Architecture, Codec, Value>()) {

@@ -63,11 +63,6 @@ template <Codec Codec, Activation Value>
   }
 }
 
-/// Rows of activations of a tile, at most: their sums are in registers with a block's codes, of which
-/// AVX-512 has twice as many.
-template <class Architecture>
-inline constexpr std::size_t lane_row_tile_rows = simd::lanes<Architecture> >= 16 ? 8 : 4;
-
 /// Rows of activations up to which these products beat those along the row, and panels. Measured at 576,
 /// 768 and 1024 columns; without AVX2 nothing was.
 template <class Architecture, Codec Codec, Activation Value>
@@ -84,6 +79,15 @@ template <class Architecture, Codec Codec, Activation Value>
     if (!is_nibbles(Codec::packing)) return 1;
     return is_bytes ? 8 : 2;
   }
+}
+
+/// Rows of activations of a tile, at most: their sums are in registers with a block's codes, of which
+/// AVX-512 has twice as many. No more than are ever multiplied so.
+template <class Architecture, Codec Codec, Activation Value>
+[[nodiscard]] constexpr std::size_t lane_row_tile_rows() noexcept {
+  constexpr std::size_t held = simd::lanes<Architecture> >= 16 ? 8 : 4;
+  constexpr std::size_t most = most_lane_rows<Architecture, Codec, Value>();
+  return most == 0 ? held : std::min(held, most);
 }
 
 /// The layout in which these products read activations.
@@ -381,8 +385,8 @@ using lane_row_group_function = void (*)(const std::byte*, std::size_t row_bytes
 /// the rows of a larger weight.
 template <class Architecture, Codec Codec, Activation Value>
 void multiply_few_lane_rows(lane_row_group_function<Value> multiply, const std::byte* first_block,
-                            std::size_t rows, std::size_t blocks, const activation_tile<Value>& x,
-                            float* sums) noexcept {
+                            std::size_t row_bytes, std::size_t rows, std::size_t blocks,
+                            const activation_tile<Value>& x, float* sums) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;
   constexpr std::size_t stride_bytes = block_layout<Codec>::stride_bytes;
   constexpr std::size_t piece_blocks = 8;
@@ -393,7 +397,7 @@ void multiply_few_lane_rows(lane_row_group_function<Value> multiply, const std::
     for (std::size_t n = 0; n < width; ++n) {
       const std::size_t row = std::min(n, rows - 1);
       std::memcpy(piece.data() + n * count * stride_bytes,
-                  first_block + (row * blocks + b) * stride_bytes, count * stride_bytes);
+                  first_block + row * row_bytes + b * stride_bytes, count * stride_bytes);
     }
     activation_tile<Value> rest = x;
     rest.values += b * x.rows * simd::block_codes;
@@ -412,24 +416,24 @@ void multiply_lane_rows(const tensor_view& weight, row_range rows, const activat
   using floats = simd::vector<float, Architecture>;
   constexpr std::size_t width = simd::lanes<Architecture>;
   const auto multiply =
-      choose_by_rows<lane_row_group_function<Value>, lane_row_tile_rows<Architecture>>(
+      choose_by_rows<lane_row_group_function<Value>, lane_row_tile_rows<Architecture, Codec, Value>()>(
           x.rows, []<std::size_t Rows>() {
             return &multiply_lane_row_group<Architecture, Codec, Value, Rows>;
           });
   const std::size_t blocks = blocks_in(static_cast<std::size_t>(weight.cols()));
-  const std::size_t row_bytes = blocks * block_layout<Codec>::stride_bytes;
+  const auto row_bytes = static_cast<std::size_t>(weight.row_stride_bytes());
   const bool is_narrow = weight.rows() < width;
-  alignas(64) std::array<float, lane_row_tile_rows<Architecture> * width> sums;
+  alignas(64) std::array<float, lane_row_tile_rows<Architecture, Codec, Value>() * width> sums;
   for (std::size_t n = 0; n < rows.count; n += width) {
     // The last group ends where the weight does; rows before these are multiplied and not written.
     const std::uint64_t wanted = rows.first + n;
     const std::uint64_t first = is_narrow ? 0 : std::min(wanted, weight.rows() - width);
     const auto skipped = static_cast<std::size_t>(wanted - first);
-    const std::byte* const from = weight.bytes().data() + static_cast<std::size_t>(first) * row_bytes;
+    const std::byte* const from = weight.data() + static_cast<std::size_t>(first) * row_bytes;
     for (std::size_t m = 0; m < x.rows; ++m) floats(0.0F).store_unaligned(sums.data() + m * width);
     if (is_narrow) {
       multiply_few_lane_rows<Architecture, Codec>(
-          multiply, from, static_cast<std::size_t>(weight.rows()), blocks, x, sums.data());
+          multiply, from, row_bytes, static_cast<std::size_t>(weight.rows()), blocks, x, sums.data());
     } else {
       multiply(from, row_bytes, blocks, x, sums.data());
     }
