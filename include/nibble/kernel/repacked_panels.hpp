@@ -195,7 +195,7 @@ template <class Architecture, Activation Value>
   // No product overflows: a stored row takes a byte and more, and is in memory.
   constexpr std::size_t alignment = 64;
   panels.size_bytes = panels.panels * panels.panel_bytes() + alignment;
-  panels.memory = std::make_unique<std::byte[]>(panels.size_bytes);
+  panels.memory.reset(new std::byte[panels.size_bytes]);  // not zeroed: every byte is stored
   const auto address = reinterpret_cast<std::uintptr_t>(panels.memory.get());
   panels.start = panels.memory.get() + (alignment - address % alignment) % alignment;
   return panels;
