@@ -11,7 +11,6 @@
 #include <vector>
 
 #include <nibble/compute/executor.hpp>
-#include <nibble/simd/spin_wait.hpp>
 
 namespace nibble {
 
@@ -76,10 +75,6 @@ class thread_pool final : public executor {
    public:
     template <class Condition>
     void wait_until(const Condition& is_true) {
-      for (int looks = 0; looks < looks_before_yield; ++looks) {
-        if (is_true()) return;
-        simd::spin_wait();
-      }
       for (int looks = 0; looks < looks_before_sleep; ++looks) {
         if (is_true()) return;
         std::this_thread::yield();
@@ -98,9 +93,6 @@ class thread_pool final : public executor {
     }
 
    private:
-    // Products of a token follow each other within some microseconds. To yield is a call of the system,
-    // and gives the processor away where others want it, so that it comes later.
-    static constexpr int looks_before_yield = 512;
     static constexpr int looks_before_sleep = 64;
     std::mutex guard_;
     std::condition_variable changed_;
