@@ -46,7 +46,7 @@ inline void attend(const model_config& config, const head_part& mine, key_value_
     scaled_sum(std::span(scores).first(positions), values, result, head_dim);
   };
   const std::size_t tasks = tokens * mine.queries.count;
-  // Measured: two threads share some microseconds of work, which this is with few positions, at a loss.
+  // To hand work over takes microseconds, and few positions take no more.
   constexpr std::size_t least_shared_products = 1U << 16U;
   const std::size_t products = tasks * 2 * head_dim * (cache.length() + tokens);
   nibble::run_tasks(products < least_shared_products ? nullptr : executor, tasks, one_head);
