@@ -175,10 +175,10 @@ TEST_CASE("a copy for another mode than the call's is refused by name", "[repack
   const tensor_view w("down", encoding::q4, {8, 64}, bytes);
   const std::vector<float> x(64);
   std::vector<float> y(8, 3.0F);
-  constexpr std::array every_mode = {matmul_mode::exact, matmul_mode::int16, matmul_mode::int8};
-  for (const matmul_mode made_for : every_mode) {
+  constexpr std::array modes = {matmul_mode::exact, matmul_mode::int16, matmul_mode::int8};
+  for (const matmul_mode made_for : modes) {
     const repacked_weight repacked = nibble::repack(w, made_for);
-    for (const matmul_mode mode : every_mode) {
+    for (const matmul_mode mode : modes) {
       if (mode == made_for) continue;
       const auto thrown = nibble_test::error_of(
           [&] { nibble::matmul({{.w = w, .y = y, .repacked = &repacked}}, x, {.mode = mode}); });
