@@ -28,6 +28,7 @@
 #include <benchmarks/support/report.hpp>
 #include <benchmarks/support/shapes.hpp>
 #include <benchmarks/support/threads.hpp>
+#include <benchmarks/support/weight_distributions.hpp>
 
 namespace {
 
@@ -162,6 +163,24 @@ void measure_decode(benchmark::State& state, ggml_type type, std::uint64_t rows,
                                    .bytes_read = static_cast<double>(bytes->size()),
                                    .bytes_written = elements * sizeof(float)});
   state.counters["relative_error"] = error;
+}
+
+/// What its packer changes without importance.
+void measure_packing_error(benchmark::State& state, ggml_type type,
+                           nibble_benchmark::weight_distribution distribution, std::uint64_t rows) {
+  constexpr std::int64_t columns = 4096;
+  const std::vector<float> values =
+      nibble_benchmark::drawn_weights(distribution, static_cast<std::size_t>(rows) * columns);
+  std::vector<std::byte> bytes(ggml_row_size(type, columns) * static_cast<std::size_t>(rows));
+  for (auto _ : state) {
+    quantize(type, values, static_cast<std::int64_t>(rows), columns, bytes.data());
+    benchmark::ClobberMemory();
+  }
+  std::vector<float> decoded(values.size());
+  decode(type, bytes.data(), decoded);
+  const auto elements = static_cast<double>(values.size());
+  nibble_benchmark::report(state, {.elements = elements, .bytes_read = elements * sizeof(float)});
+  state.counters["relative_error"] = nibble_benchmark::relative_error(values, decoded);
 }
 
 /// A weight in a buffer type of the CPU backend, and y = x * w^T as a graph of one node.
@@ -305,6 +324,16 @@ const bool registered = [] {
       nibble_benchmark::register_benchmark(
           NIBBLE_PEER_NAME "/decode/" + which.name + "/to_f32/" + std::to_string(rows) + "x4096", 1,
           [=](benchmark::State& state) { measure_decode(state, which.type, rows, 4096); });
+    }
+    for (const auto distribution : nibble_benchmark::weight_distributions) {
+      for (const std::uint64_t rows : nibble_benchmark::packing_error_rows) {
+        nibble_benchmark::register_benchmark(
+            NIBBLE_PEER_NAME "/packing_error/" + which.name + "/" +
+                std::string(to_string(distribution)) + "/" + std::to_string(rows) + "x4096",
+            1, [=](benchmark::State& state) {
+              measure_packing_error(state, which.type, distribution, rows);
+            });
+      }
     }
   }
   for (const matmul_shape& shape : nibble_benchmark::matmul_shapes()) {

@@ -715,8 +715,8 @@ exit_code pack(const pack_options& given) {
       if (!is_open(each, options)) other_bytes += each.packed_bytes();
     }
     const std::vector<tensor_encoding> asked = options.tensors;
-    const auto choose_within = [&](std::uint64_t budget_bytes) {
-      planned->choose(budget_bytes);
+    const auto choose_within = [&](std::uint64_t budget_bytes, std::uint64_t wanted_bytes = 0) {
+      planned->choose(budget_bytes, wanted_bytes);
       options.tensors = asked;
       for (const target_plan::choice& each : planned->chosen()) {
         options.tensors.push_back({each.source, each.of.encoding});
@@ -755,11 +755,13 @@ exit_code pack(const pack_options& given) {
                                   grouped(size)));
       }
       std::uint64_t head_bytes = size - planned->bytes();
+      const std::uint64_t most = *options.target_size_bytes;
+      const std::uint64_t wanted = most - most / 100;
       do {
-        choose_within(*options.target_size_bytes - std::min(head_bytes, *options.target_size_bytes));
+        choose_within(most - std::min(head_bytes, most), wanted - std::min(head_bytes, wanted));
         size = file_bytes();
         head_bytes = std::max(head_bytes, size - planned->bytes());
-      } while (size > *options.target_size_bytes);
+      } while (size > most);
     }
   }
   carried = metadata_for();

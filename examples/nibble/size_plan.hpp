@@ -22,7 +22,8 @@ struct plan_option {
 /// First as with one Lagrange multiplier for all: every tensor starts with its smallest option, and bytes go
 /// where each removes most cost, along the lower convex hull of cost over bytes. Then what is left of the
 /// budget is used: as long as a tensor can change, or one can give bytes for another, so that the sum falls
-/// and the budget holds, the change that removes most is made.
+/// and the budget holds, the change that removes most is made. Where that leaves more bytes unused than is
+/// allowed, the knapsack of all tensors is filled by dynamic programming.
 class size_plan {
  public:
   /// Each tensor has at least one option.
@@ -38,8 +39,10 @@ class size_plan {
     return sum;
   }
 
-  /// The chosen option of each tensor; the smallest of all where the budget is less than they take.
-  [[nodiscard]] std::vector<plan_option> choose(std::uint64_t budget_bytes) const {
+  /// The chosen option of each tensor; the smallest of all where the budget is less than they take. At least
+  /// `wanted_bytes` in all where some choice that is found takes as many and not more than the budget.
+  [[nodiscard]] std::vector<plan_option> choose(std::uint64_t budget_bytes,
+                                                std::uint64_t wanted_bytes = 0) const {
     std::vector<std::size_t> at(tensors_.size());
     std::uint64_t bytes = fill_along_hulls(at, budget_bytes);
     // Each change removes cost, so that this ends; the bound is on time alone.
@@ -47,6 +50,7 @@ class size_plan {
     for (std::size_t i = 0; i < most_changes && bytes <= budget_bytes; ++i) {
       if (!improve(at, bytes, budget_bytes)) break;
     }
+    if (bytes < wanted_bytes) fill_knapsack(at, wanted_bytes, budget_bytes);
     std::vector<plan_option> chosen;
     for (std::size_t i = 0; i < tensors_.size(); ++i) chosen.push_back(tensors_[i][at[i]]);
     return chosen;
@@ -111,6 +115,65 @@ class size_plan {
       at[each.tensor] = each.to;
     }
     return bytes;
+  }
+
+  /// Moves `at` to the choice of least cost that takes from `wanted_bytes` to `budget_bytes`; leaves it where
+  /// none is found. Of all choices for the first tensors that take nearly as many bytes, one in
+  /// `cell_count`, the one of least cost is gone on with.
+  void fill_knapsack(std::vector<std::size_t>& at, std::uint64_t wanted_bytes,
+                     std::uint64_t budget_bytes) const {
+    constexpr std::uint64_t cell_count = 4096;
+    struct cell {
+      double cost = std::numeric_limits<double>::infinity();
+      std::uint64_t bytes = 0;
+    };
+    struct step {
+      std::uint32_t from;    ///< the cell of the tensors before
+      std::uint32_t option;  ///< of the tensor
+    };
+    if (budget_bytes == 0) return;
+    const auto place_of = [&](std::uint64_t bytes) {
+      const double share = static_cast<double>(bytes) / static_cast<double>(budget_bytes);
+      return static_cast<std::size_t>(share * static_cast<double>(cell_count));
+    };
+    // What the tensors after each one take at least.
+    std::vector<std::uint64_t> least_after(tensors_.size() + 1);
+    for (std::size_t i = tensors_.size(); i-- > 0;) {
+      least_after[i] = least_after[i + 1] + tensors_[i].front().bytes;
+    }
+    std::vector<cell> reached(cell_count + 1);
+    reached[0] = {0.0, 0};
+    std::vector<std::vector<step>> steps;
+    for (std::size_t tensor = 0; tensor < tensors_.size(); ++tensor) {
+      std::vector<cell> next(cell_count + 1);
+      auto& steps_here = steps.emplace_back(cell_count + 1);
+      for (std::size_t from = 0; from < reached.size(); ++from) {
+        if (reached[from].cost == std::numeric_limits<double>::infinity()) continue;
+        for (std::size_t option = 0; option < tensors_[tensor].size(); ++option) {
+          const plan_option& with = tensors_[tensor][option];
+          const cell now{reached[from].cost + with.cost, reached[from].bytes + with.bytes};
+          if (now.bytes + least_after[tensor + 1] > budget_bytes) break;
+          cell& to = next[place_of(now.bytes)];
+          if (!(now.cost < to.cost)) continue;
+          to = now;
+          steps_here[place_of(now.bytes)] = {static_cast<std::uint32_t>(from),
+                                             static_cast<std::uint32_t>(option)};
+        }
+      }
+      reached = std::move(next);
+    }
+    std::size_t best = reached.size();
+    for (std::size_t i = 0; i < reached.size(); ++i) {
+      if (reached[i].bytes < wanted_bytes ||
+          !(reached[i].cost < std::numeric_limits<double>::infinity()))
+        continue;
+      if (best == reached.size() || reached[i].cost < reached[best].cost) best = i;
+    }
+    if (best == reached.size()) return;
+    for (std::size_t tensor = tensors_.size(); tensor-- > 0;) {
+      at[tensor] = steps[tensor][best].option;
+      best = steps[tensor][best].from;
+    }
   }
 
   /// A tensor's change to a smaller option: what it frees and what it costs.

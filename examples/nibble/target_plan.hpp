@@ -94,11 +94,12 @@ class target_plan {
   /// Bytes of all matrices in their smallest encodings.
   [[nodiscard]] std::uint64_t least_bytes() const noexcept { return plan_->least_bytes(); }
 
-  /// Chooses so that the matrices take at most `budget_bytes`, which least_bytes() are.
-  void choose(std::uint64_t budget_bytes) {
+  /// Chooses so that the matrices take at most `budget_bytes`, which least_bytes() are, and `wanted_bytes` or
+  /// more where that can be.
+  void choose(std::uint64_t budget_bytes, std::uint64_t wanted_bytes = 0) {
     chosen_.clear();
     bytes_ = 0;
-    const std::vector<plan_option> options = plan_->choose(budget_bytes);
+    const std::vector<plan_option> options = plan_->choose(budget_bytes, wanted_bytes);
     for (std::size_t i = 0; i < options.size(); ++i) {
       chosen_.push_back(candidates_[i][options[i].candidate]);
       bytes_ += options[i].bytes;

@@ -31,10 +31,10 @@ double lattice_error(const std::array<float, 32>& values, double scale, double m
 
 /// The least error of all grids that are tried.
 double least_lattice_error(const std::array<float, 32>& values, const nibble::value_range& range,
-                           int scales, int phases) {
+                           int first, int scales, int phases) {
   const double width = static_cast<double>(range.highest) - static_cast<double>(range.lowest);
   double least = HUGE_VAL;
-  for (int i = 0; i < scales; ++i) {
+  for (int i = first; i < first + scales; ++i) {
     const double scale = width / (255.0 - i / 2.0);
     for (int phase = 0; phase < phases; ++phase) {
       const double min = static_cast<double>(range.lowest) - scale * phase / phases;
@@ -45,11 +45,12 @@ double least_lattice_error(const std::array<float, 32>& values, const nibble::va
 }
 
 template <std::size_t Phases>
-void check_promising(std::size_t batches, std::uint32_t seed, double offset) {
+void check_promising(std::size_t batches, std::uint32_t seed, double offset, std::size_t before = 0) {
   const auto values = scattered_values(seed, offset);
   const nibble::value_range range(values);
-  const auto grids = nibble::lattice_trials<Phases>(values, range).promising(batches);
-  const double expected = least_lattice_error(values, range, static_cast<int>(16 * batches), Phases);
+  const auto grids = nibble::lattice_trials<Phases>(values, range).promising(batches, before);
+  const double expected = least_lattice_error(values, range, static_cast<int>(16 * before),
+                                              static_cast<int>(16 * batches), Phases);
   double least = HUGE_VAL;
   for (std::size_t lane = 0; lane < nibble::trial_lanes; ++lane) {
     const double scale = static_cast<double>(grids.scale[lane]);
@@ -68,6 +69,7 @@ TEST_CASE("lattice trials find the scale and the part of a step that err least",
     check_promising<4>(2, seed, 0.0);
     check_promising<8>(3, seed, 0.0);
     check_promising<4>(1, seed, 0.3);
+    check_promising<8>(2, seed, 0.0, 6);
   }
 }
 

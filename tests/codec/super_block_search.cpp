@@ -90,13 +90,18 @@ TEST_CASE("of neighbours each sub-block takes what errs less", "[super_block_sea
       use(other);
     }
   };
-  numbers found{.error = 100.0};
-  nibble::improve_candidate<one_group>(
-      found, neighbors, attempt,
-      [](const numbers& from, std::size_t, std::size_t lane, numbers& to) {
-        to.of_lanes[lane] = from.of_lanes[lane];
-      },
-      [](const one_group&, numbers&) {});
-  CHECK(found.error == 0.0);
-  CHECK(found.of_lanes == wanted);
+  const auto improved = [&](int turns) {
+    numbers found{.error = 100.0};
+    nibble::improve_candidate<one_group>(
+        found, turns, neighbors, attempt,
+        [](const numbers& from, std::size_t, std::size_t lane, numbers& to) {
+          to.of_lanes[lane] = from.of_lanes[lane];
+        },
+        [](const one_group&, numbers&) {});
+    return found;
+  };
+  CHECK(improved(4).error == 0.0);
+  CHECK(improved(4).of_lanes == wanted);
+  // Numbers of 0, 1, 2, 3 are reached from 0 one a turn: two times 1 and 2 are left.
+  CHECK(improved(1).error == 6.0);
 }

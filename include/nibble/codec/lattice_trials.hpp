@@ -21,6 +21,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// a whole number of steps apart have the same points, so all there is to choose is the scale and by
 /// which part of a step the points are moved. A grid is tried with range / scale a multiple of 1/2,
 /// 255 at most, and moved by a multiple of 1 / Phases of a step; both ends lie within half a step of it.
+/// The wider a scale, the more luck it wants for its points to meet the values.
 ///
 /// Whole numbers, so that the order of sums and what a compiler makes of them change nothing. A value is
 /// 15 bits of where it lies in the range. Its product with twice range / scale has 16 bits below the
@@ -37,27 +38,29 @@ class lattice_trials {
     place_values(values);
   }
 
-  /// Good ones of `batches` times scales_at_once scales, up to four, with the mins that suit them. The
-  /// best of all is not in the first two lanes, which may be given to others.
-  [[nodiscard]] grid_trials promising(std::size_t batches) const noexcept {
+  /// Good ones of `batches` times scales_at_once scales, up to four, with the mins that suit them: the
+  /// smallest, or those behind as many batches as come `before`. The best of all is not in the first two
+  /// lanes, which may be given to others.
+  [[nodiscard]] grid_trials promising(std::size_t batches, std::size_t before = 0) const noexcept {
     lanes_of_keys least;
     least.fill(std::int32_t{1} << 30);
+    const auto largest = static_cast<std::int32_t>(510 - before * scales_at_once);
     for (std::size_t batch = 0; batch < batches; ++batch) {
-      const lanes_of_phases errors = errors_of(batch);
+      const lanes_of_phases errors = errors_of(before + batch);
       for (std::size_t phase = 0; phase < Phases; ++phase) {
         const std::size_t which = phase * 64 + batch * scales_at_once;
         keep_least(errors[phase], static_cast<std::int32_t>(which), least);
       }
     }
     grid_trials grids;
-    make_grids(least, grids);
+    make_grids(least, largest, grids);
     return grids;
   }
 
  private:
   using lanes_of_shorts = std::array<std::uint16_t, scales_at_once>;
   using lanes_of_phases = std::array<lanes_of_shorts, Phases>;
-  /// Error * 2^10 + phase * 2^6 + what twice range / scale is less than 510: comparing finds which.
+  /// Error * 2^10 + phase * 2^6 + what twice range / scale is less than its largest: comparing finds which.
   using lanes_of_keys = std::array<std::int32_t, scales_at_once>;
   static_assert(Phases <= 16);
 
@@ -101,7 +104,8 @@ class lattice_trials {
     }
   }
 
-  NIBBLE_VECTOR_LOOP void make_grids(const lanes_of_keys& least, grid_trials& to) const noexcept {
+  NIBBLE_VECTOR_LOOP void make_grids(const lanes_of_keys& least, std::int32_t largest,
+                                     grid_trials& to) const noexcept {
     constexpr auto phases = static_cast<std::int32_t>(Phases);
     std::array<std::int32_t, trial_lanes> keys;
     for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
@@ -109,7 +113,7 @@ class lattice_trials {
     }
     for (std::size_t lane = 0; lane < 2; ++lane) keys[lane + 2] = std::min(keys[lane + 2], keys[lane]);
     for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
-      const float half_steps = static_cast<float>(510 - (keys[lane] & 63));
+      const float half_steps = static_cast<float>(largest - (keys[lane] & 63));
       const float scale = short_scale(2.0F * width_ / half_steps);
       // From half a step down to nearly half a step up; the product is exact.
       const std::int32_t phase = keys[lane] >> 6 & 15;

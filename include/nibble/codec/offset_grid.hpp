@@ -22,23 +22,40 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
-/// Grids laid over the range of some values: Side x Side of them, whose lowest and highest point lie
-/// first, first + step, ... steps within the lowest and the highest value. Eight at a time; the last
-/// few may be there twice.
+/// How many steps beyond a grid's lowest and highest point the lowest and the highest value are to lie;
+/// negative: within.
+struct ends_beyond {
+  float below;
+  float above;
+};
+
+/// Side x Side of them, first, first + distance, ... steps below and above.
 template <std::size_t Side>
+[[nodiscard]] constexpr std::array<ends_beyond, Side * Side> regular_ends(float first,
+                                                                          float distance) noexcept {
+  std::array<ends_beyond, Side * Side> all{};
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    all[i] = {first + distance * static_cast<float>(i / Side),
+              first + distance * static_cast<float>(i % Side)};
+  }
+  return all;
+}
+
+/// Grids laid over the range of some values. Eight at a time; the last few may be there twice.
+template <std::size_t Count>
 struct range_shares {
-  static constexpr std::size_t count = Side * Side;
-  static constexpr std::size_t batches = (Side * Side + trial_lanes - 1) / trial_lanes;
+  static constexpr std::size_t count = Count;
+  static constexpr std::size_t batches = (Count + trial_lanes - 1) / trial_lanes;
   std::array<lanes_of_floats, batches> below{};  ///< how far, in steps, the lowest value lies below
   std::array<lanes_of_floats, batches> step{};   ///< the scale, in ranges
 
-  constexpr range_shares(std::uint32_t largest_code, float first, float distance) noexcept {
+  constexpr range_shares(std::uint32_t largest_code,
+                         const std::array<ends_beyond, Count>& ends) noexcept {
     for (std::size_t i = 0; i < batches * trial_lanes; ++i) {
-      const std::size_t place = i < Side * Side ? i : i - trial_lanes;
-      const float under = first + distance * static_cast<float>(place / Side);
-      const float over = first + distance * static_cast<float>(place % Side);
-      below[i / trial_lanes][i % trial_lanes] = under;
-      step[i / trial_lanes][i % trial_lanes] = 1.0F / (static_cast<float>(largest_code) + under + over);
+      const ends_beyond& of = ends[i < Count ? i : i - trial_lanes];
+      below[i / trial_lanes][i % trial_lanes] = of.below;
+      step[i / trial_lanes][i % trial_lanes] =
+          1.0F / (static_cast<float>(largest_code) + of.below + of.above);
     }
   }
 
@@ -61,17 +78,55 @@ struct packed_offset_grid {
 };
 
 namespace codec_detail {
+/// Of many grids those from which, together, fits to Gaussian and to heavy-tailed values err least, each
+/// with its mirror image. In the first two places are the ones that search_from() has others for.
+inline constexpr std::array<ends_beyond, 16> ends_for_16_codes = {{{0.0F, 0.0F},
+                                                                   {0.0F, 0.0F},
+                                                                   {-0.25F, 0.25F},
+                                                                   {0.25F, -0.25F},
+                                                                   {-0.75F, 0.0F},
+                                                                   {0.0F, -0.75F},
+                                                                   {0.5F, 0.5F},
+                                                                   {0.25F, 0.75F},
+                                                                   {0.75F, 0.25F},
+                                                                   {-1.0F, -1.0F},
+                                                                   {-0.25F, 0.5F},
+                                                                   {0.5F, -0.25F},
+                                                                   {-0.25F, 0.0F},
+                                                                   {0.0F, -0.25F},
+                                                                   {-1.0F, -0.5F},
+                                                                   {-0.5F, -1.0F}}};
+inline constexpr std::array<ends_beyond, 16> ends_for_32_codes = {{{0.0F, 0.0F},
+                                                                   {0.0F, 0.0F},
+                                                                   {-0.25F, 0.25F},
+                                                                   {0.25F, -0.25F},
+                                                                   {-1.0F, -1.0F},
+                                                                   {-0.75F, 0.0F},
+                                                                   {0.0F, -0.75F},
+                                                                   {-0.75F, -2.0F},
+                                                                   {-2.0F, -0.75F},
+                                                                   {-2.0F, -2.0F},
+                                                                   {0.75F, 0.25F},
+                                                                   {0.25F, 0.75F},
+                                                                   {-1.0F, -0.5F},
+                                                                   {-0.5F, -1.0F},
+                                                                   {0.25F, 0.25F},
+                                                                   {-0.25F, -0.25F}}};
+
 /// Of few codes the ends lie close around those of the range. Of many what counts is how the points fall
 /// on all values, for which wider moves are as good, and by whole steps best.
 template <std::uint32_t LargestCode>
-inline constexpr auto fast_range_shares = LargestCode < 100 ? range_shares<4>(LargestCode, -0.75F, 0.5F)
-                                                            : range_shares<4>(LargestCode, -2.0F, 1.0F);
+inline constexpr auto fast_range_shares = range_shares<16>(LargestCode,
+                                                           LargestCode < 31 ? ends_for_16_codes
+                                                           : LargestCode < 100
+                                                               ? ends_for_32_codes
+                                                               : regular_ends<4>(-2.0F, 1.0F));
 template <std::uint32_t LargestCode>
 inline constexpr auto best_range_shares = [] {
   if constexpr (LargestCode < 100) {
-    return range_shares<13>(LargestCode, -1.5F, 0.25F);
+    return range_shares<169>(LargestCode, regular_ends<13>(-1.5F, 0.25F));
   } else {
-    return range_shares<6>(LargestCode, -3.0F, 1.0F);
+    return range_shares<36>(LargestCode, regular_ends<6>(-3.0F, 1.0F));
   }
 }();
 }  // namespace codec_detail
@@ -87,9 +142,13 @@ inline constexpr auto best_range_shares = [] {
     return trials.template search<free_min, 0, 255>(
         least, 1, [&](std::size_t, grid_trials& to) { to = starts; }, turns, to_nearest_float16{});
   };
-  const affine_grid fast = search_from(plain, lattice_trials<4>(values.all, range).promising(2), 1);
-  if (search == packing_search::fast) return fast;
-  return search_from(std::span(&fast, 1), lattice_trials<8>(values.all, range).promising(3), 2);
+  affine_grid best = search_from(plain, lattice_trials<4>(values.all, range).promising(3), 2);
+  if (search == packing_search::fast) return best;
+  const lattice_trials<8> lattice(values.all, range);
+  for (std::size_t before = 0; before < 8; before += 2) {
+    best = search_from(std::span(&best, 1), lattice.promising(2, before), 2);
+  }
+  return best;
 }
 
 /// The float16 scale and min with the least squared error that a search finds for finite values: from

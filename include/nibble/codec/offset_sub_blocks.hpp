@@ -220,15 +220,15 @@ class offset_sub_blocks {
     constexpr auto code = static_cast<std::uint32_t>(LargestCode);
     if (search == packing_search::fast) {
       if constexpr (has_few_codes) {
-        static constexpr range_shares<3> shares(code, -0.25F, 0.375F);
+        static constexpr range_shares<9> shares(code, regular_ends<3>(-0.25F, 0.375F));
         return search_from(shares, 1);
       } else {
-        static constexpr range_shares<4> shares(code, -0.75F, 0.5F);
+        static constexpr auto& shares = codec_detail::fast_range_shares<code>;
         return search_from(shares, 2);
       }
     }
-    static constexpr auto shares =
-        has_few_codes ? range_shares<8>(code, -0.5F, 0.1875F) : range_shares<8>(code, -1.0F, 0.3125F);
+    static constexpr auto shares = range_shares<64>(
+        code, has_few_codes ? regular_ends<8>(-0.5F, 0.1875F) : regular_ends<8>(-1.0F, 0.3125F));
     return search_from(shares, 4);
   }
 
@@ -407,19 +407,20 @@ class offset_sub_blocks {
       best.offer(fitted.error < next.error ? fitted : next);
     };
     const float16 min = unit_of(largest_min / most);
-    const int last_numbers = is_fast ? 3 : LargestNumber / 4;
+    const int last_numbers = is_fast ? (has_few_codes ? 3 : 4) : LargestNumber / 4;
     for (int less = 0; less < last_numbers; ++less) {
       consider(unit_of(largest_scale / (most - static_cast<float>(less))), min);
     }
     consider(unit_of(largest_scale / most), closest_unit(largest_min));
-    // Of few codes the second best is rarely better in the end.
-    const std::size_t kept_count =
-        std::min<std::size_t>(best.kept().size(), is_fast && has_few_codes ? 1 : 2);
+    // The second best is rarely better in the end.
+    const std::size_t kept_count = std::min<std::size_t>(best.kept().size(), is_fast ? 1 : 2);
     lane_choice kept = refine_candidates<trials_of_groups>(best.kept().first(kept_count),
                                                            is_fast ? 3 : 8, attempt, renew);
-    if (!is_fast) {
+    if (!is_fast || !has_few_codes) {
       improve_candidate<trials_of_groups>(
-          kept, for_each_neighbor, attempt,
+          kept, is_fast ? 1 : 4,
+          [&](const lane_choice& centre, const auto& use) { for_each_neighbor(centre, is_fast, use); },
+          attempt,
           [](const lane_choice& from, std::size_t group, std::size_t lane, lane_choice& to) {
             to.scales[group][lane] = from.scales[group][lane];
             to.mins[group][lane] = from.mins[group][lane];
@@ -434,14 +435,17 @@ class offset_sub_blocks {
     return chosen;
   }
 
-  /// Calls use(other) for choices whose numbers are those of `centre` and the ones next to them.
-  static constexpr auto for_each_neighbor = [](const lane_choice& centre, const auto& use) {
+  /// Calls use(other) for choices whose numbers are those of `centre` and the ones next to them: of scales and
+  /// mins, or of one of them.
+  static constexpr auto for_each_neighbor = [](const lane_choice& centre, bool only_one,
+                                               const auto& use) {
     const auto moved = [](float number, float more) {
       const float next = number + more;
       return next < 0.0F ? 0.0F : next > most ? most : next;
     };
     for (const float more_s : {0.0F, -1.0F, 1.0F}) {
       for (const float more_m : {0.0F, -1.0F, 1.0F}) {
+        if (only_one && (more_s == 0.0F) == (more_m == 0.0F)) continue;
         lane_choice other = centre;
         for (std::size_t group = 0; group < group_count; ++group) {
           for (std::size_t lane = 0; lane < trial_lanes; ++lane) {

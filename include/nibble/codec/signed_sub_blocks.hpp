@@ -78,6 +78,8 @@ class signed_sub_blocks {
   static constexpr auto lowest = static_cast<float>(LowestCode);
   static constexpr auto lowest_number = static_cast<float>(LowestNumber);
   static constexpr std::int32_t highest_code = -LowestCode - 1;
+  /// A fast search of few codes does not look for better numbers one by one.
+  static constexpr bool has_few_codes = LowestCode > -8;
   using sub_block_values = weighted_values<sub_block_elements>;
   using group_trials = sub_block_trials<sub_block_elements>;
   static constexpr std::size_t group_count = sub_block_count / trial_lanes;
@@ -168,14 +170,13 @@ class signed_sub_blocks {
     };
     // Of few codes what lies far outside is lost.
     if (search == packing_search::fast) {
-      static constexpr end_places<2> places = LowestCode > -8
+      static constexpr end_places<2> places = has_few_codes
                                                   ? end_places<2>(lowest, highest, 0.75F, 1.25F)
                                                   : end_places<2>(lowest, highest, 1.5F, 2.0F);
       return search_from(places, 1);
     }
-    static constexpr end_places<6> places = LowestCode > -8
-                                                ? end_places<6>(lowest, highest, 1.0F, 1.5F)
-                                                : end_places<6>(lowest, highest, 2.0F, 3.0F);
+    static constexpr end_places<6> places = has_few_codes ? end_places<6>(lowest, highest, 1.0F, 1.5F)
+                                                          : end_places<6>(lowest, highest, 2.0F, 3.0F);
     return search_from(places, 4);
   }
 
@@ -299,15 +300,20 @@ class signed_sub_blocks {
       best.offer(fitted.error < next.error ? fitted : next);
     };
     const float least_number = -lowest_number * (is_fast ? 0.75F : 0.5F);
-    const float step = -lowest_number * (is_fast ? 0.03125F : 0.015625F);
+    const float step = -lowest_number * (is_fast && has_few_codes ? 0.03125F : 0.015625F);
     for (float number = -lowest_number; number > least_number; number -= step) consider(-number);
+    constexpr int fast_turns = has_few_codes ? 3 : 1;
     // The second best is rarely better in the end.
     const std::size_t kept_count = std::min<std::size_t>(best.kept().size(), is_fast ? 1 : 2);
     lane_choice kept = refine_candidates<trials_of_groups>(best.kept().first(kept_count),
-                                                           is_fast ? 3 : 8, attempt, renew);
-    if (!is_fast) {
+                                                           is_fast ? fast_turns : 8, attempt, renew);
+    if (!is_fast || !has_few_codes) {
       improve_candidate<trials_of_groups>(
-          kept, for_each_neighbor, attempt,
+          kept, is_fast ? 1 : 4,
+          [&](const lane_choice& centre, const auto& use) {
+            for_each_neighbor(centre, is_fast ? 1.0F : 3.0F, use);
+          },
+          attempt,
           [](const lane_choice& from, std::size_t group, std::size_t lane, lane_choice& to) {
             to.numbers[group][lane] = from.numbers[group][lane];
           },
@@ -320,9 +326,10 @@ class signed_sub_blocks {
     return chosen;
   }
 
-  /// Calls use(other) for choices whose numbers are those around the ones of `centre`.
-  static constexpr auto for_each_neighbor = [](const lane_choice& centre, const auto& use) {
+  /// Calls use(other) for choices whose numbers are those around the ones of `centre`, up to `most` away.
+  static constexpr auto for_each_neighbor = [](const lane_choice& centre, float most, const auto& use) {
     for (const float more : {-1.0F, 1.0F, -2.0F, 2.0F, -3.0F, 3.0F}) {
+      if (std::fabs(more) > most) return;
       lane_choice other = centre;
       for (auto& group : other.numbers) {
         for (float& number : group) {

@@ -271,8 +271,9 @@ struct range_decoder {
 template <class Architecture>
 [[nodiscard]] range_decoder decoder_of(const tensor_view& tensor) {
   range_decoder decoder{describe(tensor.encoding()), nullptr};
-  visit_codec(tensor.encoding(), tensor.name(),
-              [&]<Codec Codec>(Codec) { decoder.decode_range = &decode_range<Architecture, Codec>; });
+  visit_stored_codec(tensor.encoding(), tensor.name(), [&]<Codec Codec>(Codec) {
+    decoder.decode_range = &decode_range<Architecture, Codec>;
+  });
   return decoder;
 }
 

@@ -62,7 +62,7 @@ struct float_panel_source {
 template <class Architecture>
 [[nodiscard]] float_panel_source<Architecture> float_panel_source_of(const tensor_view& weight) {
   float_panel_source<Architecture> source{decoder_of<Architecture>(weight)};
-  visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
+  visit_stored_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
     if constexpr (has_block_scales<Codec>() && !WideScaleCodec<Codec>) {
       if (!rows_are_blocks<Codec>(weight)) return;
       source.codes = code_panel_source_of<Architecture, Codec, std::int8_t>();

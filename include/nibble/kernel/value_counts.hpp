@@ -128,7 +128,7 @@ void for_stored_bytes(const tensor_view& tensor, Use&& use) {
 template <class Architecture>
 [[nodiscard]] value_counts count_values(const tensor_view& tensor) {
   value_counts counts{.elements = tensor.elements()};
-  visit_codec(tensor.encoding(), tensor.name(), [&]<Codec Codec>(Codec) {
+  visit_stored_codec(tensor.encoding(), tensor.name(), [&]<Codec Codec>(Codec) {
     for_stored_bytes(tensor, [&](std::span<const std::byte> bytes) {
       counts.non_finite_scales += count_non_finite_scales<Codec>(bytes);
     });
