@@ -43,12 +43,13 @@ inline void attend(const model_config& config, const head_part& mine, key_value_
       scores[position] = scale * dot(query, keys + position * head_dim, head_dim);
     }
     softmax(std::span(scores).first(positions));
-    std::fill_n(result, head_dim, 0.0F);
-    for (std::size_t position = 0; position < positions; ++position) {
-      add_scaled(scores[position], values + position * head_dim, result, head_dim);
-    }
+    scaled_sum(std::span(scores).first(positions), values, result, head_dim);
   };
-  nibble::run_tasks(executor, tokens * mine.queries.count, one_head);
+  const std::size_t tasks = tokens * mine.queries.count;
+  // To hand work over takes microseconds, and few positions take no more.
+  constexpr std::size_t least_shared_products = 1U << 16U;
+  const std::size_t products = tasks * 2 * head_dim * (cache.length() + tokens);
+  nibble::run_tasks(products < least_shared_products ? nullptr : executor, tasks, one_head);
 }
 
 }  // namespace nibble_engine

@@ -159,6 +159,19 @@ void mpi_group::gather_to_first(std::span<std::byte> values, std::span<const std
   if (!is_first) traffic_.bytes += counts[rank_];
 }
 
+void mpi_group::exchange(std::span<const std::byte> values, std::span<const std::size_t> counts,
+                         std::span<std::byte> received) {
+  place_parts(counts);
+  const std::vector<int> own_counts(size_, counts_[rank_]);
+  std::vector<int> own_places;
+  for (std::size_t rank = 0; rank < size_; ++rank) own_places.push_back(count_of(rank * counts[rank_]));
+  require(MPI_Alltoallv(values.data(), counts_.data(), places_.data(), MPI_BYTE, received.data(),
+                        own_counts.data(), own_places.data(), MPI_BYTE, MPI_COMM_WORLD),
+          "MPI_Alltoallv");
+  ++traffic_.messages;
+  traffic_.bytes += values.size() - counts[rank_];
+}
+
 void mpi_group::broadcast(std::span<std::byte> values) {
   if (size_ == 1) return;
   require(MPI_Bcast(values.data(), count_of(values.size()), MPI_BYTE, 0, MPI_COMM_WORLD), "MPI_Bcast");

@@ -41,6 +41,8 @@ class mpi_group final : public rank_group {
   [[nodiscard]] std::size_t size() const noexcept override { return size_; }
   void gather(std::span<std::byte> values, std::span<const std::size_t> counts) override;
   void gather_to_first(std::span<std::byte> values, std::span<const std::size_t> counts) override;
+  void exchange(std::span<const std::byte> values, std::span<const std::size_t> counts,
+                std::span<std::byte> received) override;
   void broadcast(std::span<std::byte> values) override;
   [[nodiscard]] rank_traffic traffic() const noexcept override { return traffic_; }
 

@@ -26,13 +26,15 @@ struct weight {
   nibble::tensor_view stored{};                       ///< [outputs, inputs]
   std::vector<float> bias{};                          ///< one an output, or none
   std::optional<nibble::repacked_weight> repacked{};  ///< a copy that products are faster with
-  /// The bytes of `stored` where they are f32 made of the file's: of an input-major matrix, or of a weight
-  /// that several stored tensors make up.
+  /// The bytes of `stored` where they are not the file's: f32 made of an input-major matrix, or of a weight
+  /// that several stored tensors make up; blocks of columns, copied end to end.
   std::vector<std::byte> decoded{};
   bool is_input_major = false;  ///< the file holds [inputs, outputs]
   /// The outputs that are this rank's where rows of `stored` have no bytes of their own: all are
   /// computed, and these kept.
   std::optional<part> kept_outputs{};
+  /// Some columns, of this rank's inputs: products are a summand of all ranks' sum.
+  bool is_summand = false;
 
   /// Outputs of a product.
   [[nodiscard]] std::size_t outputs() const noexcept {

@@ -36,6 +36,11 @@ class rank_group {
   virtual void gather(std::span<std::byte> values, std::span<const std::size_t> counts) = 0;
   /// As gather(), for rank 0 alone; what the others find in `values` is their own part.
   virtual void gather_to_first(std::span<std::byte> values, std::span<const std::size_t> counts) = 0;
+  /// Gives rank r part r of every rank's `values`, which are parts in the order of ranks, part r counts[r]
+  /// bytes long: `received` are this rank's parts, in the order of those who sent them, its own among
+  /// them.
+  virtual void exchange(std::span<const std::byte> values, std::span<const std::size_t> counts,
+                        std::span<std::byte> received) = 0;
   /// Gives every rank the bytes of rank 0.
   virtual void broadcast(std::span<std::byte> values) = 0;
 

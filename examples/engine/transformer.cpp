@@ -19,13 +19,17 @@ namespace nibble_engine {
 
 transformer::transformer(const nibble::reader& in, model_config config, const product_options& options,
                          const spread& over)
-    : config_(std::move(config)), file_(in.name()), group_(over.group), products_(options) {
+    : config_(std::move(config)),
+      file_(in.name()),
+      group_(over.group),
+      cut_(over.cut),
+      products_(options) {
   const weight_loader load(in, config_, options);
   if (const nibble::tensor_view* const embedding = load.find("token_embd.weight");
       embedding != nullptr && config_.vocabulary == 0) {
     config_.vocabulary = static_cast<std::size_t>(embedding->rows());
   }
-  spread_over(over);
+  spread_over(over, load);
   embedding_ =
       load.table("token_embd.weight", config_.vocabulary, config_.hidden, mine(split_.vocabulary));
   if (config_.architecture == architecture::gpt2) {
@@ -43,7 +47,7 @@ transformer::transformer(const nibble::reader& in, model_config config, const pr
 }
 
 /// Says which outputs of every weight are this rank's.
-void transformer::spread_over(const spread& over) {
+void transformer::spread_over(const spread& over, const weight_loader& load) {
   const std::size_t ranks = is_alone() ? 1 : group_->size();
   const bool has_shares = !over.shares.empty();
   if (has_shares && (is_alone() || over.shares.size() != ranks)) {
@@ -52,7 +56,12 @@ void transformer::spread_over(const spread& over) {
                          .found = std::to_string(over.shares.size()),
                          .expected = fmt::format("as many as there are ranks, {}", ranks)});
   }
-  split_ = split_rows(config_, has_shares ? over.shares : std::vector<std::uint64_t>(ranks, 1));
+  input_units units;
+  if (!is_alone() && cut_ == final_cut::columns) {
+    units = {load.input_unit("attn_output.weight", config_.layers),
+             load.input_unit("ffn_down.weight", config_.layers)};
+  }
+  split_ = split_rows(config_, has_shares ? over.shares : std::vector<std::uint64_t>(ranks, 1), units);
   mine_ = split_.heads[is_alone() ? 0 : group_->rank()];
 }
 
@@ -125,12 +134,25 @@ void transformer::load_blocks(const weight_loader& load) {
     matrix_traits other{.needs_bias = is_gpt2, .is_input_major = is_input_major};
     other.outputs = inner;
     block.up = load.matrix(named("ffn_up.weight"), feed_forward, hidden, other);
-    other.outputs = mine(split_.hidden);
+    other.outputs.reset();
     block.attention_output =
-        load.matrix(named("attn_output.weight"), hidden, config_.query_elements(), other);
-    block.down = load.matrix(named("ffn_down.weight"), hidden, feed_forward, other);
+        load_final(load, named("attn_output.weight"), config_.query_elements(), split_.attended, other);
+    block.down = load_final(load, named("ffn_down.weight"), feed_forward, split_.feed_forward, other);
     blocks_.push_back(std::move(block));
   }
+}
+
+/// The weight of a product that ends half a block, whose inputs are cut into `parts`.
+weight transformer::load_final(const weight_loader& load, const std::string& name, std::size_t inputs,
+                               const std::vector<part>& parts, matrix_traits traits) const {
+  if (!is_alone() && cut_ == final_cut::columns &&
+      load.has_columns(name, parts, traits.is_input_major)) {
+    traits.inputs = mine(parts);
+    traits.adds_bias = group_->rank() == 0;
+  } else {
+    traits.outputs = mine(split_.hidden);
+  }
+  return load.matrix(name, config_.hidden, inputs, traits);
 }
 
 void transformer::run(std::span<const std::uint32_t> tokens, key_value_cache& cache,
@@ -346,10 +368,20 @@ void transformer::run_attention(const block_weights& block, std::size_t layer, s
 
   attend(config_, mine_, cache, layer, q_.data(), rows,
          own_rows(attended_.data(), split_.attended, rows), products_.executor());
-  gather(attended_.data(), split_.attended, rows);
-  products_.multiply({{&block.attention_output, own_rows(added_.data(), split_.hidden, rows)}},
-                     attended_.data(), rows);
-  gather(added_.data(), split_.hidden, rows);
+  add_final(block.attention_output, attended_.data(), split_.attended, rows);
+}
+
+/// Adds to x_ the product that ends half a block. `inputs` are this rank's, where own_rows() has them.
+void transformer::add_final(const weight& by, float* inputs, const std::vector<part>& parts,
+                            std::size_t rows) {
+  if (by.is_summand) {
+    products_.multiply({{&by, added_.data()}}, own_rows(inputs, parts, rows), rows);
+    sums_.add(*group_, std::span(added_.data(), rows * config_.hidden));
+  } else {
+    gather(inputs, parts, rows);
+    products_.multiply({{&by, own_rows(added_.data(), split_.hidden, rows)}}, inputs, rows);
+    gather(added_.data(), split_.hidden, rows);
+  }
   add_scaled(1.0F, added_.data(), x_.data(), rows * config_.hidden);
 }
 
@@ -377,10 +409,7 @@ void transformer::run_feed_forward(const block_weights& block, std::size_t rows)
     products_.multiply({{&block.gate, own}, {&block.up, up_.data()}}, normalized_.data(), rows);
     swiglu(std::span(own, elements), up_.data());
   }
-  gather(inner, split_.feed_forward, rows);
-  products_.multiply({{&block.down, own_rows(added_.data(), split_.hidden, rows)}}, inner, rows);
-  gather(added_.data(), split_.hidden, rows);
-  add_scaled(1.0F, added_.data(), x_.data(), rows * config_.hidden);
+  add_final(block.down, inner, split_.feed_forward, rows);
 }
 
 /// Where this rank's part of [rows, ...] goes before it is gathered: parts lie behind each other, each

@@ -15,6 +15,7 @@
 #include "model_config.hpp"
 #include "products.hpp"
 #include "rank_group.hpp"
+#include "rank_sums.hpp"
 #include "rotary.hpp"
 #include "row_split.hpp"
 #include "weight_loader.hpp"
@@ -25,6 +26,7 @@ namespace nibble_engine {
 struct spread {
   rank_group* group = nullptr;          ///< null: this process has all of the model
   std::vector<std::uint64_t> shares{};  ///< of each rank; none: all have as much
+  final_cut cut = final_cut::rows;      ///< where the file's encodings can be cut so
 };
 
 /// The weights of one block.
@@ -51,7 +53,10 @@ struct block_weights {
 ///
 /// Spread over ranks, each has some rows of every weight, and gathers what the others make of theirs:
 /// four times a block. Every output is the product of the same rows on any number of ranks, bit for
-/// bit. Rank 0 runs tokens, the others follow() until it dismisses them.
+/// bit. Where final_cut is columns, ranks have columns of attention_output and down, and add up what they
+/// make: two sums a block, which differ from one rank's by rounding and are the same in every run of as
+/// many ranks and the same shares. Weights whose blocks cannot be cut so are cut by rows all the same.
+/// Rank 0 runs tokens, the others follow() until it dismisses them.
 class transformer {
  public:
   /// Finds and checks all weights, or this rank's rows of them. `in` and the group must outlive the
@@ -135,7 +140,11 @@ class transformer {
   };
   void announce(const announcement& what, std::span<const std::uint32_t> tokens);
   [[nodiscard]] bool is_alone() const noexcept { return group_ == nullptr; }
-  void spread_over(const spread& over);
+  void spread_over(const spread& over, const weight_loader& load);
+  [[nodiscard]] weight load_final(const weight_loader& load, const std::string& name,
+                                  std::size_t inputs, const std::vector<part>& parts,
+                                  matrix_traits traits) const;
+  void add_final(const weight& by, float* inputs, const std::vector<part>& parts, std::size_t rows);
   [[nodiscard]] std::optional<part> mine(const std::vector<part>& parts) const;
   [[nodiscard]] float* own_rows(float* values, const std::vector<part>& parts, std::size_t rows) const;
   void gather(float* values, const std::vector<part>& parts, std::size_t rows, bool to_first = false);
@@ -147,6 +156,8 @@ class transformer {
   model_config config_;
   std::string file_;
   rank_group* group_ = nullptr;
+  final_cut cut_;
+  rank_sums sums_;
   row_split split_;  ///< over ranks
   head_part mine_;   ///< this rank's heads
   std::vector<zero_count> zeros_of_parts_;

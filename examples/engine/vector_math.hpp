@@ -25,15 +25,37 @@ NIBBLE_BEGIN_VECTOR_CODE
     for (std::size_t lane = 0; lane < lanes; ++lane) sums[lane] += a[i + lane] * b[i + lane];
   }
   for (std::size_t lane = 0; i < count; ++i, ++lane) sums[lane] += a[i] * b[i];
-  for (std::size_t width = lanes / 2; width != 0; width /= 2) {
-    for (std::size_t lane = 0; lane < width; ++lane) sums[lane] += sums[lane + width];
-  }
-  return sums[0];
+  // By halves of constant lengths, so that they stay in registers.
+  std::array<float, 8> eight;
+  for (std::size_t lane = 0; lane < 8; ++lane) eight[lane] = sums[lane] + sums[lane + 8];
+  std::array<float, 4> four;
+  for (std::size_t lane = 0; lane < 4; ++lane) four[lane] = eight[lane] + eight[lane + 4];
+  return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
 /// to[i] += factor * from[i]
 inline void add_scaled(float factor, const float* from, float* to, std::size_t count) noexcept {
   for (std::size_t i = 0; i < count; ++i) to[i] += factor * from[i];
+}
+
+/// to = the sum of factors[i] * row i of `rows`, [factors, count], in the order of the rows.
+inline void scaled_sum(std::span<const float> factors, const float* rows, float* to,
+                       std::size_t count) noexcept {
+  std::fill_n(to, count, 0.0F);
+  // Four rows at a time: sums are loaded and stored once for them.
+  constexpr std::size_t joined = 4;
+  std::size_t row = 0;
+  for (; row + joined <= factors.size(); row += joined, rows += joined * count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      float sum = to[i];
+      sum += factors[row] * rows[i];
+      sum += factors[row + 1] * rows[count + i];
+      sum += factors[row + 2] * rows[2 * count + i];
+      sum += factors[row + 3] * rows[3 * count + i];
+      to[i] = sum;
+    }
+  }
+  for (; row < factors.size(); ++row, rows += count) add_scaled(factors[row], rows, to, count);
 }
 
 /// Calls transform(batch) on all of `values`, in place, or where there are no batches transform(float).

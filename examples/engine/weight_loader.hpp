@@ -25,6 +25,15 @@ struct matrix_traits {
   bool is_input_major = false;
   /// The outputs that are wanted, where others have the rest: nothing but their rows is read.
   std::optional<part> outputs{};
+  /// The inputs that are wanted, where others have the rest: nothing but their columns is read.
+  std::optional<part> inputs{};
+  bool adds_bias = true;  ///< of summands only one adds it
+};
+
+/// What of a matrix is wanted: all where neither is given.
+struct wanted_part {
+  std::optional<part> rows{};
+  std::optional<part> columns{};
 };
 
 /// Zeros among the values of a weight that were looked at.
@@ -59,6 +68,13 @@ class weight_loader {
   [[nodiscard]] nibble::tensor_view table(const std::string& name, std::size_t rows, std::size_t cols,
                                           const std::optional<part>& wanted = {}) const;
 
+  /// Inputs that a cut by columns keeps together for all of the matrices "blk.N.NAME" of so many layers:
+  /// those of a block. 1 where a matrix is decoded anyway.
+  [[nodiscard]] std::size_t input_unit(std::string_view name, std::size_t layers) const;
+  /// Whether a matrix can be cut by columns into these parts.
+  [[nodiscard]] bool has_columns(const std::string& name, const std::vector<part>& parts,
+                                 bool is_input_major) const;
+
   /// A vector, decoded.
   [[nodiscard]] std::vector<float> vector(const std::string& name, std::size_t elements) const;
 
@@ -76,11 +92,11 @@ class weight_loader {
   static void check_zeros(const std::string& file, const zero_count& found);
 
  private:
-  /// The tensor; its values, or those of the rows that are wanted, are checked once.
+  /// The tensor; its values, or those of the part that is wanted, are checked once.
   [[nodiscard]] const nibble::tensor_view& require(const std::string& name,
                                                    const nibble::shape& expected,
-                                                   const std::optional<part>& wanted = {}) const;
-  void check_values(const nibble::tensor_view& tensor, const std::optional<part>& wanted) const;
+                                                   const wanted_part& wanted = {}) const;
+  void check_values(const nibble::tensor_view& whole, const wanted_part& wanted) const;
 
   const nibble::reader& in_;
   const model_config& config_;

@@ -149,8 +149,7 @@ bool is_decoded(const nibble::tensor_view& part, std::span<const float> decoded)
   std::vector<float> specified(columns);
   bool is_right = true;
   const auto look = [&]<nibble::Codec Codec>(std::uint64_t row, Codec) {
-    const auto [run, first] =
-        nibble::kernel::position_of_row(nibble::describe(Codec::encoding), part, row);
+    const auto [run, first] = nibble::kernel::position_of_row(part, row);
     decode_as_specified<Codec>(run, first, specified);
     const auto found = decoded.subspan(static_cast<std::size_t>(row * part.cols()), columns);
     is_right = is_right && std::ranges::equal(specified, found, is_same);

@@ -257,6 +257,7 @@ struct run_options {
   double top_p = 1.0;
   std::uint64_t seed = 0;
   std::vector<std::uint64_t> shares{};  ///< of the model, one a rank; none: all have as much
+  std::string cut{};                    ///< "rows" or "columns"; empty: nothing was said
   bool json = false;
   engine_options engine{};
 };

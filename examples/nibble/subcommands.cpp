@@ -520,6 +520,15 @@ CLI::App& describe_run(CLI::App& app, run_options& options) {
             "How much of the model each rank has, where mpirun -n R spreads it over R; as much as the "
             "others unless given",
             [&options](const std::string& text) { options.shares = share_list("--shares", text); });
+  add_value(
+      to, "--cut", "rows|columns",
+      "How ranks share the weights that end a block's halves: rows give one rank's tokens, bit for "
+      "bit; columns take half the messages, and differ by rounding",
+      [&options](const std::string& text) {
+        require_choice("--cut", text, {"rows", "columns"});
+        options.cut = text;
+      })
+      .default_str("rows");
   add_json(to, options.json);
   add_engine(to, options.engine);
   return to;

@@ -51,7 +51,9 @@ TEST_CASE("the view of a composed weight has its name and shape, and neither enc
   CHECK_FALSE(view.has_encoding());
   CHECK(view.bytes().empty());
   for (const auto& refused : {outcome_of([&] { static_cast<void>(view.encoding()); }),
-                              outcome_of([&] { static_cast<void>(view.rows(0, 1)); })}) {
+                              outcome_of([&] { static_cast<void>(view.rows(0, 1)); }),
+                              outcome_of([&] { static_cast<void>(view.columns(0, 3)); }),
+                              outcome_of([&] { static_cast<void>(view.columns(1, 1)); })}) {
     CHECK(refused.code == "unsupported_encoding");
     CHECK(missing_parts(refused.message, {"'l.weight'", "gptq"}).empty());
   }

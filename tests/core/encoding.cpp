@@ -274,6 +274,57 @@ TEST_CASE("the bytes of rows are those whose elements are theirs alone", "[encod
   CHECK(shared > 100);
 }
 
+TEST_CASE("the bytes of columns are those of blocks whose elements are theirs alone", "[encoding]") {
+  using nibble::byte_range;
+  std::size_t own = 0;
+  std::size_t shared = 0;
+  for (const documented_encoding& expected : documented) {
+    const encoding which = *nibble::encoding_from_name(expected.name);
+    const auto& how = nibble::describe(which);
+    for (const std::uint64_t cols : {0U, 1U, 2U, 8U, 31U, 32U, 33U, 256U, 300U, 512U}) {
+      // A second row starts with a block where it does not share one with the first.
+      const bool starts_anew = expected.bytes_before_blocks == 0 &&
+                               (expected.run == runs::along_row || cols % expected.block_elements == 0);
+      const std::uint64_t row_blocks = (cols + expected.block_elements - 1) / expected.block_elements;
+      const auto row_bytes = nibble::stored_row_bytes(how, cols);
+      CAPTURE(expected.name, cols);
+      REQUIRE(row_bytes.has_value() == starts_anew);
+      if (row_bytes) REQUIRE(*row_bytes == row_blocks * expected.block_bytes);
+      for (std::uint64_t first = 0; first <= cols; ++first) {
+        for (const std::uint64_t count : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{32},
+                                          std::uint64_t{64}, std::uint64_t{256}, cols - first}) {
+          if (count > cols - first) continue;
+          CAPTURE(first, count);
+          const auto found = nibble::bytes_of_columns(how, cols, first, count);
+          if (count == 0) {
+            REQUIRE(found == byte_range{0, 0});
+            continue;
+          }
+          // Element by element: no block may hold elements of these columns and of others.
+          bool is_shared = !starts_anew;
+          std::uint64_t blocks = 0;
+          for (std::uint64_t i = 0; i < cols; ++i) {
+            const bool is_theirs = i >= first && i < first + count;
+            const std::uint64_t block = i / expected.block_elements * expected.block_elements;
+            is_shared = is_shared || is_theirs != (block >= first && block < first + count);
+            blocks += is_theirs && i == block ? 1U : 0U;
+          }
+          REQUIRE(found.has_value() == !is_shared);
+          if (found) {
+            REQUIRE(*found == byte_range{first / expected.block_elements * expected.block_bytes,
+                                         blocks * expected.block_bytes});
+          }
+          ++(found ? own : shared);
+        }
+      }
+    }
+  }
+  CHECK(own > 1000);
+  CHECK(shared > 1000);
+  CHECK_FALSE(nibble::stored_row_bytes(nibble::describe(encoding::f64),
+                                       std::numeric_limits<std::uint64_t>::max() / 4));
+}
+
 TEST_CASE("a figure of bytes is told as a number, or as more than 64 bits hold", "[encoding]") {
   CHECK(nibble::bytes_text(0) == "0");
   CHECK(nibble::bytes_text(std::numeric_limits<std::uint64_t>::max()) == "18446744073709551615");

@@ -132,4 +132,116 @@ TEST_CASE("alignment is the largest power of two up to a page that divides the o
   CHECK(alignment_at((std::uint64_t{1} << 40U) + 8) == 8);
 }
 
+TEST_CASE("a view of columns refers to their blocks in every row", "[tensor_view]") {
+  const auto bytes = nibble_test::random_bytes(10 * 3 * 20, 5);
+  const tensor_info info{.name = "w",
+                         .encoding = encoding::q4,
+                         .shape = {5, 2, 70},
+                         .file_offset_bytes = 128,
+                         .size_bytes = bytes.size(),
+                         .crc32 = 1};
+  const tensor_view view(info, bytes);
+  CHECK(view.is_contiguous());
+  CHECK(view.row_stride_bytes() == 60);
+  CHECK(view.data() == bytes.data());
+
+  const tensor_view last = view.columns(32, 38);
+  CHECK(last.name() == "w");
+  CHECK(last.encoding() == encoding::q4);
+  CHECK(last.shape() == shape{10, 38});
+  CHECK(last.size_bytes() == 400);
+  CHECK(last.file_offset_bytes() == 148);
+  CHECK_FALSE(last.crc32());
+  CHECK_FALSE(last.is_contiguous());
+  CHECK(last.row_stride_bytes() == 60);
+  for (std::uint64_t row = 0; row < 10; ++row) {
+    CHECK(last.row_bytes(row).data() == bytes.data() + row * 60 + 20);
+    CHECK(last.row_bytes(row).size() == 40);
+  }
+
+  // Rows of columns, and columns of rows.
+  for (const tensor_view& part :
+       {last.rows(3, 4), view.rows(3, 4).columns(32, 38), view.columns(32, 38).rows(1, 9).rows(2, 4),
+        view.columns(0, 70).rows(3, 4).columns(32, 38).columns(0, 38)}) {
+    CHECK(part.shape() == shape{4, 38});
+    CHECK(part.size_bytes() == 160);
+    CHECK(part.data() == bytes.data() + 200);
+    CHECK(part.file_offset_bytes() == 128 + 200);
+    CHECK(part.row_stride_bytes() == 60);
+    CHECK_FALSE(part.is_contiguous());
+    CHECK(part.columns(32, 6).data() == bytes.data() + 220);
+    CHECK(part.columns(32, 6).size_bytes() == 80);
+  }
+
+  // One row has its bytes end to end, and so have all columns.
+  CHECK(last.rows(9, 1).is_contiguous());
+  CHECK(last.rows(9, 1).bytes().data() == bytes.data() + 560);
+  CHECK(last.rows(9, 1).bytes().size() == 40);
+  CHECK(view.columns(0, 70).is_contiguous());
+  CHECK(view.columns(0, 70).bytes().data() == bytes.data());
+  CHECK(view.columns(0, 70).bytes().size() == bytes.size());
+  CHECK(view.columns(0, 70).shape() == shape{10, 70});
+  for (const tensor_view& nothing :
+       {view.columns(0, 0), view.columns(70, 0), view.columns(5, 0), last.rows(10, 0)}) {
+    CHECK(nothing.elements() == 0);
+    CHECK(nothing.size_bytes() == 0);
+    CHECK(nothing.bytes().empty());
+  }
+}
+
+TEST_CASE("no span of bytes passes for those of columns that lie apart", "[tensor_view]") {
+  const auto bytes = nibble_test::random_bytes(4 * 2 * 20, 6);
+  const tensor_view view("w", encoding::q4, {4, 64}, bytes);
+  const auto thrown = error_of([&] { static_cast<void>(view.columns(32, 32).bytes()); });
+  REQUIRE(thrown);
+  CHECK(thrown->code() == error_code::invalid_argument);
+  CHECK(thrown->detail().tensor == "w");
+  CHECK(thrown->detail().field == "bytes");
+  CHECK(thrown->detail().found == "4 rows of columns, 40 bytes apart");
+}
+
+TEST_CASE("columns that are not whole blocks, or not the tensor's, are refused", "[tensor_view]") {
+  const auto refusal = [](encoding which, const shape& dimensions, std::uint64_t first,
+                          std::uint64_t count) {
+    const auto bytes = nibble_test::random_bytes(
+        static_cast<std::size_t>(*nibble::stored_bytes(which, dimensions)), 7);
+    const tensor_view view("w", which, dimensions, bytes);
+    const auto thrown = error_of([&] { static_cast<void>(view.columns(first, count)); });
+    if (!thrown) return std::string("taken");
+    CHECK(thrown->detail().tensor == "w");
+    CHECK(thrown->detail().field == "columns");
+    return std::string(to_string(thrown->code()));
+  };
+  CHECK(refusal(encoding::q4, {3, 70}, 32, 32) == "taken");
+  CHECK(refusal(encoding::q4, {3, 70}, 32, 38) == "taken");
+  CHECK(refusal(encoding::q4, {3, 70}, 16, 32) == "unsupported_encoding");
+  CHECK(refusal(encoding::q4, {3, 70}, 32, 37) == "unsupported_encoding");
+  CHECK(refusal(encoding::q4, {3, 70}, 0, 71) == "out_of_range");
+  CHECK(refusal(encoding::q4, {3, 70}, 71, 0) == "out_of_range");
+  CHECK(refusal(encoding::q4, {3, 70}, 64, ~std::uint64_t{0}) == "out_of_range");
+  CHECK(refusal(encoding::q6_k, {3, 512}, 256, 256) == "taken");
+  CHECK(refusal(encoding::q6_k, {3, 512}, 32, 256) == "unsupported_encoding");
+  // Elements of their own may be cut anywhere.
+  CHECK(refusal(encoding::f32, {3, 7}, 1, 5) == "taken");
+  CHECK(refusal(encoding::i8, {7}, 1, 5) == "taken");
+  // Blocks that run along the tensor start with rows here, and do not there.
+  CHECK(refusal(encoding::apr_q4, {3, 64}, 32, 32) == "taken");
+  CHECK(refusal(encoding::apr_q4, {3, 65}, 32, 32) == "unsupported_encoding");
+  CHECK(refusal(encoding::f4, {3, 8}, 2, 4) == "taken");
+  CHECK(refusal(encoding::f4, {3, 8}, 1, 4) == "unsupported_encoding");
+  CHECK(refusal(encoding::f4, {3, 7}, 2, 4) == "unsupported_encoding");
+  // Their scale is before all codes.
+  CHECK(refusal(encoding::apr_q8, {3, 64}, 32, 32) == "unsupported_encoding");
+  CHECK(refusal(encoding::apr_q8, {3, 64}, 0, 64) == "taken");
+  CHECK(refusal(encoding::apr_q8, {3, 64}, 7, 0) == "taken");
+
+  const tensor_info unknown{.name = "w", .dtype_id = 77, .shape = {2, 5}, .size_bytes = 10};
+  const auto bytes = nibble_test::random_bytes(10, 8);
+  const tensor_view of_unknown(unknown, bytes);
+  CHECK(of_unknown.row_stride_bytes() == 0);
+  const auto thrown = error_of([&] { static_cast<void>(of_unknown.columns(0, 1)); });
+  REQUIRE(thrown);
+  CHECK(thrown->code() == error_code::unsupported_encoding);
+}
+
 }  // namespace

@@ -23,7 +23,8 @@ constexpr std::array layouts = {activation_layout{activation_order::natural, 1},
                                 activation_layout{activation_order::even_then_odd, 1},
                                 activation_layout{activation_order::crossed_pairs, 1},
                                 activation_layout{activation_order::natural, 2},
-                                activation_layout{activation_order::even_then_odd, 2}};
+                                activation_layout{activation_order::even_then_odd, 2},
+                                activation_layout{activation_order::natural, 8}};
 
 /// One prepared row in memory of its own.
 template <class Architecture, class Value>
@@ -45,7 +46,7 @@ std::size_t place_of(std::size_t b, std::size_t i, const activation_layout& layo
   if (layout.order == activation_order::even_then_odd) place = i / 2 + (i % 2 == 0 ? 0 : 16);
   if (layout.order == activation_order::crossed_pairs && i % 4 == 1) place = i + 1;
   if (layout.order == activation_order::crossed_pairs && i % 4 == 2) place = i - 1;
-  if (layout.joined_blocks == 1) return b * 32 + place;
+  if (layout.joined_blocks != 2) return b * 32 + place;
   return b / 2 * 64 + place / 16 * 32 + b % 2 * 16 + place % 16;
 }
 

@@ -33,7 +33,7 @@ void multiply_tiles(const nibble::tensor_view& w, kernel::row_range rows,
 template <class Architecture, class Codec, class Value>
 void check_bit_codes() {
   if constexpr (kernel::has_code_products<Architecture, Codec, Value>()) {
-    for (std::size_t m = 1; m <= kernel::bit_code_tile_rows; ++m) {
+    for (std::size_t m = 1; m <= kernel::bit_code_tile_rows<Architecture>; ++m) {
       for (const std::size_t k : {1U, 16U, 96U, 255U, 256U, 545U, 4127U}) {
         for (const std::size_t most : {m, m / 2 + 1}) {
           nibble_test::require_kernel_products<Architecture, Codec, Value>(

@@ -25,7 +25,8 @@ template <class Architecture, class Codec, class Value>
 void check_lane_rows(std::size_t m, std::size_t k) {
   for (const std::size_t task_rows : {std::size_t{32}, std::size_t{5}}) {
     nibble_test::require_kernel_products<Architecture, Codec, Value>(
-        m, k, kernel::lane_row_layout<Codec, Value>(), kernel::lane_row_tile_rows<Architecture>,
+        m, k, kernel::lane_row_layout<Codec, Value>(),
+        kernel::lane_row_tile_rows<Architecture, Codec, Value>(),
         [m, task_rows](const auto& w, std::uint64_t first, std::size_t count, const auto&,
                        const auto& x, const auto& y) {
           for (std::size_t n = 0; n < count; n += task_rows) {
@@ -40,11 +41,17 @@ void check_lane_rows(std::size_t m, std::size_t k) {
   }
 }
 
+/// Every number of rows of a tile, and two tiles.
+template <class Architecture, class Codec, class Value>
+void check_lane_row_tiles(std::initializer_list<std::size_t> lengths) {
+  for (std::size_t m = 1; m <= kernel::lane_row_tile_rows<Architecture, Codec, Value>() + 1; ++m) {
+    for (const std::size_t k : lengths) check_lane_rows<Architecture, Codec, Value>(m, k);
+  }
+}
+
 template <class Architecture, class Value, class... Codecs>
 void check_lane_rows_of(std::initializer_list<std::size_t> lengths) {
-  for (std::size_t m = 1; m <= kernel::lane_row_tile_rows<Architecture> + 1; ++m) {
-    for (const std::size_t k : lengths) (check_lane_rows<Architecture, Codecs, Value>(m, k), ...);
-  }
+  (check_lane_row_tiles<Architecture, Codecs, Value>(lengths), ...);
 }
 
 TEST_CASE("lane-row products of every number of rows lie within their bound", "[lane_row_products]") {
@@ -53,8 +60,8 @@ TEST_CASE("lane-row products of every number of rows lie within their bound", "[
     check_lane_rows_of<Architecture, float, q4, q8, q4_0, q4_1, q8_0>({1, 33, 544, 545});
     check_lane_rows_of<Architecture, float, apr_q4>({32, 544});
     using integers = simd::integer_architecture<Architecture>;
-    check_lane_rows_of<integers, std::int16_t, q4, q8, q4_0, q4_1, q8_0>({1, 33, 544, 545});
-    check_lane_rows_of<integers, std::int8_t, q4, q4_0, q4_1>({1, 33, 544, 545});
+    check_lane_rows_of<integers, std::int16_t, q4, q8, q4_0, q4_1, q8_0>({1, 33, 544, 545, 608});
+    check_lane_rows_of<integers, std::int8_t, q4, q4_0, q4_1>({1, 33, 544, 545, 608});
     check_lane_rows_of<integers, std::int8_t, apr_q4>({32, 544});
     if constexpr (simd::multiplies_any_byte<integers>) {
       check_lane_rows_of<integers, std::int8_t, q8, q8_0>({1, 33, 544, 545});
@@ -67,7 +74,8 @@ TEST_CASE("lane-row products of every number of rows lie within their bound", "[
 template <class Architecture, class Codec, class Value>
 void check_rows_on_their_own(std::size_t k) {
   constexpr std::size_t n = 39;
-  constexpr std::size_t m = 3;
+  constexpr std::size_t m =
+      std::min<std::size_t>(3, kernel::lane_row_tile_rows<Architecture, Codec, Value>());
   const auto bytes = nibble_test::finite_stored_bytes(Codec::encoding, n, k, 5);
   const nibble::tensor_view w("w", Codec::encoding, {n, k}, bytes);
   const auto x = nibble_test::gaussian(m * k, 9, 1.0F);

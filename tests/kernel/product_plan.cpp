@@ -76,7 +76,12 @@ void check_row_limits() {
     require(which, 512, matmul_mode::exact, 16, product_kernel::small_batch,
             product_kernel::float_panels);
     require(which, 512, matmul_mode::int16, 16, product_kernel::bit_codes, product_kernel::code_panels);
-    require(which, 512, matmul_mode::int8, 13, product_kernel::bit_codes, product_kernel::code_panels);
+    const bool is_super_block =
+        nibble::describe(which).block_elements == 256 &&
+        nibble::simd::has_super_block_operations<nibble::simd::integer_architecture<Architecture>>;
+    require(which, 512, matmul_mode::int8, 13,
+            is_super_block ? product_kernel::super_blocks : product_kernel::bit_codes,
+            product_kernel::code_panels);
   }
   // No codes at all: exact in every mode.
   for (const matmul_mode mode : {matmul_mode::exact, matmul_mode::int16, matmul_mode::int8}) {

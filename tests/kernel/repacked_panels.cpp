@@ -1,13 +1,18 @@
 #include <nibble/kernel/repacked_panels.hpp>
 
+#include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
+
+#include <nibble/kernel/lane_row_products.hpp>
 
 #include <kernel/kernel_products.hpp>
 #include <simd/every_architecture.hpp>
 #include <support/catch.hpp>
 #include <support/compiled_kernels.hpp>
+#include <support/random_values.hpp>
 #include <support/stored_tensors.hpp>
 
 namespace {
@@ -20,7 +25,7 @@ template <class Architecture, class Codec, class Value>
 nibble::repacked_panels repacked(const tensor_view& w) {
   const auto source = kernel::code_panel_source_of<Architecture, Codec, Value>();
   nibble::repacked_panels panels = kernel::allocate_panels<Architecture, Value>(
-      w, kernel::stored_codes_of<Codec, Value>(), source.has_offsets);
+      w, kernel::stored_codes_of<Architecture, Codec, Value>(), source.has_offsets);
   // In any order: the last one first.
   for (std::size_t i = panels.panels; i > 0; --i) kernel::store_panel(source, w, i - 1, panels);
   return panels;
@@ -48,6 +53,11 @@ void check_repacked_panels() {
       check_repacked_panel<Architecture, nibble::q4, std::int8_t>(m, k);
       check_repacked_panel<Architecture, nibble::q4_k, std::int16_t>(m, k);
       check_repacked_panel<Architecture, nibble::q4_k, std::int8_t>(m, k);
+      check_repacked_panel<Architecture, nibble::q4_0, std::int8_t>(m, k);
+      if constexpr (simd::multiplies_any_byte<Architecture>) {
+        check_repacked_panel<Architecture, nibble::q8_0, std::int8_t>(m, k);
+        check_repacked_panel<Architecture, nibble::q8, std::int8_t>(m, k);
+      }
       check_repacked_panel<Architecture, nibble::q5_0, std::int16_t>(m, k);
       check_repacked_panel<Architecture, nibble::q8, std::int16_t>(m, k);
     }
@@ -73,12 +83,75 @@ TEST_CASE("panels are as large as their rows and blocks, and aligned", "[repacke
       const std::size_t blocks = k / 32 + (k % 32 != 0 ? 1 : 0);
       const std::size_t count = n / width + (n % width != 0 ? 1 : 0);
       // 32 nibbles, a scale and an offset for each row of a panel.
+      constexpr std::size_t scale_bytes = width >= 8 ? 2 : 4;
       CHECK(panels.panels == count);
-      CHECK(panels.size_bytes == count * width * blocks * (16 + 4 + 4) + 64);
+      CHECK(panels.size_bytes == count * width * blocks * (16 + 2 * scale_bytes) + 64);
       CHECK(reinterpret_cast<std::uintptr_t>(panels.start) % 64 == 0);
       CHECK(panels.start + count * panels.panel_bytes() <= panels.memory.get() + panels.size_bytes);
     }
   }
+}
+
+/// Products of repacked panels are the same bits as those of blocks as they are stored, a lane a row.
+template <class Architecture, class Codec, class Value>
+void check_same_bits(std::size_t n, std::size_t k, bool has_wild_scales) {
+  auto bytes =
+      nibble_test::finite_stored_bytes(Codec::encoding, n, k, static_cast<std::uint32_t>(n + k));
+  if (has_wild_scales) {
+    // Any bits may be scales: subnormal ones, infinities and NaN stay what they are.
+    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] ^= static_cast<std::byte>(i * 41 % 251);
+  }
+  const tensor_view w("w", Codec::encoding, {n, k}, bytes);
+  const auto x = nibble_test::gaussian(k, 7, 1.0F);
+  const auto multiply = [&](const kernel::activation_layout& layout, std::size_t tile_rows,
+                            const auto& by) {
+    std::vector<std::byte> memory(kernel::prepared_row_bytes<Value>(k) + 64);
+    const auto misaligned = reinterpret_cast<std::uintptr_t>(memory.data()) % 64;
+    const auto prepared =
+        kernel::place_activations<Value>(memory.data() + (64 - misaligned) % 64, 1, tile_rows, k);
+    kernel::prepare_row<Architecture>(x.data(), k, layout, 0, prepared);
+    std::vector<float> y(n);
+    by(prepared, kernel::product_output{y.data(), n, nullptr});
+    return y;
+  };
+  const auto in_place = multiply(
+      kernel::lane_row_layout<Codec, Value>(), kernel::lane_row_tile_rows<Architecture, Codec, Value>(),
+      [&](const auto& prepared, const kernel::product_output& y) {
+        kernel::multiply_lane_rows<Architecture, Codec, Value>(w, {0, n}, prepared.tile(0), y);
+      });
+  const auto panels = repacked<Architecture, Codec, Value>(w);
+  const auto from_panels =
+      multiply({kernel::activation_order_of<Codec>(), 1}, kernel::code_tile_rows,
+               [&](const auto& prepared, const kernel::product_output& y) {
+                 kernel::multiply_repacked<Architecture>(panels, {0, n}, prepared, y);
+               });
+  CAPTURE(nibble::to_string(Codec::encoding), n, k, has_wild_scales);
+  for (std::size_t i = 0; i < n; ++i) {
+    if (std::isnan(in_place[i]) && std::isnan(from_panels[i])) continue;
+    if (std::bit_cast<std::uint32_t>(in_place[i]) != std::bit_cast<std::uint32_t>(from_panels[i]))
+      FAIL("output " << i << ": " << in_place[i] << " and " << from_panels[i]);
+  }
+}
+
+TEST_CASE("repacking changes no bit of a product, whatever bits the scales are", "[repacked_panels]") {
+  nibble_test::for_every_architecture([]<class Architecture>(Architecture) {
+    using tag = simd::integer_architecture<Architecture>;
+    for (const bool is_wild : {false, true}) {
+      for (const std::size_t n : {1U, 16U, 37U}) {
+        for (const std::size_t k : {32U, 576U, 1056U}) {
+          check_same_bits<tag, nibble::q4, std::int8_t>(n, k, is_wild);
+          check_same_bits<tag, nibble::q4_0, std::int8_t>(n, k, is_wild);
+          check_same_bits<tag, nibble::q4_1, std::int8_t>(n, k, is_wild);
+          check_same_bits<tag, nibble::q8, std::int16_t>(n, k, is_wild);
+          if constexpr (simd::multiplies_any_byte<tag>) {
+            check_same_bits<tag, nibble::q8, std::int8_t>(n, k, is_wild);
+            check_same_bits<tag, nibble::q8_0, std::int8_t>(n, k, is_wild);
+          }
+        }
+      }
+    }
+  });
+  SUCCEED("every architecture");
 }
 
 }  // namespace

@@ -33,7 +33,7 @@ void check_small_batch(std::size_t m, std::size_t k) {
 
 template <class Architecture, class Value, class... Codecs>
 void check_small_batches_of(std::initializer_list<std::size_t> lengths) {
-  for (std::size_t m = 1; m <= kernel::max_small_batch_rows<Value>; ++m) {
+  for (std::size_t m = 1; m <= kernel::max_small_batch_rows<Architecture, Value>(); ++m) {
     for (const std::size_t k : lengths) (check_small_batch<Architecture, Codecs, Value>(m, k), ...);
   }
 }

@@ -32,7 +32,8 @@ def check(holds, what):
 
 
 def words(model, count, *more):
-    return ["run", model, "-p", "And God said", "-n", str(count), "--json", "--threads", "1", *more]
+    prompt = [] if "-p" in more else ["-p", "And God said"]
+    return ["run", model, *prompt, "-n", str(count), "--json", "--threads", "1", *more]
 
 
 def run(arguments, limit=LONGEST):
@@ -134,6 +135,19 @@ for ranks, shares in ((2, None), (3, "1,2,3"), (2, "3,1")):
     same_tokens(q4, ranks, "--mode", "int8", shares=shares)
 same_tokens(q8, 2, "--temperature", "1.5", "--top-p", "0.9", "--seed", "7")
 
+# A cut by columns: its sums round otherwise, but alike in every run, and take two messages a block less.
+for model, ranks, *more in ((demo, 2), (demo, 3, "--shares", "1,2,3"), (q8, 2, "--mode", "int8", "--temperature", "1.5")):
+    first, second = (spread(ranks, model, 24, *more, "--cut", "columns") for _ in range(2))
+    check(first["tokens"] == second["tokens"], f"{model} {more} by columns on {ranks} ranks, twice")
+    rows = spread(ranks, model, 24, *more, "--cut", "rows")
+    if len(rows["tokens"]) == len(first["tokens"]):
+        saved = [a["messages"] - b["messages"] for a, b in zip(rows["ranks"], first["ranks"])]
+        layers = json.load(open(f"{demo}/config.json"))["num_hidden_layers"]
+        # A run of the prompt, and one of each token but the last.
+        check(saved == ranks * [2 * layers * len(rows["tokens"])], f"{model} {more}: messages saved, {saved}")
+    check(sum(rank["weight_bytes"] for rank in first["ranks"]) == sum(rank["weight_bytes"] for rank in rows["ranks"]),
+          f"{model} {more}: the weights of both cuts")
+
 # Where the system maps single pages: of other files it may map 2 MiB for each that is touched.
 maps_pages = os.path.isdir("/dev/shm") and os.access("/dev/shm", os.W_OK)
 large = large_model(f"/dev/shm/nibble-ranks-{os.getpid()}" if maps_pages else f"{folder}/large")
@@ -148,6 +162,12 @@ for rank, share in zip(accounts, (0.75, 0.25)):
     least, most = rank["weight_bytes"], share * whole + 2 * 20 * 65536
     check(abs(least / whole - share) < 0.02, f"weights of a share of {share}: {rank}")
     check(not maps_pages or 0.9 * least <= rank["touched_file_bytes"] <= most, f"bytes that a share of {share} touches: {rank}")
+
+# A prompt so long that its sums are taken in parts; no two logits are near enough for rounding to tell.
+long_prompt = ["-p", "And God said, Let there be light: and there was light. " * 3, "--cut", "columns"]
+first, second = (spread(3, large, 4, *long_prompt) for _ in range(2))
+check(first["tokens"] == second["tokens"], "a long prompt by columns, twice")
+check(first["tokens"] == alone(large, 4, *long_prompt[:2])["tokens"], "a long prompt by columns, and one rank")
 
 for name, prompt in (("stories260K", None), ("kjv-qwen2", None), ("kjv-gpt2", None)):
     if not os.path.isdir(f"{shared}/models/{name}"):
@@ -177,6 +197,7 @@ fails(4, ["rank 0 of 2", missing], words(missing, 8), words(q4, 8), "a file that
 other = packed(demo, "demo-other.apr", "q8")
 fails(3, ["rank 1 of 2", other, "rank 0"], words(q4, 8), words(other, 8), "ranks with different files")
 fails(3, ["rank 1 of 2", "options"], words(q4, 8), words(q4, 8, "--mode", "int8"), "different modes")
+fails(3, ["rank 1 of 2", "options"], words(q4, 8, "--cut", "rows"), words(q4, 8, "--cut", "columns"), "different cuts")
 broken = f"{folder}/broken.apr"
 data = bytearray(open(q4, "rb").read())
 open(broken, "wb").write(data[: len(data) // 2])
@@ -185,6 +206,8 @@ three = words(q4, 8, "--shares", "1,1,1")
 fails(2, ["--shares 1,1,1", "2 numbers"], three, three, "shares of other ranks")
 done, _ = run([command, *words(q4, 8, "--shares", "1,1")])
 check(done.returncode == 2 and "mpirun" in done.stderr, f"shares without ranks: {done.stderr}")
+done, _ = run([command, *words(q4, 8, "--cut", "columns")])
+check(done.returncode == 2 and "--cut columns: mpirun" in done.stderr, f"a cut without ranks: {done.stderr}")
 
 for killed in (0, 1, 2):
     # Without --json, so that tokens flow until the run is ended.

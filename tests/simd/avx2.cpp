@@ -42,6 +42,10 @@ TEST_CASE("avx2 interleaves over the whole vector as the portable code does", "[
   nibble_test::require_interleaving<xsimd::avx2>();
 }
 
+TEST_CASE("avx2 takes numbers of six bits apart as the portable code does", "[avx2]") {
+  nibble_test::require_six_bit_numbers<xsimd::avx2>();
+}
+
 TEST_CASE("avx2 takes blocks apart and multiplies them as the portable code does", "[avx2]") {
   nibble_test::require_block_operations<xsimd::avx2>();
   nibble_test::require_panel_operations<xsimd::avx2>();

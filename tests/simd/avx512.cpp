@@ -44,6 +44,10 @@ TEST_CASE("avx512 multiplies panels as the portable code does", "[avx512]") {
   nibble_test::require_panel_operations<xsimd::avx512bw>();
 }
 
+TEST_CASE("avx512 takes super-blocks apart as the portable code does", "[avx512]") {
+  nibble_test::require_super_block_operations<xsimd::avx512bw>();
+}
+
 #endif
 
 }  // namespace

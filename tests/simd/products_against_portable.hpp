@@ -78,7 +78,7 @@ void require_words_apart() {
   }
 }
 
-/// Sixteen bytes of rows of a length, from memory of no more than the rows need.
+/// Sixteen and thirty-two bytes of rows of a length, from memory of no more than the rows need.
 template <class Architecture>
 void require_row_words(std::size_t row_bytes) {
   constexpr Architecture own{};
@@ -89,6 +89,11 @@ void require_row_words(std::size_t row_bytes) {
     if (numbers_of(simd::load_row_words<Architecture>(from, row_bytes, own, own)) !=
         numbers_of(simd::load_row_words<Architecture>(from, row_bytes, own, twin)))
       FAIL("load_row_words by " << row_bytes << " at " << seed);
+    const auto more = random_bytes(seed + row_bytes * (simd::lanes<Architecture> - 1) + 32, seed);
+    const std::byte* const start = more.data() + seed;
+    if (numbers_of(simd::load_long_row_words<Architecture>(start, row_bytes, own, own)) !=
+        numbers_of(simd::load_long_row_words<Architecture>(start, row_bytes, own, twin)))
+      FAIL("load_long_row_words by " << row_bytes << " at " << seed);
   }
 }
 
@@ -328,6 +333,114 @@ void require_panel_operations() {
       if (std::bit_cast<std::uint32_t>(simd::widen_float16(half, own, own)) != low_bits[i])
         FAIL("widen_float16 at " << at);
     }
+  }
+}
+
+/// Codes of super-blocks whose bits lie in those places, from memory of no more than they need.
+template <class Architecture, auto Low, auto High>
+void require_joined_bits() {
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  for (std::uint32_t seed = 0; seed < 128; ++seed) {
+    const std::size_t end =
+        std::max(std::max(Low[0].at_byte, Low[1].at_byte),
+                 High[0].count == 0 ? 0 : std::max(High[0].at_byte, High[1].at_byte));
+    const auto bytes = random_bytes(seed % 64 + end + simd::block_codes, seed);
+    const std::byte* const from = bytes.data() + seed % 64;
+    if (numbers_of(simd::load_joined_bits<Low, High>(from, own, own)) !=
+        numbers_of(simd::load_joined_bits<Low, High>(from, own, twin)))
+      FAIL("load_joined_bits at " << seed);
+  }
+}
+
+/// Numbers of six bits in twelve bytes.
+template <class Architecture>
+void require_six_bit_numbers() {
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  for (std::uint32_t seed = 0; seed < 1000; ++seed) {
+    const auto bytes = numbers_with_ends<std::uint8_t>(12, 0, 255, seed);
+    if (simd::load_six_bit_numbers(bytes.data(), own, own) !=
+        simd::load_six_bit_numbers(bytes.data(), own, twin))
+      FAIL("load_six_bit_numbers " << seed);
+  }
+}
+
+/// Everything that works on super-blocks but for products of bytes.
+template <class Architecture>
+void require_super_block_operations() {
+  using nibble::code_bits, nibble::bit_layout;
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  constexpr auto bits = [](std::size_t first, std::size_t second, unsigned count, unsigned first_shift,
+                           unsigned second_shift) {
+    return simd::vector_bits<Architecture>{code_bits{bit_layout::bytes, first, count, first_shift},
+                                           code_bits{bit_layout::bytes, second, count, second_shift}};
+  };
+  constexpr auto none = bits(0, 0, 0, 0, 0);
+  require_joined_bits<Architecture, bits(0, 32, 4, 0, 0), none>();
+  require_joined_bits<Architecture, bits(1, 1, 4, 0, 4), none>();
+  require_joined_bits<Architecture, bits(70, 3, 2, 6, 1), none>();
+  require_joined_bits<Architecture, bits(0, 32, 4, 4, 4), bits(64, 64, 2, 4, 6)>();
+  require_joined_bits<Architecture, bits(0, 32, 4, 0, 0), bits(64, 64, 2, 0, 2)>();
+  require_joined_bits<Architecture, bits(32, 32, 2, 4, 6), bits(0, 0, 1, 6, 7)>();
+  require_joined_bits<Architecture, bits(32, 32, 2, 0, 2), bits(0, 0, 1, 0, 1)>();
+  require_joined_bits<Architecture, bits(9, 80, 3, 5, 2), bits(100, 2, 5, 3, 0)>();
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  using integers = simd::vector<std::int32_t, Architecture>;
+  using words = simd::vector<std::int16_t, Architecture>;
+  for (std::uint32_t seed = 0; seed < 300; ++seed) {
+    const bool is_at_its_end = seed == 0;
+    const auto numbers = numbers_with_ends<std::int8_t>(17, -128, is_at_its_end ? -128 : 127, seed);
+    const auto compare =
+        [&]<std::size_t CodesANumber>(std::integral_constant<std::size_t, CodesANumber>) {
+          const std::int8_t* const from = numbers.data() + 1;
+          if (numbers_of(simd::spread_factors<CodesANumber>(from, own, own)) !=
+              numbers_of(simd::spread_factors<CodesANumber>(from, own, twin)))
+            FAIL("spread_factors " << CodesANumber << " " << seed);
+          if (numbers_of(simd::half_numbers<CodesANumber>(from, own, own)) !=
+              numbers_of(simd::half_numbers<CodesANumber>(from, own, twin)))
+            FAIL("half_numbers " << CodesANumber << " " << seed);
+        };
+    compare(std::integral_constant<std::size_t, 16>{});
+    compare(std::integral_constant<std::size_t, 32>{});
+    const auto scales = gaussian(9, seed, 1.0F);
+    if (numbers_of(simd::spread_scales(scales.data() + 1, own, own)) !=
+        numbers_of(simd::spread_scales(scales.data() + 1, own, twin)))
+      FAIL("spread_scales " << seed);
+
+    const auto quads =
+        numbers_with_ends<std::int32_t>(2 * width, -32004, is_at_its_end ? -32004 : 32004, seed);
+    const auto factors =
+        numbers_with_ends<std::int16_t>(2 * width, -32768, is_at_its_end ? -32768 : 32767, seed);
+    const auto first = integers::load_unaligned(quads.data());
+    const auto second = integers::load_unaligned(quads.data() + width);
+    const auto own_factors = words::load_unaligned(factors.data());
+    if (numbers_of(simd::scaled_quads<Architecture>(first, second, own_factors, own, own)) !=
+        numbers_of(simd::scaled_quads<Architecture>(first, second, own_factors, own, twin)))
+      FAIL("scaled_quads " << seed);
+  }
+}
+
+/// Sums of four products of any bytes, lane by lane.
+template <class Architecture>
+void require_quad_products() {
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  using bytes_vector = simd::vector<std::uint8_t, Architecture>;
+  using integers = simd::vector<std::int32_t, Architecture>;
+  for (std::uint32_t seed = 0; seed < 300; ++seed) {
+    const bool is_at_its_end = seed == 0;
+    const auto codes =
+        numbers_with_ends<std::uint8_t>(bytes_vector::size, is_at_its_end ? 255 : 0, 255, seed);
+    const auto x = numbers_with_ends<std::int8_t>(bytes_vector::size + 1, -127,
+                                                  is_at_its_end ? -127 : 127, seed + 1);
+    const auto starts = numbers_with_ends<std::int32_t>(integers::size, -1000000, 1000000, seed + 2);
+    const auto sums = integers::load_unaligned(starts.data());
+    const auto vector = bytes_vector::load_unaligned(codes.data());
+    if (numbers_of(simd::add_quad_products<Architecture>(sums, vector, x.data() + 1, own, own)) !=
+        numbers_of(simd::add_quad_products<Architecture>(sums, vector, x.data() + 1, own, twin)))
+      FAIL("add_quad_products " << seed);
   }
 }
 

@@ -13,6 +13,7 @@ TEST_CASE("vnni multiplies any bytes without saturating", "[vnni]") {
   nibble_test::require_products_of_any_byte<xsimd::avx2>();
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
   nibble_test::require_products_of_any_byte<xsimd::avx512bw>();
+  nibble_test::require_quad_products<xsimd::avx512bw>();
 #endif
 }
 

@@ -55,6 +55,20 @@ class thread_group final : public nibble_engine::rank_group {
   void gather_to_first(std::span<std::byte> values, std::span<const std::size_t> counts) override {
     copy_parts(values, counts, rank_ == 0);
   }
+  void exchange(std::span<const std::byte> values, std::span<const std::size_t> counts,
+                std::span<std::byte> received) override {
+    // The others read from it, and no more.
+    ranks_.values[rank_] = {const_cast<std::byte*>(values.data()), values.size()};
+    ranks_.meet();
+    std::size_t place = 0;
+    for (std::size_t rank = 0; rank < rank_; ++rank) place += counts[rank];
+    for (std::size_t from = 0; from < size() && counts[rank_] != 0; ++from) {
+      std::memcpy(&received[from * counts[rank_]], &ranks_.values[from][place], counts[rank_]);
+    }
+    ranks_.meet();
+    ++traffic_.messages;
+    traffic_.bytes += values.size() - counts[rank_];
+  }
   void broadcast(std::span<std::byte> values) override {
     std::vector<std::size_t> counts(size());
     counts[0] = values.size();

@@ -46,6 +46,25 @@ TEST_CASE("dot and add_scaled agree with sums in double at any length", "[engine
   }
 }
 
+TEST_CASE("a sum of scaled rows is that of one row after the other, bit for bit", "[engine]") {
+  for (const std::size_t rows : {0U, 1U, 3U, 4U, 5U, 8U, 11U}) {
+    for (const std::size_t length : lengths) {
+      const std::vector<float> factors = nibble_test::gaussian(rows, 5, 1.0F);
+      const std::vector<float> values = nibble_test::gaussian(rows * length, 6, 3.0F);
+      std::vector<float> expected(length, 0.0F);
+      for (std::size_t row = 0; row < rows; ++row) {
+        nibble_engine::add_scaled(factors[row], values.data() + row * length, expected.data(), length);
+      }
+      std::vector<float> found(length + 1, 42.0F);  // whatever was there is no part of the sum
+      nibble_engine::scaled_sum(factors, values.data(), found.data(), length);
+      CAPTURE(rows, length);
+      CHECK(found.back() == 42.0F);
+      found.pop_back();
+      CHECK(found == expected);
+    }
+  }
+}
+
 TEST_CASE("softmax agrees with double, and no magnitude overflows", "[engine]") {
   for (const std::size_t length : lengths) {
     for (const float shift : {0.0F, 1e4F, -1e4F}) {

@@ -1,6 +1,7 @@
 // run_on_ranks() of a build without MPI.
 
 #include <optional>
+#include <string>
 
 #include <fmt/format.h>
 
@@ -10,9 +11,9 @@
 namespace nibble_command {
 
 std::optional<exit_code> run_on_ranks(const run_options& options) {
-  if (options.shares.empty()) return std::nullopt;
-  throw usage_error(fmt::format("--shares {}: this nibble was built without MPI (NIBBLE_MPI=ON)",
-                                fmt::join(options.shares, ",")));
+  const std::string given = ranks_option_of(options);
+  if (given.empty()) return std::nullopt;
+  throw usage_error(fmt::format("{}: this nibble was built without MPI (NIBBLE_MPI=ON)", given));
 }
 
 }  // namespace nibble_command

@@ -79,9 +79,13 @@ void require_same(mpi_group& group, std::uint64_t own, const std::string& file, 
 /// A hash of the options that all ranks have to be given alike.
 std::uint64_t hash_of(const run_options& options) {
   const std::string text =
-      fmt::format("{} {} {} {}", nibble::to_string(options.engine.mode), options.engine.repack,
-                  options.engine.single, fmt::join(options.shares, ","));
+      fmt::format("{} {} {} {} {}", nibble::to_string(options.engine.mode), options.engine.repack,
+                  options.engine.single, fmt::join(options.shares, ","), options.cut);
   return std::hash<std::string>{}(text);
+}
+
+nibble_engine::final_cut cut_of(const run_options& options) {
+  return options.cut == "columns" ? nibble_engine::final_cut::columns : nibble_engine::final_cut::rows;
 }
 
 /// What a rank did, as all ranks are told.
@@ -128,7 +132,8 @@ exit_code run_spread(mpi_group& group, const run_options& options) {
   require_same(group, hash_of(options), options.input, "options");
   require_same(group, nibble_engine::fingerprint_of(*file), options.input, "index and checksums");
   agree(group, [&] {
-    running.emplace(start_model(std::move(*file), options.engine, {&group, options.shares}));
+    running.emplace(
+        start_model(std::move(*file), options.engine, {&group, options.shares, cut_of(options)}));
     if (leads) static_cast<void>(running->model.text());
   });
   nibble_engine::model& model = running->model;
@@ -150,9 +155,9 @@ exit_code run_spread(mpi_group& group, const run_options& options) {
 
 std::optional<exit_code> run_on_ranks(const run_options& options) {
   if (!mpi_group::is_launched()) {
-    if (options.shares.empty()) return std::nullopt;
-    throw usage_error(fmt::format("--shares {}: mpirun -n R starts the ranks that share the model",
-                                  fmt::join(options.shares, ",")));
+    const std::string given = ranks_option_of(options);
+    if (given.empty()) return std::nullopt;
+    throw usage_error(fmt::format("{}: mpirun -n R starts the ranks that share the model", given));
   }
   const interruption ends_the_run;
   const auto end_without = [&options](const mpi_group::loss& lost) {

@@ -69,6 +69,27 @@ void visit_codec(encoding which, std::string_view tensor, Visitor&& visitor) {
   }
 }
 
+namespace codec_detail {
+template <class Codec>
+struct stored_codec_of {
+  using type = Codec;
+};
+template <class Codec>
+requires requires { typename Codec::stored_codec; }
+struct stored_codec_of<Codec> {
+  using type = typename Codec::stored_codec;
+};
+}  // namespace codec_detail
+
+/// The same with the codec that reads the blocks: where two encodings differ in nothing but their names,
+/// one is compiled. For what reads blocks as they are stored.
+template <class Visitor>
+void visit_stored_codec(encoding which, std::string_view tensor, Visitor&& visitor) {
+  visit_codec(which, tensor, [&]<class Codec>(Codec) {
+    visitor(typename codec_detail::stored_codec_of<Codec>::type{});
+  });
+}
+
 /// Throws unsupported_encoding, naming `tensor`, where `which` has no codec.
 inline void require_codec(encoding which, std::string_view tensor) {
   visit_codec(which, tensor, [](auto) {});

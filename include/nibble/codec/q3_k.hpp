@@ -73,6 +73,11 @@ struct q3_k {
     return numbers;
   }
 
+  /// The twelve bytes that scale_numbers takes apart; simd::load_six_bit_numbers does it sooner.
+  [[nodiscard]] static const std::array<std::uint8_t, 12>& six_bit_numbers(const block& from) noexcept {
+    return from.sub_blocks;
+  }
+
   /// The first values.size() (at most 256) elements of a block.
   static void unpack(const block& from, std::span<float> values) noexcept {
     const sub_block_numbers scales = scale_numbers(from);

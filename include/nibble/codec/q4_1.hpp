@@ -11,6 +11,8 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// values and packer.
 struct q4_1 : q4 {
   static constexpr nibble::encoding encoding = nibble::encoding::q4_1;
+  /// The codec that reads these blocks.
+  using stored_codec = q4;
 };
 static_assert(sizeof(q4_1::block) == describe(q4_1::encoding).block_bytes);
 static_assert(q4_1::block_elements == describe(q4_1::encoding).block_elements);

@@ -155,8 +155,9 @@ namespace kernel {
   }
   if (product.repacked != nullptr) {
     const tensor_view& source = product.repacked->weight();
-    if (source.bytes().data() != weight.bytes().data() || source.encoding() != weight.encoding() ||
-        source.rows() != outputs || source.cols() != inputs) {
+    if (source.data() != weight.data() || source.encoding() != weight.encoding() ||
+        source.rows() != outputs || source.cols() != inputs ||
+        source.row_stride_bytes() != weight.row_stride_bytes()) {
       refuse_product(weight, "repacked", join_text({"made from '", source.name(), "'"}),
                      "made from this weight");
     }

@@ -23,6 +23,7 @@
 #include <nibble/kernel/product_plan.hpp>
 #include <nibble/kernel/repacked_panels.hpp>
 #include <nibble/kernel/small_batch_products.hpp>
+#include <nibble/kernel/super_block_products.hpp>
 #include <nibble/kernel/tiles.hpp>
 #include <nibble/kernel/weight_slice.hpp>
 #include <nibble/simd/simd.hpp>
@@ -107,8 +108,12 @@ struct row_tasks {
   std::uint64_t outputs;
   std::uint64_t unit;  ///< rows a task, but for the last one
 
-  row_tasks(const tensor_view& weight, std::size_t x_rows) noexcept
-      : outputs(weight.rows()), unit(rows_per_task(weight.cols(), x_rows)) {}
+  /// One task where nobody shares the work and one pass is all that a weight row is needed for.
+  row_tasks(const tensor_view& weight, const joint_products& call) noexcept
+      : outputs(weight.rows()),
+        unit(call.executor == nullptr && call.x.rows == 1 ? std::max<std::uint64_t>(1, outputs)
+                                                          : rows_per_task(weight.cols(), call.x.rows)) {
+  }
 
   [[nodiscard]] std::size_t count() const noexcept {
     return static_cast<std::size_t>(divide_round_up(outputs, unit));
@@ -126,13 +131,13 @@ void for_weight_rows(const joint_products& call, HasThisPlan&& has_this_plan, Bo
   std::array<std::size_t, max_joint_products + 1> first_tasks{};
   for (std::size_t i = 0; i < call.products.size(); ++i) {
     const planned_product& planned = call.products[i];
-    const row_tasks tasks(*planned.product.weight, call.x.rows);
+    const row_tasks tasks(*planned.product.weight, call);
     first_tasks[i + 1] = first_tasks[i] + (has_this_plan(planned) ? tasks.count() : 0);
   }
   run_tasks(call.executor, first_tasks[call.products.size()], [&](std::size_t task) {
     std::size_t i = 0;
     while (task >= first_tasks[i + 1]) ++i;
-    const row_tasks tasks(*call.products[i].product.weight, call.x.rows);
+    const row_tasks tasks(*call.products[i].product.weight, call);
     body(i, tasks.rows(task - first_tasks[i]));
   });
 }
@@ -174,14 +179,16 @@ struct prepared_kernels {
   prepared_kernels() = default;
   explicit prepared_kernels(const planned_product& planned) {
     const tensor_view& weight = *planned.product.weight;
-    visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
+    visit_stored_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
       constexpr bool is_float = std::same_as<Value, float>;
       using block_architecture = simd::block_architecture<Architecture>;
       if constexpr (has_code_panels<Architecture, Codec, Value>()) {
         source = code_panel_source_of<panel_architecture, Codec, Value>();
       }
       if constexpr (has_code_products<Architecture, Codec, Value>()) {
-        if constexpr (unpacks_in_registers<Codec>()) {
+        if constexpr (has_super_block_products<panel_architecture, Codec, Value>()) {
+          in_place = &multiply_super_blocks<panel_architecture, Codec>;
+        } else if constexpr (unpacks_in_registers<Codec>()) {
           in_place = &multiply_bit_codes<block_architecture, Codec, Value>;
         } else {
           in_place = &multiply_small_batch<block_architecture, Codec, Value>;
@@ -189,9 +196,9 @@ struct prepared_kernels {
       } else if constexpr (is_float && has_small_batch_products<Codec>()) {
         in_place = &multiply_small_batch<Architecture, Codec, Value>;
       }
-      if constexpr (has_lane_row_products<Codec, Value>() &&
+      using lane_architecture = std::conditional_t<is_float, Architecture, panel_architecture>;
+      if constexpr (most_lane_rows<lane_architecture, Codec, Value>() != 0 &&
                     (is_float || has_code_products<Architecture, Codec, Value>())) {
-        using lane_architecture = std::conditional_t<is_float, Architecture, panel_architecture>;
         if (planned.plan.kernel == product_kernel::lane_rows) {
           in_place = &multiply_lane_rows<lane_architecture, Codec, Value>;
         }

@@ -60,12 +60,12 @@ template <class Architecture>
                                             executor* executor) {
   using panel_architecture = simd::integer_architecture<Architecture>;
   repacked_panels made;
-  visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
+  visit_stored_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
     if (!rows_are_blocks<Codec>(weight)) return;
     const auto make = [&]<Activation Value>(Value) {
       if constexpr (has_repacked_panels<Architecture, Codec, Value>()) {
         made = make_panels(code_panel_source_of<panel_architecture, Codec, Value>(),
-                           stored_codes_of<Codec, Value>(), weight, executor);
+                           stored_codes_of<panel_architecture, Codec, Value>(), weight, executor);
       }
     };
     switch (panel_format_for<Architecture, Codec>(weight, mode)) {
@@ -80,8 +80,9 @@ template <class Architecture>
 }  // namespace kernel
 
 /// Copies a weight into the order in which products in `mode` (int16 or int8) take it, for hosts that
-/// trade memory for speed: 6 bits a weight where codes are nibbles, else 10, and one less where values
-/// are just scale * code. nibble::matmul(repacked, x, y) then multiplies by the copy.
+/// trade memory for speed: as many bytes as the weight has for q4, q4_0, q4_1, q8_0 and, in int16, q8 with
+/// vectors of 8 lanes or more, else 6 bits a weight where codes are nibbles and 10 where they are not, and
+/// one less where values are just scale * code. nibble::matmul(repacked, x, y) then multiplies by the copy.
 ///
 /// The bytes of `weight` are to outlive the copy. In exact mode, and for weights whose codes have no
 /// products in this mode, there is nothing to gain: size_bytes() is 0 then, and products are taken from

@@ -184,6 +184,15 @@ inline constexpr auto encodings = [] {
   return stored_bytes(describe(which), dimensions.rows(), dimensions.cols());
 }
 
+/// Bytes from the start of a row of `cols` elements to that of the next one, where each row starts with
+/// a block. Nothing where rows share blocks or a header, or where 64 bits do not hold the figure.
+[[nodiscard]] constexpr std::optional<std::uint64_t> stored_row_bytes(const encoding_description& row,
+                                                                      std::uint64_t cols) noexcept {
+  if (row.header_bytes != 0) return std::nullopt;
+  if (row.blocks_run_along == block_run::tensor && cols % row.block_elements != 0) return std::nullopt;
+  return checked_multiply(divide_round_up(cols, row.block_elements), row.block_bytes);
+}
+
 /// Bytes of a tensor, from its first.
 struct byte_range {
   std::uint64_t offset;  ///< of the first byte
@@ -211,6 +220,21 @@ struct byte_range {
   if (row.header_bytes != 0 || begin % row.block_elements != 0 || !ends_whole) return std::nullopt;
   return byte_range{begin / row.block_elements * row.block_bytes,
                     divide_round_up(end - begin, row.block_elements) * row.block_bytes};
+}
+
+/// The bytes of columns first .. first + count within those of a row of `cols`. Nothing where a block, or
+/// a header, holds elements of these columns and of others.
+[[nodiscard]] constexpr std::optional<byte_range> bytes_of_columns(const encoding_description& row,
+                                                                   std::uint64_t cols,
+                                                                   std::uint64_t first,
+                                                                   std::uint64_t count) noexcept {
+  if (count == 0) return byte_range{0, 0};
+  if (!stored_row_bytes(row, cols)) return std::nullopt;
+  const std::uint64_t end = first + count;
+  const bool ends_whole = end % row.block_elements == 0 || end == cols;
+  if (first % row.block_elements != 0 || !ends_whole) return std::nullopt;
+  return byte_range{first / row.block_elements * row.block_bytes,
+                    divide_round_up(count, row.block_elements) * row.block_bytes};
 }
 
 /// A figure that stored_bytes gave, for a message.

@@ -76,8 +76,8 @@ class tensor_description {
     constexpr std::uint64_t page_bytes = 4096;
     return std::uint64_t{1} << std::countr_zero(file_offset_bytes_ | page_bytes);
   }
-  /// CRC-32 of the stored bytes as the file records it. Nothing where it records none, for rows of a
-  /// tensor and for host bytes.
+  /// CRC-32 of the stored bytes as the file records it. Nothing where it records none, for rows or
+  /// columns of a tensor and for host bytes.
   [[nodiscard]] std::optional<std::uint32_t> crc32() const noexcept { return crc32_; }
 
   /// Throws out_of_range unless rows first .. first + count are the tensor's.
@@ -87,6 +87,15 @@ class tensor_description {
                                            .field = "rows",
                                            .found = join_text({count, " from row ", first}),
                                            .expected = join_text({"within ", rows(), " rows"})});
+  }
+
+  /// Throws out_of_range unless columns first .. first + count are the tensor's.
+  void require_columns(std::uint64_t first, std::uint64_t count) const {
+    if (first <= cols() && count <= cols() - first) return;
+    throw error(error_code::out_of_range, {.tensor = std::string(name_),
+                                           .field = "columns",
+                                           .found = join_text({count, " from column ", first}),
+                                           .expected = join_text({"within ", cols(), " columns"})});
   }
 
   /// A copy that owns its name.
@@ -116,9 +125,11 @@ class tensor_description {
         file_offset_bytes_(file_offset_bytes),
         size_bytes_(size_bytes) {}
 
-  /// Becomes the description of `row_count` rows, `size_bytes` from `skipped_bytes` on.
-  void narrow_to_rows(std::uint64_t row_count, std::uint64_t skipped_bytes, std::uint64_t size_bytes) {
-    shape_ = nibble::shape{row_count, cols()};
+  /// Becomes the description of a matrix within this one, whose first byte is `skipped_bytes` behind
+  /// this one's and which has `size_bytes` of its own.
+  void narrow_to(std::uint64_t row_count, std::uint64_t column_count, std::uint64_t skipped_bytes,
+                 std::uint64_t size_bytes) {
+    shape_ = nibble::shape{row_count, column_count};
     file_offset_bytes_ += skipped_bytes;
     size_bytes_ = size_bytes;
     crc32_.reset();

@@ -67,9 +67,10 @@ enum class activation_order : std::uint8_t { natural, even_then_odd, crossed_pai
   }
 }
 
-/// The layout of the blocks of a prepared row. joined_blocks is 1 or 2. Two joined blocks A and B are
+/// The layout of the blocks of a prepared row. joined_blocks is 1, 2 or 8. Two joined blocks A and B are
 /// stored as A[0..15] B[0..15] A[16..31] B[16..31]: a 32-byte vector that is loaded from two blocks of
-/// nibbles holds the low nibbles of both, and then the high nibbles of both.
+/// nibbles holds the low nibbles of both, and then the high nibbles of both. Eight joined blocks, those of
+/// a super-block, lie one behind the other.
 struct activation_layout {
   activation_order order = activation_order::natural;
   std::size_t joined_blocks = 1;
@@ -218,23 +219,25 @@ void prepare_row(const float* x, std::size_t cols, const activation_layout& layo
   const row_tile tile = tile_of_row(row, to.rows, to.max_tile_rows);
   // A unit is the joined blocks of one row.
   const std::size_t unit_elements = layout.joined_blocks * block_elements;
-  const bool is_joined = layout.joined_blocks != 1;
+  const bool has_halves_apart = layout.joined_blocks == 2;
   const bool is_natural = layout.order == activation_order::natural;
   Value* unit =
       to.values + tile.first * to.row_blocks * block_elements + (row - tile.first) * unit_elements;
+  static constexpr std::array<float, block_elements> padding{};
   std::array<float, block_elements> reordered;
   std::array<Value, block_elements> unjoined;
   for (std::size_t b = 0; b < to.row_blocks; ++b) {
     const std::size_t at = b * block_elements;
     const std::size_t count = at < cols ? std::min(block_elements, cols - at) : 0;
-    const float* block = x + (count == 0 ? 0 : at);
-    if (count != block_elements || !is_natural) {
+    const float* block = count == 0 ? padding.data() : x + at;
+    if (count != 0 && (count != block_elements || !is_natural)) {
       for (std::size_t i = 0; i < block_elements; ++i) {
         reordered[place_of(i, layout.order)] = i < count ? block[i] : 0.0F;
       }
       block = reordered.data();
     }
-    Value* const values = is_joined ? unjoined.data() : unit;
+    const std::size_t place = b % layout.joined_blocks;
+    Value* const values = has_halves_apart ? unjoined.data() : unit + place * block_elements;
     if constexpr (std::same_as<Value, float>) {
       std::memcpy(values, block, block_elements * sizeof(float));
       to.sums[first_block + b] = sum_of_block<Architecture>(block);
@@ -243,8 +246,7 @@ void prepare_row(const float* x, std::size_t cols, const activation_layout& layo
       quantize_activations<Architecture>(block, values, scale, to.sums[first_block + b]);
       sum_halves(values, scale, to.half_sums + 2 * (first_block + b));
     }
-    const std::size_t place = b % layout.joined_blocks;
-    if (is_joined) {
+    if (has_halves_apart) {
       Value* const first_half = unit + place * half;
       std::memcpy(first_half, unjoined.data(), half * sizeof(Value));
       std::memcpy(first_half + unit_elements / 2, unjoined.data() + half, half * sizeof(Value));

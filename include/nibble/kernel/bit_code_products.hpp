@@ -79,7 +79,7 @@ class group_scales {
   NIBBLE_IN_PLACE explicit group_scales(const std::byte* stored) noexcept {
     if constexpr (sub_blocks < Codec >> 1) {
       const auto header = header_of_block<Codec>(stored);
-      const sub_block_numbers scale_numbers = Codec::scale_numbers(header);
+      const sub_block_numbers scale_numbers = load_scale_numbers<Architecture, Codec>(header);
       scale_unit_ = floats(simd::widen_float16(Codec::stored_scale(header), tag, tag));
       widen_numbers(scale_numbers, scale_unit_, scales_);
       if constexpr (Codec::has_min) {
@@ -171,7 +171,8 @@ template <class Architecture, BitCodec Codec, Activation Value, std::size_t Plac
 }
 
 /// The most rows of activations that are multiplied together: their sums stay in registers.
-inline constexpr std::size_t bit_code_tile_rows = 8;
+template <class Architecture>
+inline constexpr std::size_t bit_code_tile_rows = has_few_registers<Architecture> ? 4 : 8;
 
 /// sums[m] = the products of `count` blocks with row m of the Rows rows of x, from its first blocks on.
 /// Blocks are read by groups; the last group may have fewer of those that are stored one by one.
@@ -273,7 +274,7 @@ using multiply_bit_groups_function = void (*)(const std::byte* group, std::size_
 template <class Architecture, BitCodec Codec, Activation Value>
 [[nodiscard]] multiply_bit_groups_function<Value> choose_multiply_bit_groups(
     std::size_t rows) noexcept {
-  return choose_by_rows<multiply_bit_groups_function<Value>, bit_code_tile_rows>(
+  return choose_by_rows<multiply_bit_groups_function<Value>, bit_code_tile_rows<Architecture>>(
       rows, []<std::size_t Rows>() { return &multiply_bit_groups<Architecture, Codec, Value, Rows>; });
 }
 
@@ -303,13 +304,12 @@ void multiply_bit_codes(const tensor_view& weight, row_range rows, const activat
     from.half_sums += 2 * first_block;
     for (std::size_t n = 0; n < rows.count; ++n) {
       const std::size_t row = static_cast<std::size_t>(rows.first) + n;
-      const std::byte* group =
-          weight.bytes().data() + row * row_stored * stored_bytes + first * group_bytes<Codec>;
+      const std::byte* group = position_of_row(weight, row).start + first * group_bytes<Codec>;
       if (is_copied) {
         std::memcpy(last.data(), group, rest * stored_bytes);
         group = last.data();
       }
-      std::array<float, bit_code_tile_rows> sums;
+      std::array<float, bit_code_tile_rows<Architecture>> sums;
       multiply(group, blocks, from, sums.data());
       y.put(rows.first + n, sums.data(), x.rows, first == 0);
     }

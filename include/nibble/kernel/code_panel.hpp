@@ -204,7 +204,7 @@ void load_panel_rows(const weight_slice& slice, panel_memory<Architecture>& memo
       row.template load_scales<Architecture>(slice.weight, blocks, code_bias<Codec, Value>(), scales);
     }
     codes.codes[n] = gather_codes(row, blocks, memory[n].data());
-    prefetch_columns(description, position_of_row(description, slice.weight, row_number),
+    prefetch_columns(description, position_of_row(slice.weight, row_number),
                      {blocks.first * simd::block_codes, blocks.count * simd::block_codes});
     if constexpr (!has_headers) {
       store_lane_scales<Architecture, Value>(scales, n < slice.rows.count,

@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include <nibble/core/float16.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/kernel/activations.hpp>
 #include <nibble/kernel/code_panel.hpp>
@@ -43,23 +44,25 @@ inline constexpr std::size_t code_tile_rows = 6;
 
 /// Blocks of a panel, a lane a weight row.
 struct panel_blocks {
-  const std::byte* codes;     ///< of the first block, as for_each_lane_vector reads them
-  const float* scales;        ///< [lanes] of the first block
-  const float* offsets;       ///< the same, where there are any
-  std::size_t codes_bytes;    ///< from one block's codes to the next
-  std::size_t scales_floats;  ///< from one block's scales, or offsets, to the next
-  std::size_t ahead_bytes;    ///< from a block's codes to those that memory is asked for meanwhile
-  std::size_t code_bits;      ///< of a code as it is stored
-  std::int16_t code_zero;     ///< what 16-bit codes that are stored in 8 bits count from
-  bool has_offsets;
-  bool has_halves;  ///< whether the halves of a block have scales, and offsets, of their own
+  const std::byte* codes;    ///< of the first block, as for_each_lane_vector reads them
+  const std::byte* scales;   ///< [lanes] of the first block, f32 or f16
+  const std::byte* offsets;  ///< the same, or null where none are stored
+  std::size_t codes_bytes;   ///< from one block's codes to the next
+  std::size_t scales_bytes;  ///< from one block's scales, or offsets, to the next
+  std::size_t ahead_bytes;   ///< from a block's codes to those that memory is asked for meanwhile; or 0
+  std::size_t code_bits;     ///< of a code as it is stored
+  std::int16_t code_zero;    ///< what 16-bit codes that are stored in 8 bits count from
+  bool has_offsets;          ///< whether values are more than scale * code
+  bool has_halves;           ///< whether the halves of a block have scales, and offsets, of their own
+  bool has_half_scales;      ///< whether scales and offsets are f16
+  float code_bias;           ///< where no offsets are stored, they are -code_bias * scale
 
   /// The blocks from number `count` on.
   [[nodiscard]] panel_blocks from(std::size_t count) const noexcept {
     panel_blocks rest = *this;
     rest.codes += count * codes_bytes;
-    rest.scales += count * scales_floats;
-    rest.offsets += count * scales_floats;
+    rest.scales += count * scales_bytes;
+    if (offsets != nullptr) rest.offsets += count * scales_bytes;
     return rest;
   }
 };
@@ -70,15 +73,17 @@ template <class Architecture, Activation Value>
                                      bool has_halves) noexcept {
   using type = code_panel<Architecture, Value>;
   return {reinterpret_cast<const std::byte*>(panel.codes.data()),
-          panel.scales.data(),
-          panel.offsets.data(),
+          reinterpret_cast<const std::byte*>(panel.scales.data()),
+          reinterpret_cast<const std::byte*>(panel.offsets.data()),
           simd::block_codes * type::width * sizeof(typename type::code),
-          (has_halves ? 2 : 1) * type::width,
+          (has_halves ? 2 : 1) * type::width * sizeof(float),
           0,
           8 * sizeof(typename type::code),
           0,
           has_offsets,
-          has_halves};
+          has_halves,
+          false,
+          0.0F};
 }
 
 /// Calls use(codes, place) for every vector of a block's codes: in each lane four bytes, or two words,
@@ -117,6 +122,17 @@ NIBBLE_IN_PLACE inline void for_each_lane_vector(const panel_blocks& block, std:
   }
 }
 
+/// The scales, or the offsets, of part `part` of a block, a lane a row.
+template <class Architecture>
+[[nodiscard]] NIBBLE_IN_PLACE inline simd::vector<float, Architecture> load_panel_floats(
+    const std::byte* from, std::size_t part, bool are_halves) noexcept {
+  constexpr Architecture tag{};
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  if (are_halves)
+    return simd::load_float16<Architecture>(from + part * width * sizeof(float16), tag, tag);
+  return simd::load_bytes<float, Architecture>(from + part * width * sizeof(float));
+}
+
 /// sums[Rows][lanes] = the products of a panel with the Rows rows of x: `blocks` are the row's blocks
 /// that the panel holds. Each of the `Parts` (1 or 2) parts of a block has scales of its own.
 template <class Architecture, Activation Value, bool HasOffsets, std::size_t CodeBits,
@@ -131,8 +147,10 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
   std::array<floats, Rows> totals;
   totals.fill(floats(0.0F));
   for (std::size_t b = blocks.first; b < blocks.first + blocks.count; ++b) {
-    for (std::size_t line = 0; line < panel.codes_bytes; line += simd::line_bytes) {
-      simd::prefetch(panel.codes, panel.ahead_bytes + line);
+    if (panel.ahead_bytes != 0) {
+      for (std::size_t line = 0; line < panel.codes_bytes; line += simd::line_bytes) {
+        simd::prefetch(panel.codes, panel.ahead_bytes + line);
+      }
     }
     std::array<const Value*, Rows> from;
     NIBBLE_UNROLL
@@ -154,7 +172,7 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
               }
             }
           });
-      const floats scales = simd::load<Architecture>(panel.scales + part * width);
+      const floats scales = load_panel_floats<Architecture>(panel.scales, part, panel.has_half_scales);
       NIBBLE_UNROLL
       for (std::size_t m = 0; m < Rows; ++m) {
         floats sums_of_part;
@@ -168,7 +186,10 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
         totals[m] = fma(sums_of_part * floats(x.scales[m * x.row_blocks + b]), scales, totals[m]);
       }
       if constexpr (HasOffsets) {
-        const floats offsets = simd::load<Architecture>(panel.offsets + part * width);
+        const floats offsets =
+            panel.offsets != nullptr
+                ? load_panel_floats<Architecture>(panel.offsets, part, panel.has_half_scales)
+                : fma(scales, floats(-panel.code_bias), floats(0.0F));
         NIBBLE_UNROLL
         for (std::size_t m = 0; m < Rows; ++m) {
           const std::size_t block = m * x.row_blocks + b;
@@ -178,8 +199,10 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
       }
     }
     panel.codes += panel.codes_bytes;
-    panel.scales += panel.scales_floats;
-    panel.offsets += panel.scales_floats;
+    panel.scales += panel.scales_bytes;
+    if constexpr (HasOffsets) {
+      if (panel.offsets != nullptr) panel.offsets += panel.scales_bytes;
+    }
   }
   NIBBLE_UNROLL
   for (std::size_t m = 0; m < Rows; ++m) totals[m].store_unaligned(sums + m * width);

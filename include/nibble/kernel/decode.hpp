@@ -2,7 +2,7 @@
 
 // Decodes rows of any weight to f32, f16 or bf16. Loop nest:
 //
-//   for each row, or once for a tensor whose blocks run along it all
+//   for each row, or once for a tensor whose blocks run along it all (not for its columns)
 //     for each panel of 16 KiB (16-bit floats: 4 KiB) that is narrowed or written past the caches;
 //     one panel for all where f32 values are written as usual
 //       for each 64 blocks: widen their scales, as many at once as there are lanes
@@ -246,13 +246,17 @@ struct row_position {
   const std::byte* start;
   std::uint64_t first_element;
 };
-[[nodiscard]] inline row_position position_of_row(const encoding_description& description,
-                                                  const tensor_view& tensor,
+[[nodiscard]] inline row_position position_of_row(const tensor_view& tensor,
                                                   std::uint64_t row) noexcept {
-  const std::byte* const bytes = tensor.bytes().data();
-  if (description.blocks_run_along == block_run::tensor) return {bytes, row * tensor.cols()};
-  const std::uint64_t row_blocks = divide_round_up(tensor.cols(), description.block_elements);
-  return {bytes + row * row_blocks * description.block_bytes, 0};
+  const std::uint64_t stride_bytes = tensor.row_stride_bytes();
+  if (stride_bytes == 0) return {tensor.data(), row * tensor.cols()};
+  return {tensor.data() + row * stride_bytes, 0};
+}
+
+/// Whether the tensor's rows, one after the other, are one sequence of elements that is coded as one.
+[[nodiscard]] inline bool is_one_sequence(const encoding_description& description,
+                                          const tensor_view& tensor) noexcept {
+  return description.blocks_run_along == block_run::tensor && tensor.is_contiguous();
 }
 
 /// decode_range of any encoding. A function pointer hides the codec, so that its callers are compiled
@@ -267,8 +271,9 @@ struct range_decoder {
 template <class Architecture>
 [[nodiscard]] range_decoder decoder_of(const tensor_view& tensor) {
   range_decoder decoder{describe(tensor.encoding()), nullptr};
-  visit_codec(tensor.encoding(), tensor.name(),
-              [&]<Codec Codec>(Codec) { decoder.decode_range = &decode_range<Architecture, Codec>; });
+  visit_stored_codec(tensor.encoding(), tensor.name(), [&]<Codec Codec>(Codec) {
+    decoder.decode_range = &decode_range<Architecture, Codec>;
+  });
   return decoder;
 }
 
@@ -318,13 +323,13 @@ template <class Architecture, Float To>
 void decode_rows(const range_decoder& decoder, const tensor_view& from, std::uint64_t first_row,
                  std::uint64_t row_count, bool past_caches, To* to) noexcept {
   const auto cols = static_cast<std::size_t>(from.cols());
-  if (decoder.description.blocks_run_along == block_run::tensor) {
-    decode_range_to<Architecture>(decoder, position_of_row(decoder.description, from, first_row),
+  if (is_one_sequence(decoder.description, from)) {
+    decode_range_to<Architecture>(decoder, position_of_row(from, first_row),
                                   static_cast<std::size_t>(row_count) * cols, past_caches, to);
   } else {
     for (std::uint64_t i = 0; i < row_count; ++i) {
-      decode_range_to<Architecture>(decoder, position_of_row(decoder.description, from, first_row + i),
-                                    cols, past_caches, to + i * cols);
+      decode_range_to<Architecture>(decoder, position_of_row(from, first_row + i), cols, past_caches,
+                                    to + i * cols);
     }
   }
   if (past_caches) simd::order_stores_past_caches(Architecture{});

@@ -62,7 +62,7 @@ struct float_panel_source {
 template <class Architecture>
 [[nodiscard]] float_panel_source<Architecture> float_panel_source_of(const tensor_view& weight) {
   float_panel_source<Architecture> source{decoder_of<Architecture>(weight)};
-  visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
+  visit_stored_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
     if constexpr (has_block_scales<Codec>() && !WideScaleCodec<Codec>) {
       if (!rows_are_blocks<Codec>(weight)) return;
       source.codes = code_panel_source_of<Architecture, Codec, std::int8_t>();
@@ -129,7 +129,7 @@ void fill_from_rows(const range_decoder& decoder, const tensor_view& weight, row
       std::fill_n(decoded[n].begin(), padded, 0.0F);
       continue;
     }
-    const row_position row = position_of_row(decoder.description, weight, rows.first + n);
+    const row_position row = position_of_row(weight, rows.first + n);
     prefetch_columns(decoder.description, row, columns);
     decoder.decode_range(row.start, row.first_element + columns.first, columns.count,
                          decoded[n].data());

@@ -4,8 +4,8 @@
 // multiply_lane_rows, for one tile of activations and some weight rows:
 //
 //   for each group of as many weight rows as a vector has lanes
-//     for each unit of one or two blocks of their columns
-//       load the unit of every row, 16 bytes at a time, and transpose them in registers
+//     for each unit of one or two blocks of their columns (eight for one row of activations)
+//       load the unit of every row, 16 (32) bytes at a time, and transpose them in registers
 //       for each block of the unit
 //         widen the rows' scales and mins
 //         for each vector of codes: four bytes, two words, or one float of each lane's row
@@ -63,11 +63,6 @@ template <Codec Codec, Activation Value>
   }
 }
 
-/// Rows of activations of a tile, at most: their sums are in registers with a block's codes, of which
-/// AVX-512 has twice as many.
-template <class Architecture>
-inline constexpr std::size_t lane_row_tile_rows = simd::lanes<Architecture> >= 16 ? 8 : 4;
-
 /// Rows of activations up to which these products beat those along the row, and panels. Measured at 576,
 /// 768 and 1024 columns; without AVX2 nothing was.
 template <class Architecture, Codec Codec, Activation Value>
@@ -84,6 +79,15 @@ template <class Architecture, Codec Codec, Activation Value>
     if (!is_nibbles(Codec::packing)) return 1;
     return is_bytes ? 8 : 2;
   }
+}
+
+/// Rows of activations of a tile, at most: their sums are in registers with a block's codes, of which
+/// AVX-512 has twice as many. No more than are ever multiplied so.
+template <class Architecture, Codec Codec, Activation Value>
+[[nodiscard]] constexpr std::size_t lane_row_tile_rows() noexcept {
+  constexpr std::size_t held = simd::lanes<Architecture> >= 16 ? 8 : 4;
+  constexpr std::size_t most = most_lane_rows<Architecture, Codec, Value>();
+  return most == 0 ? held : std::min(held, most);
 }
 
 /// The layout in which these products read activations.
@@ -104,6 +108,16 @@ struct lane_row_unit {
   static constexpr std::size_t blocks =
       has_headers && layout::stride_bytes % 16 == 4 && layout::stride_bytes < 32 ? 2 : 1;
 };
+
+/// Blocks that are loaded together where one row of activations is multiplied: 32 bytes of a weight row at
+/// a time, which takes half the loads. 0: none. With more rows the sums take the time, and code for them
+/// would be long.
+template <class Architecture, BlockCodec Codec, Activation Value, std::size_t Rows>
+[[nodiscard]] constexpr std::size_t long_unit_blocks() noexcept {
+  constexpr bool is_long = lane_row_unit<Codec>::has_headers && simd::lanes<Architecture> >= 16 &&
+                           Rows == 1 && !std::same_as<Value, float>;
+  return is_long ? 8 : 0;
+}
 
 /// `Bytes` bytes of as many rows as there are lanes, each row_bytes behind the one before, a lane a row:
 /// the vectors of 32-bit words. Reads no byte besides them.
@@ -311,14 +325,44 @@ void multiply_lane_row_group(const std::byte* first_block, std::size_t row_bytes
 
   const std::byte* from = first_block;
   const std::byte* ahead = first_block;
-  std::size_t b = 0;
-  for (; b + unit::blocks <= blocks; b += unit::blocks) {
-    constexpr std::size_t unit_bytes = unit::blocks * layout::stride_bytes * width;
+  // Asks for as many bytes as all lanes take meanwhile.
+  const auto prefetch_group = [&]<std::size_t Bytes>(std::integral_constant<std::size_t, Bytes>) {
     NIBBLE_UNROLL
-    for (std::size_t line = 0; line < unit_bytes; line += simd::line_bytes) {
+    for (std::size_t line = 0; line < Bytes; line += simd::line_bytes) {
       simd::prefetch(ahead, width * row_bytes + line);
     }
-    ahead += unit_bytes;
+    ahead += Bytes;
+  };
+  std::size_t b = 0;
+  constexpr std::size_t long_blocks = long_unit_blocks<Architecture, Codec, Value, Rows>();
+  if constexpr (long_blocks != 0) {
+    constexpr std::size_t load_bytes = 32;
+    constexpr std::size_t load_words = load_bytes / sizeof(std::int32_t);
+    constexpr std::size_t block_words = layout::stride_bytes / sizeof(std::int32_t);
+    constexpr std::size_t words_in_all = long_blocks * block_words;
+    static_assert(words_in_all % load_words == 0);
+    for (; b + long_blocks <= blocks; b += long_blocks) {
+      std::array<integers, words_in_all> words;
+      NIBBLE_UNROLL
+      for (std::size_t first = 0; first < words_in_all; first += load_words) {
+        prefetch_group(std::integral_constant<std::size_t, load_bytes * width>{});
+        const auto loaded = simd::load_long_row_words<Architecture>(
+            from + first * sizeof(std::int32_t), row_bytes, Architecture{}, Architecture{});
+        NIBBLE_UNROLL
+        for (std::size_t i = 0; i < load_words; ++i) words[first + i] = loaded[i];
+        // The blocks whose last word is here.
+        NIBBLE_UNROLL
+        for (std::size_t i = 0; i < long_blocks; ++i) {
+          const std::size_t end = (i + 1) * block_words;
+          if (end <= first || end > first + load_words) continue;
+          add_block(words.data() + i * block_words + 1, words[i * block_words], b + i);
+        }
+      }
+      from += long_blocks * layout::stride_bytes;
+    }
+  }
+  for (; b + unit::blocks <= blocks; b += unit::blocks) {
+    prefetch_group(std::integral_constant<std::size_t, unit::blocks * layout::stride_bytes * width>{});
     add_unit(std::integral_constant<std::size_t, unit::blocks>{}, from, b);
     from += unit::blocks * layout::stride_bytes;
   }
@@ -341,8 +385,8 @@ using lane_row_group_function = void (*)(const std::byte*, std::size_t row_bytes
 /// the rows of a larger weight.
 template <class Architecture, Codec Codec, Activation Value>
 void multiply_few_lane_rows(lane_row_group_function<Value> multiply, const std::byte* first_block,
-                            std::size_t rows, std::size_t blocks, const activation_tile<Value>& x,
-                            float* sums) noexcept {
+                            std::size_t row_bytes, std::size_t rows, std::size_t blocks,
+                            const activation_tile<Value>& x, float* sums) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;
   constexpr std::size_t stride_bytes = block_layout<Codec>::stride_bytes;
   constexpr std::size_t piece_blocks = 8;
@@ -353,7 +397,7 @@ void multiply_few_lane_rows(lane_row_group_function<Value> multiply, const std::
     for (std::size_t n = 0; n < width; ++n) {
       const std::size_t row = std::min(n, rows - 1);
       std::memcpy(piece.data() + n * count * stride_bytes,
-                  first_block + (row * blocks + b) * stride_bytes, count * stride_bytes);
+                  first_block + row * row_bytes + b * stride_bytes, count * stride_bytes);
     }
     activation_tile<Value> rest = x;
     rest.values += b * x.rows * simd::block_codes;
@@ -369,32 +413,38 @@ void multiply_few_lane_rows(lane_row_group_function<Value> multiply, const std::
 template <class Architecture, Codec Codec, Activation Value>
 void multiply_lane_rows(const tensor_view& weight, row_range rows, const activation_tile<Value>& x,
                         const product_output& y) noexcept {
+  using floats = simd::vector<float, Architecture>;
   constexpr std::size_t width = simd::lanes<Architecture>;
   const auto multiply =
-      choose_by_rows<lane_row_group_function<Value>, lane_row_tile_rows<Architecture>>(
+      choose_by_rows<lane_row_group_function<Value>, lane_row_tile_rows<Architecture, Codec, Value>()>(
           x.rows, []<std::size_t Rows>() {
             return &multiply_lane_row_group<Architecture, Codec, Value, Rows>;
           });
   const std::size_t blocks = blocks_in(static_cast<std::size_t>(weight.cols()));
-  const std::size_t row_bytes = blocks * block_layout<Codec>::stride_bytes;
+  const auto row_bytes = static_cast<std::size_t>(weight.row_stride_bytes());
   const bool is_narrow = weight.rows() < width;
-  alignas(64) std::array<float, lane_row_tile_rows<Architecture> * width> sums;
+  alignas(64) std::array<float, lane_row_tile_rows<Architecture, Codec, Value>() * width> sums;
   for (std::size_t n = 0; n < rows.count; n += width) {
     // The last group ends where the weight does; rows before these are multiplied and not written.
     const std::uint64_t wanted = rows.first + n;
     const std::uint64_t first = is_narrow ? 0 : std::min(wanted, weight.rows() - width);
     const auto skipped = static_cast<std::size_t>(wanted - first);
-    const std::byte* const from = weight.bytes().data() + static_cast<std::size_t>(first) * row_bytes;
-    std::fill_n(sums.begin(), x.rows * width, 0.0F);
+    const std::byte* const from = weight.data() + static_cast<std::size_t>(first) * row_bytes;
+    for (std::size_t m = 0; m < x.rows; ++m) floats(0.0F).store_unaligned(sums.data() + m * width);
     if (is_narrow) {
       multiply_few_lane_rows<Architecture, Codec>(
-          multiply, from, static_cast<std::size_t>(weight.rows()), blocks, x, sums.data());
+          multiply, from, row_bytes, static_cast<std::size_t>(weight.rows()), blocks, x, sums.data());
     } else {
       multiply(from, row_bytes, blocks, x, sums.data());
     }
     const std::size_t count = std::min(width - skipped, rows.count - n);
     for (std::size_t m = 0; m < x.rows; ++m) {
-      y.put_row(m, wanted, sums.data() + m * width + skipped, count, true);
+      const float* const of_row = sums.data() + m * width + skipped;
+      if (count == width && y.bias == nullptr) {
+        simd::load<Architecture>(of_row).store_unaligned(y.y + m * y.stride_elements + wanted);
+      } else {
+        y.put_row(m, wanted, of_row, count, true);
+      }
     }
   }
 }

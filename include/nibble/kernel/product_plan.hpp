@@ -15,6 +15,7 @@
 #include <nibble/kernel/product_traits.hpp>
 #include <nibble/kernel/repacked_panels.hpp>
 #include <nibble/kernel/small_batch_products.hpp>
+#include <nibble/kernel/super_block_products.hpp>
 #include <nibble/simd/simd.hpp>
 
 // The one place where the way to multiply is chosen, by mode, encoding and rows of activations:
@@ -26,6 +27,7 @@
 //                                every 15 of them; of f32, f16 and bf16 from 40 rows on
 //   int16 (int8), up to 15 (12)  products of bit codes where codes have their bits in several places, else
 //                                small-batch products of codes
+//   int8, the same, AVX-512 VNNI products of super-blocks, of k-quants
 //   int16 and int8, more         code panels; of encodings without any, the same as before
 //   int16 and int8, repacked     repacked panels, for any number of rows
 //
@@ -42,6 +44,7 @@ enum class product_kernel : std::uint8_t {
   lane_rows,
   small_batch,
   bit_codes,
+  super_blocks,
   code_panels,
   repacked_panels,
   float_panels
@@ -97,11 +100,15 @@ template <class Architecture, Codec Codec>
   using block_architecture = simd::block_architecture<Architecture>;
   using integer_architecture = simd::integer_architecture<Architecture>;
   const auto in_place = []<Activation Value>(Value) -> product_plan {
-    if constexpr (unpacks_in_registers<Codec>() && !std::same_as<Value, float>) {
-      return {{block_format_of<Value>(), {}, bit_code_tile_rows}, product_kernel::bit_codes};
+    if constexpr (has_super_block_products<integer_architecture, Codec, Value>()) {
+      return {{block_format_of<Value>(), super_block_layout, super_block_tile_rows},
+              product_kernel::super_blocks};
+    } else if constexpr (unpacks_in_registers<Codec>() && !std::same_as<Value, float>) {
+      return {{block_format_of<Value>(), {}, bit_code_tile_rows<block_architecture>},
+              product_kernel::bit_codes};
     } else {
       return {{block_format_of<Value>(), small_batch_layout<block_architecture, Codec, Value>(),
-               max_small_batch_rows<Value>},
+               max_small_batch_rows<block_architecture, Value>()},
               product_kernel::small_batch};
     }
   };
@@ -118,7 +125,7 @@ template <class Architecture, Codec Codec>
   const auto lane_rows = []<class LaneArchitecture, Activation Value>(LaneArchitecture,
                                                                       Value) -> product_plan {
     return {{block_format_of<Value>(), lane_row_layout<Codec, Value>(),
-             lane_row_tile_rows<LaneArchitecture>},
+             lane_row_tile_rows<LaneArchitecture, Codec, Value>()},
             product_kernel::lane_rows};
   };
   // Calls use(Value) for codes of activations in a format.
@@ -172,7 +179,7 @@ template <class Architecture>
 [[nodiscard]] product_plan choose_product_plan(const tensor_view& weight, std::size_t x_rows,
                                                matmul_mode mode, const repacked_panels* repacked) {
   product_plan plan;
-  visit_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
+  visit_stored_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
     plan = choose_product_plan<Architecture, Codec>(weight, x_rows, mode, repacked);
   });
   return plan;

@@ -134,7 +134,7 @@ template <Codec Codec>
 [[nodiscard]] bool scale_allows_int8(const tensor_view& weight) noexcept {
   if constexpr (TensorScaleCodec<Codec>) {
     typename Codec::header header{};
-    if (!weight.bytes().empty()) std::memcpy(&header, weight.bytes().data(), sizeof(header));
+    if (weight.elements() != 0) std::memcpy(&header, weight.data(), sizeof(header));
     return std::fabs(header.scale) < 0x1p64F;
   } else {
     return true;

@@ -9,6 +9,7 @@
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/core/checked.hpp>
+#include <nibble/core/float16.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/kernel/activations.hpp>
 #include <nibble/kernel/code_panel.hpp>
@@ -33,8 +34,8 @@
 namespace nibble {
 
 /// A weight's codes in the order in which products of quantized activations take them: as many rows as
-/// vectors have lanes side by side, nibbles as nibbles, with f32 scales and offsets. In memory alone,
-/// for the instruction set that made it; never in a file.
+/// vectors have lanes side by side, nibbles as nibbles, with scales and offsets in f16 where the weight
+/// has them so, else in f32. In memory alone, for the instruction set that made it; never in a file.
 struct repacked_panels {
   std::size_t lanes = 0;            ///< weight rows a panel; 0: nothing was repacked
   std::size_t lane_code_bytes = 0;  ///< of a code as products see it: 1 or 2
@@ -42,17 +43,24 @@ struct repacked_panels {
   std::int16_t code_zero = 0;       ///< that 2-byte codes stored in 8 bits count from
   std::size_t blocks = 0;           ///< of a row
   std::size_t panels = 0;
-  bool has_offsets = false;
-  std::size_t size_bytes = 0;  ///< of memory
+  bool has_offsets = false;      ///< whether values are more than scale * code
+  bool stores_offsets = false;   ///< else they are -code_bias * scale
+  bool has_half_scales = false;  ///< scales and offsets are f16, else f32
+  float code_bias = 0.0F;        ///< by which codes are larger than values / scale
+  std::size_t size_bytes = 0;    ///< of memory
   std::unique_ptr<std::byte[]> memory{};
   /// In memory, aligned to 64 bytes; [panels][blocks]: codes, scales, offsets.
   std::byte* start = nullptr;
 
   /// A block's bytes of codes in one lane.
   [[nodiscard]] std::size_t lane_bytes() const noexcept { return simd::block_codes * code_bits / 8; }
+  /// Of a scale, or an offset.
+  [[nodiscard]] std::size_t scale_bytes() const noexcept {
+    return has_half_scales ? sizeof(float16) : sizeof(float);
+  }
   /// One block's bytes in all lanes.
   [[nodiscard]] std::size_t block_bytes() const noexcept {
-    return lanes * (lane_bytes() + (has_offsets ? 2 : 1) * sizeof(float));
+    return lanes * (lane_bytes() + (stores_offsets ? 2 : 1) * scale_bytes());
   }
   [[nodiscard]] std::size_t panel_bytes() const noexcept { return blocks * block_bytes(); }
 };
@@ -61,22 +69,50 @@ NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
-/// The bits that hold the codes which products with Value see, and the zero that they count from then.
+/// How a weight's codes, as products with Value see them, and its scales are kept in repacked panels.
 struct stored_codes {
-  std::size_t bits;
-  std::int16_t zero;
+  std::size_t bits;      ///< of a code
+  std::int16_t zero;     ///< what codes in fewer bits than products see count from
+  bool has_half_scales;  ///< whether f16 holds scales, and offsets that are stored, without loss
+  bool stores_offsets;   ///< else they are -bias * scale, where there are any
+  float bias;            ///< by which codes are larger than values / scale
 };
-template <Codec Codec, Activation Value>
+
+/// Whether a block's scale is one f16, and its offset is another one or follows from the scale. Vectors
+/// of fewer lanes keep f32: f16 was not measured there.
+template <class Architecture, Codec Codec, Activation Value>
+[[nodiscard]] constexpr bool keeps_half_scales() noexcept {
+  if constexpr (simd::lanes<Architecture> < 8 || !BlockCodec<Codec> || BitCodec<Codec> ||
+                ScalarCodec<Codec>) {
+    return false;
+  } else {
+    return !Codec::has_min || code_bias<Codec, Value>() + static_cast<float>(Codec::code_zero) == 0.0F;
+  }
+}
+
+template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] constexpr stored_codes stored_codes_of() noexcept {
+  constexpr bool has_half_scales = keeps_half_scales<Architecture, Codec, Value>();
+  const auto stored_in = [](std::size_t bits, int zero) -> stored_codes {
+    bool stores_offsets = true;
+    float bias = 0.0F;
+    if constexpr (has_half_scales) {
+      stores_offsets = Codec::has_min;
+      bias = code_bias<Codec, Value>() + static_cast<float>(Codec::code_zero);
+    }
+    return {bits, static_cast<std::int16_t>(zero), has_half_scales, stores_offsets, bias};
+  };
   constexpr code_packing packing = packing_of<Codec, Value>();
   if constexpr (BitCodec<Codec>) {
     constexpr bool has_nibbles = !has_code_values<Codec> && largest_byte_code<Codec>() <= 15;
-    if (has_nibbles && (std::same_as<Value, std::int8_t> || Codec::code_zero == 0)) return {4, 0};
+    if (has_nibbles && (std::same_as<Value, std::int8_t> || Codec::code_zero == 0)) {
+      return stored_in(4, 0);
+    }
   } else if (is_nibbles(packing)) {
-    return {4, 0};
+    return stored_in(4, 0);
   }
   const bool is_signed = std::same_as<Value, std::int16_t> && packing == code_packing::signed_bytes;
-  return {8, static_cast<std::int16_t>(is_signed ? 128 : 0)};
+  return stored_in(8, is_signed ? 128 : 0);
 }
 
 /// The blocks of the panel whose first weight row is first_row, a multiple of lanes.
@@ -85,19 +121,22 @@ template <Codec Codec, Activation Value>
   const std::size_t block_bytes = panels.block_bytes();
   const std::byte* const codes =
       panels.start + static_cast<std::size_t>(first_row) / panels.lanes * panels.panel_bytes();
-  const auto* const scales = reinterpret_cast<const float*>(codes + panels.lanes * panels.lane_bytes());
-  // Measured, from a third-level cache: processors ask too late by themselves.
-  constexpr std::size_t ahead_bytes = 3072;
+  const std::byte* const scales = codes + panels.lanes * panels.lane_bytes();
+  // Measured: processors with AVX2 alone ask too late by themselves, even from a third-level cache. With
+  // AVX-512 a panel is multiplied a tenth to a fifth faster without.
+  const std::size_t ahead_bytes = panels.lanes < 16 ? 3072 : 0;
   return {codes,
           scales,
-          scales + panels.lanes,
+          panels.stores_offsets ? scales + panels.lanes * panels.scale_bytes() : nullptr,
           block_bytes,
-          block_bytes / sizeof(float),
+          block_bytes,
           ahead_bytes,
           panels.code_bits,
           panels.code_zero,
           panels.has_offsets,
-          false};
+          false,
+          panels.has_half_scales,
+          panels.code_bias};
 }
 
 /// Writes one block of a panel to `to`, block_bytes of it.
@@ -123,9 +162,18 @@ void store_panel_block(const code_panel<Architecture, Value>& from, std::size_t 
       to += sizeof(joined);
     }
   }
-  std::memcpy(to, from.scales.data() + block * width, width * sizeof(float));
-  if (!format.has_offsets) return;
-  std::memcpy(to + width * sizeof(float), from.offsets.data() + block * width, width * sizeof(float));
+  const auto store_floats = [&](const float* floats) {
+    for (std::size_t lane = 0; lane < width; ++lane, to += format.scale_bytes()) {
+      if (format.has_half_scales) {
+        const float16 half = to_float16(floats[lane]);
+        std::memcpy(to, &half, sizeof(half));
+      } else {
+        std::memcpy(to, floats + lane, sizeof(float));
+      }
+    }
+  };
+  store_floats(from.scales.data() + block * width);
+  if (format.stores_offsets) store_floats(from.offsets.data() + block * width);
 }
 
 /// Memory for a weight's panels, none of them stored yet.
@@ -140,11 +188,14 @@ template <class Architecture, Activation Value>
                          .code_zero = codes.zero,
                          .blocks = blocks_in(static_cast<std::size_t>(weight.cols())),
                          .panels = static_cast<std::size_t>(divide_round_up(weight.rows(), width)),
-                         .has_offsets = has_offsets};
+                         .has_offsets = has_offsets,
+                         .stores_offsets = has_offsets && codes.stores_offsets,
+                         .has_half_scales = codes.has_half_scales,
+                         .code_bias = codes.bias};
   // No product overflows: a stored row takes a byte and more, and is in memory.
   constexpr std::size_t alignment = 64;
   panels.size_bytes = panels.panels * panels.panel_bytes() + alignment;
-  panels.memory = std::make_unique<std::byte[]>(panels.size_bytes);
+  panels.memory.reset(new std::byte[panels.size_bytes]);  // not zeroed: every byte is stored
   const auto address = reinterpret_cast<std::uintptr_t>(panels.memory.get());
   panels.start = panels.memory.get() + (alignment - address % alignment) % alignment;
   return panels;

@@ -49,11 +49,13 @@ namespace kernel {
 
 /// The most rows of activations that small-batch products take at once. Measured: where registers hold
 /// no more sums (12 of floats, else 8), some sums in memory cost less than a second pass over the
-/// weight, up to here. Words take up more registers themselves; with them no sum goes to memory.
-template <Activation Value>
-inline constexpr std::size_t max_small_batch_rows = std::same_as<Value, float>         ? 15
-                                                    : std::same_as<Value, std::int8_t> ? 12
-                                                                                       : 8;
+/// weight, up to here. Words take up more registers themselves; with them no sum goes to memory. With
+/// few registers, tiles of 8 rows of floats and more have at least 4 rows, like those of one tile.
+template <class Architecture, Activation Value>
+[[nodiscard]] constexpr std::size_t max_small_batch_rows() noexcept {
+  if (has_few_registers<Architecture>) return std::same_as<Value, float> ? 7 : 4;
+  return std::same_as<Value, float> ? 15 : std::same_as<Value, std::int8_t> ? 12 : 8;
+}
 
 /// Blocks of a pass, for a tile of `rows` rows. The activations of a pass fill half a first-level
 /// cache. They stay there while all weight rows of a task are multiplied with them.
@@ -500,7 +502,7 @@ using multiply_segment_function = void (*)(const row_segment&, const activation_
 /// multiply_segment for `rows` rows of activations, 1 to max_small_batch_rows.
 template <class Architecture, class Layout, Activation Value>
 [[nodiscard]] multiply_segment_function<Value> choose_multiply_segment(std::size_t rows) noexcept {
-  return choose_by_rows<multiply_segment_function<Value>, max_small_batch_rows<Value>>(
+  return choose_by_rows<multiply_segment_function<Value>, max_small_batch_rows<Architecture, Value>()>(
       rows, []<std::size_t Rows>() { return &multiply_segment<Architecture, Layout, Value, Rows>; });
 }
 
@@ -564,7 +566,7 @@ void multiply_small_batch(const tensor_view& weight, row_range rows, const activ
         }
       }
       const auto add_segment = [&](std::size_t skipped, std::size_t count, bool is_first) {
-        std::array<float, max_small_batch_rows<Value>> sums;
+        std::array<float, max_small_batch_rows<Architecture, Value>()> sums;
         multiply({row.codes_of(first + skipped), count, scales.scales.data() + skipped,
                   scales.offsets.data() + skipped, next_bytes},
                  x, first + skipped, sums.data());

@@ -73,7 +73,7 @@ class stored_row {
   /// `memory` stays the caller's. No other row may use it as long as this one is used.
   stored_row(const tensor_view& weight, std::uint64_t row, std::byte* memory) noexcept
       : partial_block_(memory) {
-    const auto [start, first_element] = position_of_row(describe(Codec::encoding), weight, row);
+    const auto [start, first_element] = position_of_row(weight, row);
     first_block_ = start;
     if constexpr (TensorScaleCodec<Codec>) {
       first_block_ += sizeof(typename Codec::header) + first_element;
@@ -125,7 +125,7 @@ class stored_row {
     float* const offsets = to.offsets.data();
     if constexpr (TensorScaleCodec<Codec>) {
       typename Codec::header header;
-      std::memcpy(&header, weight.bytes().data(), sizeof(header));
+      std::memcpy(&header, weight.data(), sizeof(header));
       for (std::size_t b = 0; b < padded; ++b) {
         scales[b] = b < count ? header.scale : 0.0F;
         // A scale may be infinite. Without a bias there is no product with it, which would be NaN.

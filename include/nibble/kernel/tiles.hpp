@@ -8,11 +8,18 @@
 #include <utility>
 
 #include <nibble/core/architecture.hpp>
+#include <nibble/simd/simd.hpp>
 
 namespace nibble {
 NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
+
+/// Whether all registers together hold 64 floats, as those of SSE do. A tile of many rows has most of its
+/// sums in memory then: smaller ones take no longer, and are less than half of the code.
+template <class Architecture>
+inline constexpr bool has_few_registers =
+    simd::lanes<Architecture>* simd::vector_registers<Architecture> < 128;
 
 /// Some rows of activations that are multiplied together.
 struct row_tile {

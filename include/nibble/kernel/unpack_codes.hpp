@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -149,15 +150,39 @@ template <BitCodec Codec>
 /// Floats that load_sub_block_scales writes for a block, at most.
 inline constexpr std::size_t max_sub_blocks = std::tuple_size_v<sub_block_numbers>;
 
+/// Copies Bytes bytes by as many of a register as fit: compilers copy other numbers of bytes by registers
+/// that overlap, and who loads what was copied waits for both.
+template <std::size_t Bytes>
+NIBBLE_IN_PLACE inline void copy_by_registers(const std::byte* from, std::byte* to) noexcept {
+  if constexpr (Bytes != 0) {
+    constexpr std::size_t first = std::min<std::size_t>(16, std::bit_floor(Bytes));
+    std::memcpy(to, from, first);
+    copy_by_registers<Bytes - first>(from + first, to + first);
+  }
+}
+
 /// A block without its codes, which are unspecified: copying a whole block costs as much as decoding it.
 template <BitCodec Codec>
-[[nodiscard]] typename Codec::block header_of_block(const std::byte* block) noexcept {
+[[nodiscard]] NIBBLE_IN_PLACE inline typename Codec::block header_of_block(
+    const std::byte* block) noexcept {
   constexpr code_range codes = codes_of_block<Codec>();
   typename Codec::block header;
   auto* const to = reinterpret_cast<std::byte*>(&header);
-  std::memcpy(to, block, codes.first);
-  std::memcpy(to + codes.last, block + codes.last, sizeof(header) - codes.last);
+  copy_by_registers<codes.first>(block, to);
+  copy_by_registers<sizeof(header) - codes.last>(block + codes.last, to + codes.last);
   return header;
+}
+
+/// The numbers of a block's sub-blocks that its unit is multiplied by.
+template <class Architecture, BitCodec Codec>
+[[nodiscard]] NIBBLE_IN_PLACE inline sub_block_numbers load_scale_numbers(
+    const typename Codec::block& header) noexcept {
+  if constexpr (requires { Codec::six_bit_numbers(header); }) {
+    constexpr simd::block_architecture<Architecture> tag{};
+    return simd::load_six_bit_numbers(Codec::six_bit_numbers(header).data(), tag, tag);
+  } else {
+    return Codec::scale_numbers(header);
+  }
 }
 
 /// Writes scales and mins of a block's sub-blocks, by whole vectors: floats behind the last sub-block's
@@ -182,7 +207,7 @@ NIBBLE_IN_PLACE inline void load_sub_block_scales(const std::byte* block, float*
         (floats(unit) * wide).store_unaligned(scaled + i);
       }
     };
-    widen_numbers(Codec::stored_scale(header), Codec::scale_numbers(header), scales);
+    widen_numbers(Codec::stored_scale(header), load_scale_numbers<Architecture, Codec>(header), scales);
     if constexpr (Codec::has_min) {
       widen_numbers(Codec::stored_min(header), Codec::min_numbers(header), mins);
     }

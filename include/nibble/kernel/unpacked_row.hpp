@@ -48,7 +48,7 @@ class unpacked_row {
   /// `memory`, aligned to 4 bytes, stays the caller's. No other row may use it as long as this one is
   /// used.
   unpacked_row(const tensor_view& weight, std::uint64_t row, std::byte* memory) noexcept
-      : start_(position_of_row(describe(Codec::encoding), weight, row).start), unpacked_(memory) {}
+      : start_(position_of_row(weight, row).start), unpacked_(memory) {}
 
   /// The codes of a block, one of those that were last loaded.
   [[nodiscard]] const std::byte* codes_of(std::size_t block) const noexcept {

@@ -2,7 +2,7 @@
 
 // Counts a tensor's values by kind. Loop nest:
 //
-//   for each row, or once for a tensor whose blocks run along it all
+//   for each row, or once for a tensor whose blocks run along it all (not for its columns)
 //     for each panel of 16,384 values (64 KiB): decode it, then count its values
 //
 // Scales are counted in a pass of their own, as they are stored.
@@ -114,16 +114,28 @@ inline void count_floats(std::span<const float> values, value_counts& counts) no
   return counts;
 }
 
+/// Calls use(bytes) with all stored bytes, or where rows lie apart with those of each row.
+template <class Use>
+void for_stored_bytes(const tensor_view& tensor, Use&& use) {
+  if (tensor.is_contiguous()) {
+    use(tensor.bytes());
+  } else {
+    for (std::uint64_t row = 0; row < tensor.rows(); ++row) use(tensor.row_bytes(row));
+  }
+}
+
 /// The public count_values, by one architecture's kernels.
 template <class Architecture>
 [[nodiscard]] value_counts count_values(const tensor_view& tensor) {
   value_counts counts{.elements = tensor.elements()};
-  visit_codec(tensor.encoding(), tensor.name(), [&]<Codec Codec>(Codec) {
-    counts.non_finite_scales = count_non_finite_scales<Codec>(tensor.bytes());
+  visit_stored_codec(tensor.encoding(), tensor.name(), [&]<Codec Codec>(Codec) {
+    for_stored_bytes(tensor, [&](std::span<const std::byte> bytes) {
+      counts.non_finite_scales += count_non_finite_scales<Codec>(bytes);
+    });
   });
   if (tensor.elements() == 0) return counts;
   if (tensor.encoding() == encoding::f64) {
-    count_doubles(tensor.bytes(), counts);
+    for_stored_bytes(tensor, [&](std::span<const std::byte> bytes) { count_doubles(bytes, counts); });
     return counts;
   }
   const range_decoder decoder = decoder_of<Architecture>(tensor);
@@ -139,11 +151,11 @@ template <class Architecture>
       elements -= decoded;
     }
   };
-  if (decoder.description.blocks_run_along == block_run::tensor) {
-    count_sequence(position_of_row(decoder.description, tensor, 0), tensor.elements());
+  if (is_one_sequence(decoder.description, tensor)) {
+    count_sequence(position_of_row(tensor, 0), tensor.elements());
   } else {
     for (std::uint64_t row = 0; row < tensor.rows(); ++row) {
-      count_sequence(position_of_row(decoder.description, tensor, row), tensor.cols());
+      count_sequence(position_of_row(tensor, row), tensor.cols());
     }
   }
   return counts;

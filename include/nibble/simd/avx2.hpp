@@ -330,6 +330,22 @@ template <class Architecture>
   return {_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)))};
 }
 
+template <class Architecture>
+[[nodiscard]] sub_block_numbers load_six_bit_numbers(const std::uint8_t* from, Architecture,
+                                                     xsimd::avx2) noexcept {
+  std::uint32_t high_bits = 0;
+  std::memcpy(&high_bits, from + 8, sizeof(high_bits));
+  const __m128i eight = _mm_loadu_si64(from);
+  const __m128i lows = _mm_srlv_epi32(_mm_unpacklo_epi64(eight, eight), _mm_setr_epi32(0, 0, 4, 4));
+  const __m128i highs =
+      _mm_srlv_epi32(_mm_set1_epi32(static_cast<int>(high_bits)), _mm_setr_epi32(0, 2, 4, 6));
+  const __m128i both = _mm_or_si128(_mm_and_si128(lows, _mm_set1_epi8(15)),
+                                    _mm_slli_epi32(_mm_and_si128(highs, _mm_set1_epi8(3)), 4));
+  sub_block_numbers numbers;
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(numbers.data()), _mm_sub_epi8(both, _mm_set1_epi8(32)));
+  return numbers;
+}
+
 template <std::size_t Block, class Architecture>
 [[nodiscard]] half_factors<Architecture> half_factors_of(const factor_words<Architecture>& all,
                                                          Architecture, xsimd::avx2) noexcept {

@@ -175,6 +175,38 @@ NIBBLE_IN_PLACE [[nodiscard]] inline row_words<Architecture> load_row_words(cons
           _mm512_unpacklo_epi64(upper_high, lower_high), _mm512_unpackhi_epi64(upper_high, lower_high)};
 }
 
+template <class Architecture>
+NIBBLE_IN_PLACE [[nodiscard]] inline long_row_words<Architecture> load_long_row_words(
+    const std::byte* from, std::size_t row_bytes, Architecture, xsimd::avx512f) noexcept {
+  // Of rows 0 .. 7, then of rows 8 .. 15: words j and j + 4, four rows of each side by side.
+  std::array<row_words<Architecture>, 2> halves;
+  NIBBLE_UNROLL
+  for (std::size_t half = 0; half < halves.size(); ++half) {
+    row_words<Architecture> rows;
+    NIBBLE_UNROLL
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const std::byte* const row = from + (8 * half + i) * row_bytes;
+      rows[i] = _mm512_inserti64x4(
+          _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row))),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + 4 * row_bytes)), 1);
+    }
+    const __m512i upper_low = _mm512_unpacklo_epi32(rows[0], rows[1]);
+    const __m512i upper_high = _mm512_unpackhi_epi32(rows[0], rows[1]);
+    const __m512i lower_low = _mm512_unpacklo_epi32(rows[2], rows[3]);
+    const __m512i lower_high = _mm512_unpackhi_epi32(rows[2], rows[3]);
+    halves[half] = {
+        _mm512_unpacklo_epi64(upper_low, lower_low), _mm512_unpackhi_epi64(upper_low, lower_low),
+        _mm512_unpacklo_epi64(upper_high, lower_high), _mm512_unpackhi_epi64(upper_high, lower_high)};
+  }
+  long_row_words<Architecture> words;
+  NIBBLE_UNROLL
+  for (std::size_t j = 0; j < 4; ++j) {
+    words[j] = _mm512_shuffle_i32x4(halves[0][j], halves[1][j], 0x88);
+    words[j + 4] = _mm512_shuffle_i32x4(halves[0][j], halves[1][j], 0xDD);
+  }
+  return words;
+}
+
 #if defined(__AVX512BW__)
 
 template <class Architecture>
@@ -204,6 +236,103 @@ requires(!multiplies_any_byte<Architecture>)
                                                                     Architecture,
                                                                     xsimd::avx512bw) noexcept {
   return _mm512_madd_epi16(sums, _mm512_set1_epi16(1));
+}
+
+/// 32 bytes from each of two places of a block.
+template <code_bits First, code_bits Second>
+[[nodiscard]] __m512i load_two_places(const std::byte* block) noexcept {
+  const auto* const first = reinterpret_cast<const __m256i*>(block + First.at_byte);
+  if constexpr (Second.at_byte == First.at_byte + 32) {
+    return _mm512_loadu_si512(first);
+  } else if constexpr (Second.at_byte == First.at_byte) {
+    return _mm512_broadcast_i64x4(_mm256_loadu_si256(first));
+  } else {
+    const auto* const second = reinterpret_cast<const __m256i*>(block + Second.at_byte);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256(first)),
+                              _mm256_loadu_si256(second), 1);
+  }
+}
+
+/// The same, with their bits moved to `place`. The other bits of a byte are anything.
+template <code_bits First, code_bits Second, unsigned Place>
+[[nodiscard]] __m512i load_moved_bits(const std::byte* block) noexcept {
+  const __m512i bytes = load_two_places<First, Second>(block);
+  constexpr int first = static_cast<int>((32 + Place - First.shift) % 32);
+  constexpr int second = static_cast<int>((32 + Place - Second.shift) % 32);
+  if constexpr (first == 0 && second == 0) {
+    return bytes;
+  } else if constexpr (first == second) {
+    return _mm512_rol_epi32(bytes, first);
+  } else {
+    return _mm512_rolv_epi32(
+        bytes, _mm512_setr_epi32(first, first, first, first, first, first, first, first, second, second,
+                                 second, second, second, second, second, second));
+  }
+}
+
+template <auto Low, auto High, class Architecture>
+[[nodiscard]] vector<std::uint8_t, Architecture> load_joined_bits(const std::byte* block, Architecture,
+                                                                  xsimd::avx512bw) noexcept {
+  constexpr auto mask_of = [](unsigned count) { return static_cast<char>((1U << count) - 1U); };
+  const __m512i lows = load_moved_bits<Low[0], Low[1], 0>(block);
+  if constexpr (High[0].count == 0) {
+    return _mm512_and_si512(lows, _mm512_set1_epi8(mask_of(Low[0].count)));
+  } else {
+    const __m512i highs = load_moved_bits<High[0], High[1], Low[0].count>(block);
+    // Where the mask is set the low bits, else the high ones.
+    const __m512i both =
+        _mm512_ternarylogic_epi32(lows, highs, _mm512_set1_epi8(mask_of(Low[0].count)), 0xE4);
+    return _mm512_and_si512(both, _mm512_set1_epi8(mask_of(Low[0].count + High[0].count)));
+  }
+}
+
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> scaled_quads(
+    vector<std::int32_t, Architecture> first, vector<std::int32_t, Architecture> second,
+    vector<std::int16_t, Architecture> factors, Architecture, xsimd::avx512bw) noexcept {
+  return _mm512_madd_epi16(_mm512_packs_epi32(first, second), factors);
+}
+
+/// The numbers that there are, no more: they may be on their way from a register.
+template <std::size_t CodesANumber>
+[[nodiscard]] __m128i load_sub_block_numbers(const std::int8_t* numbers) noexcept {
+  if constexpr (CodesANumber == 32) return _mm_loadu_si64(numbers);
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(numbers));
+}
+
+template <std::size_t CodesANumber, class Architecture>
+[[nodiscard]] super_block_factors<Architecture> spread_factors(const std::int8_t* numbers, Architecture,
+                                                               xsimd::avx512bw) noexcept {
+  // In every 128 bits, the bytes of a word's number, and zero before it.
+  alignas(64) static constexpr auto places = [] {
+    std::array<std::array<std::int8_t, 64>, 2> all{};
+    for (std::size_t i = 0; i < 128; ++i) {
+      const std::size_t code = code_of_pair_lane<Architecture>(i / 64, i % 64 / 4);
+      all[i / 64][i % 64] = static_cast<std::int8_t>(i % 2 == 0 ? 128 : code / CodesANumber);
+    }
+    return all;
+  }();
+  const __m512i all = _mm512_broadcast_i32x4(load_sub_block_numbers<CodesANumber>(numbers));
+  return {_mm512_shuffle_epi8(all, _mm512_load_si512(places[0].data())),
+          _mm512_shuffle_epi8(all, _mm512_load_si512(places[1].data()))};
+}
+
+template <class Architecture>
+[[nodiscard]] super_block_scales<Architecture> spread_scales(const float* blocks, Architecture,
+                                                             xsimd::avx512bw) noexcept {
+  const __m512 eight = _mm512_castps256_ps512(_mm256_loadu_ps(blocks));
+  const __m512i first = _mm512_setr_epi32(0, 0, 2, 2, 0, 0, 2, 2, 1, 1, 3, 3, 1, 1, 3, 3);
+  const __m512i second = _mm512_setr_epi32(4, 4, 6, 6, 4, 4, 6, 6, 5, 5, 7, 7, 5, 5, 7, 7);
+  return {_mm512_permutexvar_ps(first, eight), _mm512_permutexvar_ps(second, eight)};
+}
+
+template <std::size_t CodesANumber, class Architecture>
+[[nodiscard]] std::array<vector<std::int32_t, Architecture>, 1> half_numbers(const std::int8_t* numbers,
+                                                                             Architecture,
+                                                                             xsimd::avx512bw) noexcept {
+  __m128i bytes = load_sub_block_numbers<CodesANumber>(numbers);
+  if constexpr (CodesANumber == 32) bytes = _mm_unpacklo_epi8(bytes, bytes);
+  return {_mm512_cvtepi8_epi32(bytes)};
 }
 
 #endif

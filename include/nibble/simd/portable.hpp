@@ -217,6 +217,22 @@ template <class Architecture>
   return words;
 }
 
+/// Thirty-two bytes of as many rows as there are lanes, as load_row_words does it.
+template <class Architecture>
+[[nodiscard]] long_row_words<Architecture> load_long_row_words(const std::byte* from,
+                                                               std::size_t row_bytes, Architecture,
+                                                               any_architecture) noexcept {
+  long_row_words<Architecture> words;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    std::array<std::int32_t, lanes<Architecture>> column;
+    for (std::size_t row = 0; row < column.size(); ++row) {
+      std::memcpy(&column[row], from + row * row_bytes + 4 * i, sizeof(column[row]));
+    }
+    words[i] = vector<std::int32_t, Architecture>::load_unaligned(column.data());
+  }
+  return words;
+}
+
 /// The largest of a block's 32 magnitudes; where there is NaN or an infinity, one of them.
 template <class Architecture>
 [[nodiscard]] float largest_magnitude(const float* values, Architecture, any_architecture) noexcept {
@@ -540,6 +556,119 @@ template <class Architecture>
   sums.store_unaligned(totals.data());
   for (std::size_t i = 0; i < own.size(); ++i) totals[i / 2] += own[i] * activations[i % 2];
   return vector<std::int32_t, Architecture>::load_unaligned(totals.data());
+}
+
+/// Codes of which some bits lie in one place of a super-block and the others, which are above them, in
+/// another: of as many times 32 codes as fill a vector. All of the layout `bytes`, and of the same counts;
+/// High may have no bits.
+template <auto Low, auto High, class Architecture>
+[[nodiscard]] vector<std::uint8_t, Architecture> load_joined_bits(const std::byte* block, Architecture,
+                                                                  any_architecture) noexcept {
+  using codes_type = vector<std::uint8_t, Architecture>;
+  static_assert(Low.size() * block_codes == codes_type::size && Low.size() == High.size());
+  const auto bits_of = [&](const code_bits& bits, std::size_t i) {
+    return (std::to_integer<unsigned>(block[bits.at_byte + i]) >> bits.shift) % (1U << bits.count);
+  };
+  std::array<std::uint8_t, codes_type::size> codes;
+  for (std::size_t i = 0; i < codes.size(); ++i) {
+    const code_bits& low = Low[i / block_codes];
+    const unsigned high = bits_of(High[i / block_codes], i % block_codes);
+    codes[i] = static_cast<std::uint8_t>(bits_of(low, i % block_codes) + (high << low.count));
+  }
+  return codes_type::load_unaligned(codes.data());
+}
+
+/// Adds to every lane the sum of four products of codes with activations.
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> add_quad_products(
+    vector<std::int32_t, Architecture> sums, vector<std::uint8_t, Architecture> codes,
+    const std::int8_t* activations, Architecture, any_architecture) noexcept {
+  std::array<std::uint8_t, vector<std::uint8_t, Architecture>::size> own;
+  codes.store_unaligned(own.data());
+  std::array<std::int32_t, lanes<Architecture>> totals;
+  sums.store_unaligned(totals.data());
+  for (std::size_t i = 0; i < own.size(); ++i) totals[i / 4] += own[i] * activations[i];
+  return vector<std::int32_t, Architecture>::load_unaligned(totals.data());
+}
+
+/// The lanes of a pair, which fit 16 bits, as words, times their factors, and the sum of every two:
+/// each 128 bits have those of `first`, then those of `second`. Exact for lanes within -32767..32767, but
+/// for a factor of -32768 within -32004..32004.
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> scaled_quads(
+    vector<std::int32_t, Architecture> first, vector<std::int32_t, Architecture> second,
+    vector<std::int16_t, Architecture> factors, Architecture, any_architecture) noexcept {
+  std::array<std::array<std::int32_t, lanes<Architecture>>, 2> quads;
+  first.store_unaligned(quads[0].data());
+  second.store_unaligned(quads[1].data());
+  std::array<std::int16_t, 2 * lanes<Architecture>> own;
+  factors.store_unaligned(own.data());
+  std::array<std::int32_t, lanes<Architecture>> sums{};
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    sums[i / 2] += quads[i % 8 / 4][i / 8 * 4 + i % 4] * own[i];
+  }
+  return vector<std::int32_t, Architecture>::load_unaligned(sums.data());
+}
+
+/// The factors of a super-block's pairs: factor_step times its numbers, of which it has one for every
+/// CodesANumber codes (16 or 32).
+template <std::size_t CodesANumber, class Architecture>
+[[nodiscard]] super_block_factors<Architecture> spread_factors(const std::int8_t* numbers, Architecture,
+                                                               any_architecture) noexcept {
+  using part = vector<std::int16_t, Architecture>;
+  super_block_factors<Architecture> factors;
+  for (std::size_t pair = 0; pair < factors.size(); ++pair) {
+    std::array<std::int16_t, part::size> own;
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      const int number = numbers[code_of_pair_lane<Architecture>(pair, i / 2) / CodesANumber];
+      own[i] = static_cast<std::int16_t>(number * factor_step);
+    }
+    factors[pair] = part::load_unaligned(own.data());
+  }
+  return factors;
+}
+
+/// The scales of a super-block's eight blocks, for the lanes of its pairs.
+template <class Architecture>
+[[nodiscard]] super_block_scales<Architecture> spread_scales(const float* blocks, Architecture,
+                                                             any_architecture) noexcept {
+  super_block_scales<Architecture> scales;
+  for (std::size_t pair = 0; pair < scales.size(); ++pair) {
+    std::array<float, lanes<Architecture>> own;
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      own[i] = blocks[code_of_pair_lane<Architecture>(pair, i) / block_codes];
+    }
+    scales[pair] = load<Architecture>(own.data());
+  }
+  return scales;
+}
+
+/// The numbers of a super-block's 16 halves of blocks, of which it has one for every CodesANumber codes
+/// (16 or 32).
+template <std::size_t CodesANumber, class Architecture>
+[[nodiscard]] auto half_numbers(const std::int8_t* numbers, Architecture, any_architecture) noexcept {
+  using part = vector<std::int32_t, Architecture>;
+  std::array<part, 16 / part::size> all;
+  for (std::size_t at = 0; at < 16; at += part::size) {
+    std::array<std::int32_t, part::size> own;
+    for (std::size_t i = 0; i < own.size(); ++i) own[i] = numbers[(at + i) * 16 / CodesANumber];
+    all[at / part::size] = part::load_unaligned(own.data());
+  }
+  return all;
+}
+
+/// Sixteen numbers -32..31 from twelve bytes, less 32: four bits of number i in byte i % 8, the lower ones
+/// for i < 8, and above them two bits in byte 8 + i % 4, from bit i / 4 * 2 on.
+template <class Architecture>
+[[nodiscard]] sub_block_numbers load_six_bit_numbers(const std::uint8_t* from, Architecture,
+                                                     any_architecture) noexcept {
+  sub_block_numbers numbers;
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const int low = from[i % 8] >> (i / 8 * 4) & 15;
+    const int high = from[8 + i % 4] >> (i / 4 * 2) & 3;
+    numbers[i] = static_cast<std::int8_t>(low + 16 * high - 32);
+  }
+  return numbers;
 }
 
 }  // namespace NIBBLE_ARCHITECTURE

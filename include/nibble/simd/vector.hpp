@@ -8,6 +8,7 @@
 
 #include <nibble/simd/intrinsics.hpp>
 
+#include <nibble/codec/code_bits.hpp>
 #include <nibble/core/architecture.hpp>
 
 #if XSIMD_VERSION_MAJOR * 100 + XSIMD_VERSION_MINOR < 801
@@ -130,6 +131,13 @@ using vector = typename vector_of<T, Architecture>::type;
 /// Lanes of 32 bits.
 template <class Architecture>
 inline constexpr std::size_t lanes = vector<float, Architecture>::size;
+
+/// Vector registers: x86 has twice as many from AVX-512 on.
+template <class Architecture>
+inline constexpr std::size_t vector_registers =
+    std::is_base_of_v<xsimd::avx512f, Architecture> || std::is_base_of_v<xsimd::neon64, Architecture>
+        ? 32
+        : 16;
 
 /// Of an architecture of 64-byte vectors, the one of 32-byte vectors that it contains; else itself. A
 /// block's 32 bytes fill such a vector.
@@ -274,6 +282,37 @@ template <class Architecture>
 using factor_words =
     std::array<vector<std::int16_t, Architecture>, 16 / vector<std::int16_t, Architecture>::size>;
 
+/// The codes of a super-block. What follows of super-blocks needs vectors of 32 bytes or more: two of
+/// them, one behind the other, are a pair.
+inline constexpr std::size_t super_block_codes = 256;
+template <class Architecture>
+inline constexpr std::size_t super_block_pairs = super_block_codes /
+                                                 (2 * vector<std::uint8_t, Architecture>::size);
+/// Where the bits of as many times 32 codes lie as fill a vector.
+template <class Architecture>
+using vector_bits = std::array<code_bits, vector<std::uint8_t, Architecture>::size / block_codes>;
+/// Factors for the words of a super-block's pairs, which are numbers -128..127 times factor_step: a byte
+/// is the upper one of its word.
+inline constexpr int factor_step = 256;
+template <class Architecture>
+using super_block_factors =
+    std::array<vector<std::int16_t, Architecture>, super_block_pairs<Architecture>>;
+/// Scales for the lanes of a super-block's pairs.
+template <class Architecture>
+using super_block_scales = std::array<vector<float, Architecture>, super_block_pairs<Architecture>>;
+/// The first code of a pair's 32-bit lane, among the super-block's: lanes of 128 bits hold two lanes of
+/// the pair's first vector, and then two of its second.
+template <class Architecture>
+[[nodiscard]] constexpr std::size_t code_of_pair_lane(std::size_t pair, std::size_t lane) noexcept {
+  constexpr std::size_t size = vector<std::uint8_t, Architecture>::size;
+  return pair * 2 * size + (lane % 4 < 2 ? 0 : size) + lane / 4 * 16 + lane % 2 * 8;
+}
+
+/// Whether products of super-blocks beat those of their blocks.
+template <class Architecture>
+inline constexpr bool has_super_block_operations =
+    multiplies_any_byte<Architecture>&& std::is_base_of_v<xsimd::avx512bw, Architecture>;
+
 /// The number of blocks of nibbles, 16 bytes each, that fill a vector.
 template <class Architecture>
 inline constexpr std::size_t joined_blocks = vector<std::uint8_t, Architecture>::size * 2 / block_codes;
@@ -291,6 +330,9 @@ inline constexpr bool has_lane_block_products = std::is_base_of_v<xsimd::avx2, A
 /// Sixteen bytes of as many rows as there are lanes: vector i has the i-th 32-bit word of each.
 template <class Architecture>
 using row_words = std::array<vector<std::int32_t, Architecture>, 4>;
+/// Thirty-two bytes of each of those rows.
+template <class Architecture>
+using long_row_words = std::array<vector<std::int32_t, Architecture>, 8>;
 
 /// As many rows of 32 bits a lane as there are lanes.
 template <class Architecture>

@@ -55,6 +55,14 @@ requires(multiplies_any_byte<Architecture>)
   return _mm512_dpbusd_epi32(sums, codes, _mm512_set1_epi32(quad));
 }
 
+template <class Architecture>
+requires(multiplies_any_byte<Architecture>)
+    [[nodiscard]] vector<std::int32_t, Architecture> add_quad_products(
+        vector<std::int32_t, Architecture> sums, vector<std::uint8_t, Architecture> codes,
+        const std::int8_t* activations, Architecture, xsimd::avx512bw) noexcept {
+  return _mm512_dpbusd_epi32(sums, codes, _mm512_loadu_si512(activations));
+}
+
 #endif
 
 }  // namespace NIBBLE_ARCHITECTURE
