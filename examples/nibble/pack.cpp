@@ -754,14 +754,31 @@ exit_code pack(const pack_options& given) {
         refuse_target(fmt::format("--target-size {}: {} bytes", grouped(*options.target_size_bytes),
                                   grouped(size)));
       }
-      std::uint64_t head_bytes = size - planned->bytes();
       const std::uint64_t most = *options.target_size_bytes;
       const std::uint64_t wanted = most - most / 100;
-      do {
+      // Chooses as if all but the matrices took head_bytes, and gives the file's size.
+      const auto size_beside = [&](std::uint64_t head_bytes) {
         choose_within(most - std::min(head_bytes, most), wanted - std::min(head_bytes, wanted));
-        size = file_bytes();
-        head_bytes = std::max(head_bytes, size - planned->bytes());
-      } while (size > most);
+        return file_bytes();
+      };
+      std::uint64_t head_bytes = size - planned->bytes();
+      while ((size = size_beside(head_bytes)) > most) {
+        head_bytes = std::max(head_bytes + 1, size - planned->bytes());
+      }
+      // The choice that fits may have a shorter head than was left for it.
+      std::uint64_t tried = head_bytes;
+      std::uint64_t lowest = size - planned->bytes();
+      for (int turn = 0; turn < 12 && size < wanted && lowest < head_bytes; ++turn) {
+        tried = turn == 0 ? lowest : lowest + (head_bytes - lowest) / 2;
+        const std::uint64_t found = size_beside(tried);
+        if (found > most) {
+          lowest = tried + 1;
+        } else {
+          head_bytes = tried;
+          size = found;
+        }
+      }
+      if (tried != head_bytes) (void)size_beside(head_bytes);
     }
   }
   carried = metadata_for();

@@ -128,7 +128,7 @@ TEST_CASE("a file of a target size is at most one per cent smaller, header and a
   const temporary_directory files;
   const std::string input = write_unlike_matrices(files);
   for (const char* const output : {"p.apr", "p.gguf"}) {
-    for (const std::uint64_t size : {30000U, 36001U, 41234U, 60000U, 90000U}) {
+    for (const std::uint64_t size : {30000U, 41234U, 60000U, 90000U}) {
       CAPTURE(output, size);
       const json said = packed({input, "-o", files / output, "--target-size", std::to_string(size)});
       const std::uint64_t made = std::filesystem::file_size(files / output);
