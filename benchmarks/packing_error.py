@@ -18,7 +18,7 @@ import subprocess
 import sys
 
 # The types that hold the same codes under the same scales.
-TYPES = {"q4": "q4_1", "apr_q4": "q4_0", "apr_q8": "q8_0"}
+TYPES = {"q4": "q4_1", "apr_q4": "q4_0"}
 DISTRIBUTIONS = {"normal": "N(0, 0.02)", "heavy_tailed": "0.02 times Student's t of 3",
                  "one_outlier": "one outlier in 32"}
 
