@@ -16,7 +16,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
 /// Whether all registers together hold 64 floats, as those of SSE do. A tile of many rows has most of its
-/// sums in memory then: smaller ones take no longer, and are less than half of the code.
+/// sums in memory then: tiles are smaller, which is less than half of the code. Not measured.
 template <class Architecture>
 inline constexpr bool has_few_registers =
     simd::lanes<Architecture>* simd::vector_registers<Architecture> < 128;
