@@ -38,7 +38,7 @@ TEST_CASE("sub-blocks of very different size keep to their own grids", "[offset_
       power += std::pow(static_cast<double>(values[j]), 2);
     }
     CAPTURE(i);
-    CHECK(std::sqrt(error / power) < 0.12);
+    CHECK(std::sqrt(error / power) < 0.1);
   }
 }
 

@@ -417,8 +417,10 @@ class offset_sub_blocks {
     lane_choice kept = refine_candidates<trials_of_groups>(best.kept().first(kept_count),
                                                            is_fast ? 3 : 8, attempt, renew);
     if (!is_fast || !has_few_codes) {
+      // Of 16 codes a number that is one off shows more than of 32.
+      constexpr int fast_turns = LargestCode < 31 ? 2 : 1;
       improve_candidate<trials_of_groups>(
-          kept, is_fast ? 1 : 4,
+          kept, is_fast ? fast_turns : 4,
           [&](const lane_choice& centre, const auto& use) { for_each_neighbor(centre, is_fast, use); },
           attempt,
           [](const lane_choice& from, std::size_t group, std::size_t lane, lane_choice& to) {

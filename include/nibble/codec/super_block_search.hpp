@@ -61,9 +61,9 @@ template <class Trials, class Candidate, class Attempt, class Renew>
 }
 
 /// Tries neighbours of a candidate on the values, takes of each those sub-blocks' numbers that err less,
-/// and fits what all share to them, up to `turns` times and as long as that helps. for_each_neighbor(candidate, use) makes them;
-/// take(from, group, lane, to) moves one sub-block's numbers; fit(trials, candidate) fits; attempt as
-/// above.
+/// and fits what all share to them, up to `turns` times and as long as that helps.
+/// for_each_neighbor(candidate, use) makes them; take(from, group, lane, to) moves one sub-block's numbers;
+/// fit(trials, candidate) fits; attempt as above.
 template <class Trials, class Candidate, class ForEachNeighbor, class Attempt, class Take, class Fit>
 void improve_candidate(Candidate& candidate, int turns, const ForEachNeighbor& for_each_neighbor,
                        const Attempt& attempt, const Take& take, const Fit& fit) noexcept {
