@@ -63,7 +63,7 @@ void require_equal(const reader& a, const reader& b) {
   }
 }
 
-outcome opened(const std::string& path) {
+outcome outcome_of_opening(const std::string& path) {
   return outcome_of([&] { static_cast<void>(reader::open_set(path)); });
 }
 
@@ -91,7 +91,7 @@ file_bytes safetensors_file(const std::vector<plain_tensor>& tensors,
   return file;
 }
 
-constexpr const char* index_name = "model.safetensors.index.json";
+constexpr const char* shard_index_name = "model.safetensors.index.json";
 
 std::string shard_name(std::size_t number, const char* extension = "safetensors") {
   return fmt::format("model-{:05}-of-00003.{}", number, extension);
@@ -119,7 +119,7 @@ struct indexed_set {
     }
     const std::string index =
         fmt::format(R"({{"metadata":{{"total_size":{}}},"weight_map":{{{}}}}})", total_size, map);
-    nibble_test::write_file(folder / index_name, nibble_test::bytes_of(index));
+    nibble_test::write_file(folder / shard_index_name, nibble_test::bytes_of(index));
     for (const auto& [number, tensors] : shards) {
       nibble_test::write_file(folder / shard_name(number), safetensors_file(tensors));
     }
@@ -365,7 +365,7 @@ TEST_CASE("shards of an .apr set that do not belong together are refused by name
     const auto paths = sample().plan.write(folder / "model.apr", {.shard_size_bytes = 6000});
     wrong.spoil(folder, paths);
     CAPTURE(wrong.what);
-    const outcome result = opened(paths[0]);
+    const outcome result = outcome_of_opening(paths[0]);
     CHECK(result.code == wrong.code);
     CHECK(missing_parts(result.message, wrong.named).empty());
   }
@@ -377,15 +377,15 @@ TEST_CASE("a set whose files were renamed is found by its new names or its patte
   fs::rename(paths[0], folder / "first.apr");
   // The first by its pattern; the others cannot find the first.
   CHECK(reader::open_set(folder / "first.apr").size() == 12);
-  CHECK(opened(paths[1]).code == "bad_shard");
+  CHECK(outcome_of_opening(paths[1]).code == "bad_shard");
   fs::rename(folder / "first.apr", folder / "other-00001-of-00003.apr");
-  CHECK(opened(folder / "other-00001-of-00003.apr").code == "bad_shard");
+  CHECK(outcome_of_opening(folder / "other-00001-of-00003.apr").code == "bad_shard");
   for (std::size_t i = 1; i < 3; ++i) {
     fs::rename(paths[i], folder / fmt::format("other-{:05}-of-00003.apr", i + 1));
   }
   CHECK(reader::open_set(folder / "other-00002-of-00003.apr").size() == 12);
   fs::rename(folder / "other-00002-of-00003.apr", folder / "other-00004-of-00009.apr");
-  const outcome result = opened(folder / "other-00004-of-00009.apr");
+  const outcome result = outcome_of_opening(folder / "other-00004-of-00009.apr");
   CHECK(result.code == "bad_shard");
   CHECK(missing_parts(result.message, {"other-00004-of-00009.apr", "shard 2 of 3"}).empty());
 
@@ -395,12 +395,13 @@ TEST_CASE("a set whose files were renamed is found by its new names or its patte
       apr_with(
           R"({"sharding":{"shard_count":2,"shard_index":0,"pattern":"../m-{:05d}-of-{:05d}.apr"}})",
           "w"));
-  CHECK(opened(away / "a.apr").code == "bad_shard");
-  CHECK(missing_parts(opened(away / "a.apr").message, {"pattern", "../m"}).empty());
+  CHECK(outcome_of_opening(away / "a.apr").code == "bad_shard");
+  CHECK(missing_parts(outcome_of_opening(away / "a.apr").message, {"pattern", "../m"}).empty());
   nibble_test::write_file(away / "b.apr",
                           apr_with(R"({"sharding":{"shard_count":2,"shard_index":0}})", "w"));
-  CHECK(opened(away / "b.apr").code == "bad_shard");
-  CHECK(missing_parts(opened(away / "b.apr").message, {"file name", "NAME-00001-of-00002"}).empty());
+  CHECK(outcome_of_opening(away / "b.apr").code == "bad_shard");
+  CHECK(missing_parts(outcome_of_opening(away / "b.apr").message, {"file name", "NAME-00001-of-00002"})
+            .empty());
 }
 
 TEST_CASE("what a set's findings say they say of a file", "[shard_sets]") {
@@ -428,7 +429,7 @@ TEST_CASE("an index opens its shards", "[shard_sets]") {
   const indexed_set model;
   model.write(folder);
   for (const nibble::file_access how : {nibble::file_access::mapped, nibble::file_access::read}) {
-    reader opened_set = reader::open_set(folder / index_name, how);
+    reader opened_set = reader::open_set(folder / shard_index_name, how);
     const reader set = std::move(opened_set);
     REQUIRE(set.size() == 6);
     CHECK(set.shards().size() == 3);
@@ -444,7 +445,7 @@ TEST_CASE("an index opens its shards", "[shard_sets]") {
   // By a file beside it, which is one of three.
   CHECK(reader::open_set(folder / shard_name(2)).size() == 6);
   // Without the index, by their names.
-  fs::rename(folder / index_name, folder / "index.json");
+  fs::rename(folder / shard_index_name, folder / "index.json");
   CHECK(reader(folder / shard_name(2)).shard() == nibble::shard_position{1, 3});
   CHECK(reader::open_set(folder / shard_name(3)).size() == 6);
   // A path without a folder.
@@ -452,8 +453,8 @@ TEST_CASE("an index opens its shards", "[shard_sets]") {
   fs::current_path(folder.path());
   CHECK(reader::open_set("index.json").size() == 6);
   CHECK(reader::open_set(shard_name(1)).size() == 6);
-  fs::rename("index.json", index_name);
-  CHECK(reader::open_set(index_name).size() == 6);
+  fs::rename("index.json", shard_index_name);
+  CHECK(reader::open_set(shard_index_name).size() == 6);
   CHECK(reader::open_set(shard_name(1)).size() == 6);
   fs::current_path(here);
 }
@@ -463,7 +464,7 @@ TEST_CASE("a total that an index counts otherwise is noted", "[shard_sets]") {
   indexed_set model;
   model.total_size = "22";
   model.write(folder);
-  const auto findings = reader::open_set(folder / index_name).examine();
+  const auto findings = reader::open_set(folder / shard_index_name).examine();
   REQUIRE(findings.size() == 1);
   CHECK(findings[0].severity == nibble::finding::kind::note);
   CHECK(findings[0].field == "total_size");
@@ -492,12 +493,12 @@ TEST_CASE("an index and shards that disagree are refused by name", "[shard_sets]
        [](indexed_set& set) { set.shards.erase(2); },
        nothing,
        "bad_shard",
-       {shard_name(2), "shard 2 of 3", index_name}},
+       {shard_name(2), "shard 2 of 3", shard_index_name}},
       {"a tensor is in another shard",
        [](indexed_set& set) { set.weight_map["w0"] = shard_name(2); },
        nothing,
        "bad_shard",
-       {shard_name(2), "'w0'", "no such tensor", index_name}},
+       {shard_name(2), "'w0'", "no such tensor", shard_index_name}},
       {"a tensor is in no shard",
        [](indexed_set& set) { set.weight_map["w9"] = shard_name(3); },
        nothing,
@@ -521,12 +522,12 @@ TEST_CASE("an index and shards that disagree are refused by name", "[shard_sets]
        [](indexed_set& set) { set.weight_map["w0"] = "../secret"; },
        nothing,
        "bad_shard",
-       {index_name, "'w0'", "../secret"}},
+       {shard_index_name, "'w0'", "../secret"}},
       {"a path is absolute",
        [](indexed_set& set) { set.weight_map["w0"] = "/etc/passwd"; },
        nothing,
        "bad_shard",
-       {index_name, "'w0'", "/etc/passwd"}},
+       {shard_index_name, "'w0'", "/etc/passwd"}},
   };
   for (const row& wrong : rows) {
     CAPTURE(wrong.what);
@@ -535,7 +536,7 @@ TEST_CASE("an index and shards that disagree are refused by name", "[shard_sets]
     wrong.change(model);
     model.write(folder);
     wrong.spoil(folder);
-    const outcome result = opened(folder / index_name);
+    const outcome result = outcome_of_opening(folder / shard_index_name);
     CHECK(result.code == wrong.code);
     CHECK(missing_parts(result.message, wrong.named).empty());
   }
@@ -551,7 +552,7 @@ TEST_CASE("what an index does not map is left out and noted", "[shard_sets]") {
   }
   model.total_size = "17";
   model.write(folder);
-  const std::vector<std::string> paths = {folder / index_name, folder / shard_name(1),
+  const std::vector<std::string> paths = {folder / shard_index_name, folder / shard_name(1),
                                           folder / shard_name(3)};
   for (const std::string& path : paths) {
     CAPTURE(path);
@@ -586,7 +587,7 @@ TEST_CASE("a file that an index does not name is left out", "[shard_sets]") {
   model.weight_map.erase("w5");
   model.total_size = "10";
   model.write(folder);
-  const reader set = reader::open_set(folder / index_name);
+  const reader set = reader::open_set(folder / shard_index_name);
   CHECK(set.size() == 4);
   REQUIRE(set.notes().size() == 1);
   CHECK(missing_parts(set.notes()[0].text, {"2 files", shard_name(1), "3"}).empty());
@@ -600,7 +601,7 @@ TEST_CASE("tensors that are left out are listed up to a hundred", "[shard_sets]"
   indexed_set model;
   for (int i = 0; i < 150; ++i) model.shards[2].push_back({fmt::format("x{}", i), {}});
   model.write(folder);
-  const reader set = reader::open_set(folder / index_name);
+  const reader set = reader::open_set(folder / shard_index_name);
   CHECK(set.size() == 6);
   REQUIRE(set.notes().size() == 101);
   CHECK(missing_parts(set.notes()[100].text, {"50"}).empty());
@@ -610,10 +611,10 @@ TEST_CASE("an index that is broken is told where a file beside it is opened", "[
   const temporary_directory folder;
   const indexed_set model;
   model.write(folder);
-  nibble_test::write_file(folder / index_name, nibble_test::bytes_of(std::string("{")));
-  const outcome result = opened(folder / shard_name(1));
+  nibble_test::write_file(folder / shard_index_name, nibble_test::bytes_of(std::string("{")));
+  const outcome result = outcome_of_opening(folder / shard_name(1));
   CHECK(result.code == "bad_metadata");
-  CHECK(missing_parts(result.message, {index_name}).empty());
+  CHECK(missing_parts(result.message, {shard_index_name}).empty());
 }
 
 TEST_CASE("safetensors files by their names alone hold each tensor once", "[shard_sets]") {
@@ -621,8 +622,8 @@ TEST_CASE("safetensors files by their names alone hold each tensor once", "[shar
   indexed_set model;
   model.shards[3].push_back(model.shards[1][0]);
   model.write(folder);
-  fs::remove(folder / index_name);
-  const outcome result = opened(folder / shard_name(1));
+  fs::remove(folder / shard_index_name);
+  const outcome result = outcome_of_opening(folder / shard_name(1));
   CHECK(result.code == "duplicate_name");
   CHECK(missing_parts(result.message, {"'w0'", shard_name(1), shard_name(3)}).empty());
 }
@@ -639,14 +640,16 @@ TEST_CASE("files that metadata split are one set", "[shard_sets]") {
   CHECK(set.metadata() == nlohmann::json{{"key0", 1}});
 
   write(3, split_text(1, 3, 3));
-  CHECK(missing_parts(opened(folder / shard_name(1, "gguf")).message, {"shard 2 of 3", "shard 3 of 3"})
+  CHECK(missing_parts(outcome_of_opening(folder / shard_name(1, "gguf")).message,
+                      {"shard 2 of 3", "shard 3 of 3"})
             .empty());
   write(3, split_text(2, 4, 3));
-  CHECK(opened(folder / shard_name(1, "gguf")).code == "bad_shard");
+  CHECK(outcome_of_opening(folder / shard_name(1, "gguf")).code == "bad_shard");
   write(3, split_text(2, 3, 4));
-  CHECK(missing_parts(opened(folder / shard_name(1, "gguf")).message, {"another total"}).empty());
+  CHECK(missing_parts(outcome_of_opening(folder / shard_name(1, "gguf")).message, {"another total"})
+            .empty());
   for (std::size_t i = 0; i < 3; ++i) write(i + 1, split_text(i, 3, 4));
-  const outcome result = opened(folder / shard_name(1, "gguf"));
+  const outcome result = outcome_of_opening(folder / shard_name(1, "gguf"));
   CHECK(result.code == "bad_shard");
   CHECK(missing_parts(result.message, {"split.tensors.count", "3 tensors", "4"}).empty());
 }
@@ -658,7 +661,7 @@ TEST_CASE("a file that is no part of a set is opened by itself", "[shard_sets]")
   const reader in = reader::open_set(folder / "model-00001-of-00001.safetensors");
   CHECK(in.size() == 1);
   CHECK(in.shards().empty());
-  CHECK(opened(folder / "absent.apr").code == "file_not_found");
+  CHECK(outcome_of_opening(folder / "absent.apr").code == "file_not_found");
   nibble_test::write_file(folder / "text", nibble_test::bytes_of("hello, this is text"));
-  CHECK(opened(folder / "text").code == "unknown_container");
+  CHECK(outcome_of_opening(folder / "text").code == "unknown_container");
 }

@@ -14,7 +14,7 @@ namespace nibble_engine {
 namespace {
 
 /// Special tokens are spelt as they are; so are pieces with a character that is no letter.
-std::vector<std::string> make_pieces(const vocabulary& words) {
+std::vector<std::string> bytes_of_pieces(const vocabulary& words) {
   std::vector<std::string> pieces;
   pieces.reserve(words.size());
   for (std::size_t id = 0; id < words.size(); ++id) {
@@ -75,7 +75,7 @@ byte_pair_tokenizer::byte_pair_tokenizer(const nlohmann::json& metadata)
 
 byte_pair_tokenizer::byte_pair_tokenizer(const nlohmann::json& metadata, vocabulary&& read_words,
                                          pre_tokenizer&& splitter)
-    : tokenizer(std::move(read_words), make_pieces(read_words), splitter.adds_begin(), false),
+    : tokenizer(std::move(read_words), bytes_of_pieces(read_words), splitter.adds_begin(), false),
       pre_tokenizer_(std::move(splitter)),
       whole_words_first_(pre_tokenizer_.whole_words_first()),
       by_text_(words().texts, all_ids(words())),

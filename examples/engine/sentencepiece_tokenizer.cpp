@@ -52,7 +52,7 @@ bool puts_space_before(const nlohmann::json& metadata) {
   return !entry.is_there() || entry.flag();
 }
 
-std::vector<std::string> make_pieces(const vocabulary& words) {
+std::vector<std::string> text_of_pieces(const vocabulary& words) {
   std::vector<std::string> pieces;
   pieces.reserve(words.size());
   for (std::size_t id = 0; id < words.size(); ++id) {
@@ -77,7 +77,7 @@ sentencepiece_tokenizer::sentencepiece_tokenizer(const nlohmann::json& metadata)
 
 sentencepiece_tokenizer::sentencepiece_tokenizer(const nlohmann::json& metadata,
                                                  vocabulary&& read_words, bool space_before_text)
-    : tokenizer(std::move(read_words), make_pieces(read_words), true, space_before_text),
+    : tokenizer(std::move(read_words), text_of_pieces(read_words), true, space_before_text),
       scores_(read_scores(find_entry(metadata, "tokenizer.scores", "tokenizer.ggml.scores"),
                           words().size())),
       normal_(words().texts, words().ids_of(token_type::normal)),

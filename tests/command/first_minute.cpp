@@ -181,12 +181,12 @@ TEST_CASE("a file that is shortened while it is read is an error, and nothing is
     INFO(arguments[0]);
     const std::string copy = files / "copy.safetensors";
     bool was_shortened = false;
-    for (int attempt = 0; attempt < 20 && !was_shortened; ++attempt) {
+    for (int attempt = 0; attempt < 100 && !was_shortened; ++attempt) {
       std::filesystem::copy_file(in, copy, std::filesystem::copy_options::overwrite_existing);
       words with_copy = arguments;
       with_copy[1] = copy;
       nibble_test::process running(with_copy);
-      std::this_thread::sleep_for(std::chrono::milliseconds(20 + 10 * attempt));
+      std::this_thread::sleep_for(std::chrono::milliseconds(2 * attempt + 1));
       std::filesystem::resize_file(copy, 70000);
       const int code = running.wait();
       if (code == 3 || code == 0) continue;  // it came too early or too late
