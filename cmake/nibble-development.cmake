@@ -12,6 +12,10 @@ target_compile_options(nibble_warnings INTERFACE
 
 add_library(nibble_development INTERFACE)
 target_link_libraries(nibble_development INTERFACE nibble::nibble nibble_warnings Threads::Threads)
+if(MINGW)
+  # At -O0 a unit of many templates has more sections than an object of the usual form holds.
+  target_compile_options(nibble_development INTERFACE -Wa,-mbig-obj)
+endif()
 if(NIBBLE_NATIVE)
   target_compile_options(nibble_development INTERFACE -march=native)
 endif()
