@@ -38,7 +38,7 @@ template <class Architecture, std::size_t StrideBytes>
 /// Scales as they count, and mins where the encoding has any, from the first four bytes of blocks.
 template <class Architecture, BlockCodec Codec>
 [[nodiscard]] simd::vector_pair<Architecture> scales_from_headers(
-    const simd::vector<std::int32_t, Architecture>& headers) noexcept {
+    simd::vector<std::int32_t, Architecture> headers) noexcept {
   static_assert(offsetof(typename Codec::block, codes) == (Codec::has_min ? 2 : 1) * sizeof(float16));
   auto scales = simd::widen_float16_pairs(headers, Architecture{}, Architecture{});
   if constexpr (NormalScaleCodec<Codec>) {
@@ -50,7 +50,7 @@ template <class Architecture, BlockCodec Codec>
 /// Writes scales and offsets of blocks: value = scale * code + offset. The codes that products see are
 /// larger than the codec's by code_bias.
 template <class Architecture, BlockCodec Codec>
-void store_scales_from_headers(const simd::vector<std::int32_t, Architecture>& headers, float code_bias,
+void store_scales_from_headers(simd::vector<std::int32_t, Architecture> headers, float code_bias,
                                float* scales, float* offsets) noexcept {
   using floats = simd::vector<float, Architecture>;
   const auto both = scales_from_headers<Architecture, Codec>(headers);
