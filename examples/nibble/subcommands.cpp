@@ -285,6 +285,12 @@ CLI::App& describe_convert(CLI::App& app, convert_options& options) {
   add_input(to, "INPUT", options.input);
   add_output(to, options.output, "OUT", "File to write, .apr, .gguf or .safetensors; may be INPUT");
   add_names(to, options.names);
+  add_value(to, "--rows", "FORM",
+            "interleaved: matrices of q4 and q8 as q4_r8 and q8_r8; separate: the other way round",
+            [&options](const std::string& text) {
+              require_choice("--rows", text, {"interleaved", "separate"});
+              options.rows = text == "separate" ? row_form::separate : row_form::interleaved;
+            });
   to.add_flag("--requantize", options.requantize,
               "Pack as q8_0 or expand to f32 what GGUF cannot hold bit for bit");
   add_ignore_checksums(to, options.ignore_checksums);

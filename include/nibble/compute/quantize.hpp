@@ -122,7 +122,10 @@ class basic_tensor_packer {
                      [](float each) { return each == 0.0F; })) {
       importance_ = options.column_importance;
     }
-    rows_per_chunk_ = std::max<std::uint64_t>(1, chunk_elements / dimensions.cols());
+    // Whole block rows, so that no block is of two chunks.
+    const std::uint64_t unit = describe(which).block_rows();
+    rows_per_chunk_ =
+        divide_round_up(std::max<std::uint64_t>(1, chunk_elements / dimensions.cols()), unit) * unit;
     chunk_count_ = static_cast<std::size_t>(divide_round_up(dimensions.rows(), rows_per_chunk_));
   }
 
@@ -260,6 +263,29 @@ class basic_tensor_packer {
     }
   }
 
+  /// Packs whole rows into blocks of several rows. Rows that the last blocks have room for are zeros.
+  template <InterleavedCodec Codec>
+  void pack_interleaved(const value_range& range, std::span<std::byte> to) const {
+    using block = typename Codec::block;
+    using row_codec = typename Codec::row_codec;
+    const auto cols = static_cast<std::size_t>(dimensions_.cols());
+    const std::size_t row_blocks = (cols + row_codec::block_elements - 1) / row_codec::block_elements;
+    std::vector<typename row_codec::block> packed(row_blocks);
+    std::fill(to.begin(), to.end(), std::byte{0});
+    for (std::size_t row = 0; row * cols < range.values.size(); ++row) {
+      pack_blocks<row_codec>({range.first + row * cols, range.values.subspan(row * cols, cols)},
+                             std::as_writable_bytes(std::span(packed)).data());
+      std::byte* at = to.data() + row / Codec::block_rows * row_blocks * sizeof(block);
+      for (const auto& from : packed) {
+        block joined;
+        std::memcpy(&joined, at, sizeof(joined));
+        Codec::store_row(joined, row % Codec::block_rows, from);
+        std::memcpy(at, &joined, sizeof(joined));
+        at += sizeof(block);
+      }
+    }
+  }
+
   template <Codec Codec>
   void pack_as(std::size_t chunk, std::span<std::byte> to) const {
     std::vector<float> buffer;
@@ -277,6 +303,10 @@ class basic_tensor_packer {
       std::vector<std::int8_t> codes(range.values.size());
       Codec::code(range.values, scale_, rule_, codes);
       std::memcpy(to.data(), codes.data(), codes.size());
+    } else if constexpr (InterleavedCodec<Codec>) {
+      const value_range range = fetch(first, end, buffer);
+      require_finite(range);
+      pack_interleaved<Codec>(range, to);
     } else if constexpr (!PackableCodec<Codec>) {
       refuse_encoding();
     } else if constexpr (describe(Codec::encoding).blocks_run_along == block_run::tensor) {
