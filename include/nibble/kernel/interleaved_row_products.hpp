@@ -34,7 +34,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
 /// The first blocks of as many interleaved rows as there are lanes.
-struct interleaved_rows {
+struct lane_group {
   const std::byte* low;      ///< the block of the first 8 rows, or of the only ones
   const std::byte* high;     ///< the block of the next 8, where there are more than 8 lanes
   std::size_t skipped_rows;  ///< of the first block
@@ -43,8 +43,8 @@ struct interleaved_rows {
 /// Adds to sums[Rows][lanes] the products of `blocks` blocks of interleaved rows with the first blocks of
 /// the Rows rows of x.
 template <class Architecture, InterleavedCodec Codec, Activation Value, std::size_t Rows>
-void multiply_interleaved_group(interleaved_rows from, std::size_t blocks,
-                                const activation_tile<Value>& x, float* sums) noexcept {
+void multiply_interleaved_group(lane_group from, std::size_t blocks, const activation_tile<Value>& x,
+                                float* sums) noexcept {
   using floats = simd::vector<float, Architecture>;
   using integers = simd::vector<std::int32_t, Architecture>;
   using block = typename Codec::block;
@@ -95,7 +95,7 @@ void multiply_interleaved_group(interleaved_rows from, std::size_t blocks,
 }
 
 template <Activation Value>
-using interleaved_group_function = void (*)(interleaved_rows, std::size_t blocks,
+using interleaved_group_function = void (*)(lane_group, std::size_t blocks,
                                             const activation_tile<Value>&, float* sums) noexcept;
 
 /// Products of a tile of activations, of at most lane_row_tile_rows rows, with some rows of a weight whose
