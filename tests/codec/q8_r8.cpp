@@ -16,7 +16,7 @@ using nibble::q8;
 using nibble::q8_r8;
 
 // Row r has scale 2^(r - 4) and min -r, and its code j is 32 r + j.
-constexpr const char* golden_block =
+constexpr const char* golden_q8_r8_block =
     "002c 0030 0034 0038 003c 0040 0044 0048"  // scales
     "0080 00bc 00c0 00c2 00c4 00c5 00c6 00c7"  // mins
     "00010203 20212223 40414243 60616263 80818283 a0a1a2a3 c0c1c2c3 e0e1e2e3"
@@ -29,7 +29,7 @@ constexpr const char* golden_block =
     "1c1d1e1f 3c3d3e3f 5c5d5e5f 7c7d7e7f 9c9d9e9f bcbdbebf dcdddedf fcfdfeff";
 
 TEST_CASE("a q8_r8 block written by hand is eight q8 blocks", "[q8_r8]") {
-  const auto stored = nibble_test::from_hex(golden_block);
+  const auto stored = nibble_test::from_hex(golden_q8_r8_block);
   REQUIRE(stored.size() == 288);
   const auto block = nibble_test::block_from<q8_r8::block>(stored);
   float scale = 0.0625F;

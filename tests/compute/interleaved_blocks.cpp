@@ -27,12 +27,12 @@ using nibble::tensor_view;
 
 constexpr std::array interleaved_encodings = {encoding::q4_r8, encoding::q8_r8};
 
-std::size_t bytes_for(encoding which, const shape& dimensions) {
+std::size_t bytes_of_shape(encoding which, const shape& dimensions) {
   return static_cast<std::size_t>(*nibble::stored_bytes(which, dimensions));
 }
 
 /// Stored blocks, any of them.
-nibble::block_source blocks_in(std::span<const std::byte> bytes, encoding which) {
+nibble::block_source stored_blocks_in(std::span<const std::byte> bytes, encoding which) {
   return [bytes, unit = std::size_t{nibble::describe(which).block_bytes}](std::uint64_t first,
                                                                           std::span<std::byte> to) {
     const auto from = bytes.subspan(static_cast<std::size_t>(first) * unit, to.size());
@@ -43,7 +43,7 @@ nibble::block_source blocks_in(std::span<const std::byte> bytes, encoding which)
 /// All blocks of a source, `step` at a time.
 std::vector<std::byte> all_blocks(const nibble::block_source& source, encoding which,
                                   const shape& dimensions, std::size_t step) {
-  std::vector<std::byte> bytes(bytes_for(which, dimensions), std::byte{0xA5});
+  std::vector<std::byte> bytes(bytes_of_shape(which, dimensions), std::byte{0xA5});
   const std::size_t unit = nibble::describe(which).block_bytes;
   for (std::size_t first = 0; first * unit < bytes.size(); first += step) {
     const std::size_t size = std::min(step * unit, bytes.size() - first * unit);
@@ -55,14 +55,14 @@ std::vector<std::byte> all_blocks(const nibble::block_source& source, encoding w
 std::vector<std::byte> interleaved(std::span<const std::byte> rows, encoding to,
                                    const shape& dimensions, std::size_t step = 1000) {
   const encoding from = *nibble::row_encoding_of(to);
-  return all_blocks(
-      nibble::interleaved_blocks(to, dimensions.rows(), dimensions.cols(), blocks_in(rows, from)), to,
-      dimensions, step);
+  return all_blocks(nibble::interleaved_blocks(to, dimensions.rows(), dimensions.cols(),
+                                               stored_blocks_in(rows, from)),
+                    to, dimensions, step);
 }
 
-const std::array<shape, 9> shapes = {shape{8, 32},    shape{1, 1},     shape{7, 31},
-                                     shape{9, 33},    shape{16, 64},   shape{17, 65},
-                                     shape{3, 5, 96}, shape{40, 1000}, shape{64}};
+const std::array<shape, 9> interleaved_shapes = {shape{8, 32},    shape{1, 1},     shape{7, 31},
+                                                 shape{9, 33},    shape{16, 64},   shape{17, 65},
+                                                 shape{3, 5, 96}, shape{40, 1000}, shape{64}};
 
 TEST_CASE("q4 and q8 have an interleaved form each, and no other encoding has",
           "[interleaved_blocks]") {
@@ -82,14 +82,14 @@ TEST_CASE("rows are interleaved and separated again bit for bit, whatever part i
           "[interleaved_blocks]") {
   for (const encoding to : interleaved_encodings) {
     const encoding from = *nibble::row_encoding_of(to);
-    for (const shape& dimensions : shapes) {
+    for (const shape& dimensions : interleaved_shapes) {
       const auto rows = nibble_test::any_stored_bytes(from, dimensions.rows(), dimensions.cols(), 5);
       const auto joined = interleaved(rows, to, dimensions);
       for (const std::size_t step : {1U, 2U, 3U, 7U, 50U}) {
         CAPTURE(nibble::to_string(to), dimensions.to_string(), step);
         CHECK(interleaved(rows, to, dimensions, step) == joined);
-        CHECK(all_blocks(nibble::separated_blocks(to, dimensions.cols(), blocks_in(joined, to)), from,
-                         dimensions, step) == rows);
+        CHECK(all_blocks(nibble::separated_blocks(to, dimensions.cols(), stored_blocks_in(joined, to)),
+                         from, dimensions, step) == rows);
       }
     }
   }
@@ -98,7 +98,7 @@ TEST_CASE("rows are interleaved and separated again bit for bit, whatever part i
 TEST_CASE("interleaved rows decode to the bits of their rows", "[interleaved_blocks]") {
   for (const encoding to : interleaved_encodings) {
     const encoding from = *nibble::row_encoding_of(to);
-    for (const shape& dimensions : shapes) {
+    for (const shape& dimensions : interleaved_shapes) {
       CAPTURE(nibble::to_string(to), dimensions.to_string());
       const auto elements = static_cast<std::size_t>(dimensions.elements());
       const auto rows = nibble_test::any_stored_bytes(from, dimensions.rows(), dimensions.cols(), 6);
@@ -133,8 +133,8 @@ TEST_CASE("packed with interleaved rows, a tensor is what its packed rows are in
       for (const bool is_weighed : {false, true}) {
         nibble::quantize_options options;
         if (is_weighed) options.column_importance = weighed;
-        std::vector<std::byte> rows(bytes_for(from, dimensions));
-        std::vector<std::byte> joined(bytes_for(to, dimensions), std::byte{0x5A});
+        std::vector<std::byte> rows(bytes_of_shape(from, dimensions));
+        std::vector<std::byte> joined(bytes_of_shape(to, dimensions), std::byte{0x5A});
         nibble::quantize(from, dimensions, values, rows, options);
         nibble::quantize(to, dimensions, values, joined, options);
         CHECK((joined == interleaved(rows, to, dimensions)));

@@ -20,7 +20,7 @@ namespace simd = nibble::simd;
 
 /// In tasks of 32 weight rows, and in tasks that start and end within a group.
 template <class Architecture, class Codec, class Value>
-void check_rows(std::size_t m, std::size_t k) {
+void check_interleaved_rows(std::size_t m, std::size_t k) {
   for (const std::size_t task_rows : {std::size_t{32}, std::size_t{5}}) {
     nibble_test::require_kernel_products<Architecture, Codec, Value>(
         m, k, kernel::lane_row_layout<Codec, Value>(),
@@ -41,9 +41,10 @@ void check_rows(std::size_t m, std::size_t k) {
 
 /// Every number of rows of a tile, and two tiles.
 template <class Architecture, class Codec, class Value>
-void check_tiles() {
+void check_interleaved_tiles() {
   for (std::size_t m = 1; m <= kernel::lane_row_tile_rows<Architecture, Codec, Value>() + 1; ++m) {
-    for (const std::size_t k : {1U, 31U, 32U, 33U, 545U}) check_rows<Architecture, Codec, Value>(m, k);
+    for (const std::size_t k : {1U, 31U, 32U, 33U, 545U})
+      check_interleaved_rows<Architecture, Codec, Value>(m, k);
   }
 }
 
@@ -51,20 +52,21 @@ TEST_CASE("products of interleaved rows of every number of rows lie within their
           "[interleaved_row_products]") {
   using nibble::q4_r8, nibble::q8_r8;
   nibble_test::for_every_architecture([]<class Architecture>(Architecture) {
-    check_tiles<Architecture, q4_r8, float>();
-    check_tiles<Architecture, q8_r8, float>();
+    check_interleaved_tiles<Architecture, q4_r8, float>();
+    check_interleaved_tiles<Architecture, q8_r8, float>();
     using integers = simd::integer_architecture<Architecture>;
-    check_tiles<integers, q4_r8, std::int16_t>();
-    check_tiles<integers, q8_r8, std::int16_t>();
-    check_tiles<integers, q4_r8, std::int8_t>();
-    if constexpr (simd::multiplies_any_byte<integers>) check_tiles<integers, q8_r8, std::int8_t>();
+    check_interleaved_tiles<integers, q4_r8, std::int16_t>();
+    check_interleaved_tiles<integers, q8_r8, std::int16_t>();
+    check_interleaved_tiles<integers, q4_r8, std::int8_t>();
+    if constexpr (simd::multiplies_any_byte<integers>)
+      check_interleaved_tiles<integers, q8_r8, std::int8_t>();
   });
   SUCCEED("every number of rows");
 }
 
 /// Products of a part of a weight's rows, on their own and among the others: the same bits.
 template <class Architecture, class Codec, class Value>
-void check_rows_on_their_own(std::size_t k) {
+void check_groups_on_their_own(std::size_t k) {
   constexpr std::size_t n = 43;
   constexpr std::size_t m = 3;
   const auto bytes = nibble_test::finite_stored_bytes(Codec::encoding, n, k, 5);
@@ -106,9 +108,9 @@ TEST_CASE("a row's products do not depend on the group that it lies in", "[inter
   nibble_test::for_every_architecture([]<class Architecture>(Architecture) {
     using integers = simd::integer_architecture<Architecture>;
     for (const std::size_t k : {32U, 545U}) {
-      check_rows_on_their_own<Architecture, nibble::q4_r8, float>(k);
-      check_rows_on_their_own<integers, nibble::q4_r8, std::int8_t>(k);
-      check_rows_on_their_own<integers, nibble::q8_r8, std::int16_t>(k);
+      check_groups_on_their_own<Architecture, nibble::q4_r8, float>(k);
+      check_groups_on_their_own<integers, nibble::q4_r8, std::int8_t>(k);
+      check_groups_on_their_own<integers, nibble::q8_r8, std::int16_t>(k);
     }
   });
   SUCCEED("every part");
