@@ -184,7 +184,7 @@ struct prepared_kernels {
     visit_stored_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
       constexpr bool is_float = std::same_as<Value, float>;
       using block_architecture = simd::block_architecture<Architecture>;
-      if constexpr (has_code_panels<Architecture, Codec, Value>()) {
+      if constexpr (has_code_panels<Architecture, Codec, Value>() && !InterleavedCodec<Codec>) {
         source = code_panel_source_of<panel_architecture, Codec, Value>();
       }
       using lane_architecture = std::conditional_t<is_float, Architecture, panel_architecture>;

@@ -22,7 +22,7 @@
 // The one place where the way to multiply is chosen, by mode, encoding and rows of activations:
 //
 //   few rows (most_lane_rows)    lane-row products, of encodings whose blocks have their header before
-//                                whole codes; of interleaved rows in every case
+//                                whole codes; of interleaved rows quantized ones of any number
 //   exact, up to 15 rows         small-batch products: each block is unpacked once for all rows
 //   exact, more                  float panels: decoding once for all rows costs less than a pass for
 //                                every 15 of them; of f32, f16 and bf16 from 40 rows on
