@@ -147,13 +147,13 @@ TEST_CASE("products of interleaved rows are those of repacked rows, where sums a
           "[interleaved_blocks]") {
   constexpr std::size_t n = 43;
   constexpr std::size_t k = 200;
-  using best = nibble::simd::integer_architecture<nibble::simd::best_architecture>;
+  using integers = nibble::simd::integer_architecture<nibble::simd::best_architecture>;
   const auto x = nibble_test::gaussian(4 * k, 8, 1.0F);
   for (const matmul_mode mode : {matmul_mode::int16, matmul_mode::int8}) {
     for (const encoding to : interleaved_encodings) {
       const encoding from = *nibble::row_encoding_of(to);
       // Codes above 127 take another bias in panels, where not every byte can be multiplied.
-      if (to == encoding::q8_r8 && !nibble::simd::multiplies_any_byte<best>) continue;
+      if (to == encoding::q8_r8 && !nibble::simd::multiplies_any_byte<integers>) continue;
       const auto rows = nibble_test::finite_stored_bytes(from, n, k, 7);
       const auto joined = interleaved(rows, to, {n, k});
       const tensor_view plain("w", from, {n, k}, rows);
