@@ -124,8 +124,7 @@ class basic_tensor_packer {
     }
     // Whole block rows, so that no block is of two chunks.
     const std::uint64_t unit = describe(which).block_rows();
-    rows_per_chunk_ =
-        divide_round_up(std::max<std::uint64_t>(1, chunk_elements / dimensions.cols()), unit) * unit;
+    rows_per_chunk_ = std::max(unit, chunk_elements / dimensions.cols() / unit * unit);
     chunk_count_ = static_cast<std::size_t>(divide_round_up(dimensions.rows(), rows_per_chunk_));
   }
 
@@ -263,23 +262,33 @@ class basic_tensor_packer {
     }
   }
 
-  /// Packs whole rows into blocks of several rows. Rows that the last blocks have room for are zeros.
+  /// Packs rows first .. end into blocks of several rows, a few of them at a time where rows are long.
+  /// Rows that the last blocks have room for are zeros.
   template <InterleavedCodec Codec>
-  void pack_interleaved(const value_range& range, std::span<std::byte> to) const {
+  void pack_interleaved(std::uint64_t first, std::uint64_t end, std::span<std::byte> to) const {
     using block = typename Codec::block;
     using row_codec = typename Codec::row_codec;
-    const auto cols = static_cast<std::size_t>(dimensions_.cols());
-    const std::size_t row_blocks = (cols + row_codec::block_elements - 1) / row_codec::block_elements;
+    const std::uint64_t cols = dimensions_.cols();
+    const auto row_blocks = static_cast<std::size_t>(divide_round_up(cols, row_codec::block_elements));
+    const std::uint64_t rows_at_once = std::max<std::uint64_t>(1, chunk_elements / cols);
+    std::vector<float> buffer;
     std::vector<typename row_codec::block> packed(row_blocks);
     std::fill(to.begin(), to.end(), std::byte{0});
-    for (std::size_t row = 0; row * cols < range.values.size(); ++row) {
-      pack_blocks<row_codec>({range.first + row * cols, range.values.subspan(row * cols, cols)},
+    value_range range{first * cols, {}};
+    for (std::uint64_t row = first; row < end; ++row) {
+      if (range.values.empty()) {
+        range = fetch(row * cols, std::min(row + rows_at_once, end) * cols, buffer);
+        require_finite(range);
+      }
+      pack_blocks<row_codec>({range.first, range.values.first(static_cast<std::size_t>(cols))},
                              std::as_writable_bytes(std::span(packed)).data());
-      std::byte* at = to.data() + row / Codec::block_rows * row_blocks * sizeof(block);
+      range = {range.first + cols, range.values.subspan(static_cast<std::size_t>(cols))};
+      const auto place = static_cast<std::size_t>(row - first);
+      std::byte* at = to.data() + place / Codec::block_rows * row_blocks * sizeof(block);
       for (const auto& from : packed) {
         block joined;
         std::memcpy(&joined, at, sizeof(joined));
-        Codec::store_row(joined, row % Codec::block_rows, from);
+        Codec::store_row(joined, place % Codec::block_rows, from);
         std::memcpy(at, &joined, sizeof(joined));
         at += sizeof(block);
       }
@@ -304,9 +313,7 @@ class basic_tensor_packer {
       Codec::code(range.values, scale_, rule_, codes);
       std::memcpy(to.data(), codes.data(), codes.size());
     } else if constexpr (InterleavedCodec<Codec>) {
-      const value_range range = fetch(first, end, buffer);
-      require_finite(range);
-      pack_interleaved<Codec>(range, to);
+      pack_interleaved<Codec>(first / dimensions_.cols(), end / dimensions_.cols(), to);
     } else if constexpr (!PackableCodec<Codec>) {
       refuse_encoding();
     } else if constexpr (describe(Codec::encoding).blocks_run_along == block_run::tensor) {
