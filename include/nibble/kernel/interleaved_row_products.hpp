@@ -41,14 +41,6 @@ struct lane_group {
   std::size_t next_bytes;    ///< from the first block to that of as many rows further
 };
 
-/// How far ahead memory is asked for, in each of a group's rows of blocks. Measured: without, a weight that
-/// is in no cache takes a tenth to a fifth longer.
-inline constexpr std::size_t ahead_bytes = 3072;
-/// Where two rows of blocks are multiplied together, and the next two are no farther than this, memory is
-/// asked for those, in the order in which they lie. Measured, from a mapped file with AVX-512: 576 columns
-/// take two thirds of the time, 2048 four fifths; 4096 would take a twentieth longer.
-inline constexpr std::size_t most_near_bytes = 32 * 1024;
-
 /// Adds to sums[Rows][lanes] the products of `blocks` blocks of interleaved rows with the first blocks of
 /// the Rows rows of x.
 template <class Architecture, InterleavedCodec Codec, Activation Value, std::size_t Rows>
@@ -63,6 +55,12 @@ void multiply_interleaved_group(lane_group from, std::size_t blocks, const activ
   static_assert(width == 2 * block_rows || block_rows % width == 0);
   constexpr std::size_t word_bytes = interleaved_word_bytes;
   constexpr std::size_t words = sizeof(block::codes) / block_rows / word_bytes;
+  // Measured: where memory is not asked for what is next in each row of blocks, a weight that is in no
+  // cache takes a tenth to a fifth longer. Where two rows of blocks are multiplied together and the next
+  // two are near, it is asked for those, in the order in which they lie: from a mapped file, with AVX-512,
+  // 576 columns take three fifths of the time, 2048 four fifths; 4096 would take a twentieth longer.
+  constexpr std::size_t ahead_bytes = 3072;
+  constexpr std::size_t most_near_bytes = 32 * 1024;
   const bool has_near_groups = from.next_bytes <= most_near_bytes;
   const std::byte* ahead = from.low + from.next_bytes;
   const std::size_t scales_at = from.skipped_rows * sizeof(float16);
