@@ -3,6 +3,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/core/tensor_view.hpp>
