@@ -17,7 +17,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// 8 rows x 32 elements in 160 bytes, 5 bits per weight: the q4 blocks of 8 rows side by side, so that a
 /// vector loads the same codes of 8 rows at once. Values are q4's, bit for bit.
 ///
-///   byte  0                           16                        32                                   160
+///   byte  0                          16                       32                                      160
 ///         | scale of row 0 ... row 7 | min of row 0 ... row 7 | word 0 of row 0 ... row 7, word 1 ... |
 ///
 /// Words are those of 4 bytes of a row's q4 block: bytes 4 w .. 4 w + 3 of its codes are word w, from byte

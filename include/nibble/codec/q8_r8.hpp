@@ -17,7 +17,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// 8 rows x 32 elements in 288 bytes, 9 bits per weight: the q8 blocks of 8 rows side by side, so that a
 /// vector loads the same codes of 8 rows at once. Values are q8's, bit for bit.
 ///
-///   byte  0                           16                        32                                   288
+///   byte  0                          16                       32                                      288
 ///         | scale of row 0 ... row 7 | min of row 0 ... row 7 | word 0 of row 0 ... row 7, word 1 ... |
 ///
 /// Word w of a row is its codes q[4 w] .. q[4 w + 3], from byte 32 + 32 w + 4 row on. Rows that the tensor
