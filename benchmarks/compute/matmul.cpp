@@ -107,7 +107,7 @@ void multiply_repacked_beyond_caches(benchmark::State& state, nibble::encoding w
 const bool registered = [] {
   const auto add = [](nibble::encoding which, const matmul_mode_description& mode,
                       const matmul_shape& shape, auto body, std::string_view form = "") {
-    if (shape.inputs % nibble::describe(which).block_elements != 0) return;
+    if (shape.inputs % nibble::describe(which).block_cols() != 0) return;
     for (const std::size_t x_rows : shape.x_rows) {
       for (const unsigned threads : nibble_benchmark::thread_counts()) {
         if (threads > 1 && !nibble_benchmark::is_run_on_all_threads(shape.inputs, x_rows)) continue;
@@ -138,10 +138,11 @@ const bool registered = [] {
   for (const matmul_shape& shape : nibble_benchmark::shapes_beyond_caches()) {
     for (const nibble::encoding which :
          {nibble::encoding::q8, nibble::encoding::q4, nibble::encoding::bf16, nibble::encoding::q4_k,
-          nibble::encoding::q6_k}) {
+          nibble::encoding::q6_k, nibble::encoding::q4_r8}) {
       for (const auto& mode : nibble_benchmark::matmul_modes) {
         add(which, mode, shape, multiply_beyond_caches);
-        if (mode.mode == nibble::matmul_mode::exact || which == nibble::encoding::bf16) continue;
+        const bool repacks = which != nibble::encoding::bf16 && which != nibble::encoding::q4_r8;
+        if (mode.mode == nibble::matmul_mode::exact || !repacks) continue;
         add(which, mode, shape, multiply_repacked_beyond_caches, "_repacked");
       }
     }

@@ -17,8 +17,9 @@
 namespace nibble_benchmark {
 
 inline constexpr nibble::encoding packed_encodings[] = {
-    nibble::encoding::q8,  nibble::encoding::q4,   nibble::encoding::apr_q8, nibble::encoding::apr_q4,
-    nibble::encoding::f16, nibble::encoding::bf16, nibble::encoding::f32};
+    nibble::encoding::q8,     nibble::encoding::q4,    nibble::encoding::apr_q8,
+    nibble::encoding::apr_q4, nibble::encoding::f16,   nibble::encoding::bf16,
+    nibble::encoding::f32,    nibble::encoding::q8_r8, nibble::encoding::q4_r8};
 /// Those of ggml that are multiplied by as well, where columns are a multiple of their blocks.
 inline constexpr nibble::encoding ggml_encodings[] = {
     nibble::encoding::q4_0, nibble::encoding::q8_0, nibble::encoding::q2_k, nibble::encoding::q3_k,

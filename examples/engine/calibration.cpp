@@ -52,9 +52,8 @@ nibble::error_feedback feedback_of(const Eigen::MatrixXd& moments, nibble::encod
   const Eigen::Index columns = moments.rows();
   const Eigen::VectorXf diagonal = moments.diagonal().cast<float>();
   nibble::error_feedback feedback;
-  feedback.order =
-      nibble::feedback_order(std::span(diagonal.data(), static_cast<std::size_t>(columns)),
-                             nibble::describe(which).block_elements, options.by_importance);
+  feedback.order = nibble::feedback_order(std::span(diagonal.data(), static_cast<std::size_t>(columns)),
+                                          nibble::describe(which).block_cols(), options.by_importance);
   Eigen::MatrixXd ordered(columns, columns);
   for (Eigen::Index row = 0; row < columns; ++row) {
     for (Eigen::Index column = 0; column < columns; ++column) {

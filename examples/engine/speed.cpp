@@ -1,5 +1,5 @@
-// Measures how fast the engine runs a model of SmolLM-135M's full shape, packed as q4, beside what
-// reading its weights from memory takes in the same run: usage: engine_speed MODEL.apr [THREADS]
+// Measures how fast the engine runs a model of SmolLM-135M's full shape, packed as q4 or q4_r8, beside what
+// reading its weights from memory takes in the same run: usage: engine_speed MODEL.apr [THREADS [ENCODING]]
 //
 // Writes the model, with seeded weights, where the file does not exist.
 #include <algorithm>
@@ -35,7 +35,7 @@ double seconds_since(clock_type::time_point start) {
   return std::chrono::duration<double>(clock_type::now() - start).count();
 }
 
-void write_model(const std::string& path, nibble::executor* executor) {
+void write_model(const std::string& path, nibble::encoding encoding, nibble::executor* executor) {
   nibble::writer out;
   out.metadata() = {{"architecture", "llama"},
                     {"name", "SmolLM-135M's shape, seeded weights"},
@@ -54,7 +54,7 @@ void write_model(const std::string& path, nibble::executor* executor) {
   smollm::for_each_tensor(
       smollm::layers,
       [&](std::string name, std::uint64_t rows, std::uint64_t cols) {
-        out.add<nibble::q4>(std::move(name), {rows, cols}, smollm::weights_of(++seed, cols));
+        out.add(encoding, std::move(name), {rows, cols}, smollm::weights_of(++seed, cols));
       },
       [&](std::string name) { out.add<nibble::f32>(std::move(name), {smollm::hidden}, ones); });
   out.write(path, {.executor = executor});
@@ -147,8 +147,9 @@ void measure_all(const std::string& path, unsigned most_threads) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2 || argc > 3) {
-    fmt::print(stderr, "usage: engine_speed MODEL.apr [THREADS]\n");
+  const auto encoding = nibble::encoding_from_name(argc > 3 ? argv[3] : "q4");
+  if (argc < 2 || argc > 4 || !encoding) {
+    fmt::print(stderr, "usage: engine_speed MODEL.apr [THREADS [ENCODING]]\n");
     return 2;
   }
   try {
@@ -156,7 +157,7 @@ int main(int argc, char** argv) {
                                       : std::max(1U, std::thread::hardware_concurrency());
     if (!std::filesystem::exists(argv[1])) {
       nibble::thread_pool pool(threads);
-      write_model(argv[1], &pool);
+      write_model(argv[1], *encoding, &pool);
     }
     measure_all(argv[1], threads);
   } catch (const std::exception& problem) {

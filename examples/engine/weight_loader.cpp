@@ -56,17 +56,19 @@ std::vector<std::byte> transposed_floats(const nibble::tensor_view& stored, cons
 std::vector<std::byte> blocks_of(const nibble::tensor_view& stored) {
   std::vector<std::byte> bytes;
   bytes.reserve(static_cast<std::size_t>(stored.size_bytes()));
-  for (std::uint64_t row = 0; row < stored.rows(); ++row) {
-    const auto blocks = stored.row_bytes(row);
+  const std::uint64_t unit = stored.block_rows();
+  for (std::uint64_t row = 0; row < stored.rows(); row += unit) {
+    const auto blocks = stored.rows(row, std::min(unit, stored.rows() - row)).bytes();
     bytes.insert(bytes.end(), blocks.begin(), blocks.end());
   }
   return bytes;
 }
 
-/// Whether rows of this encoding have bytes of their own, whatever its shape.
+/// Whether rows of this encoding, or the few that share blocks, have bytes of their own, whatever its
+/// shape.
 bool has_rows(const nibble::tensor_view& tensor) {
   return tensor.composed() == nullptr &&
-         nibble::describe(tensor.encoding()).blocks_run_along == nibble::block_run::row;
+         nibble::describe(tensor.encoding()).blocks_run_along != nibble::block_run::tensor;
 }
 
 /// Whether these rows have bytes of their own.
@@ -142,10 +144,10 @@ void weight_loader::check_values(const nibble::tensor_view& whole, const wanted_
   const nibble::tensor_view tensor = own.value_or(whole);
   // Tasks of whole rows where rows have bytes of their own, else all at once.
   constexpr std::uint64_t task_elements = 1U << 16U;
+  const std::uint64_t unit = tensor.block_rows();
   const std::uint64_t task_rows =
-      has_rows(tensor)
-          ? std::max<std::uint64_t>(1, task_elements / std::max<std::uint64_t>(1, tensor.cols()))
-          : std::max<std::uint64_t>(1, tensor.rows());
+      has_rows(tensor) ? (task_elements / std::max<std::uint64_t>(1, tensor.cols()) / unit + 1) * unit
+                       : std::max<std::uint64_t>(1, tensor.rows());
   const std::uint64_t tasks = (tensor.rows() + task_rows - 1) / task_rows;
   std::atomic<std::uint64_t> zeros{0};
   std::atomic<std::uint64_t> not_finite{0};
@@ -238,7 +240,7 @@ std::size_t weight_loader::input_unit(std::string_view name, std::size_t layers)
   for (std::size_t layer = 0; layer < layers; ++layer) {
     const nibble::tensor_view* const tensor = find(fmt::format("blk.{}.{}", layer, name));
     if (tensor == nullptr || !tensor->has_encoding()) continue;
-    unit = std::lcm(unit, std::size_t{nibble::describe(tensor->encoding()).block_elements});
+    unit = std::lcm(unit, std::size_t{nibble::describe(tensor->encoding()).block_cols()});
   }
   return unit;
 }

@@ -110,9 +110,11 @@ struct measurement {
   }
 };
 
-/// Elements first .. first + values.size() of a run of blocks or numbers, by the scalar codec.
+/// Elements first .. first + values.size() of a run of blocks or numbers, by the scalar codec; of
+/// interleaved rows, those of row `lane`.
 template <nibble::Codec Codec>
-void decode_as_specified(const std::byte* run, std::uint64_t first, std::span<float> values) {
+void decode_as_specified(const std::byte* run, std::size_t lane, std::uint64_t first,
+                         std::span<float> values) {
   if constexpr (nibble::PlainCodec<Codec>) {
     for (std::size_t i = 0; i < values.size(); ++i) {
       typename Codec::stored_type stored;
@@ -125,6 +127,16 @@ void decode_as_specified(const std::byte* run, std::uint64_t first, std::span<fl
     std::vector<std::int8_t> codes(values.size());
     std::memcpy(codes.data(), run + sizeof(header) + first, codes.size());
     Codec::unpack(header.scale, codes, values);
+  } else if constexpr (nibble::InterleavedCodec<Codec>) {
+    using row_codec = typename Codec::row_codec;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const std::uint64_t element = first + i;
+      typename Codec::block block;
+      std::memcpy(&block, run + element / row_codec::block_elements * sizeof(block), sizeof(block));
+      std::array<float, row_codec::block_elements> whole;
+      row_codec::unpack(Codec::load_row(block, lane), whole);
+      values[i] = whole[element % row_codec::block_elements];
+    }
   } else {
     for (std::size_t i = 0; i < values.size(); ++i) {
       const std::uint64_t element = first + i;
@@ -149,8 +161,8 @@ bool is_decoded(const nibble::tensor_view& part, std::span<const float> decoded)
   std::vector<float> specified(columns);
   bool is_right = true;
   const auto look = [&]<nibble::Codec Codec>(std::uint64_t row, Codec) {
-    const auto [run, first] = nibble::kernel::position_of_row(part, row);
-    decode_as_specified<Codec>(run, first, specified);
+    const auto [run, first, lane] = nibble::kernel::position_of_row(part, row);
+    decode_as_specified<Codec>(run, lane, first, specified);
     const auto found = decoded.subspan(static_cast<std::size_t>(row * part.cols()), columns);
     is_right = is_right && std::ranges::equal(specified, found, is_same);
   };

@@ -40,7 +40,8 @@ void append_scales(const typename Codec::block& block, block_scales& to) {
 }
 
 /// The scales of `count` blocks of a tensor from block `first` on, the one scale of a tensor that has one,
-/// or nothing for an encoding that has none or does not tell.
+/// or nothing for an encoding that has none or does not tell. Blocks of interleaved rows count as those of
+/// each row, one row after the other.
 [[nodiscard]] inline std::optional<block_scales> scales_of(const nibble::tensor_view& tensor,
                                                            std::uint64_t first, std::uint64_t count) {
   std::optional<block_scales> found;
@@ -51,6 +52,19 @@ void append_scales(const typename Codec::block& block, block_scales& to) {
       typename Codec::header header;
       std::memcpy(&header, tensor.bytes().data(), sizeof(header));
       found = block_scales{.scales = {header.scale}};
+    } else if constexpr (nibble::InterleavedCodec<Codec>) {
+      using row_codec = typename Codec::row_codec;
+      const std::uint64_t row_blocks =
+          nibble::divide_round_up(tensor.cols(), row_codec::block_elements);
+      found.emplace();
+      for (std::uint64_t i = first; i < first + count; ++i) {
+        const std::uint64_t row = i / row_blocks;
+        const std::uint64_t at = row / Codec::block_rows * row_blocks + i % row_blocks;
+        typename Codec::block block;
+        std::memcpy(&block, tensor.bytes().data() + at * sizeof(block), sizeof(block));
+        append_scales<row_codec>(
+            Codec::load_row(block, static_cast<std::size_t>(row % Codec::block_rows)), *found);
+      }
     } else if constexpr (nibble::BlockCodec<Codec>) {
       using Block = typename Codec::block;
       constexpr bool tells = requires(const Block& block) { Codec::scale(block); }

@@ -28,6 +28,8 @@ struct code_range {
   switch (which) {
     case encoding::q8:
     case encoding::q4:
+    case encoding::q8_r8:
+    case encoding::q4_r8:
     case encoding::apr_q8:
     case encoding::apr_q4:
     case encoding::q4_0:
@@ -111,8 +113,8 @@ inline void add_positions(const nibble::tensor_view& packed, std::uint64_t first
                           std::uint64_t row_count, std::span<const double> values, code_positions& to) {
   const nibble::encoding_description& how = nibble::describe(packed.encoding());
   const std::uint64_t cols = packed.cols();
-  const std::uint64_t block = how.block_elements;
-  const bool is_along_rows = how.blocks_run_along == nibble::block_run::row;
+  const std::uint64_t block = how.block_cols();
+  const bool is_along_rows = how.blocks_run_along != nibble::block_run::tensor;
   const std::uint64_t row_blocks = (cols + block - 1) / block;
   const std::uint64_t first_element = first_row * cols;
   const std::uint64_t first_block = is_along_rows ? first_row * row_blocks : first_element / block;

@@ -88,10 +88,14 @@ struct pack_options {
 /// several of .apr.
 exit_code pack(const pack_options& options);
 
+/// How rows of weights that `convert` writes are stored, where their encoding has both forms.
+enum class row_form : unsigned char { kept, interleaved, separate };
+
 struct convert_options {
   std::string input{};
   std::string output{};  ///< its extension says the container
   output_names names = output_names::automatic;
+  row_form rows = row_form::kept;
   bool single = false;
   bool force = false;
   bool json = false;

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include <nibble/checkpoint/renamed_weights.hpp>
+#include <nibble/compute/interleaved_blocks.hpp>
 #include <nibble/format/gguf/ggml_twin.hpp>
 #include <nibble/nibble.hpp>
 
@@ -38,6 +39,8 @@ struct conversion {
   enum class way : unsigned char {
     kept,         ///< its bytes are copied, under another encoding's name where that has the same
     moved,        ///< its rows, elements or codes are put where the other file has them
+    interleaved,  ///< its rows are put side by side
+    separated,    ///< its rows, which lie side by side, are put one behind the other
     widened,      ///< it is decoded to f32, which holds every value of a shorter float
     changed,      ///< its values are others under its new name
     computed,     ///< the input says it in metadata
@@ -87,12 +90,15 @@ conversion convert_to_gguf(const nibble::reader& from, nibble::renamed_weight we
   using way = conversion::way;
   const nibble::tensor_view& tensor = weight.parts.front();
   const encoding stored = tensor.encoding();
+  const auto separate = nibble::row_encoding_of(stored);
   const auto has_whole_blocks = [&](encoding which) {
     return tensor.cols() % nibble::describe(which).block_elements == 0;
   };
-  const auto twin = nibble::gguf::ggml_twin_of(stored);
+  const auto twin = nibble::gguf::ggml_twin_of(separate.value_or(stored));
   if (twin && has_whole_blocks(*twin)) {
-    const way how = nibble::gguf::moves_codes(stored) ? way::moved : way_of_stored(from, weight);
+    const way how = separate                            ? way::separated
+                    : nibble::gguf::moves_codes(stored) ? way::moved
+                                                        : way_of_stored(from, weight);
     return {std::move(weight), *twin, how};
   }
   // What has no type there and is not quantized is left to the writer, which refuses it by name.
@@ -118,8 +124,23 @@ bool is_short_float(nibble::encoding which) {
   return which == nibble::encoding::f16 || which == nibble::encoding::bf16;
 }
 
+/// A weight whose encoding is kept, with its rows in the form that is asked for, where its encoding has
+/// that. A vector is one row, which would be counted up to several.
+conversion with_rows(nibble::renamed_weight weight, nibble::encoding stored, conversion::way how,
+                     row_form rows) {
+  using way = conversion::way;
+  const auto interleaved = nibble::interleaved_encoding_of(stored);
+  if (rows == row_form::interleaved && interleaved && weight.shape.rank() >= 2) {
+    return {std::move(weight), *interleaved, way::interleaved};
+  }
+  const auto separate = nibble::row_encoding_of(stored);
+  if (rows == row_form::separate && separate) return {std::move(weight), *separate, way::separated};
+  return {std::move(weight), stored, how};
+}
+
 conversion choose_conversion(const nibble::reader& from, nibble::renamed_weight weight,
-                             nibble::container to, bool requantize) {
+                             nibble::container to, const convert_options& options) {
+  const bool requantize = options.requantize;
   using nibble::encoding;
   using way = conversion::way;
   if (weight.parts.empty()) return {std::move(weight), encoding::f32, way::computed};
@@ -144,7 +165,7 @@ conversion choose_conversion(const nibble::reader& from, nibble::renamed_weight 
            fmt::format("safetensors has no dtype for {}: nibble unpack decodes it", stored.name));
   }
   const way how = way_of_stored(from, weight);
-  return {std::move(weight), stored.encoding, how};
+  return with_rows(std::move(weight), stored.encoding, how, options.rows);
 }
 
 void plan_weight(nibble::writer& plan, const nibble::reader& from, const conversion& one) {
@@ -159,6 +180,18 @@ void plan_weight(nibble::writer& plan, const nibble::reader& from, const convers
       plan.add_stored(weight.parts.front().encoding(), weight.name, weight.shape,
                       nibble::moved_blocks_of(weight));
       break;
+    case conversion::way::interleaved:
+      plan.add_stored(*one.encoding, weight.name, weight.shape,
+                      nibble::interleaved_blocks(*one.encoding, weight.shape.rows(),
+                                                 weight.shape.cols(), nibble::moved_blocks_of(weight)));
+      break;
+    case conversion::way::separated: {
+      const nibble::encoding stored = weight.parts.front().encoding();
+      plan.add_stored(
+          *nibble::row_encoding_of(stored), weight.name, weight.shape,
+          nibble::separated_blocks(stored, weight.shape.cols(), nibble::moved_blocks_of(weight)));
+      break;
+    }
     case conversion::way::widened:
     case conversion::way::changed:
     case conversion::way::computed:
@@ -177,6 +210,8 @@ std::string_view describe(const conversion& one) {
       if (one.weight.parts.size() > 1) return "experts stacked, bit for bit";
       if (!one.weight.order.keeps_order()) return "rows moved, bit for bit";
       return "codes moved, values kept";
+    case conversion::way::interleaved: return "rows interleaved, bit for bit";
+    case conversion::way::separated: return "rows separated, bit for bit";
     case conversion::way::widened: return "widened, values kept";
     case conversion::way::changed: return one.weight.added > 0.0F ? "1 added" : "1 subtracted";
     case conversion::way::computed: return "computed";
@@ -229,7 +264,7 @@ exit_code convert(const convert_options& options) {
   matrix_elements elements;
   try {
     for (nibble::renamed_weight& weight : output.tensors) {
-      conversions.push_back(choose_conversion(from, std::move(weight), to, options.requantize));
+      conversions.push_back(choose_conversion(from, std::move(weight), to, options));
       const conversion& one = conversions.back();
       plan_weight(plan, from, one);
       if (one.weight.shape.rank() >= 2) elements[one.encoding] += one.weight.shape.elements();

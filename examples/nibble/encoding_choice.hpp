@@ -140,7 +140,7 @@ class encoding_choice {
       return nibble::gguf::fallback_encoding(wanted, row_elements);
     }
     const bool is_short =
-        row.block_elements > 1 && row_elements < row.block_elements && row_elements != 0;
+        row.block_elements > 1 && row_elements < row.block_cols() && row_elements != 0;
     return is_short && !is_named ? nibble::encoding::f16 : wanted;
   }
 
@@ -150,7 +150,7 @@ class encoding_choice {
         "{}: tensor '{}': rows of {} elements are no multiple of {}'s blocks of {}, and --no-fallback "
         "takes no other encoding",
         nibble::escape_text(options_.input), nibble::escape_text(tensor.name()), grouped(row_elements),
-        nibble::to_string(wanted), nibble::describe(wanted).block_elements));
+        nibble::to_string(wanted), nibble::describe(wanted).block_cols()));
   }
 
   [[nodiscard]] std::optional<nibble::encoding> of_mixture(const nibble::renamed_weight& weight) const {

@@ -38,14 +38,15 @@ struct encoding_cost {
 };
 
 /// The encodings that `container` holds and that rows of `row_elements` fit: ggml's have no incomplete
-/// blocks, rows of the library's own are padded where they are a block at least.
+/// blocks, rows of the library's own are padded where they are a block at least. Interleaved rows hold the
+/// values of another one in as many bytes, and are not tried.
 [[nodiscard]] inline std::vector<nibble::encoding> candidate_encodings(nibble::container container,
                                                                        std::uint64_t row_elements) {
   std::vector<nibble::encoding> fitting;
   for (const nibble::encoding_description& row : nibble::encodings) {
     const bool has_place =
         container == nibble::container::gguf ? row.gguf_type.has_value() : row.apr_dtype_id.has_value();
-    if (!nibble::is_packable(row.encoding) || !has_place) continue;
+    if (!nibble::is_packable(row.encoding) || !has_place || row.block_rows() != 1) continue;
     const bool fits =
         row.gguf_type ? row_elements % row.block_elements == 0 : row_elements >= row.block_elements;
     if (fits) fitting.push_back(row.encoding);

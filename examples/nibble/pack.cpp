@@ -483,7 +483,7 @@ std::string fallback_text(const std::vector<packing_choice>& choices) {
         "fit; --no-fallback refuses\n",
         nibble::to_string(encodings.second), nibble::to_string(encodings.first),
         counted(of.tensors, "tensor"), nibble::escape_text(of.first), of.tensors > 1 ? " first" : "",
-        fmt::join(of.row_elements, ", "), nibble::describe(encodings.first).block_elements);
+        fmt::join(of.row_elements, ", "), nibble::describe(encodings.first).block_cols());
   }
   return text;
 }

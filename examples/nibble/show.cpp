@@ -73,16 +73,17 @@ struct tensor_portrait {
 void add_shown_rows(tensor_portrait& to) {
   const nibble::tensor_view& tensor = to.tensor;
   const nibble::encoding_description& how = nibble::describe(value_encoding(tensor));
-  const std::uint64_t blocks_per_row = (tensor.cols() + how.block_elements - 1) / how.block_elements;
+  const std::uint64_t block_cols = how.block_cols();
+  const std::uint64_t blocks_per_row = (tensor.cols() + block_cols - 1) / block_cols;
   std::vector<float> values(static_cast<std::size_t>(tensor.cols()));
   for (std::uint64_t row = to.rows.first; row < to.rows.end; ++row) {
     nibble::dequantize_rows(tensor, row, 1, values);
     const auto part = std::span(values).subspan(static_cast<std::size_t>(to.columns.first),
                                                 static_cast<std::size_t>(to.columns.size()));
     shown_row shown{row, {part.begin(), part.end()}};
-    if (tensor.composed() == nullptr && how.blocks_run_along == nibble::block_run::row) {
-      const std::uint64_t first = to.columns.first / how.block_elements;
-      const std::uint64_t end = (to.columns.end + how.block_elements - 1) / how.block_elements;
+    if (tensor.composed() == nullptr && how.blocks_run_along != nibble::block_run::tensor) {
+      const std::uint64_t first = to.columns.first / block_cols;
+      const std::uint64_t end = (to.columns.end + block_cols - 1) / block_cols;
       shown.scales =
           scales_of(tensor, row * blocks_per_row + first, end - first).value_or(block_scales{});
     }
@@ -93,7 +94,10 @@ void add_shown_rows(tensor_portrait& to) {
 void add_scale_figures(tensor_portrait& to) {
   if (to.tensor.composed() != nullptr) return;
   const nibble::encoding_description& how = nibble::describe(to.tensor.encoding());
-  const std::uint64_t blocks = to.tensor.bytes().size() / how.block_bytes;
+  const std::uint64_t blocks =
+      how.block_rows() == 1
+          ? to.tensor.bytes().size() / how.block_bytes
+          : to.tensor.rows() * nibble::divide_round_up(to.tensor.cols(), how.block_cols());
   if (how.header_bytes != 0) {
     if (const auto one = scales_of(to.tensor, 0, 0)) {
       to.has_scales = true;

@@ -139,22 +139,22 @@ void add_targets(CLI::App& to, pack_options& options) {
 /// How pack chooses encodings.
 void add_choices_of_encodings(CLI::App& to, pack_options& options) {
   const std::vector<std::string> choices = names_of_packable_encodings();
-  add_value(
-      to, "-e,--encoding", "ENCODING",
-      fmt::format(
-          "Encoding of tensors of two or more dimensions; unless given q8, in .gguf q8_0. q8 and "
-          "q4 are nibble's, apr_q8 and apr_q4 are read by every program that reads .apr, the others "
-          "are ggml's: {}",
-          fmt::join(choices, " ")),
-      [&options, choices](const std::string& given) {
-        const std::string text = in_lower_case(given);
-        if (nibble::find_mixture(text) != nullptr && !nibble::encoding_from_name(text)) {
-          throw usage_error(
-              fmt::format("--encoding {}: is a mixture of encodings: --mix {}", given, text));
-        }
-        require_choice("--encoding", text, choices);
-        options.encoding = nibble::encoding_from_name(text);
-      });
+  add_value(to, "-e,--encoding", "ENCODING",
+            fmt::format(
+                "Encoding of tensors of two or more dimensions; unless given q8, in .gguf q8_0. q8 and "
+                "q4 are nibble's (q8_r8 and q4_r8 with rows side by side), apr_q8 and apr_q4 are read "
+                "by every program that reads .apr, the others "
+                "are ggml's: {}",
+                fmt::join(choices, " ")),
+            [&options, choices](const std::string& given) {
+              const std::string text = in_lower_case(given);
+              if (nibble::find_mixture(text) != nullptr && !nibble::encoding_from_name(text)) {
+                throw usage_error(
+                    fmt::format("--encoding {}: is a mixture of encodings: --mix {}", given, text));
+              }
+              require_choice("--encoding", text, choices);
+              options.encoding = nibble::encoding_from_name(text);
+            });
   std::vector<std::string> mixtures;
   for (const nibble::mixture& each : nibble::mixtures) mixtures.emplace_back(each.name);
   add_value(
@@ -285,6 +285,12 @@ CLI::App& describe_convert(CLI::App& app, convert_options& options) {
   add_input(to, "INPUT", options.input);
   add_output(to, options.output, "OUT", "File to write, .apr, .gguf or .safetensors; may be INPUT");
   add_names(to, options.names);
+  add_value(to, "--rows", "FORM",
+            "interleaved: matrices of q4 and q8 as q4_r8 and q8_r8; separate: the other way round",
+            [&options](const std::string& text) {
+              require_choice("--rows", text, {"interleaved", "separate"});
+              options.rows = text == "separate" ? row_form::separate : row_form::interleaved;
+            });
   to.add_flag("--requantize", options.requantize,
               "Pack as q8_0 or expand to f32 what GGUF cannot hold bit for bit");
   add_ignore_checksums(to, options.ignore_checksums);

@@ -16,13 +16,12 @@ namespace nibble_command {
 
 /// Decodes elements [first_col, first_col + values.size()) of a row through a view of just the blocks
 /// that hold them. `scratch` is reused between calls.
-struct row_part_decoder {
-  std::vector<std::byte> bytes{};
-  std::vector<float> block_values{};
-
+class row_part_decoder {
+ public:
   void decode(const nibble::tensor_view& from, std::uint64_t row, std::uint64_t first_col,
               std::span<float> values) {
     const nibble::encoding_description& description = nibble::describe(from.encoding());
+    if (description.block_rows() != 1) return decode_interleaved(from, row, first_col, values);
     const bool run_is_a_row = description.blocks_run_along == nibble::block_run::row;
     const std::uint64_t run_elements = run_is_a_row ? from.cols() : from.elements();
     const std::uint64_t first = run_is_a_row ? first_col : row * from.cols() + first_col;
@@ -51,6 +50,22 @@ struct row_part_decoder {
     std::copy_n(block_values.begin() + static_cast<std::ptrdiff_t>(first - skipped), values.size(),
                 values.begin());
   }
+
+ private:
+  void decode_interleaved(const nibble::tensor_view& from, std::uint64_t row, std::uint64_t first_col,
+                          std::span<float> values) {
+    const std::uint64_t unit = nibble::describe(from.encoding()).block_cols();
+    const std::uint64_t first = first_col / unit * unit;
+    const std::uint64_t end =
+        std::min(nibble::divide_round_up(first_col + values.size(), unit) * unit, from.cols());
+    block_values.resize(static_cast<std::size_t>(end - first));
+    nibble::dequantize_rows(from.columns(first, end - first), row, 1, block_values);
+    std::copy_n(block_values.begin() + static_cast<std::ptrdiff_t>(first_col - first), values.size(),
+                values.begin());
+  }
+
+  std::vector<std::byte> bytes{};
+  std::vector<float> block_values{};
 };
 
 /// Rows of a matrix's transpose: row r is column r of `matrix`. Each call decodes only the blocks that

@@ -1,5 +1,6 @@
 #include <nibble/checkpoint/renamed_weights.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -11,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include <nibble/codec/codecs.hpp>
+#include <nibble/compute/interleaved_blocks.hpp>
 
 #include <support/catch.hpp>
 #include <support/outcome.hpp>
@@ -218,6 +220,29 @@ TEST_CASE("rows of blocks are permuted bit for bit, and back", "[renamed_weights
     CHECK(moved == permuted_rows(stored, 16, 4));
 
     const nibble::tensor_view there("blk.1.attn_q.weight", which, {16, 256}, moved);
+    const renamed_weights back =
+        rename_weights(std::span(&there, 1), facts("llama"), naming::hugging_face);
+    CHECK(moved_bytes_of(weight_named(back, "model.layers.1.self_attn.q_proj.weight")) == stored);
+  }
+  // Rows that lie side by side are moved one by one, from group to group.
+  for (const encoding which : {encoding::q4_r8, encoding::q8_r8}) {
+    model_in_memory model;
+    model.add_blocks("model.layers.1.self_attn.q_proj.weight", {16, 40}, which);
+    const std::vector<std::byte>& stored = model.bytes("model.layers.1.self_attn.q_proj.weight");
+    const renamed_weights made = rename_weights(model.tensors(), facts("llama"), naming::gguf);
+    const std::vector<std::byte> moved = moved_bytes_of(weight_named(made, "blk.1.attn_q.weight"));
+    const auto rows_in = [&](const std::vector<std::byte>& bytes) {
+      const std::size_t unit = nibble::describe(which).block_bytes;
+      const nibble::block_source blocks = [&](std::uint64_t first, std::span<std::byte> to) {
+        const auto from = std::span(bytes).subspan(static_cast<std::size_t>(first) * unit, to.size());
+        std::copy(from.begin(), from.end(), to.begin());
+      };
+      std::vector<std::byte> rows(bytes.size());
+      nibble::separated_blocks(which, 40, blocks)(0, rows);
+      return rows;
+    };
+    CHECK(rows_in(moved) == permuted_rows(rows_in(stored), 16, 4));
+    const nibble::tensor_view there("blk.1.attn_q.weight", which, {16, 40}, moved);
     const renamed_weights back =
         rename_weights(std::span(&there, 1), facts("llama"), naming::hugging_face);
     CHECK(moved_bytes_of(weight_named(back, "model.layers.1.self_attn.q_proj.weight")) == stored);

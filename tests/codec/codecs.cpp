@@ -51,7 +51,7 @@ TEST_CASE("all encodings decode but the narrow floats and complex numbers of saf
         encoding::q5_k,    encoding::q6_k,   encoding::iq4_nl,  encoding::iq4_xs, encoding::mxfp4,
         encoding::iq2_xxs, encoding::iq2_xs, encoding::iq3_xxs, encoding::iq1_s,  encoding::iq3_s,
         encoding::iq2_s,   encoding::iq1_m,  encoding::tq1_0,   encoding::tq2_0,  encoding::nvfp4,
-        encoding::q1_0,    encoding::q2_0}) {
+        encoding::q1_0,    encoding::q2_0,   encoding::q4_r8,   encoding::q8_r8}) {
     CAPTURE(nibble::to_string(which));
     CHECK(nibble::is_decodable(which));
   }
@@ -70,7 +70,7 @@ TEST_CASE("f32 can be packed into the narrower floats and the scaled encodings a
         encoding::apr_q8, encoding::apr_q4, encoding::q4_0,  encoding::q4_1,  encoding::q5_0,
         encoding::q5_1,   encoding::q8_0,   encoding::q2_k,  encoding::q3_k,  encoding::q4_k,
         encoding::q5_k,   encoding::q6_k,   encoding::tq2_0, encoding::nvfp4, encoding::q1_0,
-        encoding::q2_0}) {
+        encoding::q2_0,   encoding::q4_r8,  encoding::q8_r8}) {
     CAPTURE(nibble::to_string(which));
     CHECK(nibble::is_packable(which));
   }
@@ -96,7 +96,7 @@ TEST_CASE("messages list every encoding that packs, and no other", "[codecs]") {
   CHECK(nibble::packable_encodings_text() ==
         "f32, f16, bf16, q8, q4, apr_q8, apr_q4, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, "
         "q6_k, tq2_0, "
-        "nvfp4, q1_0 or q2_0");
+        "nvfp4, q1_0, q2_0, q4_r8 or q8_r8");
 }
 
 }  // namespace

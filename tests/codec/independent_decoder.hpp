@@ -61,6 +61,20 @@ class independent_decoder {
         const int q = j < 16 ? byte(at + 4 + j) % 16 : byte(at + 4 + j - 16) / 16;
         return static_cast<float>(half_at(at) * q + half_at(at + 2));
       }
+      case kind::q4_r8: {
+        // Scales and mins of 8 rows in 32 bytes, then words of 4 bytes, those of 8 rows side by side.
+        const std::size_t at = group_block(r, c) * 160;
+        const std::size_t j = c % 16;
+        const int pair = byte(at + 32 + j / 4 * 32 + r % 8 * 4 + j % 4);
+        const int q = c % 32 < 16 ? pair % 16 : pair / 16;
+        return static_cast<float>(half_at(at + r % 8 * 2) * q + half_at(at + 16 + r % 8 * 2));
+      }
+      case kind::q8_r8: {
+        const std::size_t at = group_block(r, c) * 288;
+        const std::size_t j = c % 32;
+        const int q = byte(at + 32 + j / 4 * 32 + r % 8 * 4 + j % 4);
+        return static_cast<float>(half_at(at + r % 8 * 2) * q + half_at(at + 16 + r % 8 * 2));
+      }
       case kind::apr_q8: {
         const auto scale = static_cast<double>(number<float>(0));
         const int stored = byte(4 + element);
@@ -89,6 +103,8 @@ class independent_decoder {
     double min = 0.0;
     if (kind_ == kind::q8) min = half_at(row_block * 36 + 2);
     if (kind_ == kind::q4) min = half_at(row_block * 20 + 2);
+    if (kind_ == kind::q4_r8) min = half_at(group_block(r, c) * 160 + 16 + r % 8 * 2);
+    if (kind_ == kind::q8_r8) min = half_at(group_block(r, c) * 288 + 16 + r % 8 * 2);
     if (kind_ == kind::apr_q4) {
       min = -8.0 * half_at((r * cols_ + c) / 32 * 18);
       if (!std::isfinite(min) || std::fabs(min) < 8 * 0x1p-14) min = 0.0;
@@ -136,6 +152,8 @@ class independent_decoder {
     u32,
     u64,
     bool8,
+    q4_r8,
+    q8_r8,
     q4_0,
     q4_1,
     q5_0,
@@ -164,16 +182,21 @@ class independent_decoder {
   };
 
   static kind kind_of(std::string_view encoding) {
-    constexpr std::array<std::string_view, 42> names = {
-        "f32",    "f16",    "bf16",    "f64",   "i32",    "i64",    "i8",    "u8",    "q8",
-        "q4",     "apr_q8", "apr_q4",  "i16",   "u16",    "u32",    "u64",   "bool8", "q4_0",
-        "q4_1",   "q5_0",   "q5_1",    "q8_0",  "iq4_nl", "mxfp4",  "nvfp4", "q2_0",  "q1_0",
-        "q2_k",   "q3_k",   "q4_k",    "q5_k",  "q6_k",   "iq4_xs", "iq1_s", "iq1_m", "iq2_xxs",
-        "iq2_xs", "iq2_s",  "iq3_xxs", "iq3_s", "tq1_0",  "tq2_0"};
+    constexpr std::array<std::string_view, 44> names = {
+        "f32",   "f16",     "bf16",   "f64",   "i32",     "i64",   "i8",     "u8",     "q8",
+        "q4",    "apr_q8",  "apr_q4", "i16",   "u16",     "u32",   "u64",    "bool8",  "q4_r8",
+        "q8_r8", "q4_0",    "q4_1",   "q5_0",  "q5_1",    "q8_0",  "iq4_nl", "mxfp4",  "nvfp4",
+        "q2_0",  "q1_0",    "q2_k",   "q3_k",  "q4_k",    "q5_k",  "q6_k",   "iq4_xs", "iq1_s",
+        "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "tq1_0",  "tq2_0"};
     for (std::size_t i = 0; i < names.size(); ++i) {
       if (names[i] == encoding) return static_cast<kind>(i);
     }
     throw std::invalid_argument("no decoder for " + std::string(encoding));
+  }
+
+  /// The block of 8 rows and 32 columns.
+  [[nodiscard]] std::size_t group_block(std::size_t row, std::size_t col) const {
+    return row / 8 * ((cols_ + 31) / 32) + col / 32;
   }
 
   [[nodiscard]] std::size_t block_of(std::size_t row, std::size_t col) const {

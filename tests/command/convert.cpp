@@ -170,6 +170,57 @@ TEST_CASE("convert stores q4 as Q4_1 and apr_q4 as Q4_0, values kept", "[convert
   }
 }
 
+TEST_CASE("convert puts rows of q4 and q8 side by side, and back bit for bit", "[convert]") {
+  const temporary_directory folder;
+  write_safetensors(folder / "a.safetensors",
+                    {f32_tensor("four", {21, 70}, 1), f32_tensor("eight", {9, 64}, 2),
+                     f32_tensor("whole", {8, 96}, 3), f32_tensor("gains", {70}, 4)});
+  require_success({"pack", folder / "a.safetensors", "-o", folder / "q.apr", "-e", "q4", "--tensor",
+                   "eight=q8", "--tensor", "gains=q4"});
+  const std::string out =
+      require_success({"convert", folder / "q.apr", "-o", folder / "r.apr", "--rows", "interleaved"});
+  require_contains(out, {"q4_r8", "q8_r8", "rows interleaved, bit for bit"});
+  const listing interleaved(folder / "r.apr");
+  CHECK(interleaved.encoding("four") == "q4_r8");
+  CHECK(interleaved.encoding("eight") == "q8_r8");
+  CHECK(interleaved.encoding("whole") == "q4_r8");
+  // A vector would be counted up to eight rows.
+  CHECK(interleaved.encoding("gains") == "q4");
+  CHECK(interleaved.bytes("four").size() == 3 * 3 * 160);
+  CHECK(interleaved.bytes("eight").size() == 2 * 2 * 288);
+  // What pack makes of the floats with this encoding is the same.
+  require_success({"pack", folder / "a.safetensors", "-o", folder / "p.apr", "-e", "q4_r8", "--tensor",
+                   "eight=q8_r8"});
+  const listing packed(folder / "p.apr");
+  for (const char* const name : {"four", "eight", "whole"}) {
+    CHECK(packed.bytes(name) == interleaved.bytes(name));
+    CHECK(values_of(folder, folder / "r.apr", name) == values_of(folder, folder / "q.apr", name));
+  }
+  for (const char* const name : {"r.apr", "p.apr"}) require_success({"verify", folder / name});
+  require_success({"diff", folder / "q.apr", folder / "r.apr"});
+
+  require_contains(require_success({"convert", folder / "r.apr", "-o", folder / "s.apr", "--rows",
+                                    "separate", "--threads", "3"}),
+                   {"rows separated, bit for bit"});
+  CHECK(read_file(folder / "s.apr") == read_file(folder / "q.apr"));
+  // Left as they are unless told.
+  require_success({"convert", folder / "r.apr", "-o", folder / "t.apr"});
+  CHECK(read_file(folder / "t.apr") == read_file(folder / "r.apr"));
+  require_refusal(run({"convert", folder / "r.apr", "-o", folder / "u.apr", "--rows", "across"}), 2,
+                  {"--rows", "across", "interleaved", "separate"});
+
+  // GGUF has blocks of rows alone: what is whole there is Q4_1, the same as from q4.
+  require_success({"convert", folder / "r.apr", "-o", folder / "r.gguf", "--requantize"});
+  require_success({"convert", folder / "q.apr", "-o", folder / "q.gguf", "--requantize"});
+  const listing from_interleaved(folder / "r.gguf");
+  CHECK(from_interleaved.encoding("whole") == "q4_1");
+  CHECK(from_interleaved.bytes("whole") == listing(folder / "q.gguf").bytes("whole"));
+  CHECK(read_file(folder / "r.gguf") == read_file(folder / "q.gguf"));
+  require_refusal(run({"convert", folder / "r.apr", "-o", folder / "v.gguf"}), 2, {"--requantize"});
+  require_refusal(run({"convert", folder / "r.apr", "-o", folder / "v.safetensors"}), 2,
+                  {"safetensors has no dtype for"});
+}
+
 TEST_CASE("convert refuses what GGUF cannot hold bit for bit, unless it may requantize", "[convert]") {
   const temporary_directory folder;
   write_safetensors(folder / "in.safetensors",

@@ -52,9 +52,9 @@ struct column_part {
 std::vector<column_part> parts_of(encoding which, std::uint64_t rows) {
   const auto& how = nibble::describe(which);
   const bool has_partial_blocks =
-      how.blocks_run_along == nibble::block_run::row && how.block_elements > 1;
-  const std::uint64_t rest = has_partial_blocks ? how.block_elements / 2 + 1 : 0;
-  const std::uint64_t unit = how.block_elements == 1 ? 29 : how.block_elements;
+      how.blocks_run_along != nibble::block_run::tensor && how.block_elements > 1;
+  const std::uint64_t rest = has_partial_blocks ? how.block_cols() / 2 + 1 : 0;
+  const std::uint64_t unit = how.block_elements == 1 ? 29 : how.block_cols();
   std::vector<column_part> parts = {{rows, 3 * unit, 0, unit},
                                     {rows, 3 * unit, unit, unit},
                                     {rows, 3 * unit + rest, 2 * unit, unit + rest},
@@ -83,11 +83,12 @@ class cut_weight {
  private:
   cut_weight(encoding which, const column_part& part, const nibble::encoding_description& how,
              std::span<const std::byte> whole, placed where)
-      : skipped_(part.first / how.block_elements * how.block_bytes),
-        own_((part.count + how.block_elements - 1) / how.block_elements * how.block_bytes),
-        stride_(whole.size() / part.rows),
-        guarded_(std::span<const std::byte>(with_gaps(part.rows, whole)), where) {
-    for (std::uint64_t row = 0; row < part.rows; ++row) {
+      : skipped_(part.first / how.block_cols() * how.block_bytes),
+        own_((part.count + how.block_cols() - 1) / how.block_cols() * how.block_bytes),
+        block_rows_((part.rows + how.block_rows() - 1) / how.block_rows()),
+        stride_(whole.size() / block_rows_),
+        guarded_(std::span<const std::byte>(with_gaps(whole)), where) {
+    for (std::uint64_t row = 0; row < block_rows_; ++row) {
       const auto blocks = whole.subspan(row * stride_ + skipped_, own_);
       dense_.insert(dense_.end(), blocks.begin(), blocks.end());
     }
@@ -98,10 +99,9 @@ class cut_weight {
     copied_ = tensor_view("w", which, {part.rows, part.count}, dense_);
   }
 
-  [[nodiscard]] std::vector<std::byte> with_gaps(std::uint64_t rows,
-                                                 std::span<const std::byte> whole) const {
-    std::vector<std::byte> bytes((rows - 1) * stride_ + own_, std::byte{0xFF});
-    for (std::uint64_t row = 0; row < rows; ++row) {
+  [[nodiscard]] std::vector<std::byte> with_gaps(std::span<const std::byte> whole) const {
+    std::vector<std::byte> bytes((block_rows_ - 1) * stride_ + own_, std::byte{0xFF});
+    for (std::uint64_t row = 0; row < block_rows_; ++row) {
       std::memcpy(bytes.data() + row * stride_, whole.data() + row * stride_ + skipped_, own_);
     }
     return bytes;
@@ -109,6 +109,7 @@ class cut_weight {
 
   std::size_t skipped_;
   std::size_t own_;
+  std::size_t block_rows_;
   std::size_t stride_;
   nibble_test::guarded_memory<std::byte> guarded_;
   std::vector<std::byte> dense_;
@@ -131,7 +132,7 @@ TEMPLATE_TEST_CASE("columns of every encoding decode to what is in the whole ten
   std::uint32_t seed = 0;
   for (const encoding which : nibble_test::decodable_encodings) {
     if (!has_columns(which)) continue;
-    for (const std::uint64_t rows : {1U, 2U, 5U}) {
+    for (const std::uint64_t rows : {1U, 2U, 5U, 19U}) {
       for (const column_part& part : parts_of(which, rows)) {
         const auto whole = nibble_test::any_stored_bytes(which, rows, part.cols, ++seed);
         const auto decoded =
@@ -154,7 +155,8 @@ TEMPLATE_TEST_CASE("columns of every encoding decode to what is in the whole ten
             }
           }
           // Some of the rows, and rows of a view of its own.
-          const std::uint64_t skipped = rows / 2;
+          const std::uint64_t skipped =
+              rows / 2 / weight.cut().block_rows() * weight.cut().block_rows();
           std::vector<float> some((rows - skipped) * part.count);
           nibble::dequantize_rows<float, TestType>(weight.cut(), skipped, rows - skipped,
                                                    std::span(some));

@@ -1,5 +1,6 @@
 #include <nibble/core/encoding.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -21,7 +22,7 @@ using nibble::encoding_family;
 using nibble::shape;
 using nibble::stored_bytes;
 
-enum class runs { along_tensor, along_row };
+enum class runs { along_tensor, along_row, along_eight_rows };
 
 /// format/README.md, sections 2 and 3, a second time: the code's own table is held against this one.
 struct documented_encoding {
@@ -35,13 +36,17 @@ struct documented_encoding {
   bool has_min;
   std::optional<std::uint8_t> gguf_type;  ///< ggml's own id
   std::string_view safetensors_name;
+
+  /// How many rows a block holds elements of, where it does not run on, and how many of each.
+  [[nodiscard]] std::uint64_t block_rows() const { return run == runs::along_eight_rows ? 8 : 1; }
+  [[nodiscard]] std::uint64_t block_cols() const { return block_elements / block_rows(); }
 };
 
 constexpr std::optional<std::uint8_t> none{};
 constexpr std::uint8_t id8 = 8;
 constexpr std::uint8_t id9 = 9;
 
-constexpr std::array<documented_encoding, 51> documented = {{
+constexpr std::array<documented_encoding, 53> documented = {{
     {"f32", 1, 4, 0, runs::along_tensor, 0, none, false, 0, "F32"},
     {"f16", 1, 2, 0, runs::along_tensor, 1, none, false, 1, "F16"},
     {"bf16", 1, 2, 0, runs::along_tensor, 30, none, false, 30, "BF16"},
@@ -93,6 +98,8 @@ constexpr std::array<documented_encoding, 51> documented = {{
     {"nvfp4", 64, 36, 0, runs::along_row, 40, none, false, 40, ""},
     {"q1_0", 128, 18, 0, runs::along_row, 41, none, false, 41, ""},
     {"q2_0", 64, 18, 0, runs::along_row, 42, none, false, 42, ""},
+    {"q4_r8", 256, 160, 0, runs::along_eight_rows, 144, none, true, none, ""},
+    {"q8_r8", 256, 288, 0, runs::along_eight_rows, 145, none, true, none, ""},
 }};
 
 TEST_CASE("the table says of every encoding what format/README.md says", "[encoding]") {
@@ -109,6 +116,9 @@ TEST_CASE("the table says of every encoding what format/README.md says", "[encod
     CHECK(row.block_bytes == expected.block_bytes);
     CHECK(row.header_bytes == expected.bytes_before_blocks);
     CHECK((row.blocks_run_along == block_run::row) == (expected.run == runs::along_row));
+    CHECK((row.blocks_run_along == block_run::rows_8) == (expected.run == runs::along_eight_rows));
+    CHECK(row.block_rows() == expected.block_rows());
+    CHECK(row.block_cols() == expected.block_cols());
     CHECK(row.apr_dtype_id == expected.id);
     CHECK(row.apr_legacy_dtype_id == expected.legacy_id);
     CHECK(row.has_min == expected.has_min);
@@ -121,7 +131,8 @@ TEST_CASE("the table says of every encoding what format/README.md says", "[encod
     // A k-quant is a super-block of 256 whose name ends in _k.
     CHECK((row.family == encoding_family::ggml_k) == expected.name.ends_with("_k"));
     CHECK((row.family == encoding_family::apr) == expected.name.starts_with("apr_"));
-    CHECK((row.family == encoding_family::nibble) == (expected.name == "q4" || expected.name == "q8"));
+    CHECK((row.family == encoding_family::nibble) ==
+          (expected.name == "q4" || expected.name == "q8" || expected.name.ends_with("_r8")));
     CHECK(row.code_bits * row.block_elements <= row.block_bytes * 8);
   }
 }
@@ -144,13 +155,13 @@ TEST_CASE("stored bytes are counted block by block for every small matrix", "[en
   std::size_t matrices = 0;
   for (const documented_encoding& expected : documented) {
     const encoding which = *nibble::encoding_from_name(expected.name);
-    for (std::uint64_t rows = 0; rows <= 5; ++rows) {
+    for (const std::uint64_t rows : {0U, 1U, 2U, 3U, 4U, 5U, 7U, 8U, 9U, 16U, 17U}) {
       for (std::uint64_t cols = 0; cols <= 600; ++cols) {
         std::uint64_t blocks = 0;
-        const bool by_row = expected.run == runs::along_row;
-        for (std::uint64_t run = 0; run < (by_row ? rows : 1); ++run) {
+        const bool by_row = expected.run != runs::along_tensor;
+        for (std::uint64_t run = 0; run < (by_row ? rows : 1); run += expected.block_rows()) {
           const std::uint64_t elements = by_row ? cols : rows * cols;
-          for (std::uint64_t at = 0; at < elements; at += expected.block_elements) ++blocks;
+          for (std::uint64_t at = 0; at < elements; at += expected.block_cols()) ++blocks;
         }
         const std::uint64_t bytes =
             blocks * expected.block_bytes + (blocks != 0 ? expected.bytes_before_blocks : 0);
@@ -162,7 +173,7 @@ TEST_CASE("stored bytes are counted block by block for every small matrix", "[en
       }
     }
   }
-  CHECK(matrices == 51 * 6 * 601);
+  CHECK(matrices == 53 * 11 * 601);
 }
 
 TEST_CASE("stored bytes are those of the matrices that format/README.md and the fixtures name",
@@ -178,6 +189,11 @@ TEST_CASE("stored bytes are those of the matrices that format/README.md and the 
   CHECK(stored_bytes(encoding::apr_q8, shape{0}) == 0U);
   CHECK(stored_bytes(encoding::q4_k, shape{2, 200}) == 288U);
   CHECK(stored_bytes(encoding::q8, shape{2, 3, 33}) == 6U * 2U * 36U);
+  // 9 rows are counted up to 16, 33 columns to 64.
+  CHECK(stored_bytes(encoding::q4_r8, shape{9, 33}) == 2U * 2U * 160U);
+  CHECK(stored_bytes(encoding::q8_r8, shape{3, 3, 33}) == 2U * 2U * 288U);
+  CHECK(stored_bytes(encoding::q4_r8, shape{64, 172}) == stored_bytes(encoding::q4, shape{64, 172}));
+  CHECK(stored_bytes(encoding::q4_r8, shape{32}) == 160U);
 
   // SmolLM-135M's layer 0: three apr_q8 tensors of 552,960 elements in all.
   const std::array<shape, 3> attention = {shape{576, 576}, shape{192, 576}, shape{192, 576}};
@@ -201,10 +217,12 @@ TEST_CASE("stored bytes beyond 64 bits are nothing, and those within are exact",
       const std::uint64_t rows = std::uint64_t{1} << rows_exponent;
       for (const std::uint64_t cols : {power_63 / rows, power_63 / rows / 2 + 1, std::uint64_t{1}}) {
         if (cols == 0 || exact_number{rows} * cols > power_63) continue;
-        const exact_number unit = expected.block_elements;
-        const exact_number blocks = expected.run == runs::along_row
-                                        ? exact_number{rows} * ((cols + unit - 1) / unit)
-                                        : (exact_number{rows} * cols + unit - 1) / unit;
+        const exact_number unit = expected.block_cols();
+        const exact_number block_rows = expected.block_rows();
+        const exact_number blocks =
+            expected.run != runs::along_tensor
+                ? (rows + block_rows - 1) / block_rows * ((cols + unit - 1) / unit)
+                : (exact_number{rows} * cols + unit - 1) / unit;
         const exact_number exact = blocks * expected.block_bytes + expected.bytes_before_blocks;
         const bool fits = exact <= std::numeric_limits<std::uint64_t>::max();
         const auto found = stored_bytes(which, shape{rows, cols});
@@ -243,6 +261,22 @@ TEST_CASE("the bytes of rows are those whose elements are theirs alone", "[encod
           const std::uint64_t end = begin + count * cols;
           if (begin == end) {
             REQUIRE(found == byte_range{0, 0});
+          } else if (expected.run == runs::along_eight_rows) {
+            // Row by row: no block may hold these rows and others.
+            bool is_shared = false;
+            for (std::uint64_t row = 0; row < rows; ++row) {
+              const bool is_theirs = row >= first && row < first + count;
+              for (std::uint64_t other = row / 8 * 8; other < std::min(row / 8 * 8 + 8, rows);
+                   ++other) {
+                is_shared = is_shared || is_theirs != (other >= first && other < first + count);
+              }
+            }
+            REQUIRE(found.has_value() == !is_shared);
+            if (found) {
+              REQUIRE(*found == byte_range{*stored_bytes(which, shape{first, cols}),
+                                           *stored_bytes(which, shape{count, cols})});
+            }
+            ++(found ? own : shared);
           } else if (expected.run == runs::along_row) {
             // Rows are tensors of their own, one behind the other.
             REQUIRE(found == byte_range{first * *stored_bytes(which, shape{1, cols}),
@@ -283,13 +317,17 @@ TEST_CASE("the bytes of columns are those of blocks whose elements are theirs al
     const auto& how = nibble::describe(which);
     for (const std::uint64_t cols : {0U, 1U, 2U, 8U, 31U, 32U, 33U, 256U, 300U, 512U}) {
       // A second row starts with a block where it does not share one with the first.
-      const bool starts_anew = expected.bytes_before_blocks == 0 &&
-                               (expected.run == runs::along_row || cols % expected.block_elements == 0);
-      const std::uint64_t row_blocks = (cols + expected.block_elements - 1) / expected.block_elements;
+      const bool starts_anew =
+          expected.bytes_before_blocks == 0 &&
+          (expected.run != runs::along_tensor || cols % expected.block_elements == 0);
+      const std::uint64_t row_blocks = (cols + expected.block_cols() - 1) / expected.block_cols();
       const auto row_bytes = nibble::stored_row_bytes(how, cols);
+      const auto block_row_bytes = nibble::stored_block_row_bytes(how, cols);
       CAPTURE(expected.name, cols);
-      REQUIRE(row_bytes.has_value() == starts_anew);
+      REQUIRE(row_bytes.has_value() == (starts_anew && expected.run != runs::along_eight_rows));
+      REQUIRE(block_row_bytes.has_value() == starts_anew);
       if (row_bytes) REQUIRE(*row_bytes == row_blocks * expected.block_bytes);
+      if (block_row_bytes) REQUIRE(*block_row_bytes == row_blocks * expected.block_bytes);
       for (std::uint64_t first = 0; first <= cols; ++first) {
         for (const std::uint64_t count : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{32},
                                           std::uint64_t{64}, std::uint64_t{256}, cols - first}) {
@@ -305,13 +343,13 @@ TEST_CASE("the bytes of columns are those of blocks whose elements are theirs al
           std::uint64_t blocks = 0;
           for (std::uint64_t i = 0; i < cols; ++i) {
             const bool is_theirs = i >= first && i < first + count;
-            const std::uint64_t block = i / expected.block_elements * expected.block_elements;
+            const std::uint64_t block = i / expected.block_cols() * expected.block_cols();
             is_shared = is_shared || is_theirs != (block >= first && block < first + count);
             blocks += is_theirs && i == block ? 1U : 0U;
           }
           REQUIRE(found.has_value() == !is_shared);
           if (found) {
-            REQUIRE(*found == byte_range{first / expected.block_elements * expected.block_bytes,
+            REQUIRE(*found == byte_range{first / expected.block_cols() * expected.block_bytes,
                                          blocks * expected.block_bytes});
           }
           ++(found ? own : shared);

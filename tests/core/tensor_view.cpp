@@ -189,6 +189,55 @@ TEST_CASE("a view of columns refers to their blocks in every row", "[tensor_view
   }
 }
 
+TEST_CASE("rows and columns of interleaved rows are views of whole groups", "[tensor_view]") {
+  // 20 rows are three groups of 8, 70 columns three blocks of 32: 480 bytes a group.
+  const auto bytes = nibble_test::random_bytes(3 * 3 * 160, 9);
+  const tensor_view view("w", encoding::q4_r8, {20, 70}, bytes);
+  CHECK(view.block_rows() == 8);
+  CHECK(view.block_row_stride_bytes() == 480);
+  CHECK(view.row_stride_bytes() == 0);
+  CHECK(tensor_view("w", encoding::f32, {3, 5}, nibble_test::random_bytes(60, 1)).block_rows() == 1);
+
+  const tensor_view middle = view.rows(8, 8);
+  CHECK(middle.shape() == shape{8, 70});
+  CHECK(middle.bytes().data() == bytes.data() + 480);
+  CHECK(middle.bytes().size() == 480);
+  const tensor_view last = view.rows(8, 12);
+  CHECK(last.bytes().size() == 960);
+  CHECK(last.rows(8, 4).bytes().data() == bytes.data() + 960);
+  CHECK(view.rows(0, 20).bytes().size() == bytes.size());
+  CHECK(view.rows(3, 0).bytes().empty());
+
+  const tensor_view columns = view.columns(32, 38);
+  CHECK_FALSE(columns.is_contiguous());
+  CHECK(columns.data() == bytes.data() + 160);
+  CHECK(columns.size_bytes() == 3 * 320);
+  CHECK(columns.block_row_stride_bytes() == 480);
+  CHECK(columns.rows(16, 4).is_contiguous());
+  CHECK(columns.rows(16, 4).bytes().data() == bytes.data() + 960 + 160);
+  CHECK(columns.rows(16, 4).bytes().size() == 320);
+  CHECK(columns.rows(8, 12).columns(32, 6).data() == bytes.data() + 480 + 320);
+  CHECK(error_of([&] { static_cast<void>(columns.bytes()); })->detail().found ==
+        "20 rows of columns, 480 bytes from one group to the next");
+
+  const auto refusal = [](const auto& part) {
+    const auto thrown = error_of(part);
+    return thrown ? std::string(to_string(thrown->code())) : std::string("taken");
+  };
+  for (const tensor_view& of : {view, columns}) {
+    CHECK(refusal([&] { static_cast<void>(of.rows(4, 8)); }) == "unsupported_encoding");
+    CHECK(refusal([&] { static_cast<void>(of.rows(8, 4)); }) == "unsupported_encoding");
+    CHECK(refusal([&] { static_cast<void>(of.rows(16, 3)); }) == "unsupported_encoding");
+    CHECK(refusal([&] { static_cast<void>(of.rows(16, 5)); }) == "out_of_range");
+    CHECK(refusal([&] { static_cast<void>(of.row_bytes(0)); }) == "unsupported_encoding");
+    CHECK(refusal([&] { static_cast<void>(of.columns(8, 30)); }) == "unsupported_encoding");
+  }
+  const auto thrown = error_of([&] { static_cast<void>(view.rows(8, 4)); });
+  CHECK(thrown->detail().field == "rows");
+  CHECK(thrown->detail().found == "4 from row 8, stored as q4_r8 of 20x70");
+  CHECK(thrown->detail().expected == "rows that are whole blocks");
+}
+
 TEST_CASE("no span of bytes passes for those of columns that lie apart", "[tensor_view]") {
   const auto bytes = nibble_test::random_bytes(4 * 2 * 20, 6);
   const tensor_view view("w", encoding::q4, {4, 64}, bytes);

@@ -206,6 +206,32 @@ void check_tensor_scale(FuzzedDataProvider& from) {
   }
 }
 
+/// Rows that are put side by side come back, and decode to what format/README.md says.
+template <nibble::InterleavedCodec Codec>
+void check_interleaved(FuzzedDataProvider& from) {
+  using row_codec = typename Codec::row_codec;
+  const auto given = from.ConsumeBytes<std::uint8_t>(sizeof(typename Codec::block));
+  std::array<std::byte, sizeof(typename Codec::block)> bytes{};
+  std::memcpy(bytes.data(), given.data(), given.size());
+  typename Codec::block block;
+  std::memcpy(&block, bytes.data(), sizeof(block));
+  const nibble_test::independent_decoder documented(nibble::to_string(Codec::encoding), bytes,
+                                                    row_codec::block_elements);
+  typename Codec::block joined{};
+  for (std::size_t row = 0; row < Codec::block_rows; ++row) {
+    const auto one = Codec::load_row(block, row);
+    std::array<float, row_codec::block_elements> decoded{};
+    row_codec::unpack(one, decoded);
+    for (std::size_t i = 0; i < decoded.size(); ++i) {
+      const float expected = documented(row, i);
+      require(std::bit_cast<std::uint32_t>(decoded[i]) == std::bit_cast<std::uint32_t>(expected) ||
+              (std::isnan(decoded[i]) && std::isnan(expected)));
+    }
+    Codec::store_row(joined, row, one);
+  }
+  require(std::memcmp(&joined, bytes.data(), sizeof(joined)) == 0);
+}
+
 template <nibble::encoding Encoding>
 void check(FuzzedDataProvider& from) {
   if constexpr (nibble::has_codec<Encoding>) {
@@ -214,6 +240,8 @@ void check(FuzzedDataProvider& from) {
       check_plain<codec>(from);
     } else if constexpr (nibble::TensorScaleCodec<codec>) {
       check_tensor_scale<codec>(from);
+    } else if constexpr (nibble::InterleavedCodec<codec>) {
+      check_interleaved<codec>(from);
     } else {
       check_blocks<codec>(from);
     }

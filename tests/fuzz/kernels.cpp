@@ -50,12 +50,31 @@ void decode_range(std::span<const std::byte> from, std::span<float> to) {
   }
 }
 
+/// Rows that lie side by side, by the scalar codec of their blocks.
+template <nibble::InterleavedCodec Codec>
+void decode_interleaved(std::span<const std::byte> from, std::size_t cols, std::span<float> to) {
+  using row_codec = typename Codec::row_codec;
+  constexpr std::size_t unit = row_codec::block_elements;
+  const std::size_t row_blocks = (cols + unit - 1) / unit;
+  for (std::size_t row = 0; row * cols < to.size(); ++row) {
+    for (std::size_t first = 0; first < cols; first += unit) {
+      typename Codec::block block;
+      const std::size_t at = row / Codec::block_rows * row_blocks + first / unit;
+      std::memcpy(&block, from.data() + at * sizeof(block), sizeof(block));
+      row_codec::unpack(Codec::load_row(block, row % Codec::block_rows),
+                        to.subspan(row * cols + first, std::min(unit, cols - first)));
+    }
+  }
+}
+
 std::vector<float> decode_by_codec(const nibble::tensor_view& tensor) {
   std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
   const auto cols = static_cast<std::size_t>(tensor.cols());
   nibble::visit_codec(tensor.encoding(), "", [&]<nibble::Codec Codec>(Codec) {
     const auto& row = nibble::describe(Codec::encoding);
-    if (row.blocks_run_along == nibble::block_run::tensor) {
+    if constexpr (nibble::InterleavedCodec<Codec>) {
+      if (cols != 0) decode_interleaved<Codec>(tensor.bytes(), cols, values);
+    } else if (row.blocks_run_along == nibble::block_run::tensor) {
       decode_range<Codec>(tensor.bytes(), values);
     } else if (cols != 0) {
       const auto row_bytes = static_cast<std::size_t>(*nibble::stored_bytes(row, 1, cols));

@@ -47,6 +47,9 @@ void check_code_panels() {
     for (const std::size_t k : {1U, 33U, 1055U}) {
       check_code_panel<Architecture, nibble::q8, std::int16_t>(m, k);
       check_code_panel<Architecture, nibble::apr_q8, std::int16_t>(m, k);
+      check_code_panel<Architecture, nibble::q4_r8, std::int16_t>(m, k);
+      check_code_panel<Architecture, nibble::q4_r8, std::int8_t>(m, k);
+      check_code_panel<Architecture, nibble::q8_r8, std::int16_t>(m, k);
     }
   }
 }

@@ -65,13 +65,19 @@ TEMPLATE_TEST_CASE("a run is decoded from any element on for any length", "[deco
     const auto bytes = any_stored_bytes(which, 1, elements, 5);
     const auto expected = independent_decoder(nibble::to_string(which), bytes, elements).rows(0, 1);
     // Across the first two ends of blocks.
-    const std::size_t start = nibble::describe(which).block_elements == 256 ? 200 : 0;
+    const std::size_t start = nibble::describe(which).block_cols() == 256 ? 200 : 0;
     nibble::visit_codec(which, "w", [&]<nibble::Codec Codec>(Codec) {
       for (std::size_t first = start; first <= start + 70; ++first) {
         for (std::size_t count = 0; count <= 70; ++count) {
           std::array<float, 72> values;
           values.fill(sentinel);
-          nibble::kernel::decode_range<TestType, Codec>(bytes.data(), first, count, values.data() + 1);
+          if constexpr (nibble::InterleavedCodec<Codec>) {
+            nibble::kernel::decode_lane<TestType, Codec>(bytes.data(), 0, first, count,
+                                                         values.data() + 1);
+          } else {
+            nibble::kernel::decode_range<TestType, Codec>(bytes.data(), first, count,
+                                                          values.data() + 1);
+          }
           const auto found = std::span(values).subspan(1, count);
           const bool right =
               nibble_test::first_difference(found, std::span(expected).subspan(first, count)) == -1 &&

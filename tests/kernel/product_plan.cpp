@@ -130,6 +130,26 @@ TEST_CASE("a lane a weight row is for few rows of x, whatever the number of outp
   }
 }
 
+TEST_CASE("interleaved rows have a lane each, with f32 up to where panels begin", "[product_plan]") {
+  const auto check = []<class Architecture>(Architecture) {
+    for (std::size_t m = 1; m < 80; ++m) {
+      const std::size_t most_float = nibble::simd::lanes<Architecture> >= 16 ? 32 : 15;
+      const auto kernel_of = [&](encoding which, matmul_mode mode) {
+        return kernel_for<Architecture>(which, 544, m, mode);
+      };
+      for (const encoding which : {encoding::q4_r8, encoding::q8_r8}) {
+        CAPTURE(m, nibble::to_string(which));
+        CHECK(kernel_of(which, matmul_mode::exact) ==
+              (m <= most_float ? product_kernel::lane_rows : product_kernel::float_panels));
+        CHECK(kernel_of(which, matmul_mode::int16) == product_kernel::lane_rows);
+        CHECK(kernel_of(which, matmul_mode::int8) == product_kernel::lane_rows);
+      }
+    }
+  };
+  check(best{});
+  check(twin{});
+}
+
 TEST_CASE("repacked panels are used by the kernels that they were made for, at any number of rows",
           "[product_plan]") {
   const auto bytes = nibble_test::finite_stored_bytes(encoding::q4, 3, 512, 1);

@@ -169,6 +169,26 @@ void require_float16_loads() {
       [&](const std::byte* from) { return simd::load_float16(from, own, twin); });
 }
 
+/// Halves of a vector from two places, at any offset: as words, and as all 65,536 float16.
+template <class Architecture>
+void require_half_loads() {
+  namespace simd = nibble::simd;
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  const auto bytes = all_halves();
+  for (std::size_t at = 0; at + 2 * width <= bytes.size(); at += width + 1) {
+    const std::byte* const low = bytes.data() + at;
+    const std::byte* const high = bytes.data() + (bytes.size() - at - 2 * width);
+    if (lane_bits(simd::load_float16_halves<Architecture>(low, high, own, own)) !=
+        lane_bits(simd::load_float16_halves<Architecture>(low, high, own, twin)))
+      FAIL("load_float16_halves at " << at);
+    if (lane_bits(simd::load_halves<Architecture>(low, high, own, own)) !=
+        lane_bits(simd::load_halves<Architecture>(low, high, own, twin)))
+      FAIL("load_halves at " << at);
+  }
+}
+
 /// f32 rounded to float16, around every boundary.
 template <class Architecture>
 void require_float16_stores() {

@@ -22,6 +22,10 @@ TEST_CASE("avx512 widens all 65,536 float16 as the portable code does, NaNs bit 
   nibble_test::require_float16_loads<xsimd::avx512f>();
 }
 
+TEST_CASE("avx512 loads halves of a vector from two places as the portable code does", "[avx512]") {
+  nibble_test::require_half_loads<xsimd::avx512f>();
+}
+
 TEST_CASE("avx512 rounds to float16 as the portable code does, around every boundary", "[avx512]") {
   nibble_test::require_float16_stores<xsimd::avx512f>();
 }

@@ -71,6 +71,29 @@ void check_half_loads() {
 }
 
 template <class Architecture>
+void check_loads_from_two_places() {
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  const auto bytes = nibble_test::random_bytes(4 * width + 100, 3);
+  const simd::any_architecture any(Architecture{});
+  const std::byte* const low = bytes.data() + 51;
+  const std::byte* const high = bytes.data() + 7;
+  std::array<std::int32_t, width> words{};
+  std::array<float, width> halves{};
+  simd::load_halves<Architecture>(low, high, Architecture{}, any).store_unaligned(words.data());
+  simd::load_float16_halves<Architecture>(low, high, Architecture{}, any)
+      .store_unaligned(halves.data());
+  for (std::size_t i = 0; i < width; ++i) {
+    const std::byte* const half = i < width / 2 ? low : high;
+    std::int32_t word = 0;
+    std::memcpy(&word, half + 4 * (i % (width / 2)), sizeof(word));
+    CHECK(words[i] == word);
+    std::uint16_t code = 0;
+    std::memcpy(&code, half + 2 * (i % (width / 2)), sizeof(code));
+    CHECK(is_same(halves[i], nibble_test::value_of(binary16, code)));
+  }
+}
+
+template <class Architecture>
 void check_half_stores() {
   constexpr std::size_t width = simd::lanes<Architecture>;
   const auto values = nibble_test::boundary_floats();
@@ -144,6 +167,12 @@ TEST_CASE("bytes of either sign are widened to integers", "[portable]") {
 }
 
 TEST_CASE("all 65,536 codes of the 16-bit floats are widened to their values", "[portable]") {
+  SECTION("two places") {
+    check_loads_from_two_places<simd::portable>();
+    check_loads_from_two_places<simd::best_architecture>();
+    nibble_test::for_emulated_widths(
+        []<class Architecture>(Architecture) { check_loads_from_two_places<Architecture>(); });
+  }
   SECTION("portable") { check_half_loads<simd::portable>(); }
   SECTION("best architecture") { check_half_loads<simd::best_architecture>(); }
   SECTION("emulated widths") {

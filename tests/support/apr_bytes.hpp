@@ -51,26 +51,26 @@ struct encoding_figures {
   std::string_view name;
   std::uint64_t block_elements;
   std::uint64_t block_bytes;
-  bool runs_along_rows;
+  std::uint64_t block_rows;    ///< that a block holds elements of; 0: it runs on from one to the next
   std::uint64_t header_bytes;  ///< before the blocks; only apr_q8 has one, and no block figures
   int dtype_id;                ///< that this library writes
 };
 
 // clang-format off
-inline constexpr std::array<encoding_figures, 37> all_figures{{
-    {"f32", 1, 4, false, 0, 0},      {"f16", 1, 2, false, 0, 1},      {"bf16", 1, 2, false, 0, 30},
-    {"f64", 1, 8, false, 0, 3},      {"i32", 1, 4, false, 0, 4},      {"i64", 1, 8, false, 0, 5},
-    {"i8", 1, 1, false, 0, 6},       {"u8", 1, 1, false, 0, 7},       {"q8", 32, 36, true, 0, 9},
-    {"q4", 32, 20, true, 0, 8},      {"apr_q8", 1, 1, false, 4, 129}, {"apr_q4", 32, 18, false, 0, 128},
-    {"q4_0", 32, 18, true, 0, 2},    {"q4_1", 32, 20, true, 0, 3},    {"q5_0", 32, 22, true, 0, 6},
-    {"q5_1", 32, 24, true, 0, 7},    {"q8_0", 32, 34, true, 0, 8},    {"q2_k", 256, 84, true, 0, 10},
-    {"q3_k", 256, 110, true, 0, 11}, {"q4_k", 256, 144, true, 0, 12}, {"q5_k", 256, 176, true, 0, 13},
-    {"q6_k", 256, 210, true, 0, 14}, {"iq4_nl", 32, 18, true, 0, 20}, {"iq4_xs", 256, 136, true, 0, 23},
-    {"mxfp4", 32, 17, true, 0, 39},  {"nvfp4", 64, 36, true, 0, 40},  {"q1_0", 128, 18, true, 0, 41},
-    {"q2_0", 64, 18, true, 0, 42},   {"iq2_xxs", 256, 66, true, 0, 16}, {"iq2_xs", 256, 74, true, 0, 17},
-    {"iq3_xxs", 256, 98, true, 0, 18}, {"iq1_s", 256, 50, true, 0, 19}, {"iq3_s", 256, 110, true, 0, 21},
-    {"iq2_s", 256, 82, true, 0, 22}, {"iq1_m", 256, 56, true, 0, 29}, {"tq1_0", 256, 54, true, 0, 34},
-    {"tq2_0", 256, 66, true, 0, 35},
+inline constexpr std::array<encoding_figures, 39> all_figures{{
+    {"f32", 1, 4, 0, 0, 0},      {"f16", 1, 2, 0, 0, 1},      {"bf16", 1, 2, 0, 0, 30},
+    {"f64", 1, 8, 0, 0, 3},      {"i32", 1, 4, 0, 0, 4},      {"i64", 1, 8, 0, 0, 5},
+    {"i8", 1, 1, 0, 0, 6},       {"u8", 1, 1, 0, 0, 7},       {"q8", 32, 36, 1, 0, 9},
+    {"q4", 32, 20, 1, 0, 8},      {"apr_q8", 1, 1, 0, 4, 129}, {"apr_q4", 32, 18, 0, 0, 128},
+    {"q4_0", 32, 18, 1, 0, 2},    {"q4_1", 32, 20, 1, 0, 3},    {"q5_0", 32, 22, 1, 0, 6},
+    {"q5_1", 32, 24, 1, 0, 7},    {"q8_0", 32, 34, 1, 0, 8},    {"q2_k", 256, 84, 1, 0, 10},
+    {"q3_k", 256, 110, 1, 0, 11}, {"q4_k", 256, 144, 1, 0, 12}, {"q5_k", 256, 176, 1, 0, 13},
+    {"q6_k", 256, 210, 1, 0, 14}, {"iq4_nl", 32, 18, 1, 0, 20}, {"iq4_xs", 256, 136, 1, 0, 23},
+    {"mxfp4", 32, 17, 1, 0, 39},  {"nvfp4", 64, 36, 1, 0, 40},  {"q1_0", 128, 18, 1, 0, 41},
+    {"q2_0", 64, 18, 1, 0, 42},   {"iq2_xxs", 256, 66, 1, 0, 16}, {"iq2_xs", 256, 74, 1, 0, 17},
+    {"iq3_xxs", 256, 98, 1, 0, 18}, {"iq1_s", 256, 50, 1, 0, 19}, {"iq3_s", 256, 110, 1, 0, 21},
+    {"iq2_s", 256, 82, 1, 0, 22}, {"iq1_m", 256, 56, 1, 0, 29}, {"tq1_0", 256, 54, 1, 0, 34},
+    {"tq2_0", 256, 66, 1, 0, 35}, {"q4_r8", 256, 160, 8, 0, 144},  {"q8_r8", 256, 288, 8, 0, 145},
 }};
 // clang-format on
 
@@ -81,12 +81,14 @@ inline constexpr std::array<encoding_figures, 37> all_figures{{
   throw std::logic_error("no such encoding in format/README.md");
 }
 
-/// Stored size by format/README.md's two formulas, for tensors whose figures fit 64 bits.
+/// Stored size by format/README.md's formulas, for tensors whose figures fit 64 bits.
 [[nodiscard]] constexpr std::uint64_t size_of_matrix(const encoding_figures& of, std::uint64_t rows,
                                                      std::uint64_t cols) {
   if (rows == 0 || cols == 0) return 0;
-  if (of.runs_along_rows) {
-    return rows * ((cols + of.block_elements - 1) / of.block_elements) * of.block_bytes;
+  if (of.block_rows != 0) {
+    const std::uint64_t block_cols = of.block_elements / of.block_rows;
+    return (rows + of.block_rows - 1) / of.block_rows * ((cols + block_cols - 1) / block_cols) *
+           of.block_bytes;
   }
   return (rows * cols + of.block_elements - 1) / of.block_elements * of.block_bytes + of.header_bytes;
 }
@@ -220,6 +222,13 @@ struct apr_file {
     put_number(bytes, 0, std::uint32_t{0x3C800000});  // 2^-6
     for (std::size_t at = 4; at < bytes.size(); ++at) {
       if (bytes[at] == std::byte{0x80}) bytes[at] = std::byte{0x7F};
+    }
+  } else if (figures.block_rows > 1) {
+    for (std::size_t at = 0; at < bytes.size(); at += figures.block_bytes) {
+      for (std::size_t row = 0; row < figures.block_rows; ++row) {
+        put_number(bytes, at + 2 * row, std::uint16_t{0x2400});
+        put_number(bytes, at + 2 * (figures.block_rows + row), std::uint16_t{0xB800});
+      }
     }
   } else if (figures.block_elements > 1) {
     for (std::size_t at = 0; at < bytes.size(); at += figures.block_bytes) {

@@ -32,7 +32,8 @@ inline constexpr std::array decodable_encodings = {
     nibble::encoding::iq2_xxs, nibble::encoding::iq2_xs, nibble::encoding::iq3_xxs,
     nibble::encoding::iq1_s,   nibble::encoding::iq3_s,  nibble::encoding::iq2_s,
     nibble::encoding::iq1_m,   nibble::encoding::tq1_0,  nibble::encoding::tq2_0,
-    nibble::encoding::nvfp4,   nibble::encoding::q1_0,   nibble::encoding::q2_0};
+    nibble::encoding::nvfp4,   nibble::encoding::q1_0,   nibble::encoding::q2_0,
+    nibble::encoding::q4_r8,   nibble::encoding::q8_r8};
 
 /// Those of them that f32 values can be packed into.
 inline constexpr std::array packable_encodings = {
@@ -41,7 +42,7 @@ inline constexpr std::array packable_encodings = {
     nibble::encoding::q4_1, nibble::encoding::q5_0,   nibble::encoding::q5_1,   nibble::encoding::q8_0,
     nibble::encoding::q2_k, nibble::encoding::q3_k,   nibble::encoding::q4_k,   nibble::encoding::q5_k,
     nibble::encoding::q6_k, nibble::encoding::tq2_0,  nibble::encoding::nvfp4,  nibble::encoding::q1_0,
-    nibble::encoding::q2_0};
+    nibble::encoding::q2_0, nibble::encoding::q4_r8,  nibble::encoding::q8_r8};
 
 /// Stored bytes of any value: every code, every scale, NaNs and infinities wherever the encoding has
 /// them, partial blocks whose spare codes are not 0.
@@ -90,6 +91,10 @@ inline std::vector<std::byte> finite_stored_bytes(nibble::encoding which, std::u
       case encoding::q4:
         put(at, half(binary16, 2 * i));
         put(at + 2, half(binary16, 2 * i + 1));
+        break;
+      case encoding::q4_r8:
+      case encoding::q8_r8:
+        for (std::size_t n = 0; n < 16; ++n) put(at + 2 * n, half(binary16, 16 * i + n));
         break;
       case encoding::q4_1:
       case encoding::q5_1:

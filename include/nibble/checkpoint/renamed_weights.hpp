@@ -22,6 +22,7 @@
 #include <nibble/checkpoint/weight_changes.hpp>
 #include <nibble/compute/block_source.hpp>
 #include <nibble/compute/dequantize.hpp>
+#include <nibble/compute/interleaved_blocks.hpp>
 #include <nibble/compute/row_source.hpp>
 #include <nibble/core/architecture.hpp>
 #include <nibble/core/encoding.hpp>
@@ -389,6 +390,8 @@ template <class Json>
   });
 }
 
+inline namespace NIBBLE_ARCHITECTURE {
+
 /// The stored blocks of a weight, moved where the other convention has them: bit for bit. Empty where they
 /// cannot be moved: where a value is added, blocks run across rows, or rows of blocks would be transposed.
 /// A weight that is computed has none. The stored bytes must outlive the source.
@@ -406,22 +409,31 @@ template <class Json>
     return {};
   const bool is_vector = first.shape().rank() < 2;
   if (is_vector && !is_plain && !weight.order.keeps_order()) return {};
+  // Blocks of several rows are cut into those of each row, for rows to be moved, and joined again.
+  const bool is_moved = weight.parts.size() > 1 || !weight.order.keeps_order();
+  const auto interleaved = row_encoding_of(first.encoding());
+  const bool is_cut = interleaved && is_moved;
+  const encoding_description& moved = is_cut ? describe(*interleaved) : stored;
   std::vector<block_source> parts;
   for (const tensor_view& part : weight.parts) {
-    parts.emplace_back([bytes = part.bytes(), size = std::uint64_t{stored.block_bytes}](
-                           std::uint64_t first_block, std::span<std::byte> blocks) {
-      const auto from = bytes.subspan(static_cast<std::size_t>(first_block * size), blocks.size());
-      std::copy(from.begin(), from.end(), blocks.begin());
-    });
+    block_source blocks = [bytes = part.bytes(), size = std::uint64_t{stored.block_bytes}](
+                              std::uint64_t first_block, std::span<std::byte> to) {
+      const auto from = bytes.subspan(static_cast<std::size_t>(first_block * size), to.size());
+      std::copy(from.begin(), from.end(), to.begin());
+    };
+    parts.push_back(is_cut ? separated_blocks(stored.encoding, first.cols(), std::move(blocks))
+                           : std::move(blocks));
   }
+  if (interleaved && !is_moved) return std::move(parts.front());
   const std::uint64_t row_blocks = is_vector && !weight.order.keeps_order()
                                        ? 1
-                                       : divide_round_up(first.cols(), stored.block_elements);
-  block_source joined = joined_blocks(std::move(parts), row_blocks * first.rows(), stored.block_bytes);
-  return reordered_blocks(std::move(joined), row_blocks, stored.block_bytes, weight.order);
+                                       : divide_round_up(first.cols(), moved.block_elements);
+  block_source joined = joined_blocks(std::move(parts), row_blocks * first.rows(), moved.block_bytes);
+  joined = reordered_blocks(std::move(joined), row_blocks, moved.block_bytes, weight.order);
+  if (!is_cut) return joined;
+  return interleaved_blocks(stored.encoding, weight.shape.rows(), weight.shape.cols(),
+                            std::move(joined));
 }
-
-inline namespace NIBBLE_ARCHITECTURE {
 
 /// A weight's rows, decoded to f32 as they are asked for, with what its change makes of them. The stored
 /// bytes must outlive the source. Throws unsupported_encoding at once where they cannot be decoded, or

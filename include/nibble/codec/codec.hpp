@@ -86,6 +86,19 @@ concept PackableCodec = BlockCodec<T> &&(
       T::pack(values, to, packing_rule::best);
     });
 
+/// Blocks of row_codec's blocks of several rows side by side, for rows to be multiplied a lane a row. The
+/// values are those of row_codec, bit for bit. Its members, beside those that codes have:
+///
+///   row_codec                    the codec of one row's blocks
+///   block, block_rows            a block as it is stored, and how many rows it holds
+///   load_row(block, row)         the block of row_codec that a row has
+///   store_row(block, row, from)  the other way round
+template <class T>
+concept InterleavedCodec = Codec<T> && requires {
+  typename T::row_codec;
+  { T::block_rows } -> std::convertible_to<std::size_t>;
+};
+
 /// One scale before all codes of the tensor.
 template <class T>
 concept TensorScaleCodec = Codec<T> && requires {

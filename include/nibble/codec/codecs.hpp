@@ -26,12 +26,14 @@
 #include <nibble/codec/q4_0.hpp>
 #include <nibble/codec/q4_1.hpp>
 #include <nibble/codec/q4_k.hpp>
+#include <nibble/codec/q4_r8.hpp>
 #include <nibble/codec/q5_0.hpp>
 #include <nibble/codec/q5_1.hpp>
 #include <nibble/codec/q5_k.hpp>
 #include <nibble/codec/q6_k.hpp>
 #include <nibble/codec/q8.hpp>
 #include <nibble/codec/q8_0.hpp>
+#include <nibble/codec/q8_r8.hpp>
 #include <nibble/codec/tq1_0.hpp>
 #include <nibble/codec/tq2_0.hpp>
 #include <nibble/core/encoding.hpp>
@@ -101,6 +103,7 @@ template <nibble::encoding Encoding>
   if constexpr (has_codec<Encoding>) {
     using codec = typename codec_of<Encoding>::type;
     if constexpr (PlainCodec<codec>) return codec::can_pack;
+    if constexpr (InterleavedCodec<codec>) return PackableCodec<typename codec::row_codec>;
     return PackableCodec<codec> || TensorScaleCodec<codec>;
   } else {
     return false;

@@ -157,7 +157,7 @@ namespace kernel {
     const tensor_view& source = product.repacked->weight();
     if (source.data() != weight.data() || source.encoding() != weight.encoding() ||
         source.rows() != outputs || source.cols() != inputs ||
-        source.row_stride_bytes() != weight.row_stride_bytes()) {
+        source.block_row_stride_bytes() != weight.block_row_stride_bytes()) {
       refuse_product(weight, "repacked", join_text({"made from '", source.name(), "'"}),
                      "made from this weight");
     }

@@ -18,6 +18,8 @@
 #include <nibble/kernel/code_panel.hpp>
 #include <nibble/kernel/code_panel_products.hpp>
 #include <nibble/kernel/float_panel_products.hpp>
+#include <nibble/kernel/interleaved_row_products.hpp>
+#include <nibble/kernel/lane_row_products.hpp>
 #include <nibble/kernel/matmul_mode.hpp>
 #include <nibble/kernel/product_output.hpp>
 #include <nibble/kernel/product_plan.hpp>
@@ -182,10 +184,15 @@ struct prepared_kernels {
     visit_stored_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
       constexpr bool is_float = std::same_as<Value, float>;
       using block_architecture = simd::block_architecture<Architecture>;
-      if constexpr (has_code_panels<Architecture, Codec, Value>()) {
+      if constexpr (has_code_panels<Architecture, Codec, Value>() && !InterleavedCodec<Codec>) {
         source = code_panel_source_of<panel_architecture, Codec, Value>();
       }
-      if constexpr (has_code_products<Architecture, Codec, Value>()) {
+      using lane_architecture = std::conditional_t<is_float, Architecture, panel_architecture>;
+      if constexpr (InterleavedCodec<Codec>) {
+        if constexpr (is_float || has_code_products<Architecture, Codec, Value>()) {
+          in_place = &multiply_interleaved_rows<lane_architecture, Codec, Value>;
+        }
+      } else if constexpr (has_code_products<Architecture, Codec, Value>()) {
         if constexpr (has_super_block_products<panel_architecture, Codec, Value>()) {
           in_place = &multiply_super_blocks<panel_architecture, Codec>;
         } else if constexpr (unpacks_in_registers<Codec>()) {
@@ -196,8 +203,8 @@ struct prepared_kernels {
       } else if constexpr (is_float && has_small_batch_products<Codec>()) {
         in_place = &multiply_small_batch<Architecture, Codec, Value>;
       }
-      using lane_architecture = std::conditional_t<is_float, Architecture, panel_architecture>;
-      if constexpr (most_lane_rows<lane_architecture, Codec, Value>() != 0 &&
+      if constexpr (!InterleavedCodec<Codec> &&
+                    most_lane_rows<lane_architecture, Codec, Value>() != 0 &&
                     (is_float || has_code_products<Architecture, Codec, Value>())) {
         if (planned.plan.kernel == product_kernel::lane_rows) {
           in_place = &multiply_lane_rows<lane_architecture, Codec, Value>;

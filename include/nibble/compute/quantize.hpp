@@ -122,7 +122,9 @@ class basic_tensor_packer {
                      [](float each) { return each == 0.0F; })) {
       importance_ = options.column_importance;
     }
-    rows_per_chunk_ = std::max<std::uint64_t>(1, chunk_elements / dimensions.cols());
+    // Whole block rows, so that no block is of two chunks.
+    const std::uint64_t unit = describe(which).block_rows();
+    rows_per_chunk_ = std::max(unit, chunk_elements / dimensions.cols() / unit * unit);
     chunk_count_ = static_cast<std::size_t>(divide_round_up(dimensions.rows(), rows_per_chunk_));
   }
 
@@ -260,6 +262,39 @@ class basic_tensor_packer {
     }
   }
 
+  /// Packs rows first .. end into blocks of several rows, a few of them at a time where rows are long.
+  /// Rows that the last blocks have room for are zeros.
+  template <InterleavedCodec Codec>
+  void pack_interleaved(std::uint64_t first, std::uint64_t end, std::span<std::byte> to) const {
+    using block = typename Codec::block;
+    using row_codec = typename Codec::row_codec;
+    const std::uint64_t cols = dimensions_.cols();
+    const auto row_blocks = static_cast<std::size_t>(divide_round_up(cols, row_codec::block_elements));
+    const std::uint64_t rows_at_once = std::max<std::uint64_t>(1, chunk_elements / cols);
+    std::vector<float> buffer;
+    std::vector<typename row_codec::block> packed(row_blocks);
+    std::fill(to.begin(), to.end(), std::byte{0});
+    value_range range{first * cols, {}};
+    for (std::uint64_t row = first; row < end; ++row) {
+      if (range.values.empty()) {
+        range = fetch(row * cols, std::min(row + rows_at_once, end) * cols, buffer);
+        require_finite(range);
+      }
+      pack_blocks<row_codec>({range.first, range.values.first(static_cast<std::size_t>(cols))},
+                             std::as_writable_bytes(std::span(packed)).data());
+      range = {range.first + cols, range.values.subspan(static_cast<std::size_t>(cols))};
+      const auto place = static_cast<std::size_t>(row - first);
+      std::byte* at = to.data() + place / Codec::block_rows * row_blocks * sizeof(block);
+      for (const auto& from : packed) {
+        block joined;
+        std::memcpy(&joined, at, sizeof(joined));
+        Codec::store_row(joined, place % Codec::block_rows, from);
+        std::memcpy(at, &joined, sizeof(joined));
+        at += sizeof(block);
+      }
+    }
+  }
+
   template <Codec Codec>
   void pack_as(std::size_t chunk, std::span<std::byte> to) const {
     std::vector<float> buffer;
@@ -277,6 +312,8 @@ class basic_tensor_packer {
       std::vector<std::int8_t> codes(range.values.size());
       Codec::code(range.values, scale_, rule_, codes);
       std::memcpy(to.data(), codes.data(), codes.size());
+    } else if constexpr (InterleavedCodec<Codec>) {
+      pack_interleaved<Codec>(first / dimensions_.cols(), end / dimensions_.cols(), to);
     } else if constexpr (!PackableCodec<Codec>) {
       refuse_encoding();
     } else if constexpr (describe(Codec::encoding).blocks_run_along == block_run::tensor) {

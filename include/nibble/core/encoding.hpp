@@ -70,7 +70,9 @@
   X(tq2_0,       ggml,    256,  66,   0,  row,     2,   false,  35,     no_id,  35,     "")             \
   X(nvfp4,       ggml,    64,   36,   0,  row,     4,   false,  40,     no_id,  40,     "")             \
   X(q1_0,        ggml,    128,  18,   0,  row,     1,   false,  41,     no_id,  41,     "")             \
-  X(q2_0,        ggml,    64,   18,   0,  row,     2,   false,  42,     no_id,  42,     "")
+  X(q2_0,        ggml,    64,   18,   0,  row,     2,   false,  42,     no_id,  42,     "")             \
+  X(q4_r8,       nibble,  256,  160,  0,  rows_8,  4,   true,   144,    no_id,  no_id,  "")             \
+  X(q8_r8,       nibble,  256,  288,  0,  rows_8,  8,   true,   145,    no_id,  no_id,  "")
 // clang-format on
 
 namespace nibble {
@@ -91,8 +93,8 @@ enum class encoding_family : std::uint8_t {
   ggml_k,  ///< ggml's super-blocks of 256
 };
 
-/// What blocks run along: each row on its own, or the flattened tensor.
-enum class block_run : std::uint8_t { tensor, row };
+/// What blocks run along: each row on its own, the flattened tensor, or eight rows side by side.
+enum class block_run : std::uint8_t { tensor, row, rows_8 };
 
 /// A row of the table.
 struct encoding_description {
@@ -116,6 +118,14 @@ struct encoding_description {
   }
   /// Whether the packing record has block figures for it.
   [[nodiscard]] constexpr bool has_blocks() const noexcept { return header_bytes == 0; }
+  /// Rows that a block holds elements of, where it does not run on from one row to the next.
+  [[nodiscard]] constexpr std::uint32_t block_rows() const noexcept {
+    return blocks_run_along == block_run::rows_8 ? 8 : 1;
+  }
+  /// Elements that a block holds of each of its block_rows.
+  [[nodiscard]] constexpr std::uint32_t block_cols() const noexcept {
+    return block_elements / block_rows();
+  }
 };
 
 /// Every encoding, in the order of the enumeration.
@@ -161,15 +171,17 @@ inline constexpr auto encodings = [] {
 }
 
 /// Bytes that `row_count` rows of `cols` elements take as row blocks; for encodings whose blocks run
-/// along the tensor, bytes of row_count * cols elements with the header. No elements, no bytes.
-/// Nothing where 64 bits do not hold the figure.
+/// along the tensor, bytes of row_count * cols elements with the header. Where blocks hold several rows,
+/// rows are counted up to whole blocks. No elements, no bytes. Nothing where 64 bits do not hold the
+/// figure.
 [[nodiscard]] constexpr std::optional<std::uint64_t> stored_bytes(const encoding_description& row,
                                                                   std::uint64_t row_count,
                                                                   std::uint64_t cols) noexcept {
   if (row_count == 0 || cols == 0) return 0;
   std::optional<std::uint64_t> blocks;
-  if (row.blocks_run_along == block_run::row) {
-    blocks = checked_multiply(row_count, divide_round_up(cols, row.block_elements));
+  if (row.blocks_run_along != block_run::tensor) {
+    blocks = checked_multiply(divide_round_up(row_count, row.block_rows()),
+                              divide_round_up(cols, row.block_cols()));
   } else if (const auto elements = checked_multiply(row_count, cols)) {
     blocks = divide_round_up(*elements, row.block_elements);
   }
@@ -184,13 +196,22 @@ inline constexpr auto encodings = [] {
   return stored_bytes(describe(which), dimensions.rows(), dimensions.cols());
 }
 
-/// Bytes from the start of a row of `cols` elements to that of the next one, where each row starts with
-/// a block. Nothing where rows share blocks or a header, or where 64 bits do not hold the figure.
-[[nodiscard]] constexpr std::optional<std::uint64_t> stored_row_bytes(const encoding_description& row,
-                                                                      std::uint64_t cols) noexcept {
+/// A block row is the block_rows() rows that the same blocks hold: one row for most encodings. Bytes from
+/// the start of a block row of `cols` elements to that of the next one, where each starts with a block.
+/// Nothing where rows share blocks along the tensor or a header, or where 64 bits do not hold the figure.
+[[nodiscard]] constexpr std::optional<std::uint64_t> stored_block_row_bytes(
+    const encoding_description& row, std::uint64_t cols) noexcept {
   if (row.header_bytes != 0) return std::nullopt;
   if (row.blocks_run_along == block_run::tensor && cols % row.block_elements != 0) return std::nullopt;
-  return checked_multiply(divide_round_up(cols, row.block_elements), row.block_bytes);
+  return checked_multiply(divide_round_up(cols, row.block_cols()), row.block_bytes);
+}
+
+/// The same from the start of a row to that of the next one. Nothing, too, where block rows are several
+/// rows.
+[[nodiscard]] constexpr std::optional<std::uint64_t> stored_row_bytes(const encoding_description& row,
+                                                                      std::uint64_t cols) noexcept {
+  if (row.block_rows() != 1) return std::nullopt;
+  return stored_block_row_bytes(row, cols);
 }
 
 /// Bytes of a tensor, from its first.
@@ -201,40 +222,42 @@ struct byte_range {
 };
 
 /// The bytes of rows first .. first + count within those of a tensor of row_count x cols, whose size
-/// fits 64 bits. Nothing where the rows have no bytes of their own: where blocks run along the tensor
-/// and a block holds elements of these rows and of others, or where a header before all blocks is
-/// needed too.
+/// fits 64 bits. Nothing where the rows have no bytes of their own: where a block holds elements of these
+/// rows and of others, or where a header before all blocks is needed too.
 [[nodiscard]] constexpr std::optional<byte_range> bytes_of_rows(const encoding_description& row,
                                                                 std::uint64_t row_count,
                                                                 std::uint64_t cols, std::uint64_t first,
                                                                 std::uint64_t count) noexcept {
   if (count == 0 || cols == 0) return byte_range{0, 0};
-  if (row.blocks_run_along == block_run::row) {
-    const std::uint64_t row_bytes = divide_round_up(cols, row.block_elements) * row.block_bytes;
-    return byte_range{first * row_bytes, count * row_bytes};
+  const std::uint64_t last = first + count;
+  if (row.blocks_run_along != block_run::tensor) {
+    const std::uint64_t unit = row.block_rows();
+    if (first % unit != 0 || (last % unit != 0 && last != row_count)) return std::nullopt;
+    const std::uint64_t bytes = divide_round_up(cols, row.block_cols()) * row.block_bytes;
+    return byte_range{first / unit * bytes, divide_round_up(count, unit) * bytes};
   }
   if (count == row_count) return byte_range{0, stored_bytes(row, row_count, cols).value_or(0)};
   const std::uint64_t begin = first * cols;
   const std::uint64_t end = begin + count * cols;
-  const bool ends_whole = end % row.block_elements == 0 || first + count == row_count;
+  const bool ends_whole = end % row.block_elements == 0 || last == row_count;
   if (row.header_bytes != 0 || begin % row.block_elements != 0 || !ends_whole) return std::nullopt;
   return byte_range{begin / row.block_elements * row.block_bytes,
                     divide_round_up(end - begin, row.block_elements) * row.block_bytes};
 }
 
-/// The bytes of columns first .. first + count within those of a row of `cols`. Nothing where a block, or
-/// a header, holds elements of these columns and of others.
+/// The bytes of columns first .. first + count within those of a block row of `cols`. Nothing where a
+/// block, or a header, holds elements of these columns and of others.
 [[nodiscard]] constexpr std::optional<byte_range> bytes_of_columns(const encoding_description& row,
                                                                    std::uint64_t cols,
                                                                    std::uint64_t first,
                                                                    std::uint64_t count) noexcept {
   if (count == 0) return byte_range{0, 0};
-  if (!stored_row_bytes(row, cols)) return std::nullopt;
+  if (!stored_block_row_bytes(row, cols)) return std::nullopt;
+  const std::uint64_t unit = row.block_cols();
   const std::uint64_t end = first + count;
-  const bool ends_whole = end % row.block_elements == 0 || end == cols;
-  if (first % row.block_elements != 0 || !ends_whole) return std::nullopt;
-  return byte_range{first / row.block_elements * row.block_bytes,
-                    divide_round_up(count, row.block_elements) * row.block_bytes};
+  const bool ends_whole = end % unit == 0 || end == cols;
+  if (first % unit != 0 || !ends_whole) return std::nullopt;
+  return byte_range{first / unit * row.block_bytes, divide_round_up(count, unit) * row.block_bytes};
 }
 
 /// A figure that stored_bytes gave, for a message.

@@ -29,9 +29,8 @@ class tensor_view : public tensor_description {
   /// `which` and `dimensions` need.
   tensor_view(std::string_view name, nibble::encoding which, const nibble::shape& dimensions,
               std::span<const std::byte> bytes)
-      : tensor_description(name, which, dimensions, bytes.size()),
-        bytes_(bytes),
-        row_stride_bytes_(stored_row_bytes(describe(which), dimensions.cols()).value_or(0)) {
+      : tensor_description(name, which, dimensions, bytes.size()), bytes_(bytes) {
+    set_block_rows();
     const auto needed = stored_bytes(which, dimensions);
     if (!needed || *needed != bytes.size()) {
       throw error(error_code::size_mismatch,
@@ -47,9 +46,7 @@ class tensor_view : public tensor_description {
   /// must outlive the view.
   tensor_view(const tensor_info& info, std::span<const std::byte> bytes) noexcept
       : tensor_description(info), bytes_(bytes) {
-    if (info.encoding) {
-      row_stride_bytes_ = stored_row_bytes(describe(*info.encoding), info.shape.cols()).value_or(0);
-    }
+    set_block_rows();
   }
 
   /// A weight that several stored tensors make up together, which must outlive the view. It has no
@@ -70,16 +67,17 @@ class tensor_view : public tensor_description {
   ///
   /// Throws out_of_range. Throws unsupported_encoding where the rows have no bytes of their own:
   /// apr_q8 has one scale before all codes; where blocks run along the tensor (apr_q4, elements
-  /// narrower than a byte), rows must start and end where blocks do. dequantize_rows() decodes the
-  /// rows of every encoding.
+  /// narrower than a byte), rows must start and end where blocks do; where blocks hold several rows
+  /// (q4_r8, q8_r8), `first` must be a multiple of block_rows(), and so must first + count unless the
+  /// rows end there. dequantize_rows() decodes the rows of every encoding.
   [[nodiscard]] tensor_view rows(std::uint64_t first, std::uint64_t count) const {
     require_rows(first, count);
-    if (!is_contiguous()) {
-      const std::uint64_t own_bytes = stored_row_bytes(describe(encoding()), cols()).value_or(0);
-      return narrowed(count, cols(), first * row_stride_bytes_, own_bytes);
-    }
     const auto place = bytes_of_rows(describe(encoding()), rows(), cols(), first, count);
     if (!place) refuse_part("rows", first, count);
+    if (!is_contiguous()) {
+      const std::uint64_t own_bytes = stored_block_row_bytes(describe(encoding()), cols()).value_or(0);
+      return narrowed(count, cols(), first / block_rows_ * block_row_stride_bytes_, own_bytes);
+    }
     tensor_view part = *this;
     part.narrow_to(count, cols(), place->offset, place->size);
     part.bytes_ =
@@ -95,7 +93,7 @@ class tensor_view : public tensor_description {
   /// what they give. Rows lie as far apart as before, so that bytes() of more than one row throws.
   ///
   /// Throws out_of_range. Throws unsupported_encoding where the columns are not whole blocks: `first`
-  /// must be a multiple of the encoding's block_elements, and so must first + count unless the row ends
+  /// must be a multiple of the encoding's block_cols(), and so must first + count unless the row ends
   /// there. It throws too where rows do not start with a block, and they share one (apr_q4, elements
   /// narrower than a byte) or a scale (apr_q8). All columns are a view of every encoding.
   [[nodiscard]] tensor_view columns(std::uint64_t first, std::uint64_t count) const {
@@ -110,12 +108,13 @@ class tensor_view : public tensor_description {
   /// where the view is not is_contiguous(), for there is no such span; row_bytes() has the parts.
   [[nodiscard]] std::span<const std::byte> bytes() const {
     if (!is_contiguous()) {
-      throw error(
-          error_code::invalid_argument,
-          {.tensor = std::string(name()),
-           .field = "bytes",
-           .found = join_text({rows(), " rows of columns, ", row_stride_bytes_, " bytes apart"}),
-           .expected = "rows that lie end to end"});
+      throw error(error_code::invalid_argument,
+                  {.tensor = std::string(name()),
+                   .field = "bytes",
+                   .found = join_text(
+                       {rows(), " rows of columns, ", block_row_stride_bytes_,
+                        block_rows_ == 1 ? " bytes apart" : " bytes from one group to the next"}),
+                   .expected = "rows that lie end to end"});
     }
     return bytes_;
   }
@@ -128,7 +127,18 @@ class tensor_view : public tensor_description {
 
   /// Bytes from the start of a row to that of the next. 0 where rows do not start with a block and have
   /// no bytes of their own, as rows() says, and where the encoding is not known.
-  [[nodiscard]] std::uint64_t row_stride_bytes() const noexcept { return row_stride_bytes_; }
+  [[nodiscard]] std::uint64_t row_stride_bytes() const noexcept {
+    return block_rows_ == 1 ? block_row_stride_bytes_ : 0;
+  }
+
+  /// Rows that the same blocks hold: 8 of q4_r8 and q8_r8, else 1.
+  [[nodiscard]] std::size_t block_rows() const noexcept { return block_rows_; }
+
+  /// Bytes from the first block of rows 0 .. block_rows() to that of the next block_rows(); where that is
+  /// one row, row_stride_bytes().
+  [[nodiscard]] std::uint64_t block_row_stride_bytes() const noexcept {
+    return block_row_stride_bytes_;
+  }
 
   /// The stored bytes of one row. Throws as rows(row, 1) does.
   [[nodiscard]] std::span<const std::byte> row_bytes(std::uint64_t row) const {
@@ -136,6 +146,13 @@ class tensor_view : public tensor_description {
   }
 
  private:
+  void set_block_rows() noexcept {
+    if (!has_encoding()) return;
+    const encoding_description& stored = describe(encoding());
+    block_rows_ = stored.block_rows();
+    block_row_stride_bytes_ = stored_block_row_bytes(stored, cols()).value_or(0);
+  }
+
   [[noreturn]] void refuse_part(std::string_view field, std::uint64_t first,
                                 std::uint64_t count) const {
     const std::string_view one = field.substr(0, field.size() - 1);
@@ -147,21 +164,24 @@ class tensor_view : public tensor_description {
                  .expected = join_text({field, " that are whole blocks"})});
   }
 
-  /// A matrix whose rows, own_bytes each, lie as far apart as this one's.
+  /// A matrix whose block rows, own_bytes each, lie as far apart as this one's.
   [[nodiscard]] tensor_view narrowed(std::uint64_t row_count, std::uint64_t column_count,
                                      std::uint64_t skipped_bytes, std::uint64_t own_bytes) const {
     tensor_view part = *this;
     const bool is_empty = row_count == 0 || own_bytes == 0;
     const std::uint64_t skipped = is_empty ? 0 : skipped_bytes;
-    part.narrow_to(row_count, column_count, skipped, row_count * own_bytes);
-    part.has_gaps_ = !is_empty && row_count > 1;
-    const std::uint64_t extent = is_empty ? 0 : (row_count - 1) * row_stride_bytes_ + own_bytes;
+    const std::uint64_t block_row_count = divide_round_up(row_count, block_rows_);
+    part.narrow_to(row_count, column_count, skipped, block_row_count * own_bytes);
+    part.has_gaps_ = !is_empty && block_row_count > 1;
+    const std::uint64_t extent =
+        is_empty ? 0 : (block_row_count - 1) * block_row_stride_bytes_ + own_bytes;
     part.bytes_ = bytes_.subspan(static_cast<std::size_t>(skipped), static_cast<std::size_t>(extent));
     return part;
   }
 
   std::span<const std::byte> bytes_;  ///< with has_gaps_, from the first row's start to the last's end
-  std::uint64_t row_stride_bytes_ = 0;
+  std::uint64_t block_row_stride_bytes_ = 0;
+  std::uint32_t block_rows_ = 1;
   bool has_gaps_ = false;
   const composed_weight* composed_ = nullptr;
 };

@@ -72,8 +72,8 @@ struct row_codes {
 };
 
 /// The codes of one row's blocks in a panel, where products do not read them as they are stored, and
-/// those of the row's last block.
-inline constexpr std::size_t panel_row_bytes = (code_panel_blocks + 1) * simd::block_codes;
+/// those of the row's last block; or its blocks, where rows are interleaved, of at most 36 bytes each.
+inline constexpr std::size_t panel_row_bytes = (code_panel_blocks + 1) * (simd::block_codes + 4);
 
 /// Memory for the codes of transposed_rows rows.
 template <class Architecture>
@@ -117,7 +117,7 @@ void store_codes(const row_codes<Architecture>& rows, std::size_t count, std::si
 inline void prefetch_columns(const encoding_description& description, const row_position& row,
                              const column_range& columns) noexcept {
   const auto bytes_of = [&](std::uint64_t elements) {
-    return static_cast<std::size_t>(elements / description.block_elements * description.block_bytes);
+    return static_cast<std::size_t>(elements / description.block_cols() * description.block_bytes);
   };
   const std::size_t from = bytes_of(row.first_element + columns.first + columns.count);
   for (std::size_t ahead = 0; ahead < bytes_of(columns.count); ahead += simd::line_bytes) {
@@ -216,6 +216,25 @@ void load_panel_rows(const weight_slice& slice, panel_memory<Architecture>& memo
   }
 }
 
+/// load_panel_rows for interleaved rows: their blocks are copied to `memory`, where each row's lie one
+/// behind the other.
+template <class Architecture, InterleavedCodec Codec, Activation Value>
+void load_interleaved_panel_rows(const weight_slice& slice, panel_memory<Architecture>& memory,
+                                 row_codes<Architecture>& codes, std::size_t lane,
+                                 code_panel<Architecture, Value>& to) noexcept {
+  using row_codec = typename Codec::row_codec;
+  using row_block = typename row_codec::block;
+  static_assert(code_panel_blocks * sizeof(row_block) <= panel_row_bytes);
+  const std::size_t last = std::max<std::size_t>(slice.rows.count, 1) - 1;
+  for (std::size_t n = 0; n < transposed_rows<Architecture>; ++n) {
+    const row_position row = position_of_row(slice.weight, slice.rows.first + std::min(n, last));
+    gather_lane_blocks<Codec>(row.start + slice.blocks.first * sizeof(typename Codec::block), row.lane,
+                              slice.blocks.count, memory[n].data());
+    codes.codes[n] = memory[n].data() + block_layout<row_codec>::codes_at;
+  }
+  store_header_scales<Architecture, row_codec>(codes, slice.rows.count, slice.blocks.count, lane, to);
+}
+
 /// What panels of codes are filled with, of any encoding. Function pointers hide the codec, so that
 /// their callers are compiled once for an architecture.
 template <class Architecture, Activation Value>
@@ -230,10 +249,16 @@ struct code_panel_source {
 };
 template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] constexpr code_panel_source<Architecture, Value> code_panel_source_of() noexcept {
-  using row_type = weight_row<Codec, Value, code_panel_blocks>;
-  return {&load_panel_rows<Architecture, Codec, Value>,
-          &store_codes<Architecture, load_packing_of<Codec, Value>(), Value>, row_type::stride_bytes,
-          row_type::has_offsets(code_bias<Codec, Value>()), row_type::scales_a_block == 2};
+  if constexpr (InterleavedCodec<Codec>) {
+    auto source = code_panel_source_of<Architecture, typename Codec::row_codec, Value>();
+    source.load_rows = &load_interleaved_panel_rows<Architecture, Codec, Value>;
+    return source;
+  } else {
+    using row_type = weight_row<Codec, Value, code_panel_blocks>;
+    return {&load_panel_rows<Architecture, Codec, Value>,
+            &store_codes<Architecture, load_packing_of<Codec, Value>(), Value>, row_type::stride_bytes,
+            row_type::has_offsets(code_bias<Codec, Value>()), row_type::scales_a_block == 2};
+  }
 }
 
 /// Unpacks a slice of a weight into a panel. The slice has at most a row for each lane and at most

@@ -240,17 +240,68 @@ void decode_range(const std::byte* start, std::uint64_t first, std::size_t count
       {to, count});
 }
 
+/// Copies some blocks of row `lane` of interleaved rows, the first of which is in the block at `from`, to
+/// where they lie one behind the other, as its row_codec reads them.
+template <InterleavedCodec Codec>
+void gather_lane_blocks(const std::byte* from, std::size_t lane, std::size_t count,
+                        std::byte* to) noexcept {
+  using block = typename Codec::block;
+  using row_block = typename Codec::row_codec::block;
+  constexpr std::size_t word_bytes = interleaved_word_bytes;
+  constexpr std::size_t codes_at = offsetof(row_block, codes);
+  const std::byte* scale = from + lane * sizeof(float16);
+  const std::byte* codes = from + offsetof(block, codes) + lane * word_bytes;
+  for (std::size_t b = 0; b < count; ++b) {
+    std::memcpy(to, scale, sizeof(float16));
+    std::memcpy(to + sizeof(float16), scale + offsetof(block, mins), sizeof(float16));
+    NIBBLE_UNROLL
+    for (std::size_t at = 0; at < sizeof(row_block) - codes_at; at += word_bytes) {
+      std::memcpy(to + codes_at + at, codes + at * Codec::block_rows, word_bytes);
+    }
+    scale += sizeof(block);
+    codes += sizeof(block);
+    to += sizeof(row_block);
+  }
+}
+
+/// Decodes elements first .. first + count of row `lane` of interleaved rows, whose first block is at
+/// `start`.
+template <class Architecture, InterleavedCodec Codec>
+void decode_lane(const std::byte* start, std::size_t lane, std::uint64_t first, std::size_t count,
+                 float* to) noexcept {
+  using row_codec = typename Codec::row_codec;
+  constexpr std::size_t block_elements = row_codec::block_elements;
+  constexpr std::size_t most_blocks = 64;
+  std::array<std::byte, most_blocks * sizeof(typename row_codec::block)> blocks;
+  const std::byte* from = start + first / block_elements * sizeof(typename Codec::block);
+  auto skipped = static_cast<std::size_t>(first % block_elements);
+  while (count != 0) {
+    const std::size_t elements = std::min(count, most_blocks * block_elements - skipped);
+    const auto gathered = static_cast<std::size_t>(divide_round_up(skipped + elements, block_elements));
+    gather_lane_blocks<Codec>(from, lane, gathered, blocks.data());
+    decode_range<Architecture, row_codec>(blocks.data(), skipped, elements, to);
+    from += gathered * sizeof(typename Codec::block);
+    to += elements;
+    count -= elements;
+    skipped = 0;
+  }
+}
+
 /// Where a row is: the start of the sequence that decode_range takes, and the row's first element in
-/// it.
+/// it. Of interleaved rows: the first block of those, and which of them it is.
 struct row_position {
   const std::byte* start;
   std::uint64_t first_element;
+  std::size_t lane = 0;
 };
 [[nodiscard]] inline row_position position_of_row(const tensor_view& tensor,
                                                   std::uint64_t row) noexcept {
-  const std::uint64_t stride_bytes = tensor.row_stride_bytes();
+  const std::uint64_t stride_bytes = tensor.block_row_stride_bytes();
   if (stride_bytes == 0) return {tensor.data(), row * tensor.cols()};
-  return {tensor.data() + row * stride_bytes, 0};
+  const std::uint64_t block_rows = tensor.block_rows();
+  if (block_rows == 1) return {tensor.data() + row * stride_bytes, 0};
+  return {tensor.data() + row / block_rows * stride_bytes, 0,
+          static_cast<std::size_t>(row % block_rows)};
 }
 
 /// Whether the tensor's rows, one after the other, are one sequence of elements that is coded as one.
@@ -259,20 +310,37 @@ struct row_position {
   return description.blocks_run_along == block_run::tensor && tensor.is_contiguous();
 }
 
-/// decode_range of any encoding. A function pointer hides the codec, so that its callers are compiled
-/// once for an architecture.
+/// decode_range, or decode_lane, of any encoding. A function pointer hides the codec, so that its callers
+/// are compiled once for an architecture.
 struct range_decoder {
   const encoding_description& description;
   void (*decode_range)(const std::byte* start, std::uint64_t first, std::size_t count,
                        float* to) noexcept;
+  /// Of interleaved rows alone, which have no decode_range.
+  void (*decode_lane)(const std::byte* start, std::size_t lane, std::uint64_t first, std::size_t count,
+                      float* to) noexcept;
+
+  /// Decodes `count` elements, of which the first is `skipped` elements behind `from`.
+  void decode(const row_position& from, std::uint64_t skipped, std::size_t count,
+              float* to) const noexcept {
+    if (decode_lane != nullptr) {
+      decode_lane(from.start, from.lane, from.first_element + skipped, count, to);
+    } else {
+      decode_range(from.start, from.first_element + skipped, count, to);
+    }
+  }
 };
 
 /// The decoder of a tensor's encoding. Throws unsupported_encoding.
 template <class Architecture>
 [[nodiscard]] range_decoder decoder_of(const tensor_view& tensor) {
-  range_decoder decoder{describe(tensor.encoding()), nullptr};
+  range_decoder decoder{describe(tensor.encoding()), nullptr, nullptr};
   visit_stored_codec(tensor.encoding(), tensor.name(), [&]<Codec Codec>(Codec) {
-    decoder.decode_range = &decode_range<Architecture, Codec>;
+    if constexpr (InterleavedCodec<Codec>) {
+      decoder.decode_lane = &decode_lane<Architecture, Codec>;
+    } else {
+      decoder.decode_range = &decode_range<Architecture, Codec>;
+    }
   });
   return decoder;
 }
@@ -305,7 +373,7 @@ void decode_range_to(const range_decoder& decoder, const row_position& from, std
     alignas(64) std::array<float, panel_elements> panel;
     for (std::size_t done = 0; done < count; done += panel_elements) {
       const std::size_t elements = std::min(count - done, panel_elements);
-      decoder.decode_range(from.start, from.first_element + done, elements, panel.data());
+      decoder.decode(from, done, elements, panel.data());
       use(panel.data(), elements, to + done);
     }
   };
@@ -314,7 +382,7 @@ void decode_range_to(const range_decoder& decoder, const row_position& from, std
   } else if (past_caches) {
     for_each_panel(copy_past_caches<Architecture>);
   } else {
-    decoder.decode_range(from.start, from.first_element, count, to);
+    decoder.decode(from, 0, count, to);
   }
 }
 

@@ -131,8 +131,7 @@ void fill_from_rows(const range_decoder& decoder, const tensor_view& weight, row
     }
     const row_position row = position_of_row(weight, rows.first + n);
     prefetch_columns(decoder.description, row, columns);
-    decoder.decode_range(row.start, row.first_element + columns.first, columns.count,
-                         decoded[n].data());
+    decoder.decode(row, columns.first, columns.count, decoded[n].data());
     std::fill_n(decoded[n].begin() + static_cast<std::ptrdiff_t>(columns.count), padded - columns.count,
                 0.0F);
   }

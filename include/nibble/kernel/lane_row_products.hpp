@@ -31,6 +31,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -56,7 +57,9 @@ namespace kernel {
 /// can be prepared in.
 template <Codec Codec, Activation Value>
 [[nodiscard]] constexpr bool has_lane_row_products() noexcept {
-  if constexpr (!BlockCodec<Codec> || BitCodec<Codec> || ScalarCodec<Codec>) {
+  if constexpr (InterleavedCodec<Codec>) {
+    return true;
+  } else if constexpr (!BlockCodec<Codec> || BitCodec<Codec> || ScalarCodec<Codec>) {
     return false;
   } else {
     return !std::same_as<Value, std::int16_t> || Codec::packing != code_packing::nibble_neighbors;
@@ -71,6 +74,10 @@ template <class Architecture, Codec Codec, Activation Value>
   constexpr bool is_bytes = std::same_as<Value, std::int8_t>;
   if constexpr (!has_lane_row_products<Codec, Value>()) {
     return 0;
+  } else if constexpr (InterleavedCodec<Codec>) {
+    // Measured: quantized, any number of rows takes less time than with panels, which are to be filled.
+    if (!is_float) return std::numeric_limits<std::size_t>::max();
+    return simd::lanes<Architecture> >= 16 ? 32 : 15;
   } else if constexpr (simd::lanes<Architecture> >= 16) {
     return is_float ? 32 : is_bytes ? 64 : 15;
   } else if constexpr (simd::lanes<Architecture> < 8 || is_float) {
@@ -85,7 +92,9 @@ template <class Architecture, Codec Codec, Activation Value>
 /// AVX-512 has twice as many. No more than are ever multiplied so.
 template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] constexpr std::size_t lane_row_tile_rows() noexcept {
-  constexpr std::size_t held = simd::lanes<Architecture> >= 16 ? 8 : 4;
+  // Tiles of four rows and more multiply values, and of 4 to 15 rows there is no tile of fewer.
+  constexpr bool multiplies_interleaved = InterleavedCodec<Codec> && std::same_as<Value, float>;
+  constexpr std::size_t held = simd::lanes<Architecture> >= 16 || multiplies_interleaved ? 8 : 4;
   constexpr std::size_t most = most_lane_rows<Architecture, Codec, Value>();
   return most == 0 ? held : std::min(held, most);
 }
@@ -249,6 +258,66 @@ class lane_sums<Architecture, float> {
   floats sums_ = floats(0.0F);
 };
 
+/// Adds to a tile's sums the products of one block of as many weight rows as there are lanes with block
+/// `b` of the tile. word(i) is vector i of the block's codes, of Words; words that are in memory may be
+/// taken in a loop.
+template <class Architecture, Codec Codec, Activation Value, std::size_t Words, bool HasLoop,
+          std::size_t Rows, class Word>
+NIBBLE_IN_PLACE inline void add_lane_block(
+    const Word& word, const simd::vector_pair<Architecture>& scales_and_mins,
+    const activation_tile<Value>& x, std::size_t b,
+    std::array<simd::vector<float, Architecture>, Rows>& totals) noexcept {
+  using floats = simd::vector<float, Architecture>;
+  constexpr float bias = code_bias<Codec, Value>() + static_cast<float>(Codec::code_zero);
+  const Value* const values = x.values + b * Rows * simd::block_codes;
+  const floats scales = scales_and_mins.first;
+  floats offsets(0.0F);
+  if constexpr (Codec::has_min) offsets = scales_and_mins.second;
+  if constexpr (bias != 0.0F) offsets = fma(scales, floats(-bias), offsets);
+  const auto for_each_block_codes = [&](auto&& use) {
+    if constexpr (HasLoop) {
+      NIBBLE_KEEP_ROLLED
+      for (std::size_t i = 0; i < Words; ++i) {
+        for_each_lane_codes<Architecture, Codec::packing, Value>(word(i), i, use);
+      }
+    } else {
+      NIBBLE_UNROLL
+      for (std::size_t i = 0; i < Words; ++i) {
+        for_each_lane_codes<Architecture, Codec::packing, Value>(word(i), i, use);
+      }
+    }
+  };
+  if constexpr (std::same_as<Value, float> && multiplies_values(Rows)) {
+    for_each_block_codes([&](const floats& codes, std::size_t place) {
+      const floats weights = fma(codes, scales, offsets);
+      NIBBLE_UNROLL
+      for (std::size_t m = 0; m < Rows; ++m) {
+        totals[m] = fma(weights, floats(values[m * simd::block_codes + place]), totals[m]);
+      }
+    });
+  } else {
+    std::array<lane_sums<Architecture, Value>, Rows> products;
+    for_each_block_codes([&](const auto& codes, std::size_t place) {
+      NIBBLE_UNROLL
+      for (std::size_t m = 0; m < Rows; ++m) {
+        products[m].add(codes, values + m * simd::block_codes + place);
+      }
+    });
+    NIBBLE_UNROLL
+    for (std::size_t m = 0; m < Rows; ++m) {
+      const std::size_t at = m * x.row_blocks + b;
+      floats block_sums = products[m].total();
+      // The scale of the activations comes first: sums of codes, times a weight's scale near f32's
+      // largest number, would be infinite.
+      if constexpr (!std::same_as<Value, float>) block_sums = block_sums * floats(x.scales[at]);
+      totals[m] = fma(block_sums, scales, totals[m]);
+      if constexpr (Codec::has_min || bias != 0.0F) {
+        totals[m] = fma(offsets, floats(x.sums[at]), totals[m]);
+      }
+    }
+  }
+}
+
 /// Adds to sums[Rows][lanes] the products of `blocks` blocks of as many weight rows as there are lanes,
 /// whose first blocks are row_bytes apart, with the first blocks of the Rows rows of x.
 template <class Architecture, Codec Codec, Activation Value, std::size_t Rows>
@@ -260,52 +329,14 @@ void multiply_lane_row_group(const std::byte* first_block, std::size_t row_bytes
   using unit = lane_row_unit<Codec>;
   constexpr std::size_t width = simd::lanes<Architecture>;
   constexpr std::size_t code_words = layout::codes_bytes / sizeof(std::int32_t);
-  constexpr float bias = code_bias<Codec, Value>() + static_cast<float>(Codec::code_zero);
   std::array<floats, Rows> totals;
   NIBBLE_UNROLL
   for (std::size_t m = 0; m < Rows; ++m) totals[m] = simd::load<Architecture>(sums + m * width);
 
-  const auto for_each_block_codes = [](const integers* words, auto&& use) {
-    NIBBLE_UNROLL
-    for (std::size_t i = 0; i < code_words; ++i) {
-      for_each_lane_codes<Architecture, Codec::packing, Value>(words[i], i, use);
-    }
-  };
   const auto add_block = [&](const integers* words, const integers& headers, std::size_t b) {
-    const Value* const values = x.values + b * Rows * simd::block_codes;
-    const auto both = scales_from_headers<Architecture, Codec>(headers);
-    floats offsets(0.0F);
-    if constexpr (Codec::has_min) offsets = both.second;
-    if constexpr (bias != 0.0F) offsets = fma(both.first, floats(-bias), offsets);
-    if constexpr (std::same_as<Value, float> && multiplies_values(Rows)) {
-      for_each_block_codes(words, [&](const floats& codes, std::size_t place) {
-        const floats weights = fma(codes, both.first, offsets);
-        NIBBLE_UNROLL
-        for (std::size_t m = 0; m < Rows; ++m) {
-          totals[m] = fma(weights, floats(values[m * simd::block_codes + place]), totals[m]);
-        }
-      });
-    } else {
-      std::array<lane_sums<Architecture, Value>, Rows> products;
-      for_each_block_codes(words, [&](const auto& codes, std::size_t place) {
-        NIBBLE_UNROLL
-        for (std::size_t m = 0; m < Rows; ++m) {
-          products[m].add(codes, values + m * simd::block_codes + place);
-        }
-      });
-      NIBBLE_UNROLL
-      for (std::size_t m = 0; m < Rows; ++m) {
-        const std::size_t at = m * x.row_blocks + b;
-        floats block_sums = products[m].total();
-        // The scale of the activations comes first: sums of codes, times a weight's scale near f32's
-        // largest number, would be infinite.
-        if constexpr (!std::same_as<Value, float>) block_sums = block_sums * floats(x.scales[at]);
-        totals[m] = fma(block_sums, both.first, totals[m]);
-        if constexpr (Codec::has_min || bias != 0.0F) {
-          totals[m] = fma(offsets, floats(x.sums[at]), totals[m]);
-        }
-      }
-    }
+    const auto word = [words](std::size_t i) { return words[i]; };
+    add_lane_block<Architecture, Codec, Value, code_words, false>(
+        word, scales_from_headers<Architecture, Codec>(headers), x, b, totals);
   };
   const auto add_unit = [&]<std::size_t Blocks>(std::integral_constant<std::size_t, Blocks>,
                                                 const std::byte* from, std::size_t b) {

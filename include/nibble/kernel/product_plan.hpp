@@ -3,6 +3,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/core/tensor_view.hpp>
@@ -10,6 +11,7 @@
 #include <nibble/kernel/bit_code_products.hpp>
 #include <nibble/kernel/code_panel_products.hpp>
 #include <nibble/kernel/float_panel_products.hpp>
+#include <nibble/kernel/interleaved_row_products.hpp>
 #include <nibble/kernel/lane_row_products.hpp>
 #include <nibble/kernel/matmul_mode.hpp>
 #include <nibble/kernel/product_traits.hpp>
@@ -21,7 +23,7 @@
 // The one place where the way to multiply is chosen, by mode, encoding and rows of activations:
 //
 //   few rows (most_lane_rows)    lane-row products, of encodings whose blocks have their header before
-//                                whole codes
+//                                whole codes; of interleaved rows quantized ones of any number
 //   exact, up to 15 rows         small-batch products: each block is unpacked once for all rows
 //   exact, more                  float panels: decoding once for all rows costs less than a pass for
 //                                every 15 of them; of f32, f16 and bf16 from 40 rows on
@@ -99,8 +101,18 @@ template <class Architecture, Codec Codec>
                                              const product_plan& float_panels) noexcept {
   using block_architecture = simd::block_architecture<Architecture>;
   using integer_architecture = simd::integer_architecture<Architecture>;
-  const auto in_place = []<Activation Value>(Value) -> product_plan {
-    if constexpr (has_super_block_products<integer_architecture, Codec, Value>()) {
+  const auto lane_rows = []<class LaneArchitecture, Activation Value>(LaneArchitecture,
+                                                                      Value) -> product_plan {
+    return {{block_format_of<Value>(), lane_row_layout<Codec, Value>(),
+             lane_row_tile_rows<LaneArchitecture, Codec, Value>()},
+            product_kernel::lane_rows};
+  };
+  const auto in_place = [&]<Activation Value>(Value value) -> product_plan {
+    if constexpr (InterleavedCodec<Codec>) {
+      using lane_architecture =
+          std::conditional_t<std::same_as<Value, float>, Architecture, integer_architecture>;
+      return lane_rows(lane_architecture{}, value);
+    } else if constexpr (has_super_block_products<integer_architecture, Codec, Value>()) {
       return {{block_format_of<Value>(), super_block_layout, super_block_tile_rows},
               product_kernel::super_blocks};
     } else if constexpr (unpacks_in_registers<Codec>() && !std::same_as<Value, float>) {
@@ -121,12 +133,6 @@ template <class Architecture, Codec Codec>
       return false;
     }
     return x_rows <= most_lane_rows<LaneArchitecture, Codec, Value>();
-  };
-  const auto lane_rows = []<class LaneArchitecture, Activation Value>(LaneArchitecture,
-                                                                      Value) -> product_plan {
-    return {{block_format_of<Value>(), lane_row_layout<Codec, Value>(),
-             lane_row_tile_rows<LaneArchitecture, Codec, Value>()},
-            product_kernel::lane_rows};
   };
   // Calls use(Value) for codes of activations in a format.
   const auto with_codes = [](activation_format format, const auto& use) {

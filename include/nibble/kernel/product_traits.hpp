@@ -104,10 +104,11 @@ template <class Architecture, Codec Codec, Activation Value>
 }
 
 /// Whether panels of an encoding's codes are worth to be kept. With a scale for every 16 codes they take
-/// twice the bytes that the weight takes.
+/// twice the bytes that the weight takes; interleaved rows are stored as products take them.
 template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] constexpr bool has_repacked_panels() noexcept {
-  return has_block_scales<Codec>() && has_code_panels<Architecture, Codec, Value>();
+  return has_block_scales<Codec>() && !InterleavedCodec<Codec> &&
+         has_code_panels<Architecture, Codec, Value>();
 }
 
 /// Whether products with quantized activations unpack a block's codes in registers; else they read whole

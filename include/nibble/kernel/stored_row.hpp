@@ -73,8 +73,9 @@ class stored_row {
   /// `memory` stays the caller's. No other row may use it as long as this one is used.
   stored_row(const tensor_view& weight, std::uint64_t row, std::byte* memory) noexcept
       : partial_block_(memory) {
-    const auto [start, first_element] = position_of_row(weight, row);
-    first_block_ = start;
+    const row_position position = position_of_row(weight, row);
+    const std::uint64_t first_element = position.first_element;
+    first_block_ = position.start;
     if constexpr (TensorScaleCodec<Codec>) {
       first_block_ += sizeof(typename Codec::header) + first_element;
     } else if constexpr (PlainCodec<Codec>) {

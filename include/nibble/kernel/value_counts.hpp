@@ -44,6 +44,13 @@ template <Codec Codec>
     typename Codec::header header;
     std::memcpy(&header, bytes.data(), sizeof(header));
     count = is_finite(header.scale) ? 0 : 1;
+  } else if constexpr (InterleavedCodec<Codec>) {
+    for (; !bytes.empty(); bytes = bytes.subspan(sizeof(typename Codec::block))) {
+      typename Codec::block block;
+      std::memcpy(&block, bytes.data(), sizeof(block));
+      for (const float16 scale : block.scales) count += is_finite(scale) ? 0U : 1U;
+      for (const float16 min : block.mins) count += is_finite(min) ? 0U : 1U;
+    }
   } else if constexpr (BlockCodec<Codec>) {
     for (; !bytes.empty(); bytes = bytes.subspan(sizeof(typename Codec::block))) {
       typename Codec::block block;
@@ -114,13 +121,17 @@ inline void count_floats(std::span<const float> values, value_counts& counts) no
   return counts;
 }
 
-/// Calls use(bytes) with all stored bytes, or where rows lie apart with those of each row.
+/// Calls use(bytes) with all stored bytes, or where rows lie apart with those of each row, or of all rows
+/// that share blocks.
 template <class Use>
 void for_stored_bytes(const tensor_view& tensor, Use&& use) {
   if (tensor.is_contiguous()) {
     use(tensor.bytes());
   } else {
-    for (std::uint64_t row = 0; row < tensor.rows(); ++row) use(tensor.row_bytes(row));
+    const std::uint64_t unit = tensor.block_rows();
+    for (std::uint64_t row = 0; row < tensor.rows(); row += unit) {
+      use(tensor.rows(row, std::min(unit, tensor.rows() - row)).bytes());
+    }
   }
 }
 
@@ -145,7 +156,7 @@ template <class Architecture>
   const auto count_sequence = [&](row_position at, std::uint64_t elements) {
     while (elements != 0) {
       const auto decoded = static_cast<std::size_t>(std::min<std::uint64_t>(elements, panel.size()));
-      decoder.decode_range(at.start, at.first_element, decoded, panel.data());
+      decoder.decode(at, 0, decoded, panel.data());
       count_floats(std::span(panel).first(decoded), counts);
       at.first_element += decoded;
       elements -= decoded;

@@ -56,6 +56,21 @@ template <class Architecture>
 }
 
 template <class Architecture>
+NIBBLE_IN_PLACE [[nodiscard]] inline vector<std::int32_t, Architecture> load_halves(
+    const std::byte* low, const std::byte* high, Architecture, xsimd::avx512f) noexcept {
+  return _mm512_inserti64x4(
+      _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(low))),
+      _mm256_loadu_si256(reinterpret_cast<const __m256i*>(high)), 1);
+}
+
+template <class Architecture>
+NIBBLE_IN_PLACE [[nodiscard]] inline vector<float, Architecture> load_float16_halves(
+    const std::byte* low, const std::byte* high, Architecture, xsimd::avx512f) noexcept {
+  return _mm512_cvtph_ps(
+      _mm256_inserti128_si256(_mm256_castsi128_si256(load_16_bytes(low)), load_16_bytes(high), 1));
+}
+
+template <class Architecture>
 void store_float16(vector<float, Architecture> values, std::byte* to, Architecture,
                    xsimd::avx512f) noexcept {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),

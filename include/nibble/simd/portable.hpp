@@ -82,6 +82,29 @@ template <class Architecture>
   return load<Architecture>(wide.data());
 }
 
+/// The first half of the lanes from `low` on, the second half from `high` on: half a vector's bytes of
+/// each.
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> load_halves(const std::byte* low,
+                                                             const std::byte* high, Architecture,
+                                                             any_architecture) noexcept {
+  std::array<std::int32_t, lanes<Architecture>> words;
+  std::memcpy(words.data(), low, sizeof(words) / 2);
+  std::memcpy(words.data() + words.size() / 2, high, sizeof(words) / 2);
+  return vector<std::int32_t, Architecture>::load_unaligned(words.data());
+}
+
+/// The same of float16, widened as load_float16 does it.
+template <class Architecture>
+[[nodiscard]] vector<float, Architecture> load_float16_halves(const std::byte* low,
+                                                              const std::byte* high, Architecture,
+                                                              any_architecture) noexcept {
+  std::array<std::byte, lanes<Architecture> * sizeof(float16)> both;
+  std::memcpy(both.data(), low, both.size() / 2);
+  std::memcpy(both.data() + both.size() / 2, high, both.size() / 2);
+  return load_float16<Architecture>(both.data(), Architecture{}, Architecture{});
+}
+
 /// As many 32-bit words as there are lanes, each StrideBytes (16 or more) behind the one before it.
 /// Reads nothing before the first of them nor behind as many StrideBytes.
 template <std::size_t StrideBytes, class Architecture>

@@ -66,6 +66,8 @@ const std::map<int, id_meaning> meanings = {
     {41, {{"q1_0"}, {"q1_0"}}},
     {42, {{"q2_0"}, {"q2_0"}}},
     {128, {{"apr_q4"}, {"apr_q4"}}},
+    {144, {{"q4_r8"}, {}}},
+    {145, {{"q8_r8"}, {}}},
     {129, {{"apr_q8"}, {"apr_q8"}}},
 };
 
@@ -179,6 +181,17 @@ TEST_CASE("bytes that would fit q4 or q8 are not read without a record", "[resol
   CHECK(missing_parts(as_q8, {"they would fit q8", "records it under 'nibble'"}).empty());
   CHECK(refused(8, {2, 33}, 80).find("they would fit q4") != std::string::npos);
   CHECK(refused(8, {2, 33}, 81).find("they would fit") == std::string::npos);
+}
+
+TEST_CASE("interleaved rows are not read without a record, not even of an empty tensor",
+          "[resolve_encoding]") {
+  const std::string as_q4_r8 = refused(144, {9, 40}, size_by_formula("q4_r8", {9, 40}));
+  CHECK(missing_parts(as_q4_r8, {"they would fit q4_r8", "records it under 'nibble'"}).empty());
+  const std::string as_q8_r8 = refused(145, {9, 40}, 2 * 2 * 288);
+  CHECK(missing_parts(as_q8_r8, {"they would fit q8_r8", "records it under 'nibble'"}).empty());
+  CHECK(refused(144, {9, 40}, 2 * 2 * 288).find("they would fit") == std::string::npos);
+  CHECK_FALSE(refused(144, {0, 7}, 0).empty());
+  CHECK(check_recorded_encoding("w", encoding::q4_r8, 144, {0, 7}, 0) == encoding::q4_r8);
 }
 
 TEST_CASE("partial rows of several are no candidates, of one row they are", "[resolve_encoding]") {

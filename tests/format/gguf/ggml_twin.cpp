@@ -55,6 +55,7 @@ TEST_CASE("what ggml has a type for is its own twin, q4 and apr_q4 have one", "[
   const std::map<encoding, std::optional<encoding>> others = {
       {encoding::q4, encoding::q4_1},        {encoding::apr_q4, encoding::q4_0},
       {encoding::q8, std::nullopt},          {encoding::apr_q8, std::nullopt},
+      {encoding::q4_r8, std::nullopt},       {encoding::q8_r8, std::nullopt},
       {encoding::u8, std::nullopt},          {encoding::u16, std::nullopt},
       {encoding::u32, std::nullopt},         {encoding::u64, std::nullopt},
       {encoding::bool8, std::nullopt},       {encoding::c64, std::nullopt},
