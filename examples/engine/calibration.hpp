@@ -44,8 +44,20 @@ struct calibrated_weight {
 /// before it. By their names in GGUF. `by` has the packed weights then, and runs on with them as long as
 /// what is returned lives.
 ///
-/// In memory are, beside the packed bytes, the activations of all tokens between two blocks, and of one
-/// matrix its second moments, their factor and an f32 copy.
+/// The sequences run through the model as it was as well. What a weight w is to give is what it gave
+/// there: its values are first moved to those that come nearest to it from the packed model's inputs, by
+/// least squares; where its outputs are added to the activations, what these have lost by then is made
+/// up for, too. With x an input in the packed model, x' the same in the plain one, and r what is lost,
+/// that is w + (w E[(x' - x) x^T] + E[r x^T]) H^-1, H = E[x x^T] with damping.
+///
+/// A head that is the embedding is packed before the blocks, with the moments of the head's inputs in the
+/// plain model and a damping of their mean, or more where the options have more: where its rows are
+/// looked up all columns count alike, where they are multiplied by those that the text makes much of. An
+/// embedding that is none is not packed.
+///
+/// In memory are, beside the packed bytes, the activations of all tokens between two blocks, in both
+/// models; of one sequence what one weight is multiplied by, in both; and of one matrix its second
+/// moments, those of differences, their factor and an f32 copy.
 ///
 /// Throws nibble::error: out_of_range (a sequence is longer than the context, or a token beyond the
 /// vocabulary), invalid_argument (no token), not_representable, cancelled.

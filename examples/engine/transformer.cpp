@@ -240,6 +240,42 @@ void transformer::embed(std::span<const std::uint32_t> tokens, std::span<float> 
 }
 
 void transformer::run_block(std::size_t layer, std::span<float> x, key_value_cache& cache) {
+  run_block_pieces(x, cache, [&](std::size_t rows) {
+    run_attention(blocks_[layer], 0, rows, cache);
+    run_feed_forward(blocks_[layer], rows);
+  });
+}
+
+void transformer::run_block_to(std::size_t layer, block_inputs wanted, std::span<float> x,
+                               key_value_cache& cache, std::vector<float>& inputs) {
+  const block_weights& block = blocks_[layer];
+  inputs.clear();
+  const auto keep = [&](const float* from, std::size_t elements) {
+    inputs.insert(inputs.end(), from, from + elements);
+  };
+  run_block_pieces(x, cache, [&](std::size_t rows) {
+    if (wanted == block_inputs::attention) {
+      normalize(block.attention_norm, block.attention_norm_bias, x_.data(), rows);
+      return keep(normalized_.data(), rows * config_.hidden);
+    }
+    run_heads(block, 0, rows, cache);
+    if (wanted == block_inputs::attention_output) {
+      return keep(attended_.data(), rows * config_.query_elements());
+    }
+    add_final(block.attention_output, attended_.data(), split_.attended, rows);
+    if (wanted == block_inputs::feed_forward) {
+      normalize(block.feed_forward_norm, block.feed_forward_norm_bias, x_.data(), rows);
+      return keep(normalized_.data(), rows * config_.hidden);
+    }
+    float* const inner = run_inner(block, rows);
+    keep(inner, rows * config_.feed_forward);
+    add_final(block.down, inner, split_.feed_forward, rows);
+  });
+}
+
+/// Calls run(rows) for pieces of a sequence, whose activations are in x_ before and after.
+template <class Run>
+void transformer::run_block_pieces(std::span<float> x, key_value_cache& cache, const Run& run) {
   const std::size_t hidden = config_.hidden;
   const std::size_t tokens = x.size() / hidden;
   rotary_.reach(tokens);
@@ -249,8 +285,7 @@ void transformer::run_block(std::size_t layer, std::span<float> x, key_value_cac
     make_room(rows);
     cache.reserve(rows);
     std::copy_n(piece, rows * hidden, x_.begin());
-    run_attention(blocks_[layer], 0, rows, cache);
-    run_feed_forward(blocks_[layer], rows);
+    run(rows);
     std::copy_n(x_.begin(), rows * hidden, piece);
     cache.grow(rows);
   }
@@ -340,6 +375,13 @@ void transformer::normalize(const std::vector<float>& gain, const std::vector<fl
 
 void transformer::run_attention(const block_weights& block, std::size_t layer, std::size_t rows,
                                 key_value_cache& cache) {
+  run_heads(block, layer, rows, cache);
+  add_final(block.attention_output, attended_.data(), split_.attended, rows);
+}
+
+/// What attention's output is made of, in attended_.
+void transformer::run_heads(const block_weights& block, std::size_t layer, std::size_t rows,
+                            key_value_cache& cache) {
   normalize(block.attention_norm, block.attention_norm_bias, x_.data(), rows);
   if (block.qkv) {
     products_.multiply({{&*block.qkv, fused_.data()}}, normalized_.data(), rows);
@@ -368,7 +410,6 @@ void transformer::run_attention(const block_weights& block, std::size_t layer, s
 
   attend(config_, mine_, cache, layer, q_.data(), rows,
          own_rows(attended_.data(), split_.attended, rows), products_.executor());
-  add_final(block.attention_output, attended_.data(), split_.attended, rows);
 }
 
 /// Adds to x_ the product that ends half a block. `inputs` are this rank's, where own_rows() has them.
@@ -398,6 +439,11 @@ void transformer::split_fused(std::size_t rows) {
 }
 
 void transformer::run_feed_forward(const block_weights& block, std::size_t rows) {
+  add_final(block.down, run_inner(block, rows), split_.feed_forward, rows);
+}
+
+/// What the product that ends the block is made of.
+float* transformer::run_inner(const block_weights& block, std::size_t rows) {
   normalize(block.feed_forward_norm, block.feed_forward_norm_bias, x_.data(), rows);
   const std::size_t elements = rows * block.up.outputs();
   float* const inner = positions_ ? up_.data() : gate_.data();
@@ -409,7 +455,7 @@ void transformer::run_feed_forward(const block_weights& block, std::size_t rows)
     products_.multiply({{&block.gate, own}, {&block.up, up_.data()}}, normalized_.data(), rows);
     swiglu(std::span(own, elements), up_.data());
   }
-  add_final(block.down, inner, split_.feed_forward, rows);
+  return inner;
 }
 
 /// Where this rank's part of [rows, ...] goes before it is gathered: parts lie behind each other, each

@@ -40,6 +40,15 @@ struct block_weights {
   weight up{}, down{};
 };
 
+/// What the matrices of a block are multiplied by, in the order in which it multiplies; several may share
+/// it.
+enum class block_inputs {
+  attention,           ///< of q, k and v
+  attention_output,    ///< of what ends attention
+  feed_forward,        ///< of gate and up
+  feed_forward_output  ///< of what ends the block
+};
+
 /// A decoder that runs from the blocks of an open file: nothing is expanded but norms, biases and one
 /// row of the embedding a token.
 ///
@@ -105,10 +114,15 @@ class transformer {
   /// Takes the activations of a sequence's tokens, [tokens, hidden], through one block. Of `cache` the
   /// first layer is used; it is empty before and after.
   void run_block(std::size_t layer, std::span<float> x, key_value_cache& cache);
+  /// As run_block(), and keeps what some of the block's weights are multiplied by, [tokens, inputs]. What
+  /// comes after is not run: `x` leaves the block where they are those that end it, and is unspecified
+  /// otherwise. For one rank.
+  void run_block_to(std::size_t layer, block_inputs wanted, std::span<float> x, key_value_cache& cache,
+                    std::vector<float>& inputs);
   /// What the head is multiplied by, [tokens, hidden], of what the last block gave.
   void normalize_output(std::span<const float> x, std::span<float> normalized);
-  /// The matrices of a block in the order in which it multiplies by them; those of one list share their
-  /// inputs. A weight may be given others of its shape in `stored`.
+  /// The matrices of a block, a list for each of block_inputs; those of one list share their inputs. A
+  /// weight may be given others of its shape in `stored`.
   [[nodiscard]] std::vector<std::vector<weight*>> weights_of(std::size_t layer);
   /// The head: the embedding where the model has none of its own.
   [[nodiscard]] weight& head() noexcept { return output_; }
@@ -131,7 +145,12 @@ class transformer {
   void run_attention(const block_weights& block, std::size_t layer, std::size_t rows,
                      key_value_cache& cache);
   void split_fused(std::size_t rows);
+  void run_heads(const block_weights& block, std::size_t layer, std::size_t rows,
+                 key_value_cache& cache);
   void run_feed_forward(const block_weights& block, std::size_t rows);
+  [[nodiscard]] float* run_inner(const block_weights& block, std::size_t rows);
+  template <class Run>
+  void run_block_pieces(std::span<float> x, key_value_cache& cache, const Run& run);
   /// What rank 0 has the others run; nothing: they are dismissed.
   struct announcement {
     std::uint64_t tokens = 0;

@@ -270,6 +270,69 @@ TEST_CASE("after refinement no single code is better, and rounding alone costs m
   }
 }
 
+TEST_CASE("each pass of refinement costs a row less than the one before, or changes nothing",
+          "[error_feedback]") {
+  constexpr std::size_t rows = 12;
+  for (const encoding which :
+       {encoding::q4, encoding::q4_0, encoding::q5_1, encoding::q8, encoding::q3_k, encoding::q4_k}) {
+    CAPTURE(nibble::to_string(which));
+    const std::size_t columns = nibble::describe(which).block_elements == 256 ? 512 : 104;
+    if (!nibble::takes_error_feedback(which, columns)) continue;
+    const nibble::shape dimensions{rows, columns};
+    const std::vector<float> values = random_weights(rows * columns, 8);
+    const square_matrix moments = correlated_moments(columns, 9);
+    std::vector<double> before(rows, 1e300);
+    double first = 0.0;
+    double last = 0.0;
+    for (const unsigned passes : {0U, 1U, 2U, 3U, 6U}) {
+      const auto made =
+          decoded(which, dimensions,
+                  packed(which, dimensions, values, feedback_from(moments, which, true, passes)));
+      last = 0.0;
+      for (std::size_t row = 0; row < rows; ++row) {
+        const double cost = cost_of_row(std::span(values).subspan(row * columns, columns),
+                                        std::span(made).subspan(row * columns, columns), moments);
+        CHECK(cost <= before[row] * (1.0 + 1e-5));
+        before[row] = cost;
+        last += cost;
+      }
+      if (passes == 0) first = last;
+    }
+    CHECK(last < 0.97 * first);
+  }
+}
+
+TEST_CASE("after refinement no scale or min beside a block's own is better", "[error_feedback]") {
+  constexpr std::size_t columns = 72;
+  constexpr std::size_t rows = 6;
+  const nibble::shape dimensions{rows, columns};
+  const std::vector<float> values = random_weights(rows * columns, 4);
+  const square_matrix moments = correlated_moments(columns, 5);
+  std::vector<std::byte> bytes =
+      packed(encoding::q4, dimensions, values, feedback_from(moments, encoding::q4, true, 100));
+  const std::vector<float> found = decoded(encoding::q4, dimensions, bytes);
+  for (std::size_t at = 0; at < bytes.size(); at += sizeof(nibble::q4::block)) {
+    const std::size_t row = at / (bytes.size() / rows);
+    const auto w = std::span(values).subspan(row * columns, columns);
+    const double cost = cost_of_row(w, std::span(found).subspan(row * columns, columns), moments);
+    nibble::q4::block block;
+    std::memcpy(&block, bytes.data() + at, sizeof(block));
+    // Some steps of float16, for one step of either is less than what it is rounded by.
+    for (const int scale_steps : {-8, 0, 8}) {
+      for (const int min_steps : {-8, 0, 8}) {
+        nibble::q4::block other = block;
+        other.scale.bits = static_cast<std::uint16_t>(other.scale.bits + scale_steps);
+        other.min.bits = static_cast<std::uint16_t>(other.min.bits + min_steps);
+        std::memcpy(bytes.data() + at, &other, sizeof(block));
+        const std::vector<float> changed = decoded(encoding::q4, dimensions, bytes);
+        CHECK(cost_of_row(w, std::span(changed).subspan(row * columns, columns), moments) >=
+              cost * (1.0 - 1e-4));
+      }
+    }
+    std::memcpy(bytes.data() + at, &block, sizeof(block));
+  }
+}
+
 TEST_CASE("error feedback costs the output less than the best scales do, in every encoding",
           "[error_feedback]") {
   constexpr std::size_t rows = 20;

@@ -17,6 +17,7 @@
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/codec/packing_search.hpp>
 #include <nibble/codec/recode.hpp>
+#include <nibble/codec/scale_refit.hpp>
 #include <nibble/compute/executor.hpp>
 #include <nibble/core/architecture.hpp>
 #include <nibble/core/checked.hpp>
@@ -39,7 +40,8 @@ struct error_feedback {
   std::vector<float> moments{};
   /// U, upper triangular, with H^-1 = U^T U, [n, n]: what U lacks below its diagonal is 0.
   std::vector<float> factor{};
-  /// Passes in which every code of a row is chosen once more, given all others.
+  /// Passes in which every block's scale and min, and then every code of a row, is chosen once more,
+  /// given all others; they end where the row's cost no longer falls.
   unsigned refinements = 4;
 };
 
@@ -93,6 +95,7 @@ class row_packer {
   row_packer(const error_feedback& with, std::string_view name)
       : with_(with), name_(name), columns_(with.order.size()) {
     values_.resize(columns_);
+    codes_.resize(columns_);
     rounded_.resize(columns_);
     errors_.resize(columns_);
     gradient_.resize(columns_);
@@ -111,9 +114,7 @@ class row_packer {
       round_block(block, first, count);
       first += count;
     }
-    for (unsigned i = 0; i < with_.refinements; ++i) {
-      if (!refine(row)) break;
-    }
+    refine(row);
     store(to);
   }
 
@@ -147,7 +148,8 @@ class row_packer {
     }
     for (std::size_t i = first; i < first + count; ++i) {
       const affine_grid grid = grid_of_element<Codec>(blocks_[block], with_.order[i] - first_column);
-      rounded_[i] = grid.value_of(grid.code_of(values_[i]));
+      codes_[i] = grid.code_of(values_[i]);
+      rounded_[i] = grid.value_of(codes_[i]);
       const float* const u = &with_.factor[i * columns_];
       errors_[i] = (values_[i] - rounded_[i]) / u[i];
       subtract_scaled(errors_[i], u + i + 1, &values_[i] + 1, first + count - i - 1);
@@ -159,13 +161,42 @@ class row_packer {
     }
   }
 
-  /// Moves each code to where the row's cost is least while all others stay. Whether one moved.
-  bool refine(std::span<const float> row) {
+  /// Chooses scales and codes once more, each given all others, pass by pass, as long as the row's cost
+  /// falls. Codes come last, so that they are the best ones under the scales.
+  void refine(std::span<const float> row) {
+    double least = cost_of(row);
+    for (unsigned pass = 0; pass < with_.refinements; ++pass) {
+      kept_blocks_ = blocks_;
+      kept_rounded_ = rounded_;
+      const bool has_scales_changed = refit_scales();
+      if (!move_codes() && !has_scales_changed) return;
+      const double cost = cost_of(row);
+      if (!(cost < least)) {
+        blocks_ = kept_blocks_;
+        rounded_ = kept_rounded_;
+        return;
+      }
+      least = cost;
+    }
+  }
+
+  /// (w - q) H (w - q)^T as it is now; makes the gradient anew.
+  [[nodiscard]] double cost_of(std::span<const float> row) {
     std::fill(gradient_.begin(), gradient_.end(), 0.0F);
     for (std::size_t i = 0; i < columns_; ++i) {
       const float off = rounded_[i] - row[with_.order[i]];
       subtract_scaled(off, &with_.moments[i * columns_], gradient_.data(), columns_);
     }
+    double cost = 0.0;
+    for (std::size_t i = 0; i < columns_; ++i) {
+      const double off = static_cast<double>(row[with_.order[i]]) - static_cast<double>(rounded_[i]);
+      cost += off * static_cast<double>(gradient_[i]);
+    }
+    return cost;
+  }
+
+  /// Moves each code to where the row's cost is least while all else stays. Whether one moved.
+  bool move_codes() {
     bool has_moved = false;
     for (std::size_t i = 0; i < columns_; ++i) {
       const float* const h = &with_.moments[i * columns_];
@@ -174,13 +205,79 @@ class row_packer {
       const std::size_t block = column / Codec::block_elements;
       const affine_grid grid =
           grid_of_element<Codec>(blocks_[block], column - block * Codec::block_elements);
-      const float moved = grid.value_of(grid.code_of(rounded_[i] + gradient_[i] / h[i]));
+      const std::int32_t code = grid.code_of(rounded_[i] + gradient_[i] / h[i]);
+      const float moved = grid.value_of(code);
       if (moved == rounded_[i]) continue;
       subtract_scaled(moved - rounded_[i], h, gradient_.data(), columns_);
+      codes_[i] = code;
       rounded_[i] = moved;
       has_moved = true;
     }
     return has_moved;
+  }
+
+  /// Gives each block the scale and min with which the row's cost is least while all else stays, as
+  /// least squares under H says and float16 allows. Whether one changed.
+  bool refit_scales() {
+    bool has_changed = false;
+    for (std::size_t first = 0; first < columns_;) {
+      const std::size_t block = with_.order[first] / Codec::block_elements;
+      const std::size_t count =
+          std::min(columns_ - block * Codec::block_elements, Codec::block_elements);
+      has_changed = refit_block(block, first, count) || has_changed;
+      first += count;
+    }
+    return has_changed;
+  }
+
+  bool refit_block(std::size_t block, std::size_t first, std::size_t count) {
+    const std::size_t first_column = block * Codec::block_elements;
+    const float* const gradient = &gradient_[first];
+    const auto h_from = [&](std::size_t i) { return &with_.moments[(first + i) * columns_ + first]; };
+    for (std::size_t i = 0; i < count; ++i) {
+      slopes_[i] = slopes_of_element<Codec>(blocks_[block], with_.order[first + i] - first_column,
+                                            codes_[first + i]);
+    }
+    scale_error error{};
+    for (std::size_t i = 0; i < count; ++i) {
+      const float* const h = h_from(i);
+      float by_scale = 0.0F;
+      float by_min = 0.0F;
+      for (std::size_t j = 0; j < count; ++j) {
+        by_scale += h[j] * slopes_[j].of_scale;
+        by_min += h[j] * slopes_[j].of_min;
+      }
+      const auto of_scale = static_cast<double>(slopes_[i].of_scale);
+      const auto of_min = static_cast<double>(slopes_[i].of_min);
+      error.aa += of_scale * static_cast<double>(by_scale);
+      error.ab += of_scale * static_cast<double>(by_min);
+      error.bb += of_min * static_cast<double>(by_min);
+      error.ag += of_scale * static_cast<double>(gradient[i]);
+      error.bg += of_min * static_cast<double>(gradient[i]);
+    }
+    typename Codec::block changed = blocks_[block];
+    if (!refit_scale_and_min<Codec>(error, changed)) return false;
+    // What the change does to the cost, of the values that are stored.
+    for (std::size_t i = 0; i < count; ++i) {
+      const affine_grid grid = grid_of_element<Codec>(changed, with_.order[first + i] - first_column);
+      block_values_[i] = grid.value_of(codes_[first + i]);
+      errors_[i] = block_values_[i] - rounded_[first + i];
+    }
+    double change = 0.0;
+    for (std::size_t i = 0; i < count; ++i) {
+      const float* const h = h_from(i);
+      float by_change = 0.0F;
+      for (std::size_t j = 0; j < count; ++j) by_change += h[j] * errors_[j];
+      change += static_cast<double>(errors_[i]) *
+                (static_cast<double>(by_change) - 2.0 * static_cast<double>(gradient[i]));
+    }
+    if (!(change < 0.0)) return false;
+    blocks_[block] = changed;
+    for (std::size_t i = 0; i < count; ++i) {
+      rounded_[first + i] = block_values_[i];
+      subtract_scaled(errors_[i], &with_.moments[(first + i) * columns_], gradient_.data(), columns_);
+    }
+    return true;
   }
 
   /// Puts the codes into the blocks, and the blocks into `to`.
@@ -199,13 +296,17 @@ class row_packer {
   const error_feedback& with_;
   std::string_view name_;
   std::size_t columns_;
-  std::vector<float> values_;    ///< of the row, as rounding has changed them
+  std::vector<float> values_;  ///< of the row, as rounding has changed them
+  std::vector<std::int32_t> codes_;
   std::vector<float> rounded_;   ///< what the codes stand for
   std::vector<float> errors_;    ///< of the block at hand, over U's diagonal
   std::vector<float> gradient_;  ///< H (w - q)
   std::vector<typename Codec::block> blocks_;
   std::vector<float> block_values_;
   std::vector<float> block_importance_;
+  std::array<scale_slopes, Codec::block_elements> slopes_;
+  std::vector<typename Codec::block> kept_blocks_;  ///< as they were before a pass
+  std::vector<float> kept_rounded_;
 };
 
 }  // namespace feedback
@@ -214,8 +315,9 @@ class row_packer {
 /// so that the error of its products with inputs like those of `with` is small rather than that of its
 /// values: columns are rounded one after the other, and what rounding one changes of the output is made
 /// up for by those that come later (GPTQ). A block's scales are chosen from the values as they are when
-/// the block is reached, with the importance that later columns leave. Then each code is moved to where
-/// the output's error is least, given all others.
+/// the block is reached, with the importance that later columns leave. Then each block's scale and min
+/// are fitted to its codes by least squares, and each code is moved to where the output's error is
+/// least, given all others; no such pass leaves a row with more error than it had.
 ///
 /// Bytes do not depend on the executor. They may differ between machines where compilers fuse products
 /// and sums otherwise.
