@@ -14,7 +14,7 @@ using nibble::encoding;
 // Each codec is of exactly one kind: kernels are overloaded on the kinds.
 template <class T>
 constexpr int kinds = (nibble::PlainCodec<T> ? 1 : 0) + (nibble::BlockCodec<T> ? 1 : 0) +
-                      (nibble::TensorScaleCodec<T> ? 1 : 0);
+                      (nibble::TensorScaleCodec<T> ? 1 : 0) + (nibble::InterleavedCodec<T> ? 1 : 0);
 
 struct no_codec {};
 struct only_an_encoding {
@@ -33,6 +33,7 @@ TEST_CASE("every codec is of one kind", "[codec]") {
   static_assert(!nibble::BitCodec<nibble::q4_0> && nibble::PackableCodec<nibble::q4_0>);
   static_assert(!nibble::PackableCodec<nibble::iq4_nl> && !nibble::PackableCodec<nibble::f32>);
   static_assert(nibble::TensorScaleCodec<nibble::apr_q8> && kinds<nibble::apr_q8> == 1);
+  static_assert(nibble::InterleavedCodec<nibble::q4_r8> && kinds<nibble::q4_r8> == 1);
   static_assert(!nibble::Codec<no_codec> && !nibble::Codec<int>);
   static_assert(nibble::Codec<only_an_encoding> && kinds<only_an_encoding> == 0);
   SUCCEED("the assertions were compiled");
@@ -65,7 +66,7 @@ TEST_CASE("the codec of an encoding codes that encoding, and its block is the ta
 #define NIBBLE_TEST_CODEC(name, ...) codecs += check_codec<encoding::name>() ? 1 : 0;
   NIBBLE_ENCODINGS(NIBBLE_TEST_CODEC)
 #undef NIBBLE_TEST_CODEC
-  CHECK(codecs == 42);
+  CHECK(codecs == 44);
   CHECK(nibble::has_codec<encoding::q4>);
 }
 

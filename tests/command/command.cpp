@@ -194,7 +194,7 @@ TEST_CASE("what is wrong with the arguments is named, and the nearest right thin
       {{"pack", "in", "-o", "a.apr", "--output=b.apr"}, {"--output is given twice"}},
       {{"pack", "in", "-o", "a.apr", "--encodign", "q4"},
        {"'--encodign' is no option of nibble pack", "--encoding"}},
-      {{"pack", "in", "-o", "a.apr", "-e", "q9"}, {"--encoding q9", "q8, q4", "or q2_0"}},
+      {{"pack", "in", "-o", "a.apr", "-e", "q9"}, {"--encoding q9", "q8, q4", "or q8_r8"}},
       {{"pack", "in", "-o", "a.apr", "--threads", "many"}, {"--threads many", "from 1 to 1024"}},
       {{"pack", "--only", "A", "B", "INPUT"},
        {"'INPUT' is one argument too many", "takes INPUT ('B')", "--only A --only B"}},
