@@ -356,11 +356,18 @@ void multiply_lane_row_group(const std::byte* first_block, std::size_t row_bytes
 
   const std::byte* from = first_block;
   const std::byte* ahead = first_block;
-  // Asks for as many bytes as all lanes take meanwhile.
+  // Asks for as many bytes as all lanes take meanwhile. Measured on Zen 4: with codes of 16 rows, whose
+  // products take less time than their lines, the first-level cache takes on too few lines at once, and
+  // asking it takes 1.4 times as long; with f32 it takes a tenth less.
+  constexpr bool asks_second_level = width == 16 && !std::same_as<Value, float>;
   const auto prefetch_group = [&]<std::size_t Bytes>(std::integral_constant<std::size_t, Bytes>) {
     NIBBLE_UNROLL
     for (std::size_t line = 0; line < Bytes; line += simd::line_bytes) {
-      simd::prefetch(ahead, width * row_bytes + line);
+      if constexpr (asks_second_level) {
+        simd::prefetch_to_second_level(ahead, width * row_bytes + line);
+      } else {
+        simd::prefetch(ahead, width * row_bytes + line);
+      }
     }
     ahead += Bytes;
   };

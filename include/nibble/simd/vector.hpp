@@ -254,6 +254,15 @@ inline void prefetch(const std::byte* from, std::size_t offset) noexcept {
 #endif
 }
 
+/// The same into the second-level cache alone, for more lines than the first takes on at once.
+inline void prefetch_to_second_level(const std::byte* from, std::size_t offset) noexcept {
+#if defined(__GNUC__)
+  constexpr int for_reading = 0, second_level = 2;
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(from) + offset),
+                     for_reading, second_level);
+#endif
+}
+
 inline constexpr std::size_t line_bytes = 64;  ///< of a cache line
 
 /// Whether copy_line_past_caches does what it says.
