@@ -129,19 +129,21 @@ TEMPLATE_TEST_CASE("a refitted block errs as little as float16 allows, under any
     const double before = error_of(block);
     double least = before;
     if (TestType::has_min) {
-      const double determinant = error.aa * error.bb - error.ab * error.ab;
-      least -= (error.ag * error.ag * error.bb - 2.0 * error.ag * error.bg * error.ab +
-                error.bg * error.bg * error.aa) /
+      const double determinant =
+          error.scale_square * error.min_square - error.scale_by_min * error.scale_by_min;
+      least -= (error.scale_slope * error.scale_slope * error.min_square -
+                2.0 * error.scale_slope * error.min_slope * error.scale_by_min +
+                error.min_slope * error.min_slope * error.scale_square) /
                determinant;
     } else {
-      least -= error.ag * error.ag / error.aa;
+      least -= error.scale_slope * error.scale_slope / error.scale_square;
     }
     REQUIRE(nibble::refit_scale_and_min<TestType>(error, block));
     const double half_scale = 0.5 * step_above(block.scale);
-    double rounding = error.aa * half_scale * half_scale;
+    double rounding = error.scale_square * half_scale * half_scale;
     if constexpr (TestType::has_min) {
       const double half_min = 0.5 * step_above(block.min);
-      rounding += error.bb * half_min * half_min;
+      rounding += error.min_square * half_min * half_min;
     }
     CHECK(error_of(block) < before);
     CHECK(error_of(block) <= least * (1.0 + 1e-6) + rounding);

@@ -24,8 +24,9 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// does not have hold zeros.
 struct q8_r8 {
   static constexpr nibble::encoding encoding = nibble::encoding::q8_r8;
+  /// The codec of one row's blocks.
   using row_codec = q8;
-  static constexpr std::size_t block_rows = 8;
+  static constexpr std::size_t block_rows = 8;  ///< that lie side by side
   static constexpr std::uint32_t largest_code = row_codec::largest_code;
   static constexpr code_packing packing = row_codec::packing;
   static constexpr std::int32_t code_zero = row_codec::code_zero;

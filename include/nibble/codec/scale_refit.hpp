@@ -12,8 +12,8 @@ inline namespace NIBBLE_ARCHITECTURE {
 
 /// How much an element's value changes with the scale and the min that its block stores, under a code.
 struct scale_slopes {
-  float of_scale;
-  float of_min;  ///< 0 where there is no min
+  float of_scale;  ///< the code, times the sub-block's number where there are some
+  float of_min;    ///< 0 where there is no min
 };
 
 /// Those of element j < block_elements: value = scale * of_scale + min * of_min.
@@ -32,14 +32,14 @@ template <AffineCodec Codec>
   }
 }
 
-/// A squared error as a square of the changes of a block's stored scale (ds) and min (dm), up to what
-/// does not depend on them: aa ds^2 + 2 ab ds dm + bb dm^2 - 2 ag ds - 2 bg dm.
+/// A squared error by the changes of a block's stored scale and min, up to what does not depend on them:
+/// scale_square scale^2 + 2 scale_by_min scale min + min_square min^2 - 2 scale_slope scale - 2 min_slope min.
 struct scale_error {
-  double aa;
-  double ab;
-  double bb;
-  double ag;
-  double bg;
+  double scale_square;  ///< of the scale's change squared
+  double scale_by_min;  ///< half of that of both changes multiplied
+  double min_square;    ///< of the min's change squared
+  double scale_slope;   ///< how fast the error falls, halved, as the scale grows
+  double min_slope;     ///< how fast the error falls, halved, as the min grows
 };
 
 /// Gives a block the scale and the min by which a squared error is least, the scale rounded to float16
@@ -52,21 +52,24 @@ template <AffineCodec Codec>
   if constexpr (Codec::has_min) {
     const float16 old_min = to.min;
     const auto min_now = static_cast<double>(to_float32(old_min));
-    const double determinant = of.aa * of.bb - of.ab * of.ab;
+    const double determinant = of.scale_square * of.min_square - of.scale_by_min * of.scale_by_min;
     // Codes that are all alike leave nothing to choose but what their one value is.
-    const bool is_determined = determinant > 1e-6 * of.aa * of.bb;
-    const double by = is_determined ? (of.ag * of.bb - of.bg * of.ab) / determinant : 0.0;
+    const bool is_determined = determinant > 1e-6 * of.scale_square * of.min_square;
+    const double by =
+        is_determined ? (of.scale_slope * of.min_square - of.min_slope * of.scale_by_min) / determinant
+                      : 0.0;
     const float16 scale = to_float16(static_cast<float>(scale_now + by));
     const double rounded_by = static_cast<double>(to_float32(scale)) - scale_now;
-    const double min_by = of.bb > 0.0 ? (of.bg - of.ab * rounded_by) / of.bb : 0.0;
+    const double min_by =
+        of.min_square > 0.0 ? (of.min_slope - of.scale_by_min * rounded_by) / of.min_square : 0.0;
     const float16 min = to_float16(static_cast<float>(min_now + min_by));
     if (!is_finite(scale) || !is_finite(min)) return false;
     to.scale = scale;
     to.min = min;
     return scale.bits != old_scale.bits || min.bits != old_min.bits;
   } else {
-    if (!(of.aa > 0.0)) return false;
-    const float16 scale = to_float16(static_cast<float>(scale_now + of.ag / of.aa));
+    if (!(of.scale_square > 0.0)) return false;
+    const float16 scale = to_float16(static_cast<float>(scale_now + of.scale_slope / of.scale_square));
     if (!is_finite(scale)) return false;
     to.scale = scale;
     return scale.bits != old_scale.bits;

@@ -249,11 +249,11 @@ class row_packer {
       }
       const auto of_scale = static_cast<double>(slopes_[i].of_scale);
       const auto of_min = static_cast<double>(slopes_[i].of_min);
-      error.aa += of_scale * static_cast<double>(by_scale);
-      error.ab += of_scale * static_cast<double>(by_min);
-      error.bb += of_min * static_cast<double>(by_min);
-      error.ag += of_scale * static_cast<double>(gradient[i]);
-      error.bg += of_min * static_cast<double>(gradient[i]);
+      error.scale_square += of_scale * static_cast<double>(by_scale);
+      error.scale_by_min += of_scale * static_cast<double>(by_min);
+      error.min_square += of_min * static_cast<double>(by_min);
+      error.scale_slope += of_scale * static_cast<double>(gradient[i]);
+      error.min_slope += of_min * static_cast<double>(gradient[i]);
     }
     typename Codec::block changed = blocks_[block];
     if (!refit_scale_and_min<Codec>(error, changed)) return false;
