@@ -10,7 +10,8 @@ set(bound_products 8)
 
 file(MAKE_DIRECTORY ${FOLDER})
 file(GLOB headers RELATIVE ${SOURCE}/include ${SOURCE}/include/nibble/compute/*.hpp)
-list(FILTER headers EXCLUDE REGEX "(openmp|tbb)_executor")  # only where a host asks for them
+# Without those that only hosts have that ask for them.
+list(FILTER headers EXCLUDE REGEX "(openmp_executor|tbb_executor|error_feedback|interleaved_blocks)")
 list(TRANSFORM headers REPLACE "(.+)" "#include <\\1>\n")
 string(CONCAT compute ${headers})
 file(WRITE ${FOLDER}/xsimd.cpp "#include <xsimd/xsimd.hpp>\n")
