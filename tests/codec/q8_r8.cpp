@@ -2,13 +2,9 @@
 
 #include <array>
 #include <cstddef>
-#include <string>
-#include <vector>
 
 #include <codec/hex_bytes.hpp>
-#include <codec/independent_decoder.hpp>
 #include <support/catch.hpp>
-#include <support/random_values.hpp>
 
 namespace {
 
@@ -46,34 +42,6 @@ TEST_CASE("a q8_r8 block written by hand is eight q8 blocks", "[q8_r8]") {
     q8_r8::store_row(joined, row, one);
   }
   CHECK(nibble_test::to_hex(nibble_test::bytes_of(joined)) == nibble_test::to_hex(stored));
-}
-
-TEST_CASE("q8_r8 blocks of any bytes hold the values that format/README.md says", "[q8_r8]") {
-  for (std::uint32_t seed = 0; seed < 50; ++seed) {
-    const auto stored = nibble_test::random_bytes(288, seed);
-    const auto block = nibble_test::block_from<q8_r8::block>(stored);
-    const nibble_test::independent_decoder documented("q8_r8", stored, 32);
-    for (std::size_t row = 0; row < 8; ++row) {
-      std::array<float, 32> values{};
-      q8::unpack(q8_r8::load_row(block, row), values);
-      const auto expected = documented.rows(row, 1);
-      if (nibble_test::first_difference(values, expected) != -1) FAIL("row " << row);
-    }
-  }
-  SUCCEED("every row");
-}
-
-TEST_CASE("a row that is put into a q8_r8 block leaves the others as they are", "[q8_r8]") {
-  for (std::size_t row = 0; row < 8; ++row) {
-    const auto before = nibble_test::block_from<q8_r8::block>(nibble_test::random_bytes(288, 3));
-    const auto one = nibble_test::block_from<q8::block>(nibble_test::random_bytes(36, 4));
-    q8_r8::block after = before;
-    q8_r8::store_row(after, row, one);
-    for (std::size_t other = 0; other < 8; ++other) {
-      const auto expected = nibble_test::bytes_of(other == row ? one : q8_r8::load_row(before, other));
-      CHECK(nibble_test::bytes_of(q8_r8::load_row(after, other)) == expected);
-    }
-  }
 }
 
 }  // namespace

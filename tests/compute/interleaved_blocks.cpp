@@ -13,6 +13,7 @@
 #include <nibble/compute/quantize.hpp>
 #include <nibble/compute/repack.hpp>
 
+#include <codec/independent_decoder.hpp>
 #include <support/catch.hpp>
 #include <support/guarded_memory.hpp>
 #include <support/random_values.hpp>

@@ -6,52 +6,32 @@
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
+#include <utility>
 #include <vector>
 
-#include <kernel/kernel_products.hpp>
+#include <kernel/lane_products.hpp>
 #include <simd/every_architecture.hpp>
 #include <support/catch.hpp>
 #include <support/compiled_kernels.hpp>
 #include <support/random_values.hpp>
-#include <support/stored_tensors.hpp>
 
 namespace {
 
 namespace kernel = nibble::kernel;
 namespace simd = nibble::simd;
 
-/// In tasks of 32 weight rows, and in tasks that start and end within a vector.
-template <class Architecture, class Codec, class Value>
-void check_lane_rows(std::size_t m, std::size_t k) {
-  for (const std::size_t task_rows : {std::size_t{32}, std::size_t{5}}) {
-    nibble_test::require_kernel_products<Architecture, Codec, Value>(
-        m, k, kernel::lane_row_layout<Codec, Value>(),
-        kernel::lane_row_tile_rows<Architecture, Codec, Value>(),
-        [m, task_rows](const auto& w, std::uint64_t first, std::size_t count, const auto&,
-                       const auto& x, const auto& y) {
-          for (std::size_t n = 0; n < count; n += task_rows) {
-            for (std::size_t row = 0; row < m; row += x.tile_rows(row)) {
-              kernel::product_output part = y;
-              part.y += row * y.stride_elements;
-              kernel::multiply_lane_rows<Architecture, Codec>(
-                  w, {first + n, std::min(task_rows, count - n)}, x.tile(row), part);
-            }
-          }
-        });
-  }
-}
-
-/// Every number of rows of a tile, and two tiles.
-template <class Architecture, class Codec, class Value>
-void check_lane_row_tiles(std::initializer_list<std::size_t> lengths) {
-  for (std::size_t m = 1; m <= kernel::lane_row_tile_rows<Architecture, Codec, Value>() + 1; ++m) {
-    for (const std::size_t k : lengths) check_lane_rows<Architecture, Codec, Value>(m, k);
-  }
-}
+/// Calls the kernel under test.
+template <class Architecture, class Codec>
+constexpr auto multiply_lanes =
+    [](const auto& w, kernel::row_range rows, const auto& x, const auto& y) {
+      kernel::multiply_lane_rows<Architecture, Codec>(w, rows, x, y);
+    };
 
 template <class Architecture, class Value, class... Codecs>
 void check_lane_rows_of(std::initializer_list<std::size_t> lengths) {
-  (check_lane_row_tiles<Architecture, Codecs, Value>(lengths), ...);
+  (nibble_test::require_lane_products<Architecture, Codecs, Value>(
+       lengths, multiply_lanes<Architecture, Codecs>),
+   ...);
 }
 
 TEST_CASE("lane-row products of every number of rows lie within their bound", "[lane_row_products]") {
@@ -73,41 +53,12 @@ TEST_CASE("lane-row products of every number of rows lie within their bound", "[
 /// Products of a part of a weight's rows, on their own and among the others: the same bits.
 template <class Architecture, class Codec, class Value>
 void check_rows_on_their_own(std::size_t k) {
-  constexpr std::size_t n = 39;
-  constexpr std::size_t m =
-      std::min<std::size_t>(3, kernel::lane_row_tile_rows<Architecture, Codec, Value>());
-  const auto bytes = nibble_test::finite_stored_bytes(Codec::encoding, n, k, 5);
-  const nibble::tensor_view w("w", Codec::encoding, {n, k}, bytes);
-  const auto x = nibble_test::gaussian(m * k, 9, 1.0F);
-  std::vector<std::byte> memory(m * kernel::prepared_row_bytes<Value>(k) + 64);
-  auto* start = memory.data();
-  while (reinterpret_cast<std::uintptr_t>(start) % 64 != 0) ++start;
-  const auto prepared = kernel::place_activations<Value>(start, m, 4, k);
-  for (std::size_t i = 0; i < m; ++i) {
-    kernel::prepare_row<Architecture>(x.data() + i * k, k, kernel::lane_row_layout<Codec, Value>(), i,
-                                      prepared);
-  }
-  const auto products_of = [&](const nibble::tensor_view& rows) {
-    const auto count = static_cast<std::size_t>(rows.rows());
-    std::vector<float> y(m * count);
-    kernel::multiply_lane_rows<Architecture, Codec>(rows, {0, count}, prepared.tile(0),
-                                                    kernel::product_output{y.data(), count, nullptr});
-    return y;
-  };
-  const std::vector<float> all = products_of(w);
+  std::vector<std::pair<std::size_t, std::size_t>> parts;
   for (const std::size_t first : {0U, 1U, 20U}) {
-    for (const std::size_t count : {1U, 2U, 7U, 8U, 15U, 16U, 17U}) {
-      const std::vector<float> some = products_of(w.rows(first, count));
-      for (std::size_t i = 0; i < m; ++i) {
-        for (std::size_t j = 0; j < count; ++j) {
-          if (some[i * count + j] != all[i * n + first + j]) {
-            FAIL(nibble::to_string(Codec::encoding)
-                 << " K " << k << " row " << first + j << " of " << count);
-          }
-        }
-      }
-    }
+    for (const std::size_t count : {1U, 2U, 7U, 8U, 15U, 16U, 17U}) parts.emplace_back(first, count);
   }
+  nibble_test::require_parts_multiply_alike<Architecture, Codec, Value>(
+      39, k, parts, multiply_lanes<Architecture, Codec>);
 }
 
 TEST_CASE("a row's products do not depend on how many rows the weight has", "[lane_row_products]") {

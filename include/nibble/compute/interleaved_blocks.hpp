@@ -17,14 +17,27 @@
 namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
+namespace interleaving {
+template <nibble::encoding Encoding>
+[[nodiscard]] constexpr std::optional<encoding> row_encoding() noexcept {
+  if constexpr (has_codec<Encoding>) {
+    using codec = typename codec_of<Encoding>::type;
+    if constexpr (InterleavedCodec<codec>) return codec::row_codec::encoding;
+  }
+  return std::nullopt;
+}
+}  // namespace interleaving
+
 /// The encoding of the same values row by row: q4 of q4_r8, q8 of q8_r8. Nothing where rows of `which`
 /// are not interleaved.
 [[nodiscard]] constexpr std::optional<encoding> row_encoding_of(encoding which) noexcept {
   switch (which) {
-    case encoding::q4_r8: return q4_r8::row_codec::encoding;
-    case encoding::q8_r8: return q8_r8::row_codec::encoding;
-    default: return std::nullopt;
+#define NIBBLE_ROW_ENCODING(name, ...) \
+  case encoding::name: return interleaving::row_encoding<encoding::name>();
+    NIBBLE_ENCODINGS(NIBBLE_ROW_ENCODING)
+#undef NIBBLE_ROW_ENCODING
   }
+  return std::nullopt;
 }
 
 /// The encoding of the same values with interleaved rows: q4_r8 of q4, q8_r8 of q8. Nothing where `which`
@@ -41,8 +54,9 @@ namespace interleaving {
 /// Calls use(codec) with the codec of an encoding whose rows are interleaved.
 template <class Use>
 void with_codec(encoding which, Use&& use) {
-  if (which == encoding::q8_r8) return use(q8_r8{});
-  return use(q4_r8{});
+  visit_codec(which, {}, [&]<Codec Codec>(Codec codec) {
+    if constexpr (InterleavedCodec<Codec>) use(codec);
+  });
 }
 
 /// Calls use(block_row, first_column_block, blocks) for each run of blocks, whose bytes are `blocks`, of
