@@ -261,11 +261,13 @@ using writer = basic_writer<nlohmann::json>;
 inline namespace NIBBLE_ARCHITECTURE {
 
 /// Rows of a tensor that is open elsewhere, decoded to f32 as they are asked for. The view's bytes must
-/// outlive the source, or the weight that it is composed of; throws unsupported_encoding at once where it cannot be decoded.
-[[nodiscard]] inline row_source rows_of(const tensor_view& view) {
+/// outlive the source, or the weight that it is composed of; throws unsupported_encoding at once where
+/// it cannot be decoded.
+template <class Architecture = default_architecture>
+[[nodiscard]] row_source rows_of(const tensor_view& view) {
   if (view.composed() == nullptr) require_codec(view.encoding(), view.name());
   return [view](std::uint64_t first_row, std::uint64_t row_count, std::span<float> values) {
-    dequantize_rows(view, first_row, row_count, values);
+    dequantize_rows<float, Architecture>(view, first_row, row_count, values);
   };
 }
 

@@ -212,7 +212,7 @@ void check_interleaved(FuzzedDataProvider& from) {
   using row_codec = typename Codec::row_codec;
   const auto given = from.ConsumeBytes<std::uint8_t>(sizeof(typename Codec::block));
   std::array<std::byte, sizeof(typename Codec::block)> bytes{};
-  std::memcpy(bytes.data(), given.data(), given.size());
+  std::ranges::copy(std::as_bytes(std::span(given)), bytes.begin());
   typename Codec::block block;
   std::memcpy(&block, bytes.data(), sizeof(block));
   const nibble_test::independent_decoder documented(nibble::to_string(Codec::encoding), bytes,

@@ -438,7 +438,8 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// A weight's rows, decoded to f32 as they are asked for, with what its change makes of them. The stored
 /// bytes must outlive the source. Throws unsupported_encoding at once where they cannot be decoded, or
 /// where blocks would have to be transposed.
-[[nodiscard]] inline row_source rows_of(const renamed_weight& weight) {
+template <class Architecture = default_architecture>
+[[nodiscard]] row_source rows_of(const renamed_weight& weight) {
   if (weight.parts.empty()) {
     return [values = weight.computed](std::uint64_t, std::uint64_t, std::span<float> to) {
       std::copy(values.begin(), values.end(), to.begin());
@@ -459,14 +460,15 @@ inline namespace NIBBLE_ARCHITECTURE {
                std::uint64_t first_row, std::uint64_t row_count, std::span<float> values) {
       std::vector<std::byte> bytes(values.size() * element_bytes);
       elements(first_row * first.rows(), bytes);
-      dequantize(tensor_view(first.name(), first.encoding(), {row_count, first.rows()}, bytes), values);
+      dequantize<float, Architecture>(
+          tensor_view(first.name(), first.encoding(), {row_count, first.rows()}, bytes), values);
     };
   }
   std::vector<row_source> parts;
   for (const tensor_view& part : weight.parts) {
     parts.emplace_back(
         [part](std::uint64_t first_row, std::uint64_t row_count, std::span<float> values) {
-          dequantize_rows(part, first_row, row_count, values);
+          dequantize_rows<float, Architecture>(part, first_row, row_count, values);
         });
   }
   row_source rows = joined_rows(std::move(parts), first.rows(), first.cols());
