@@ -56,8 +56,8 @@ function(nibble_join_sources target)
   endforeach()
 endfunction()
 
-# For programs whose products are those of kernels that another target compiles: what is left is packing,
-# which is in plain loops, and compiles in half the time.
+# For programs whose products, decoding and packing are those of kernels that another target compiles: what
+# is left computes little, and compiles in half the time.
 function(nibble_optimize_little target)
   target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1> -ftree-vectorize)
 endfunction()

@@ -1,12 +1,16 @@
 // The kernels of one instruction set. nibble_add_dispatch compiles this file once for each, and all
 // that the rest of a program sees of the object is its table, called NIBBLE_KERNELS. nibble_add_kernels
 // compiles it with a target's own flags, whose instruction set is the table's name then.
+#include <nibble/codec/block_packing.hpp>
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/compute/kernel_table.hpp>
 #include <nibble/compute/multiply.hpp>
 #include <nibble/compute/repack.hpp>
 #include <nibble/compute/value_counts.hpp>
+#if NIBBLE_ROUNDS_ALIKE
+#include <nibble/kernel/pack_blocks.hpp>
+#endif
 
 #if !defined(NIBBLE_KERNELS)
 #define NIBBLE_KERNELS NIBBLE_INSTRUCTION_SET
@@ -21,6 +25,19 @@ template <nibble::Float To>
 static void decode(const nibble::tensor_view& from, std::uint64_t first_row, std::uint64_t row_count,
                    To* to, nibble::executor* executor) {
   nibble::kernel::decode_rows_on<architecture>(executor, from, first_row, row_count, to);
+}
+
+static nibble::packed_blocks pack(const nibble::values_of_blocks& from, std::byte* to) {
+#if NIBBLE_ROUNDS_ALIKE
+  return nibble::kernel::pack_blocks<>(from, to);
+#else
+  static_cast<void>(from);
+  static_cast<void>(to);
+  throw nibble::error(nibble::error_code::unsupported_architecture,
+                      {.field = "packing",
+                       .found = "kernels that were compiled with parts of -ffast-math",
+                       .expected = "kernels that round as they are told"});
+#endif
 }
 
 // Where several static libraries of one program bring the same kernels, one of them serves. Weak
@@ -42,6 +59,7 @@ NIBBLE_ONE_SERVES extern constinit const nibble::kernel_table NIBBLE_TABLE_NAME(
     .widen_bf16 = nibble::kernel::widen<architecture, nibble::bfloat16>,
     .narrow_f16 = nibble::kernel::narrow<architecture, nibble::float16>,
     .narrow_bf16 = nibble::kernel::narrow<architecture, nibble::bfloat16>,
+    .pack_blocks = pack,
     .count_values = nibble::kernel::count_values<architecture>,
     .repack = nibble::kernel::make_repacked<architecture>,
     .matmul = nibble::kernel::multiply_checked<architecture>,

@@ -1,27 +1,33 @@
 # nibble_add_dispatch(target): for programs that ship.
 #
 # Builds nibble's kernels once per instruction set (once per build tree, whatever the number of targets)
-# and lets dequantize, convert, repack, matmul and the reader's examine() in the target's sources pick
-# theirs when the program runs. The target itself is to be compiled for the least machine that it is to
+# and lets dequantize, convert, repack, matmul, packing and the reader's examine() in the target's sources
+# pick theirs when the program runs. The target itself is to be compiled for the least machine that it is to
 # run on. Each instruction set's object shows nothing but its table: not one inline function in it can
 # take the place of the target's own.
 #
 # Needs ELF and GNU binutils (ld, objcopy, nm, objdump) on x86-64, and on 64-bit ARM under Linux, where
 # the kernels are neon_i8mm, neon_dotprod and baseline; elsewhere there is one instruction set, on Windows
 # the one that every 64-bit processor has (GCC misaligns AVX there: bug 54412). Kernels
-# are neither instrumented by sanitizers nor subject to link-time optimization; the target may be both.
+# are neither instrumented by sanitizers nor subject to link-time optimization or -ffast-math; the target
+# may be all three.
 include_guard(GLOBAL)
 
 function(nibble_add_dispatch target)
   if(NOT TARGET nibble_kernels)
-    nibble_make_kernels()
+    # In a folder of their own: in the target's, its sources would wait for them.
+    add_subdirectory(${CMAKE_CURRENT_FUNCTION_LIST_DIR}/nibble-dispatch
+      ${CMAKE_BINARY_DIR}/nibble-kernels EXCLUDE_FROM_ALL)
   endif()
   get_target_property(objects nibble_kernels NIBBLE_OBJECTS)
   target_compile_definitions(${target} PRIVATE NIBBLE_DISPATCH)
   target_sources(${target} PRIVATE ${objects})
   set_source_files_properties(${objects} TARGET_DIRECTORY ${target}
     PROPERTIES GENERATED TRUE EXTERNAL_OBJECT TRUE)
-  add_dependencies(${target} nibble_kernels)
+  # Ninja knows who makes the objects that it links; for others the whole target has to wait.
+  if(NOT CMAKE_GENERATOR STREQUAL "Ninja")
+    add_dependencies(${target} nibble_kernels)
+  endif()
 endfunction()
 
 # The target nibble_kernels, whose properties NIBBLE_NAMES and NIBBLE_OBJECTS list the instruction sets,
@@ -79,7 +85,7 @@ function(nibble_make_kernels)
     add_library(${library} OBJECT EXCLUDE_FROM_ALL ${source_folder}/nibble-dispatch-kernels.cpp)
     target_link_libraries(${library} PRIVATE nibble::nibble)
     target_compile_definitions(${library} PRIVATE NIBBLE_KERNELS=${name})
-    target_compile_options(${library} PRIVATE -fno-lto -fno-sanitize=all
+    target_compile_options(${library} PRIVATE -fno-lto -fno-sanitize=all -fno-fast-math
       $<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique> ${flags_${name}})
     set_target_properties(${library} PROPERTIES
       POSITION_INDEPENDENT_CODE ON INTERPROCEDURAL_OPTIMIZATION OFF)

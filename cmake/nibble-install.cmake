@@ -21,6 +21,7 @@ install(FILES
   cmake/nibble-dispatch-tables.cpp.in
   cmake/nibble-kernels.cmake
   DESTINATION ${nibble_config_folder})
+install(FILES cmake/nibble-dispatch/CMakeLists.txt DESTINATION ${nibble_config_folder}/nibble-dispatch)
 
 file(RELATIVE_PATH nibble_pc_to_include
   ${CMAKE_INSTALL_FULL_DATADIR}/pkgconfig ${CMAKE_INSTALL_FULL_INCLUDEDIR})

@@ -10,8 +10,8 @@
 # link, definitions that kernels could notice (NDEBUG, and names that begin with _, NIBBLE_ or XSIMD_),
 # CMAKE_CXX_FLAGS and the C++ standard. Flags of single source files are not among them; a source that
 # they compile for another instruction set does not link, and the linker names the kernels that it
-# lacks. Kernels are neither instrumented by sanitizers nor subject to link-time optimization, and give
-# no warnings; the target may do all three.
+# lacks. Kernels are neither instrumented by sanitizers nor subject to link-time optimization or
+# -ffast-math, and give no warnings; the target may do all four.
 include_guard(GLOBAL)
 
 function(nibble_add_kernels)
@@ -44,7 +44,7 @@ function(nibble_link_kernels target)
     target_link_libraries(${library} PRIVATE nibble::nibble)
     target_compile_definitions(${library} PRIVATE ${definitions})
     target_compile_options(${library} PRIVATE $<TARGET_PROPERTY:${target},COMPILE_OPTIONS>
-      $<$<CXX_COMPILER_ID:GNU,Clang,AppleClang>:-w -fno-lto -fno-sanitize=all>)
+      $<$<CXX_COMPILER_ID:GNU,Clang,AppleClang>:-w -fno-lto -fno-sanitize=all -fno-fast-math>)
     set_target_properties(${library} PROPERTIES
       POSITION_INDEPENDENT_CODE ON INTERPROCEDURAL_OPTIMIZATION OFF UNITY_BUILD OFF)
     foreach(name CXX_STANDARD CXX_EXTENSIONS COMPILE_FLAGS)

@@ -24,6 +24,7 @@
 #include <codec/independent_decoder.hpp>
 #include <support/catch.hpp>
 #include <support/errors.hpp>
+#include <support/random_values.hpp>
 #include <support/shuffled_executor.hpp>
 #include <support/stored_tensors.hpp>
 
@@ -137,6 +138,35 @@ TEST_CASE("every kernel decodes to the portable code's bits", "[dispatch]") {
     }
   }
   CHECK(threads.tasks_run > 0);
+}
+
+TEST_CASE("every kernel packs to the bytes that this unit packs to", "[dispatch]") {
+  if (!can_run()) return;
+  constexpr std::size_t count = 2000;
+  const auto values = nibble_test::heavy_tailed(count, 9);
+  auto importance = nibble_test::gaussian(count, 10, 1.0F);
+  for (float& each : importance) each *= each;
+  for (const encoding which : nibble_test::packable_encodings) {
+    const nibble::encoding_description& row = nibble::describe(which);
+    if (!row.has_blocks() || row.block_rows() > 1) continue;
+    for (const auto search : {nibble::packing_search::fast, nibble::packing_search::best}) {
+      for (const bool weighs : {false, true}) {
+        CAPTURE(row.name, static_cast<int>(search), weighs);
+        const nibble::values_of_blocks from{
+            .which = which,
+            .values = values,
+            .importance = weighs ? importance : std::span<const float>(),
+            .search = search};
+        std::vector<std::byte> expected(*nibble::stored_bytes(which, {1, count}));
+        std::vector<std::byte> found(expected.size());
+        const auto by_this_unit = nibble::kernel::pack_blocks<>(from, expected.data());
+        const auto by_kernel = nibble::kernel::picked_pack_blocks(from, found.data());
+        REQUIRE(by_this_unit.status == nibble::pack_status::packed);
+        REQUIRE(by_kernel.status == nibble::pack_status::packed);
+        CHECK(is_same(expected, found));
+      }
+    }
+  }
 }
 
 template <class Half, class Widen, class Narrow>

@@ -18,6 +18,7 @@
 #include <nibble/kernel/activations.hpp>
 #include <nibble/kernel/product_output.hpp>
 #include <nibble/kernel/stored_row.hpp>
+#include <nibble/simd/vector.hpp>
 
 #include <support/catch.hpp>
 #include <support/decoded_weight.hpp>
@@ -28,6 +29,14 @@ namespace nibble_test {
 
 /// Outputs of those weights; kernels are given all but the first and last.
 inline constexpr std::size_t kernel_outputs = 39;
+
+/// Whether M rows of K, of at most so many rows, are multiplied: portable code is not optimized here, and
+/// multiplies long rows for some M alone.
+template <class Architecture>
+[[nodiscard]] constexpr bool multiplies_rows_of(std::size_t k, std::size_t m, std::size_t most) {
+  if (!std::is_same_v<Architecture, nibble::simd::portable> || k < 4000) return true;
+  return m <= 2 || m == most / 2 || m == most;
+}
 
 /// x[M x K] and a weight, their products in double, and what the bounds of those are made of.
 struct kernel_problem {

@@ -19,6 +19,8 @@ set(decode "#include <nibble/compute/dequantize.hpp>")
 expect(compiles -O2 "${pack}")
 expect(fails -ffast-math "${pack}")
 expect(compiles -ffast-math "${decode}")
+# Kernels that another unit calls compile either way, and refuse to pack when they are asked to.
+expect(compiles -ffast-math "#include \"${SOURCE}/cmake/nibble-dispatch-kernels.cpp\"")
 
 # Tensors are decoded into floats and into nothing else.
 set(use "${decode}\nvoid use(const nibble::tensor_view& w, std::span<TYPE> y) { nibble::dequantize(w, y); }")

@@ -1,4 +1,3 @@
 #include <support/compiled_kernels.hpp>
 
-NIBBLE_TEST_KERNELS(, nibble::simd::portable)
-NIBBLE_TEST_ALL_SMALL_BATCHES(, nibble::simd::portable)
+NIBBLE_TEST_PORTABLE_KERNELS()

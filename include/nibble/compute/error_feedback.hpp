@@ -19,6 +19,7 @@
 #include <nibble/codec/recode.hpp>
 #include <nibble/codec/scale_refit.hpp>
 #include <nibble/compute/executor.hpp>
+#include <nibble/compute/pack_blocks.hpp>
 #include <nibble/core/architecture.hpp>
 #include <nibble/core/checked.hpp>
 #include <nibble/core/encoding.hpp>
@@ -131,15 +132,13 @@ class row_packer {
       block_importance_[at] = 1.0F / (diagonal * diagonal);
     }
     const std::span<const float> block_values(block_values_.data(), count);
-    const block_packing how{.search = packing_search::best,
-                            .importance = std::span(block_importance_).first(count)};
-    pack_status status = pack_status::packed;
-    if constexpr (requires { Codec::pack(block_values, blocks_[block], packing_rule::best, how); }) {
-      status = Codec::pack(block_values, blocks_[block], packing_rule::best, how);
-    } else {
-      status = Codec::pack(block_values, blocks_[block], how);
-    }
-    if (status != pack_status::packed) {
+    const packed_blocks packed =
+        kernel::picked_pack_blocks({.which = Codec::encoding,
+                                    .values = block_values,
+                                    .importance = std::span(block_importance_).first(count),
+                                    .search = packing_search::best},
+                                   std::as_writable_bytes(std::span(blocks_).subspan(block, 1)).data());
+    if (packed.status != pack_status::packed) {
       throw error(error_code::not_representable,
                   {.tensor = std::string(name_),
                    .field = join_text({"columns from ", first_column}),

@@ -19,7 +19,9 @@ namespace nibble {
 
 struct checked_product;
 struct checked_activations;
+struct packed_blocks;
 struct value_counts;
+struct values_of_blocks;
 class repacked_weight;
 
 /// The kernels of one instruction set, as nibble_add_dispatch builds them: all that its object shows to
@@ -40,6 +42,7 @@ struct kernel_table {
   void (*narrow_f16)(const float* from, std::size_t count, float16* to) noexcept;
   void (*narrow_bf16)(const float* from, std::size_t count, bfloat16* to) noexcept;
 
+  packed_blocks (*pack_blocks)(const values_of_blocks&, std::byte* to);
   value_counts (*count_values)(const tensor_view&);
   repacked_weight (*repack)(const tensor_view&, matmul_mode, nibble::executor*);
   void (*matmul)(std::span<const checked_product>, const checked_activations&, matmul_mode,

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cfloat>
 #include <cmath>
 #include <concepts>
 #include <cstddef>
@@ -21,7 +20,9 @@
 #include <nibble/codec/packing_search.hpp>
 #include <nibble/codec/weighted_values.hpp>
 #include <nibble/compute/convert.hpp>
+#include <nibble/compute/dispatch.hpp>
 #include <nibble/compute/executor.hpp>
+#include <nibble/compute/pack_blocks.hpp>
 #include <nibble/compute/packing_options.hpp>
 #include <nibble/compute/row_source.hpp>
 #include <nibble/core/architecture.hpp>
@@ -31,11 +32,9 @@
 #include <nibble/core/shape.hpp>
 #include <nibble/core/text.hpp>
 
-#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
-    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
+#if !NIBBLE_ROUNDS_ALIKE
 #error "packing must give the same bytes everywhere: compile it without -ffast-math"
 #endif
-static_assert(FLT_EVAL_METHOD == 0, "packing needs f32 arithmetic without excess precision");
 
 namespace nibble {
 
@@ -59,8 +58,8 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// is negative, NaN or infinite, naming the column), not_representable, unsupported_encoding, and
 /// whatever the row source and after_chunk throw.
 ///
-/// Architecture is this_architecture: a unit compiles the packers of all encodings where it packs, and
-/// not where it includes this.
+/// Architecture is this_architecture: a unit compiles this where it packs, and not where it includes it,
+/// and the packers of all encodings too, unless its kernels are linked (compute/dispatch.hpp).
 template <std::same_as<this_architecture> Architecture = this_architecture>
 class basic_tensor_packer {
  public:
@@ -220,46 +219,33 @@ class basic_tensor_packer {
            join_text({"a finite value for ", to_string(encoding_)}));
   }
 
+  /// Refuses values of which the first block of Codec's could not be packed.
   template <PackableCodec Codec>
-  void pack_block(const value_range& range, std::byte* to, std::vector<float>& importance) const {
-    typename Codec::block block;
-    pack_status status = pack_status::packed;
-    const block_packing how{.search = search_,
-                            .importance = importance_of(range.first, range.values.size(), importance)};
-    if constexpr (requires { Codec::pack(range.values, block, rule_, how); }) {
-      status = Codec::pack(range.values, block, rule_, how);
-    } else {
-      status = Codec::pack(range.values, block, how);
-    }
-    if (status == pack_status::packed) {
-      std::memcpy(to, &block, sizeof(block));
-    } else if constexpr (requires { Codec::scale_type; }) {
-      refuse_overflow(range, status, Codec::scale_type);
-    } else {
-      refuse_overflow(range, status, "float16");
-    }
-  }
-
-  [[noreturn]] void refuse_overflow(const value_range& range, pack_status status,
-                                    std::string_view scale_type) const {
+  [[noreturn]] void refuse_overflow(const value_range& range, pack_status status) const {
+    std::string_view scale_type = "float16";
+    if constexpr (requires { Codec::scale_type; }) scale_type = Codec::scale_type;
     const bool is_min = status == pack_status::min_overflow;
     const auto distance = [&](float x) { return is_min ? -x : std::fabs(x); };
-    const auto farthest = std::max_element(range.values.begin(), range.values.end(),
+    const auto block = range.values.first(std::min(range.values.size(), Codec::block_elements));
+    const auto farthest = std::max_element(block.begin(), block.end(),
                                            [&](float a, float b) { return distance(a) < distance(b); });
-    refuse(range.first + static_cast<std::uint64_t>(farthest - range.values.begin()),
-           shortest_text(*farthest),
+    refuse(range.first + static_cast<std::uint64_t>(farthest - block.begin()), shortest_text(*farthest),
            join_text({"a ", is_min ? "min" : "scale", " within ", scale_type, " for the ",
                       to_string(encoding_), " block around it"}));
   }
 
   template <PackableCodec Codec>
-  void pack_blocks(const value_range& range, std::byte* to) const {
-    std::vector<float> importance;
-    for (std::size_t at = 0; at < range.values.size(); at += Codec::block_elements) {
-      const std::size_t count = std::min(range.values.size() - at, Codec::block_elements);
-      pack_block<Codec>({range.first + at, range.values.subspan(at, count)}, to, importance);
-      to += sizeof(typename Codec::block);
-    }
+  void pack_blocks(const value_range& range, std::byte* to, std::vector<float>& importance) const {
+    const packed_blocks packed = kernel::picked_pack_blocks(
+        {.which = Codec::encoding,
+         .values = range.values,
+         .importance = importance_of(range.first, range.values.size(), importance),
+         .rule = rule_,
+         .search = search_},
+        to);
+    if (packed.status == pack_status::packed) return;
+    refuse_overflow<Codec>({range.first + packed.values, range.values.subspan(packed.values)},
+                           packed.status);
   }
 
   /// Packs rows first .. end into blocks of several rows, a few of them at a time where rows are long.
@@ -272,6 +258,7 @@ class basic_tensor_packer {
     const auto row_blocks = static_cast<std::size_t>(divide_round_up(cols, row_codec::block_elements));
     const std::uint64_t rows_at_once = std::max<std::uint64_t>(1, chunk_elements / cols);
     std::vector<float> buffer;
+    std::vector<float> importance;
     std::vector<typename row_codec::block> packed(row_blocks);
     std::fill(to.begin(), to.end(), std::byte{0});
     value_range range{first * cols, {}};
@@ -281,7 +268,7 @@ class basic_tensor_packer {
         require_finite(range);
       }
       pack_blocks<row_codec>({range.first, range.values.first(static_cast<std::size_t>(cols))},
-                             std::as_writable_bytes(std::span(packed)).data());
+                             std::as_writable_bytes(std::span(packed)).data(), importance);
       range = {range.first + cols, range.values.subspan(static_cast<std::size_t>(cols))};
       const auto place = static_cast<std::size_t>(row - first);
       std::byte* at = to.data() + place / Codec::block_rows * row_blocks * sizeof(block);
@@ -298,6 +285,7 @@ class basic_tensor_packer {
   template <Codec Codec>
   void pack_as(std::size_t chunk, std::span<std::byte> to) const {
     std::vector<float> buffer;
+    std::vector<float> importance;
     auto [first, end] = elements_of(chunk);
     if constexpr (PlainCodec<Codec>) {
       pack_plain<Codec>(fetch(first, end, buffer), to);
@@ -324,7 +312,7 @@ class basic_tensor_packer {
       if (first >= end) return;
       const value_range range = fetch(first, end, buffer);
       require_finite(range);
-      pack_blocks<Codec>(range, to.data());
+      pack_blocks<Codec>(range, to.data(), importance);
     } else {
       const value_range range = fetch(first, end, buffer);
       require_finite(range);
@@ -333,7 +321,7 @@ class basic_tensor_packer {
           static_cast<std::size_t>(*stored_bytes(describe(Codec::encoding), 1, cols));
       std::byte* row_to = to.data();
       for (std::size_t at = 0; at < range.values.size(); at += cols, row_to += row_bytes) {
-        pack_blocks<Codec>({range.first + at, range.values.subspan(at, cols)}, row_to);
+        pack_blocks<Codec>({range.first + at, range.values.subspan(at, cols)}, row_to, importance);
       }
     }
   }
@@ -345,7 +333,7 @@ class basic_tensor_packer {
       std::array<stored, 1024> panel;
       while (!range.values.empty()) {
         const std::size_t count = std::min(range.values.size(), panel.size());
-        kernel::narrow<simd::best_architecture>(range.values.data(), count, panel.data());
+        kernel::picked_narrow<default_architecture>(range.values.data(), count, panel.data());
         if (rule_ == packing_rule::best) {
           require_no_overflow<Codec>({range.first, range.values.first(count)}, panel);
         }

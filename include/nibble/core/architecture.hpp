@@ -101,6 +101,15 @@
 #define NIBBLE_INSTRUCTION_SET_NAME NIBBLE_TEXT_OF(NIBBLE_INSTRUCTION_SET)
 #define NIBBLE_ARCHITECTURE_NAME NIBBLE_TEXT_OF(NIBBLE_ARCHITECTURE)
 
+/// Whether sums and products are rounded as they are written: not under -ffast-math or a part of it that
+/// the compiler shows.
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
+#define NIBBLE_ROUNDS_ALIKE 0
+#else
+#define NIBBLE_ROUNDS_ALIKE 1
+#endif
+
 /// Around code that becomes vector instructions. GCC 12 warns of the undefined operands in its own
 /// AVX-512 headers (GCC bug 105593), and lays it to the functions that intrinsics are inlined into.
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13

@@ -1,0 +1,3 @@
+#include <support/compiled_kernels.hpp>
+
+NIBBLE_TEST_PACKERS()
