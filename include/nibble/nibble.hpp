@@ -45,7 +45,7 @@
 ///   reader.hpp              nibble::reader: [name], find(), iteration, metadata(), verify();
 ///                           nibble::reader::open_set() opens several files that hold one model
 ///   checkpoint.hpp          nibble::checkpoint: a reader of folders as model hubs serve them, with
-///                           config.json and tokenizer.json as metadata
+///                           config.json and tokenizer.json as metadata. Include it by itself
 ///   checkpoint/importance.hpp  nibble::importance: how much each column of a weight counts, as
 ///                           llama-imatrix gathers it, for quantize_options::column_importance. Include
 ///                           it by itself
@@ -68,7 +68,6 @@
 ///
 /// Under -ffast-math, include what you read with (reader.hpp, compute/...) and not this file: packing
 /// refuses to be compiled so.
-#include <nibble/checkpoint.hpp>
 #include <nibble/compute/convert.hpp>
 #include <nibble/compute/dequantize.hpp>
 #include <nibble/compute/executor.hpp>

@@ -107,6 +107,33 @@ TEST_CASE("vectors do lane by lane what their operators say", "[vector]") {
   SUCCEED("every lane");
 }
 
+template <class Architecture>
+void check_shifts() {
+  using integers = simd::vector<std::int32_t, Architecture>;
+  std::mt19937 generator(3);
+  std::vector<std::int32_t> values(integers::size);
+  for (auto& value : values)
+    value = std::bit_cast<std::int32_t>(static_cast<std::uint32_t>(generator()));
+  const auto loaded = integers::load_unaligned(values.data());
+  for (int bits = 0; bits < 32; ++bits) {
+    const auto shifted = lanes_of(simd::shift_right<Architecture>(loaded, bits));
+    for (std::size_t i = 0; i < shifted.size(); ++i) {
+      const auto expected = static_cast<std::int32_t>(std::floor(std::ldexp(values[i], -bits)));
+      if (shifted[i] != expected) FAIL("lane " << i << " by " << bits);
+    }
+  }
+}
+
+TEST_CASE("integers are shifted right with their sign, by any count", "[vector]") {
+  SECTION("portable") { check_shifts<simd::portable>(); }
+  SECTION("the best architecture") { check_shifts<simd::best_architecture>(); }
+  SECTION("emulated widths") {
+    nibble_test::for_emulated_widths(
+        []<class Architecture>(Architecture) { check_shifts<Architecture>(); });
+  }
+  SUCCEED("every count");
+}
+
 TEST_CASE("the portable vector has eight lanes and needs no alignment", "[vector]") {
   static_assert(simd::lanes<simd::portable> == 8);
   static_assert(std::is_same_v<simd::vector<float, simd::portable>, simd::portable_vector<float>>);

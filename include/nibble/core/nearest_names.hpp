@@ -1,11 +1,11 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <numeric>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -33,18 +33,32 @@ namespace nibble {
 template <class NameAt>
 [[nodiscard]] std::vector<std::string> nearest_names(std::string_view wanted, std::size_t count,
                                                      const NameAt& name_at) {
-  constexpr std::size_t max_names = 3;
-  std::vector<std::tuple<bool, std::size_t, std::string_view>> ranked;
-  ranked.reserve(count);
+  struct candidate {
+    bool is_part;
+    std::size_t distance;
+    std::string_view name;
+
+    [[nodiscard]] bool is_nearer_than(const candidate& other) const noexcept {
+      if (is_part != other.is_part) return is_part;
+      if (distance != other.distance) return distance < other.distance;
+      return name < other.name;
+    }
+  };
+  std::array<candidate, 3> nearest;
+  std::size_t taken = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const std::string_view name = name_at(i);
-    const bool is_part = !wanted.empty() && name.find(wanted) != std::string_view::npos;
-    ranked.emplace_back(!is_part, edit_distance(name, wanted), name);
+    const candidate next{!wanted.empty() && name.find(wanted) != std::string_view::npos,
+                         edit_distance(name, wanted), name};
+    std::size_t place = taken;
+    while (place > 0 && next.is_nearer_than(nearest[place - 1])) --place;
+    if (place == nearest.size()) continue;
+    taken = std::min(taken + 1, nearest.size());
+    for (std::size_t later = taken - 1; later > place; --later) nearest[later] = nearest[later - 1];
+    nearest[place] = next;
   }
-  const std::size_t taken = std::min(max_names, count);
-  std::partial_sort(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(taken), ranked.end());
   std::vector<std::string> names;
-  for (std::size_t i = 0; i < taken; ++i) names.emplace_back(std::get<std::string_view>(ranked[i]));
+  for (std::size_t i = 0; i < taken; ++i) names.emplace_back(nearest[i].name);
   return names;
 }
 

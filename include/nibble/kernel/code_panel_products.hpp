@@ -113,7 +113,8 @@ NIBBLE_IN_PLACE inline void for_each_lane_vector(const panel_blocks& block, std:
       const integers stored = simd::load_bytes<std::int32_t, Architecture>(from);
       NIBBLE_UNROLL
       for (std::size_t n = 0; n < fields; ++n) {
-        const integers shifted = n == 0 ? stored : stored >> static_cast<int>(CodeBits * n);
+        const integers shifted =
+            n == 0 ? stored : simd::shift_right<Architecture>(stored, static_cast<int>(CodeBits * n));
         auto codes = std::bit_cast<lane_vector>(shifted & mask);
         if constexpr (counts_from_zero) codes = codes - lane_vector(block.code_zero);
         use(codes, at + n * panel::lane_codes);

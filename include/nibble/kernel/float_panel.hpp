@@ -105,7 +105,7 @@ void fill_from_codes(const float_panel_source<Architecture>& source, const tenso
             simd::load_bytes<std::int32_t, Architecture>(reinterpret_cast<const std::byte*>(from));
         NIBBLE_UNROLL
         for (int i = 0; i < 4; ++i) {
-          const integers code = ((codes >> (8 * i)) & integers(255)) - zero;
+          const integers code = (simd::shift_right<Architecture>(codes, 8 * i) & integers(255)) - zero;
           fma(to_float(code), scale, offset).store_unaligned(to);
           to += next;
         }

@@ -170,13 +170,16 @@ NIBBLE_IN_PLACE inline void for_each_lane_codes(const simd::vector<std::int32_t,
   using integers = simd::vector<std::int32_t, Architecture>;
   constexpr std::size_t half = simd::block_codes / 2;
   constexpr bool has_nibbles = is_nibbles(Packing);
+  [[maybe_unused]] const auto shifted = [&](int bits) {
+    return simd::shift_right<Architecture>(word, bits);
+  };
   const std::size_t place = 4 * number;
   if constexpr (std::same_as<Value, std::int8_t>) {
     using bytes = simd::vector<std::uint8_t, Architecture>;
     if constexpr (has_nibbles) {
       const integers mask(0x0F0F0F0F);
       use(std::bit_cast<bytes>(word & mask), place);
-      use(std::bit_cast<bytes>((word >> 4) & mask), place + half);
+      use(std::bit_cast<bytes>(shifted(4) & mask), place + half);
     } else if constexpr (Packing == code_packing::signed_bytes) {
       use(std::bit_cast<bytes>(word) ^ bytes(128), place);
     } else {
@@ -187,20 +190,20 @@ NIBBLE_IN_PLACE inline void for_each_lane_codes(const simd::vector<std::int32_t,
     if constexpr (has_nibbles) {
       const integers mask(0x000F000F);
       use(std::bit_cast<words>(word & mask), place);
-      use(std::bit_cast<words>((word >> 8) & mask), place + 2);
-      use(std::bit_cast<words>((word >> 4) & mask), place + half);
-      use(std::bit_cast<words>((word >> 12) & mask), place + half + 2);
+      use(std::bit_cast<words>(shifted(8) & mask), place + 2);
+      use(std::bit_cast<words>(shifted(4) & mask), place + half);
+      use(std::bit_cast<words>(shifted(12) & mask), place + half + 2);
     } else if constexpr (Packing == code_packing::signed_bytes) {
       // A byte with its sign turned is larger by 128.
       const integers mask(0x00FF00FF);
       const integers sign(0x00800080);
       const words zero(128);
       use(std::bit_cast<words>((word & mask) ^ sign) - zero, place);
-      use(std::bit_cast<words>(((word >> 8) & mask) ^ sign) - zero, place + 2);
+      use(std::bit_cast<words>((shifted(8) & mask) ^ sign) - zero, place + 2);
     } else {
       const integers mask(0x00FF00FF);
       use(std::bit_cast<words>(word & mask), place);
-      use(std::bit_cast<words>((word >> 8) & mask), place + 2);
+      use(std::bit_cast<words>(shifted(8) & mask), place + 2);
     }
   } else {
     NIBBLE_UNROLL
@@ -208,12 +211,12 @@ NIBBLE_IN_PLACE inline void for_each_lane_codes(const simd::vector<std::int32_t,
       const auto at = place + static_cast<std::size_t>(i);
       if constexpr (has_nibbles) {
         const integers mask(15);
-        use(to_float((word >> (8 * i)) & mask), at);
-        use(to_float((word >> (8 * i + 4)) & mask), at + half);
+        use(to_float(shifted(8 * i) & mask), at);
+        use(to_float(shifted(8 * i + 4) & mask), at + half);
       } else if constexpr (Packing == code_packing::signed_bytes) {
-        use(to_float((((word >> (8 * i)) & integers(255)) ^ integers(128)) - integers(128)), at);
+        use(to_float(((shifted(8 * i) & integers(255)) ^ integers(128)) - integers(128)), at);
       } else {
-        use(to_float((word >> (8 * i)) & integers(255)), at);
+        use(to_float(shifted(8 * i) & integers(255)), at);
       }
     }
   }
@@ -274,7 +277,7 @@ NIBBLE_IN_PLACE inline void add_lane_block(
   floats offsets(0.0F);
   if constexpr (Codec::has_min) offsets = scales_and_mins.second;
   if constexpr (bias != 0.0F) offsets = fma(scales, floats(-bias), offsets);
-  const auto for_each_block_codes = [&](auto&& use) {
+  const auto for_each_block_codes = [&](auto&& use) NIBBLE_LAMBDA_IN_PLACE {
     if constexpr (HasLoop) {
       NIBBLE_KEEP_ROLLED
       for (std::size_t i = 0; i < Words; ++i) {
@@ -288,7 +291,7 @@ NIBBLE_IN_PLACE inline void add_lane_block(
     }
   };
   if constexpr (std::same_as<Value, float> && multiplies_values(Rows)) {
-    for_each_block_codes([&](const floats& codes, std::size_t place) {
+    for_each_block_codes([&](const floats& codes, std::size_t place) NIBBLE_LAMBDA_IN_PLACE {
       const floats weights = fma(codes, scales, offsets);
       NIBBLE_UNROLL
       for (std::size_t m = 0; m < Rows; ++m) {
@@ -297,7 +300,7 @@ NIBBLE_IN_PLACE inline void add_lane_block(
     });
   } else {
     std::array<lane_sums<Architecture, Value>, Rows> products;
-    for_each_block_codes([&](const auto& codes, std::size_t place) {
+    for_each_block_codes([&](const auto& codes, std::size_t place) NIBBLE_LAMBDA_IN_PLACE {
       NIBBLE_UNROLL
       for (std::size_t m = 0; m < Rows; ++m) {
         products[m].add(codes, values + m * simd::block_codes + place);

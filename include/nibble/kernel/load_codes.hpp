@@ -49,7 +49,7 @@ NIBBLE_IN_PLACE inline void for_each_code_vector(const std::byte* codes, Use&& u
     for (std::size_t j = 0; j < half; j += width) {
       const integers pairs = simd::load_unsigned_bytes(codes + j, tag, tag);
       const integers low = pairs & integers(15);
-      const integers high = pairs >> 4;
+      const integers high = simd::shift_right<Architecture>(pairs, 4);
       if constexpr (Packing == code_packing::nibble_halves) {
         use(low, j);
         use(high, j + half);

@@ -41,8 +41,11 @@
 /// arguments would go through memory otherwise.
 #if defined(__GNUC__)
 #define NIBBLE_IN_PLACE [[gnu::always_inline]]
+/// The same behind the parameters of a lambda.
+#define NIBBLE_LAMBDA_IN_PLACE __attribute__((always_inline))
 #else
 #define NIBBLE_IN_PLACE
+#define NIBBLE_LAMBDA_IN_PLACE
 #endif
 
 namespace nibble::simd {
@@ -193,6 +196,22 @@ template <class T, class Architecture>
       bytes::load_unaligned(reinterpret_cast<const std::uint8_t*>(from)));
 }
 
+/// Each lane shifted right by 0..31 bits, with its sign. Of xsimd's operator on NEON, a switch over all
+/// counts, compilers make a call for every vector.
+template <class Architecture>
+[[nodiscard]] NIBBLE_IN_PLACE inline vector<std::int32_t, Architecture> shift_right(
+    const vector<std::int32_t, Architecture>& value, int bits) noexcept {
+#if defined(__ARM_NEON)
+  if constexpr (std::is_base_of_v<xsimd::neon, Architecture>) {
+    return static_cast<int32x4_t>(value) >> bits;
+  } else {
+    return value >> bits;
+  }
+#else
+  return value >> bits;
+#endif
+}
+
 /// f32 rounded to bfloat16 as to_bfloat16 does it, each in the upper half of its lane.
 template <class Architecture>
 [[nodiscard]] vector<std::int32_t, Architecture> round_to_upper_halves(
@@ -200,8 +219,9 @@ template <class Architecture>
   using integers = vector<std::int32_t, Architecture>;
   const auto bits = std::bit_cast<integers>(values);
   // By arithmetic: xsimd 8.1's select of integers does not compile for AVX-512 without optimisation.
-  const integers nan_mask = (integers(0x7F800000) - (bits & integers(0x7FFFFFFF))) >> 31;
-  const integers up = integers(0x7FFF) + ((bits >> 16) & integers(1));
+  const integers nan_mask =
+      shift_right<Architecture>(integers(0x7F800000) - (bits & integers(0x7FFFFFFF)), 31);
+  const integers up = integers(0x7FFF) + (shift_right<Architecture>(bits, 16) & integers(1));
   return (bits + (up & ~nan_mask)) | (nan_mask & integers(0x400000));
 }
 
