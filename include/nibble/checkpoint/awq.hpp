@@ -38,14 +38,14 @@ struct awq_rules {
                                              .found = std::to_string(bits),
                                              .expected = "4, which AWQ has alone"});
     }
-    std::string version = text_member(config, "version").value_or("gemm");
-    for (char& each : version) {
+    std::string layout = text_member(config, "version").value_or("gemm");
+    for (char& each : layout) {
       if (each >= 'A' && each <= 'Z') each = static_cast<char>(each - 'A' + 'a');
     }
-    if (version != "gemm") {
+    if (layout != "gemm") {
       throw error(
           error_code::unsupported_feature,
-          {.field = "quantization_config.version", .found = std::move(version), .expected = "gemm"});
+          {.field = "quantization_config.version", .found = std::move(layout), .expected = "gemm"});
     }
     awq_rules rules;
     rules.group_size =

@@ -11,6 +11,8 @@
 #include <vector>
 
 #include <nibble/nibble.hpp>
+
+#include <nibble/checkpoint.hpp>
 #include <nibble/source_reader.hpp>
 
 void write_model(const std::string& path, std::span<const float> values) {
