@@ -229,12 +229,19 @@ class offset_sums {
   alignas(64) std::array<std::conditional_t<is_in_registers, floats, lanes>, Rows> sums_;
 };
 
-/// Asks memory for a vector's worth of blocks that are multiplied soon.
+/// Asks memory for a vector's worth of blocks that are multiplied soon. Measured on Zen 4, one row of f32:
+/// float weights, whose lines take little time, come at 23 to 26 GB/s where the second-level cache is asked,
+/// and at 12 to 18 where the first is, which takes on too few lines at once.
 template <class Architecture, class Layout>
 void prefetch_next(const std::byte* codes, const row_segment& segment) noexcept {
   NIBBLE_UNROLL
-  for (std::size_t ahead = 0; ahead < simd::lanes<Architecture> * Layout::stride_bytes; ahead += 64) {
-    simd::prefetch(codes, segment.next_bytes + ahead);
+  for (std::size_t ahead = 0; ahead < simd::lanes<Architecture> * Layout::stride_bytes;
+       ahead += simd::line_bytes) {
+    if constexpr (Layout::loader::has_scales) {
+      simd::prefetch(codes, segment.next_bytes + ahead);
+    } else {
+      simd::prefetch_to_second_level(codes, segment.next_bytes + ahead);
+    }
   }
 }
 

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include <nibble/nibble.hpp>
-
+// Those that nibble.hpp leaves to be included by themselves:
 #include <nibble/checkpoint.hpp>
 #include <nibble/source_reader.hpp>
 
