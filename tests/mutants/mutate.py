@@ -191,8 +191,10 @@ def main():
     try:
         workshop = Workshop(folder, options)
         for program in [PROGRAMS[name] for name in options.folders] + options.then:
-            if not workshop.builds(program) or workshop.verdict(program) != "alive":
-                print(f"{program} does not build and pass before anything is changed", file=sys.stderr)
+            verdict = workshop.verdict(program) if workshop.builds(program) else "does not build"
+            if verdict != "alive":
+                print(f"{program}, before anything is changed: {verdict} (--limit is {options.limit:g} s)",
+                      file=sys.stderr)
                 return 2
         known = known_equivalents()
         for name, path, number, mutant in drawn:
