@@ -60,7 +60,7 @@ void multiply_interleaved_group(lane_group from, std::size_t blocks, const activ
   // two are near, it is asked for those, in the order in which they lie, and the second-level cache for the
   // two behind them: from a mapped file, with AVX-512, 576 columns take three fifths of the time and 2048
   // four fifths; 4096 would take a twentieth longer. On Zen 4 asking the second level too comes to 24 GB/s
-  // with 576 columns and 28 with 1536 (int8), where it was 13.
+  // with 576 columns and 28 with 1536 (int8), not asking it to 13.
   constexpr std::size_t ahead_bytes = 3072;
   constexpr std::size_t most_near_bytes = 32 * 1024;
   const bool has_near_groups = from.next_bytes <= most_near_bytes;
