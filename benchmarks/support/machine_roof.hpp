@@ -168,9 +168,9 @@ struct machine_roof {
   }
 };
 
-/// Measures for about a second.
-[[nodiscard]] inline machine_roof measure_roof(nibble::executor* on, unsigned threads) {
-  constexpr double each = 0.3;
+/// Measures each limit for `each` seconds, and three times at least.
+[[nodiscard]] inline machine_roof measure_roof(nibble::executor* on, unsigned threads,
+                                               double each = 0.3) {
   const line_aligned_floats memory(bytes_beyond_caches() / sizeof(float));
   const auto bytes = static_cast<double>(memory.span().size_bytes());
   std::atomic<bool> is_checked{true};

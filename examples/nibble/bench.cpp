@@ -48,7 +48,6 @@ namespace {
 /// What of a file's weights is worked on, so that a run takes about ten seconds whatever the file.
 constexpr std::size_t most_encodings = 4;
 constexpr std::uint64_t most_decoded = 1U << 25U;
-constexpr double seconds_each = 0.25;
 
 /// Numbers of input vectors, and the weights that they are multiplied by at most.
 struct batch {
@@ -175,7 +174,7 @@ bool is_decoded(const nibble::tensor_view& part, std::span<const float> decoded)
 
 /// Decodes to f32. Throws damaged where values are not finite, for products could not be checked.
 measurement measure_decode(const nibble::reader& file, std::span<const nibble::tensor_view> matrices,
-                           nibble::executor* on) {
+                           double seconds, nibble::executor* on) {
   const portion weights = take(matrices, most_decoded);
   const line_aligned_floats values(static_cast<std::size_t>(weights.elements));
   const auto decode = [&] {
@@ -208,12 +207,12 @@ measurement measure_decode(const nibble::reader& file, std::span<const nibble::t
     result.is_right = result.is_right && is_decoded(part, decoded);
   }
   if (!result.is_right) result.error = std::numeric_limits<double>::infinity();
-  if (result.is_right) result.seconds = fastest_seconds(seconds_each, 2, decode);
+  if (result.is_right) result.seconds = fastest_seconds(seconds, 2, decode);
   return result;
 }
 
 measurement measure_products(std::span<const nibble::tensor_view> matrices,
-                             const matmul_mode_description& mode, const batch& each,
+                             const matmul_mode_description& mode, const batch& each, double seconds,
                              nibble::executor* on) {
   const portion weights = take(matrices, each.most_elements);
   std::uint64_t most_inputs = 0;
@@ -251,7 +250,7 @@ measurement measure_products(std::span<const nibble::tensor_view> matrices,
   }
   result.is_right = result.error < mode.wrong_from;
   if (result.is_right) {
-    result.seconds = fastest_seconds(seconds_each, 2, [&] {
+    result.seconds = fastest_seconds(seconds, 2, [&] {
       for (const nibble::tensor_view& part : weights.parts) multiply(part);
     });
   }
@@ -287,7 +286,7 @@ std::vector<std::vector<nibble::tensor_view>> matrices_of(const nibble::reader& 
   return groups;
 }
 
-bench_report measure(const nibble::reader& file, unsigned threads) {
+bench_report measure(const nibble::reader& file, unsigned threads, double seconds) {
   auto groups = matrices_of(file);
   if (groups.empty()) {
     throw usage_error(
@@ -304,15 +303,17 @@ bench_report measure(const nibble::reader& file, unsigned threads) {
   progress_bar bar(progress_bar::unit::steps);
   const std::size_t steps = 1 + groups.size() * (1 + batches.size() * matmul_modes.size());
   bar.show(0, steps, "the machine");
-  report.roof = measure_roof(on, threads);
+  report.roof = measure_roof(on, threads, seconds);
   const auto add = [&](const measurement& each) {
     report.measurements.push_back(each);
     bar.show(report.measurements.size() + 1, steps, file.name());
   };
   for (const auto& matrices : groups) {
-    add(measure_decode(file, matrices, on));
+    add(measure_decode(file, matrices, seconds, on));
     for (const matmul_mode_description& mode : matmul_modes) {
-      for (const batch& each : batches) add(measure_products(matrices, mode, each, on));
+      for (const batch& each : batches) {
+        add(measure_products(matrices, mode, each, seconds, on));
+      };
     }
   }
   return report;
@@ -410,7 +411,7 @@ nlohmann::json to_json(const nibble::reader& file, const bench_report& report, u
 
 exit_code bench(const bench_options& options) {
   const nibble::reader file = open_input(options.input, options.single);
-  const bench_report report = measure(file, options.threads);
+  const bench_report report = measure(file, options.threads, options.seconds);
   if (options.json) {
     print_json(schema_version::bench, to_json(file, report, options.threads));
   } else {

@@ -186,6 +186,7 @@ exit_code report(const report_options& options);
 
 struct bench_options {
   std::string input{};
+  double seconds = 0.25;  ///< of each measurement, at least
   bool single = false;
   bool json = false;
   unsigned threads = 1;

@@ -408,6 +408,10 @@ CLI::App& describe_report(CLI::App& app, report_options& options) {
 CLI::App& describe_bench(CLI::App& app, bench_options& options) {
   CLI::App& to = *app.add_subcommand("bench", "Measure decoding and products on a file's own matrices");
   add_input(to, "FILE", options.input);
+  add_value(
+      to, "--seconds", "S", "Repeat each measurement for as long, and twice at least",
+      [&options](const std::string& text) { options.seconds = number_from_zero("--seconds", text); })
+      .default_str("0.25");
   add_json(to, options.json);
   add_single(to, options.single);
   add_threads(to, options.threads);

@@ -175,6 +175,7 @@ TEST_CASE("wrong usage exits with 2 and one line", "[command]") {
       {"diff", "a", "b", "--max-error", "much"},
       {"bench"},
       {"bench", "a", "--threads", "0"},
+      {"bench", "a", "--seconds", "-1"},
   }));
   INFO(Catch::StringMaker<words>::convert(arguments));
   require_refusal(run(arguments), 2, {});
@@ -888,7 +889,8 @@ TEST_CASE("bench measures decoding and products", "[command]") {
                          f32_tensor("kept", {7, 5}, nibble_test::gaussian(35, 23)),
                          f32_tensor("gain", {96}, nibble_test::gaussian(96, 24))});
   require_success({"pack", in, "-o", files / "out.apr", "--encoding", "q4", "--keep", "kept"});
-  const json report = require_json({"bench", files / "out.apr", "--threads", "2", "--json"});
+  const json report =
+      require_json({"bench", files / "out.apr", "--threads", "2", "--json", "--seconds", "0.01"});
   REQUIRE(report.at("threads") == 2);
   for (const auto& [name, figure] : report.at("machine").items()) {
     INFO(name);
@@ -922,7 +924,7 @@ TEST_CASE("bench measures decoding and products", "[command]") {
                                                                            {"f32", {1, 16, 512}}}));
 
   require_contains(
-      require_success({"bench", files / "out.apr", "--threads", "1"}),
+      require_success({"bench", files / "out.apr", "--threads", "1", "--seconds", "0"}),
       {"1 thread;", "G elements/s", "GFLOP/s", "GB/s", "share of roof", "decode to f32", "exact"});
 }
 
@@ -933,7 +935,7 @@ TEST_CASE("bench refuses what it cannot measure", "[command]") {
   require_refusal(run({"bench", files / "vectors"}), 2, {files / "vectors", "no matrix"});
   const float nan = std::numeric_limits<float>::quiet_NaN();
   write_safetensors(files / "nan", {f32_tensor("w", {2, 2}, {1.0F, 2.0F, nan, 3.0F})});
-  require_refusal(run({"bench", files / "nan"}), 1, {files / "nan", "'w'", "NaN"});
+  require_refusal(run({"bench", files / "nan", "--seconds", "0"}), 1, {files / "nan", "'w'", "NaN"});
 }
 
 namespace {

@@ -229,7 +229,7 @@ TEST_CASE("JSON of what runs models, and of bench, is as documented", "[command]
   const std::string oracle = NIBBLE_ENGINE_DATA "/demo_model.json";
   require_ended({"pack", model, "-o", files / "q8.apr", "-e", "q8"}, 0);
   require_ended({"pack", model, "-o", files / "q4.apr", "-e", "q4"}, 0);
-  require_documented("## bench", 0, {"bench", files / "q8.apr", "-j"});
+  require_documented("## bench", 0, {"bench", files / "q8.apr", "-j", "--seconds", "0.01"});
   require_documented("### run", 0, {"run", model, "-p", "And", "-n", "2", "-j"});
   require_documented("### perplexity", 0, {"perplexity", model, "--tokens", oracle, "-j"});
   require_documented("### perplexity", 0,

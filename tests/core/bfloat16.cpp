@@ -14,22 +14,14 @@
 namespace {
 
 using nibble::bfloat16;
+using nibble_test::bits_of;
 using nibble_test::brain16;
+using nibble_test::float_of;
+using nibble_test::require_rounds_to;
 
 bfloat16 brain(std::uint32_t bits) { return {static_cast<std::uint16_t>(bits)}; }
 double value(std::uint32_t code) {
   return nibble_test::value_of(brain16, static_cast<std::uint16_t>(code));
-}
-std::uint32_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
-float float_of(std::uint32_t bits) { return std::bit_cast<float>(bits); }
-
-void require_rounds_to(float x, std::uint32_t expected) {
-  const bfloat16 positive = nibble::to_bfloat16(x);
-  const bfloat16 negative = nibble::to_bfloat16(-x);
-  if (positive != brain(expected) || negative != brain(expected | 0x8000U)) {
-    FAIL(fmt::format("{:a} rounds to {:04x} and its negative to {:04x} instead of {:04x}", x,
-                     positive.bits, negative.bits, expected));
-  }
 }
 
 TEST_CASE("every bfloat16 code widens to its number, NaN payloads included", "[bfloat16]") {
@@ -56,12 +48,12 @@ TEST_CASE("f32 rounds to the nearest bfloat16, midpoints to the even one", "[bfl
     const auto here = static_cast<float>(value(code));
     const auto next = static_cast<float>(value(code + 1));
     const auto midpoint = static_cast<float>((value(code) + value(code + 1)) / 2);
-    require_rounds_to(here, code);
-    require_rounds_to(std::nextafter(here, next), code);
-    require_rounds_to(std::nextafter(midpoint, here), code);
-    require_rounds_to(midpoint, code % 2 == 0 ? code : code + 1);
-    require_rounds_to(std::nextafter(midpoint, next), code + 1);
-    require_rounds_to(std::nextafter(next, here), code + 1);
+    require_rounds_to(here, code, nibble::to_bfloat16);
+    require_rounds_to(std::nextafter(here, next), code, nibble::to_bfloat16);
+    require_rounds_to(std::nextafter(midpoint, here), code, nibble::to_bfloat16);
+    require_rounds_to(midpoint, code % 2 == 0 ? code : code + 1, nibble::to_bfloat16);
+    require_rounds_to(std::nextafter(midpoint, next), code + 1, nibble::to_bfloat16);
+    require_rounds_to(std::nextafter(next, here), code + 1, nibble::to_bfloat16);
     ++checked;
   }
   CHECK(checked == 0x7F7FU);
@@ -70,11 +62,11 @@ TEST_CASE("f32 rounds to the nearest bfloat16, midpoints to the even one", "[bfl
 TEST_CASE("f32 overflows to a bfloat16 infinity half a step above the largest", "[bfloat16]") {
   const float largest = float_of(0x7F7F0000U);
   const float threshold = float_of(0x7F7F8000U);
-  require_rounds_to(largest, 0x7F7F);
-  require_rounds_to(std::nextafter(threshold, 0.0F), 0x7F7F);
-  require_rounds_to(threshold, 0x7F80);
-  require_rounds_to(std::numeric_limits<float>::max(), 0x7F80);
-  require_rounds_to(std::numeric_limits<float>::infinity(), 0x7F80);
+  require_rounds_to(largest, 0x7F7F, nibble::to_bfloat16);
+  require_rounds_to(std::nextafter(threshold, 0.0F), 0x7F7F, nibble::to_bfloat16);
+  require_rounds_to(threshold, 0x7F80, nibble::to_bfloat16);
+  require_rounds_to(std::numeric_limits<float>::max(), 0x7F80, nibble::to_bfloat16);
+  require_rounds_to(std::numeric_limits<float>::infinity(), 0x7F80, nibble::to_bfloat16);
   SUCCEED("all of them");
 }
 

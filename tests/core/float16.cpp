@@ -16,24 +16,15 @@ namespace {
 
 using nibble::float16;
 using nibble_test::binary16;
+using nibble_test::bits_of;
+using nibble_test::float_of;
+using nibble_test::require_rounds_to;
 
 constexpr std::uint32_t code_count = 0x10000U;
 constexpr std::uint16_t largest_finite = 0x7BFFU;
 
 float16 half(std::uint32_t bits) { return {static_cast<std::uint16_t>(bits)}; }
 double value(float16 of) { return nibble_test::value_of(binary16, of.bits); }
-std::uint32_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
-float float_of(std::uint32_t bits) { return std::bit_cast<float>(bits); }
-
-/// Fails unless x and -x round to `expected` and its negative.
-void require_rounds_to(float x, std::uint32_t expected) {
-  const float16 positive = nibble::to_float16(x);
-  const float16 negative = nibble::to_float16(-x);
-  if (positive != half(expected) || negative != half(expected | 0x8000U)) {
-    FAIL(fmt::format("{:a} rounds to {:04x} and its negative to {:04x} instead of {:04x}", x,
-                     positive.bits, negative.bits, expected));
-  }
-}
 
 TEST_CASE("every float16 code widens to the number IEEE 754 gives it", "[float16]") {
   std::uint32_t numbers = 0;
@@ -81,33 +72,33 @@ TEST_CASE("f32 rounds to the nearest float16, midpoints to the even one", "[floa
     // Exact: a midpoint has one bit more than float16 has.
     const auto midpoint =
         static_cast<float>((static_cast<double>(here) + static_cast<double>(next)) / 2);
-    require_rounds_to(here, code);
-    require_rounds_to(std::nextafter(here, next), code);
-    require_rounds_to(std::nextafter(midpoint, here), code);
-    require_rounds_to(midpoint, code % 2 == 0 ? code : code + 1);
-    require_rounds_to(std::nextafter(midpoint, next), code + 1);
-    require_rounds_to(std::nextafter(next, here), code + 1);
+    require_rounds_to(here, code, nibble::to_float16);
+    require_rounds_to(std::nextafter(here, next), code, nibble::to_float16);
+    require_rounds_to(std::nextafter(midpoint, here), code, nibble::to_float16);
+    require_rounds_to(midpoint, code % 2 == 0 ? code : code + 1, nibble::to_float16);
+    require_rounds_to(std::nextafter(midpoint, next), code + 1, nibble::to_float16);
+    require_rounds_to(std::nextafter(next, here), code + 1, nibble::to_float16);
     ++checked;
   }
   CHECK(checked == 0x7BFFU);
 }
 
 TEST_CASE("f32 overflows to a float16 infinity from 65520 on", "[float16]") {
-  require_rounds_to(65504.0F, 0x7BFF);
-  require_rounds_to(65519.996F, 0x7BFF);
-  require_rounds_to(65520.0F, 0x7C00);
-  require_rounds_to(65536.0F, 0x7C00);
-  require_rounds_to(std::numeric_limits<float>::max(), 0x7C00);
-  require_rounds_to(std::numeric_limits<float>::infinity(), 0x7C00);
+  require_rounds_to(65504.0F, 0x7BFF, nibble::to_float16);
+  require_rounds_to(65519.996F, 0x7BFF, nibble::to_float16);
+  require_rounds_to(65520.0F, 0x7C00, nibble::to_float16);
+  require_rounds_to(65536.0F, 0x7C00, nibble::to_float16);
+  require_rounds_to(std::numeric_limits<float>::max(), 0x7C00, nibble::to_float16);
+  require_rounds_to(std::numeric_limits<float>::infinity(), 0x7C00, nibble::to_float16);
   SUCCEED("all of them");
 }
 
 TEST_CASE("f32 at or below half the least float16 rounds to a zero of its sign", "[float16]") {
-  require_rounds_to(0.0F, 0x0000);
-  require_rounds_to(std::numeric_limits<float>::denorm_min(), 0x0000);
-  require_rounds_to(std::numeric_limits<float>::min(), 0x0000);
-  require_rounds_to(0x1p-25F, 0x0000);
-  require_rounds_to(std::nextafter(0x1p-25F, 1.0F), 0x0001);
+  require_rounds_to(0.0F, 0x0000, nibble::to_float16);
+  require_rounds_to(std::numeric_limits<float>::denorm_min(), 0x0000, nibble::to_float16);
+  require_rounds_to(std::numeric_limits<float>::min(), 0x0000, nibble::to_float16);
+  require_rounds_to(0x1p-25F, 0x0000, nibble::to_float16);
+  require_rounds_to(std::nextafter(0x1p-25F, 1.0F), 0x0001, nibble::to_float16);
   SUCCEED("all of them");
 }
 

@@ -12,6 +12,20 @@
 
 namespace nibble_test {
 
+inline std::uint32_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
+inline float float_of(std::uint32_t bits) { return std::bit_cast<float>(bits); }
+
+/// Fails unless narrow(x).bits is `expected`, and narrow(-x).bits that with the sign set.
+template <class Narrow>
+void require_rounds_to(float x, std::uint32_t expected, const Narrow& narrow) {
+  const std::uint32_t positive = narrow(x).bits;
+  const std::uint32_t negative = narrow(-x).bits;
+  if (positive != expected || negative != (expected | 0x8000U)) {
+    FAIL(fmt::format("{:a} rounds to {:04x} and its negative to {:04x} instead of {:04x}", x, positive,
+                     negative, expected));
+  }
+}
+
 /// Fails unless narrow(x).bits keeps sign and upper payload of every NaN and makes it quiet.
 template <class Narrow>
 void require_quiets_nans(const half_format& format, std::uint32_t seed, const Narrow& narrow) {

@@ -17,7 +17,7 @@ using nibble_test::code_of;
 using nibble_test::error_of;
 
 constexpr std::uint64_t power(unsigned exponent) { return std::uint64_t{1} << exponent; }
-constexpr std::uint64_t highest = std::numeric_limits<std::uint64_t>::max();
+constexpr std::uint64_t most_elements = std::numeric_limits<std::uint64_t>::max();
 
 TEST_CASE("a shape is a matrix of all dimensions but the last by the last", "[shape]") {
   const shape matrix{3, 5};
@@ -77,7 +77,7 @@ TEST_CASE("2^63 elements are taken, one dimension more is refused", "[shape]") {
   CHECK(shape{power(31), 1, power(32)}.rows() == power(31));
   const std::vector<std::vector<std::uint64_t>> too_large = {
       {power(63) + 1},
-      {highest},
+      {most_elements},
       {power(32), power(31) + 1},
       {power(62), 3},
       {2, power(63)},
@@ -85,7 +85,7 @@ TEST_CASE("2^63 elements are taken, one dimension more is refused", "[shape]") {
       {power(32), power(32), power(32), power(32)},  // and again
       {power(33), power(31) + 1},                    // wraps to 2^33
       {6148914691236517206U, 3},                     // wraps to 2
-      {highest, highest},                            // wraps to 1
+      {most_elements, most_elements},                // wraps to 1
       {power(9), power(9), power(9), power(9), power(9), power(9), power(9), power(1)}};
   for (const auto& dimensions : too_large) {
     const auto thrown =
@@ -104,7 +104,7 @@ TEST_CASE("a zero dimension empties the shape, however large the others and wher
   for (const std::array<std::uint64_t, 3>& dimensions :
        {std::array<std::uint64_t, 3>{0, power(40), power(40)},
         std::array<std::uint64_t, 3>{power(40), 0, power(40)},
-        std::array<std::uint64_t, 3>{highest, highest, 0}}) {
+        std::array<std::uint64_t, 3>{most_elements, most_elements, 0}}) {
     const shape empty{std::span<const std::uint64_t>(dimensions)};
     CAPTURE(empty.to_string());
     CHECK(empty.elements() == 0);
@@ -116,7 +116,7 @@ TEST_CASE("a zero dimension empties the shape, however large the others and wher
   CHECK(shape{5, 0}.cols() == 0);
   CHECK(shape{0}.rows() == 1);
   CHECK(shape{0}.cols() == 0);
-  CHECK(shape{highest, highest, 0}.rows() == power(63));
+  CHECK(shape{most_elements, most_elements, 0}.rows() == power(63));
 }
 
 TEST_CASE("shapes are equal where rank and every dimension are", "[shape]") {

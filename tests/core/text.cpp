@@ -18,10 +18,6 @@
 
 namespace {
 
-std::uint32_t byte_at(std::string_view text, std::size_t i) {
-  return static_cast<unsigned char>(text[i]);
-}
-
 TEST_CASE("what could act on a terminal is escaped byte by byte", "[text]") {
   CHECK(nibble::escape_text("\x1b[2J") == "\\x1b[2J");
   CHECK(nibble::escape_text(std::string_view("a\0b", 3)) == "a\\x00b");
@@ -48,7 +44,7 @@ TEST_CASE("exactly the control and direction characters are escaped of all code 
     const std::string bytes = nibble_test::encode_code_point(point);
     std::string expected;
     for (std::size_t i = 0; i < bytes.size(); ++i)
-      expected += fmt::format("\\x{:02x}", byte_at(bytes, i));
+      expected += fmt::format("\\x{:02x}", nibble_test::byte_at(bytes, i));
     if (nibble::escape_text(bytes) != (is_hostile(point) ? expected : bytes)) {
       wrong += fmt::format(" U+{:04X}", point);
     }

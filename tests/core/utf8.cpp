@@ -14,10 +14,6 @@
 
 namespace {
 
-std::uint32_t byte_at(std::string_view text, std::size_t i) {
-  return static_cast<unsigned char>(text[i]);
-}
-
 TEST_CASE("a sequence of up to three bytes is UTF-8 where a code point encodes to it", "[utf8]") {
   std::vector<bool> is_pair(0x10000U);
   std::vector<bool> is_triple(0x1000000U);
@@ -25,7 +21,7 @@ TEST_CASE("a sequence of up to three bytes is UTF-8 where a code point encodes t
     if (nibble_test::is_surrogate(point)) continue;
     const std::string bytes = nibble_test::encode_code_point(point);
     std::uint32_t key = 0;
-    for (std::size_t i = 0; i < bytes.size(); ++i) key = key * 256U + byte_at(bytes, i);
+    for (std::size_t i = 0; i < bytes.size(); ++i) key = key * 256U + nibble_test::byte_at(bytes, i);
     (bytes.size() == 2 ? is_pair : is_triple)[key] = true;
   }
   for (std::uint32_t key = 0; key < 0x1000000U; ++key) {

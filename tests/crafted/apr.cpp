@@ -18,6 +18,7 @@
 using nibble_test::apr_file;
 using nibble_test::apr_tensor;
 using nibble_test::crafted_file;
+using nibble_test::most;
 using nibble_test::number_at;
 using nibble_test::put_number;
 using nibble_test::recorded_sample;
@@ -28,8 +29,6 @@ using namespace std::string_literals;
 namespace {
 
 using file_bytes = std::vector<std::byte>;
-
-constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
 
 /// Positions of header fields.
 constexpr std::size_t at_major = 4;
@@ -89,7 +88,7 @@ file_bytes with_record(std::string_view from, std::string_view to) {
   return file.bytes();
 }
 
-std::string nested(std::size_t levels) {
+std::string nested_json(std::size_t levels) {
   return "{\"a\":" + std::string(levels - 1, '[') + std::string(levels - 1, ']') + "}";
 }
 
@@ -356,7 +355,7 @@ TEST_CASE("metadata of an .apr file is a JSON object, whatever it says", "[craft
        "taken",
        {},
        has("a", 2)},
-      {"128 levels", with_metadata(nested(128)), "taken"},
+      {"128 levels", with_metadata(nested_json(128)), "taken"},
       {"the largest double",
        with_metadata(R"({"a":1.7976931348623157e308})"),
        "taken",
@@ -383,11 +382,11 @@ TEST_CASE("metadata of an .apr file is a JSON object, whatever it says", "[craft
       {"UTF-16", with_metadata("\xFF\xFE{\0}\0"s), "bad_metadata", {"crafted: metadata", "UTF-8"}},
       {"half a pair of surrogates", with_metadata(R"({"a":"\ud800"})"), "bad_metadata", {"surrogates"}},
       {"129 levels",
-       with_metadata(nested(129)),
+       with_metadata(nested_json(129)),
        "bad_metadata",
        {"crafted: metadata", "nesting", "at most 128"}},
       {"1,000,000 levels",
-       with_metadata(nested(1'000'000)),
+       with_metadata(nested_json(1'000'000)),
        "bad_metadata",
        {"crafted: metadata", "nesting"}},
       {"1,000,000 levels that never close",

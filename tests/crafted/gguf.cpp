@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,14 +19,13 @@ using nibble_test::crafted_file;
 using nibble_test::gguf_file;
 using nibble_test::gguf_tensor;
 using nibble_test::gguf_value;
+using nibble_test::most;
 using nibble_test::number_bytes;
 using nibble_test::put_number;
 using nibble_test::string_bytes;
 namespace id = nibble_test::gguf_id;
 
 namespace {
-
-constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
 
 /// A file of one f32 tensor of 2 x 3.
 gguf_file lone_tensor() { return {.tensors = {{"w", 0, {3, 2}, byte_list(24, std::byte{1})}}}; }
@@ -65,7 +63,7 @@ auto tensor(const std::function<void(gguf_tensor&)>& change) {
 }
 
 /// Arrays in arrays, `depth` in all.
-byte_list nested(std::size_t depth) {
+byte_list nested_arrays(std::size_t depth) {
   byte_list bytes = array_bytes(id::u8, {number_bytes(std::uint8_t{9})});
   for (std::size_t i = 1; i < depth; ++i) bytes = array_bytes(id::array, {bytes});
   return bytes;
@@ -190,7 +188,7 @@ TEST_CASE("metadata of a GGUF file cannot lie", "[crafted_gguf]") {
        value(id::array, array_bytes(id::array, {}, most / 12 + 1)),
        "truncated",
        {"elements"}},
-      {"arrays too deep", value(id::array, nested(33)), "bad_metadata", {"32 levels"}},
+      {"arrays too deep", value(id::array, nested_arrays(33)), "bad_metadata", {"32 levels"}},
       {"an alignment of 0",
        alignment(id::u32, number_bytes(std::uint32_t{0})),
        "bad_metadata",
@@ -244,8 +242,8 @@ TEST_CASE("metadata of a GGUF file cannot lie", "[crafted_gguf]") {
        value(id::array, array_bytes(0xFFFFFFFFU, {})),
        "bad_metadata",
        {"element type"}},
-      {"32 levels of arrays", value(id::array, nested(32)), "taken"},
-      {"4,000 levels of arrays", value(id::array, nested(4'000)), "bad_metadata", {"32 levels"}},
+      {"32 levels of arrays", value(id::array, nested_arrays(32)), "taken"},
+      {"4,000 levels of arrays", value(id::array, nested_arrays(4'000)), "bad_metadata", {"32 levels"}},
       {"an alignment of 1",
        alignment(id::u32, number_bytes(std::uint32_t{1})),
        "taken",
@@ -499,7 +497,9 @@ TEST_CASE("a GGUF file of megabytes asks for no more memory than it may", "[craf
       {"empty arrays", array(id::array, array_bytes(id::u8, {})), "directory_too_large"},
       {"empty arrays of two kinds", value(id::array, mixed), "directory_too_large"},
       {"arrays 32 deep",
-       value(id::array, uniform_array(id::array, size / 2 / nested(31).size(), nested(31))), "taken"},
+       value(id::array,
+             uniform_array(id::array, size / 2 / nested_arrays(31).size(), nested_arrays(31))),
+       "taken"},
       {"32,769 keys",
        keys(32'769, id::u32, byte_list(4)),
        "directory_too_large",

@@ -1,6 +1,7 @@
 cmake_minimum_required(VERSION 3.25)
 
-# Programs that must not compile, each held against its twin that must.
+# Programs that must not compile, each held against its twin that must. The twins that take no flags are
+# compiled as one.
 function(expect result flags text)
   set(file ${CMAKE_CURRENT_BINARY_DIR}/refusal.cpp)
   file(WRITE ${file} "${text}\n")
@@ -13,6 +14,21 @@ function(expect result flags text)
   endif()
 endfunction()
 
+set(twins "#include <nibble/nibble.hpp>\n#include <nibble/source_reader.hpp>")
+
+# expect_twins program name wrong right...    fails with NAME replaced by the wrong one; each right one compiles
+function(expect_twins program name wrong)
+  string(REPLACE ${name} "${wrong}" text "${program}")
+  expect(fails -DNIBBLE_DISPATCH "${text}")
+  foreach(right IN LISTS ARGN)
+    string(MD5 number "${program}${right}")
+    string(REPLACE ${name} "${right}" text "${program}")
+    string(REGEX REPLACE "#include [^\n]*\n" "" text "${text}")
+    string(APPEND twins "\nnamespace twin_${number} {\n${text}\n}")
+  endforeach()
+  set(twins "${twins}" PARENT_SCOPE)
+endfunction()
+
 # Packing must give the same bytes everywhere, so it refuses reassociation; reading does not care.
 set(pack "#include <nibble/compute/quantize.hpp>")
 set(decode "#include <nibble/compute/dequantize.hpp>")
@@ -23,34 +39,24 @@ expect(compiles -ffast-math "${decode}")
 expect(compiles -ffast-math "#include \"${SOURCE}/cmake/nibble-dispatch-kernels.cpp\"")
 
 # Tensors are decoded into floats and into nothing else.
-set(use "${decode}\nvoid use(const nibble::tensor_view& w, std::span<TYPE> y) { nibble::dequantize(w, y); }")
-string(REPLACE TYPE float right "${use}")
-string(REPLACE TYPE int wrong "${use}")
-expect(compiles -O0 "${right}")
-expect(fails -O0 "${wrong}")
+expect_twins("${decode}
+void use(const nibble::tensor_view& w, std::span<TYPE> y) { nibble::dequantize(w, y); }" TYPE int float)
 
 # Encodings known when compiling are codecs.
-set(use "#include <nibble/writer.hpp>
-void use(nibble::writer& w, std::span<const float> x) { w.add<TYPE>(\"w\", nibble::shape{1}, x); }")
-string(REPLACE TYPE nibble::q4 right "${use}")
-string(REPLACE TYPE float wrong "${use}")
-expect(compiles -O0 "${right}")
-expect(fails -O0 "${wrong}")
+expect_twins("#include <nibble/writer.hpp>
+void use(nibble::writer& w, std::span<const float> x) { w.add<TYPE>(\"w\", nibble::shape{1}, x); }"
+  TYPE float nibble::q4)
 
-# What a call of matmul does not use cannot be passed to it. The kernels are another unit's.
+# What a call of matmul does not use cannot be passed to it.
 set(use "#include <nibble/compute/matmul.hpp>
 void use(const nibble::matmul_product& one, const nibble::repacked_weight& repacked,
          std::span<const float> x, std::span<float> y, const nibble::tensor_view& w) { CALL; }")
-function(expect_call result call)
-  string(REPLACE CALL "${call}" program "${use}")
-  expect(${result} -DNIBBLE_DISPATCH "${program}")
-endfunction()
-expect_call(compiles "nibble::matmul(w, x, y, {.bias = x, .y_stride_elements = 3})")
-expect_call(compiles "nibble::matmul({one, one}, x, {.x_stride_elements = 3})")
-expect_call(fails "nibble::matmul({one, one}, x, {.bias = x})")
-expect_call(fails "nibble::matmul({one, one}, x, {.y_stride_elements = 3})")
-expect_call(compiles "nibble::matmul(repacked, x, y, {.bias = x})")
-expect_call(fails "nibble::matmul(repacked, x, y, {.mode = nibble::matmul_mode::int8})")
+expect_twins("${use}" CALL "nibble::matmul({one, one}, x, {.bias = x})"
+  "nibble::matmul(w, x, y, {.bias = x, .y_stride_elements = 3})"
+  "nibble::matmul({one, one}, x, {.x_stride_elements = 3})")
+expect_twins("${use}" CALL "nibble::matmul({one, one}, x, {.y_stride_elements = 3})")
+expect_twins("${use}" CALL "nibble::matmul(repacked, x, y, {.mode = nibble::matmul_mode::int8})"
+  "nibble::matmul(repacked, x, y, {.bias = x})")
 
 # Opening a file does without the kernels that verifying it needs, and says which header has them.
 set(verify "void use(const nibble::reader& in) { in.verify(\"w\"); }")
@@ -58,23 +64,17 @@ expect(compiles -O0 "#include <nibble/reader.hpp>\n#include <nibble/verify.hpp>\
 expect(fails -O0 "#include <nibble/reader.hpp>\n${verify}")
 
 # Whose kernels verify and write cannot be chosen: those that the unit was compiled for.
-set(use "#include <nibble/nibble.hpp>
+expect_twins("#include <nibble/nibble.hpp>
 void use(const nibble::reader& in, const nibble::writer& out) {
   in.verify<TYPE>();
   out.write<TYPE>(\"file\");
-}")
-string(REPLACE TYPE nibble::this_architecture right "${use}")
-string(REPLACE TYPE nibble::simd::portable wrong "${use}")
-expect(compiles -O0 "${right}")
-expect(fails -O0 "${wrong}")
+}" TYPE nibble::simd::portable nibble::this_architecture)
 
 # A tensor of a source has no bytes before it is loaded.
-set(use "#include <nibble/compute/matmul.hpp>
+expect_twins("#include <nibble/compute/matmul.hpp>
 #include <nibble/source_reader.hpp>
 void use(const nibble::source_reader& far, std::span<const float> x, std::span<float> y) {
   nibble::matmul(TENSOR, x, y);
-}")
-string(REPLACE TENSOR "far.load(\"w\")" right "${use}")
-string(REPLACE TENSOR "far[\"w\"]" wrong "${use}")
-expect(compiles -O0 "${right}")
-expect(fails -O0 "${wrong}")
+}" TENSOR "far[\"w\"]" "far.load(\"w\")")
+
+expect(compiles -DNIBBLE_DISPATCH "${twins}")

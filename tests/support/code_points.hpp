@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace nibble_test {
 
@@ -14,6 +16,10 @@ inline std::string encode_code_point(std::uint32_t point) {
   if (point < 0x800U) return {static_cast<char>(0xC0U + point / 64U), digit(1)};
   if (point < 0x10000U) return {static_cast<char>(0xE0U + point / 4096U), digit(64), digit(1)};
   return {static_cast<char>(0xF0U + point / 262144U), digit(4096), digit(64), digit(1)};
+}
+
+inline std::uint32_t byte_at(std::string_view text, std::size_t i) {
+  return static_cast<unsigned char>(text[i]);
 }
 
 inline bool is_surrogate(std::uint32_t point) { return point >= 0xD800U && point <= 0xDFFFU; }

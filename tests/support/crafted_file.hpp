@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,9 @@
 
 /// Files that lie, one a row.
 namespace nibble_test {
+
+/// The largest number that a file can say.
+inline constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
 
 struct crafted_file {
   std::string what;  ///< the lie
