@@ -56,6 +56,12 @@ function(nibble_join_sources target)
   endforeach()
 endfunction()
 
+# What the machine can do, for programs that hold nibble against it.
+add_library(nibble_machine_roof OBJECT EXCLUDE_FROM_ALL
+  ${PROJECT_SOURCE_DIR}/benchmarks/support/machine_roof.cpp)
+target_link_libraries(nibble_machine_roof PUBLIC nibble_development)
+target_include_directories(nibble_machine_roof PUBLIC ${PROJECT_SOURCE_DIR})
+
 # For programs whose products, decoding and packing are those of kernels that another target compiles: what
 # is left computes little, and compiles in half the time at -O1, in a third at -Og.
 function(nibble_optimize_little target level)

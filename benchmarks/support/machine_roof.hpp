@@ -8,18 +8,14 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <new>
 #include <span>
 
 #if !defined(_WIN32)
 #include <unistd.h>
 #endif
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
-
 #include <nibble/compute/executor.hpp>
+#include <nibble/core/large_memory.hpp>
 #include <nibble/simd/simd.hpp>
 
 /// What the machine itself can do, to hold kernels against: read memory, write it past the caches,
@@ -30,19 +26,17 @@ namespace nibble_benchmark {
 class line_aligned_floats {
  public:
   explicit line_aligned_floats(std::size_t count)
-      : count_(count),
-        floats_(static_cast<float*>(::operator new[](count * sizeof(float), alignment))) {
-    std::fill_n(floats_.get(), count, 1.0F);
-  }
-  [[nodiscard]] std::span<float> span() const noexcept { return {floats_.get(), count_}; }
+      : memory_(count * sizeof(float)),
+        floats_(
+            std::uninitialized_fill_n(reinterpret_cast<float*>(memory_.bytes().data()), count, 1.0F) -
+            count),
+        count_(count) {}
+  [[nodiscard]] std::span<float> span() const noexcept { return {floats_, count_}; }
 
  private:
-  static constexpr std::align_val_t alignment{64};
-  struct release {
-    void operator()(float* floats) const noexcept { ::operator delete[](floats, alignment); }
-  };
+  nibble::large_memory memory_;
+  float* floats_;
   std::size_t count_;
-  std::unique_ptr<float[], release> floats_;
 };
 
 /// Bytes that no cache holds: four times the third level, 256 MiB to 1 GiB.
@@ -57,42 +51,10 @@ class line_aligned_floats {
 }
 
 /// Reads every float and gives their sum.
-[[nodiscard]] inline float read_sweep(std::span<const float> from) noexcept {
-  using architecture = nibble::simd::best_architecture;
-  using floats = nibble::simd::vector<float, architecture>;
-  constexpr std::size_t width = nibble::simd::lanes<architecture>;
-  std::array<floats, 8> sums;
-  sums.fill(floats(0.0F));
-  constexpr std::size_t step = sums.size() * width;
-  std::size_t i = 0;
-  for (; i + step <= from.size(); i += step) {
-    for (std::size_t j = 0; j < sums.size(); ++j) {
-      sums[j] = sums[j] + nibble::simd::load<architecture>(from.data() + i + j * width);
-    }
-  }
-  for (std::size_t j = 1; j < sums.size(); ++j) sums[0] = sums[0] + sums[j];
-  std::array<float, width> lanes;
-  sums[0].store_unaligned(lanes.data());
-  float sum = 0.0F;
-  for (const float lane : lanes) sum += lane;
-  for (; i < from.size(); ++i) sum += from[i];
-  return sum;
-}
+[[nodiscard]] float read_sweep(std::span<const float> from) noexcept;
 
 /// Fills whole cache lines, past the caches where the instruction set can.
-inline void write_past_caches(std::span<float> to, float value) noexcept {
-#if defined(__AVX__)
-  const __m256 line = _mm256_set1_ps(value);
-  for (std::size_t i = 0; i < to.size(); i += 8) _mm256_stream_ps(to.data() + i, line);
-  _mm_sfence();
-#elif defined(__SSE2__)
-  const __m128 line = _mm_set1_ps(value);
-  for (std::size_t i = 0; i < to.size(); i += 4) _mm_stream_ps(to.data() + i, line);
-  _mm_sfence();
-#else
-  std::ranges::fill(to, value);
-#endif
-}
+void write_past_caches(std::span<float> to, float value) noexcept;
 
 /// Operations of one step of multiply_add_chains.
 inline constexpr std::size_t multiply_add_flop =
@@ -100,25 +62,7 @@ inline constexpr std::size_t multiply_add_flop =
 
 /// `steps` multiply-adds in each of twelve independent vectors, which is what hides the latency of two
 /// units. Each lane goes to 2, so the result is 24 * lanes.
-[[nodiscard]] inline float multiply_add_chains(std::size_t steps) noexcept {
-  using architecture = nibble::simd::best_architecture;
-  using floats = nibble::simd::vector<float, architecture>;
-  constexpr std::size_t width = nibble::simd::lanes<architecture>;
-  std::array<floats, 12> values;
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = floats(static_cast<float>(i));
-  const floats half(0.5F);
-  const floats one(1.0F);
-  for (std::size_t step = 0; step < steps; ++step) {
-    for (floats& value : values) value = fma(value, half, one);
-  }
-  float sum = 0.0F;
-  for (const floats& value : values) {
-    std::array<float, width> lanes;
-    value.store_unaligned(lanes.data());
-    for (const float lane : lanes) sum += lane;
-  }
-  return sum;
-}
+[[nodiscard]] float multiply_add_chains(std::size_t steps) noexcept;
 /// What multiply_add_chains gives after 64 steps or more.
 inline constexpr float multiply_add_result =
     24.0F * static_cast<float>(nibble::simd::lanes<nibble::simd::best_architecture>);

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -77,12 +78,13 @@ struct timing {
   double prompt_tokens_per_second;
 };
 
-timing measure(const std::string& path, const nibble_engine::product_options& options) {
+timing measure(const std::string& path, nibble::file_access how,
+               const nibble_engine::product_options& options) {
   constexpr std::size_t tokens = 64;
   constexpr std::size_t prompt_tokens = 256;
   timing found{};
   auto start = clock_type::now();
-  nibble_engine::model model(nibble::reader(path), options);
+  nibble_engine::model model(nibble::reader(path, how), options);
   found.load_seconds = seconds_since(start);
 
   nibble_engine::transformer& decoder = model.decoder();
@@ -131,12 +133,15 @@ void measure_all(const std::string& path, unsigned most_threads) {
                "tokens/s", "of bound", "products", "prompt tok/s");
     for (const auto mode :
          {nibble::matmul_mode::exact, nibble::matmul_mode::int16, nibble::matmul_mode::int8}) {
-      for (const bool repack : {false, true}) {
+      for (const char* const from : {"", ", in memory", ", repacked"}) {
+        const bool repack = from == std::string_view(", repacked");
         if (repack && mode == nibble::matmul_mode::exact) continue;  // there is no copy for it
-        const timing found = measure(path, {.mode = mode, .repack = repack, .executor = executor});
+        const auto how = from == std::string_view(", in memory") ? nibble::file_access::read
+                                                                 : nibble::file_access::mapped;
+        const timing found = measure(path, how, {.mode = mode, .repack = repack, .executor = executor});
         fmt::print("  {:<16} {:>9.3f} {:>9.2f} {:>12.1f} {:>8.0f} % {:>8.0f} % {:>14.0f}\n",
-                   fmt::format("{}{}", nibble::to_string(mode), repack ? ", repacked" : ""),
-                   found.load_seconds, found.first_token_seconds * 1e3, 1.0 / found.token_seconds,
+                   fmt::format("{}{}", nibble::to_string(mode), from), found.load_seconds,
+                   found.first_token_seconds * 1e3, 1.0 / found.token_seconds,
                    100.0 * least_seconds / found.token_seconds, 100.0 * found.product_share,
                    found.prompt_tokens_per_second);
       }

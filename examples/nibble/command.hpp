@@ -9,6 +9,7 @@
 #include <nibble/checkpoint/mixture.hpp>
 #include <nibble/codec/pack_status.hpp>
 #include <nibble/core/encoding.hpp>
+#include <nibble/file/input_file.hpp>
 #include <nibble/kernel/matmul_mode.hpp>
 
 #include "exit_code.hpp"
@@ -251,6 +252,7 @@ struct engine_options {
   bool single = false;
   nibble::matmul_mode mode = nibble::matmul_mode::exact;
   bool repack = false;
+  nibble::file_access how = nibble::file_access::mapped;
   unsigned threads = 1;
 };
 

@@ -96,18 +96,20 @@ template <class Open>
 
 /// As open_files(), but unless `single` is asked for the metadata of safetensors are also those of
 /// config.json and tokenizer.json beside them. Throws as opening does, and usage_error.
-[[nodiscard]] inline nibble::reader open_input(const std::string& path, bool single) {
+[[nodiscard]] inline nibble::reader open_input(const std::string& path, bool single,
+                                               nibble::file_access how = nibble::file_access::mapped) {
   return open_noted(path, [&]() -> nibble::reader {
-    if (single) return nibble::reader(path);
-    return nibble::checkpoint(path);
+    if (single) return nibble::reader(path, how);
+    return nibble::checkpoint(path, how);
   });
 }
 
 /// As open_input(), for what takes tensors for weights: throws unsupported_feature where the folder says
 /// that they are codes and scales of a scheme that is not known here. Those of a scheme that is are weights
 /// again: tensor_view::composed().
-[[nodiscard]] inline nibble::reader open_weights(const std::string& path, bool single) {
-  nibble::reader opened = open_input(path, single);
+[[nodiscard]] inline nibble::reader open_weights(
+    const std::string& path, bool single, nibble::file_access how = nibble::file_access::mapped) {
+  nibble::reader opened = open_input(path, single, how);
   const auto scheme = nibble::quantization_scheme(opened.metadata());
   if (!scheme) return opened;
   throw nibble::error(nibble::error_code::unsupported_feature,

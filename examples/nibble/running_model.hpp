@@ -35,7 +35,7 @@ struct running_model {
 
 /// Opens a model and checks all of its weights. Throws nibble::error, nibble_engine::contract_error.
 [[nodiscard]] inline running_model open_model(const std::string& path, const engine_options& options) {
-  return start_model(open_weights(path, options.single), options);
+  return start_model(open_weights(path, options.single, options.how), options);
 }
 
 }  // namespace nibble_command

@@ -493,6 +493,10 @@ void add_engine(CLI::App& to, engine_options& options) {
       .default_str("exact");
   to.add_flag("--repack", options.repack,
               "Copy weights into the order that int16 and int8 like best; takes memory");
+  to.add_flag_callback(
+      "--in-memory", [&options] { options.how = nibble::file_access::read; },
+      "Read the model instead of mapping it: takes memory and a moment more to open, and less for a "
+      "token");
   add_single(to, options.single);
   add_threads(to, options.threads);
 }

@@ -139,6 +139,7 @@ TEST_CASE("the three containers of a model give the same tokens, on any number o
     };
     CHECK(tokens({"--threads", "1"}) == tokens({"--threads", "3"}));
     CHECK(tokens({"--repack"}).size() == 40);
+    CHECK(tokens({"--in-memory"}) == tokens({}));
   }
 }
 

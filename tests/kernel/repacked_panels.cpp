@@ -85,9 +85,11 @@ TEST_CASE("panels are as large as their rows and blocks, and aligned", "[repacke
       // 32 nibbles, a scale and an offset for each row of a panel.
       constexpr std::size_t scale_bytes = width >= 8 ? 2 : 4;
       CHECK(panels.panels == count);
-      CHECK(panels.size_bytes == count * width * blocks * (16 + 2 * scale_bytes) + 64);
+      CHECK(panels.size_bytes == count * width * blocks * (16 + 2 * scale_bytes));
       CHECK(reinterpret_cast<std::uintptr_t>(panels.start) % 64 == 0);
-      CHECK(panels.start + count * panels.panel_bytes() <= panels.memory.get() + panels.size_bytes);
+      CHECK(panels.memory.bytes().size() == panels.size_bytes);
+      CHECK(panels.start == panels.memory.bytes().data());
+      CHECK(count * panels.panel_bytes() == panels.size_bytes);
     }
   }
 }

@@ -127,7 +127,7 @@ exit_code run_spread(mpi_group& group, const run_options& options) {
       throw usage_error(fmt::format("--shares {}: {} numbers are expected, one a rank",
                                     fmt::join(options.shares, ","), group.size()));
     }
-    file.emplace(open_weights(options.input, options.engine.single));
+    file.emplace(open_weights(options.input, options.engine.single, options.engine.how));
   });
   require_same(group, hash_of(options), options.input, "options");
   require_same(group, nibble_engine::fingerprint_of(*file), options.input, "index and checksums");

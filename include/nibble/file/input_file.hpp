@@ -6,9 +6,9 @@
 #include <span>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include <nibble/core/error.hpp>
+#include <nibble/core/large_memory.hpp>
 #include <nibble/file/file_status.hpp>
 #include <nibble/file/opened_file.hpp>
 #include <nibble/file/system_calls.hpp>
@@ -19,7 +19,9 @@ namespace nibble {
 /// How a file's bytes come into memory.
 enum class file_access : std::uint8_t {
   mapped,  ///< pages on demand; a file truncated by others while it is open raises SIGBUS on access
-  read,    ///< copied once at open, immune to what happens to the file afterwards
+  /// Copied once at open, immune to what happens to the file afterwards; a large file into huge pages
+  /// (large_memory), which products read faster where memory is what limits them.
+  read,
 };
 
 /// All bytes of a file, mapped or read, for as long as this object lives.
@@ -42,9 +44,8 @@ class input_file {
       }
       bytes_ = {mapping_, size};
     } else {
-      copy_.resize(size);
-      read_all(opened.file, path);
-      bytes_ = copy_;
+      copy_ = large_memory(size);
+      bytes_ = read_all(opened.file, path);
     }
   }
   /// Leaves `other` without a file.
@@ -67,21 +68,22 @@ class input_file {
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
  private:
-  void read_all(const system_calls::file_handle& file, const std::string& path) {
-    std::span<std::byte> rest(copy_);
+  /// What of the copy is the file.
+  [[nodiscard]] std::span<const std::byte> read_all(const system_calls::file_handle& file,
+                                                    const std::string& path) const {
+    std::span<std::byte> rest = copy_.bytes();
     while (!rest.empty()) {
       const transfer read = system_calls::read_next(file, rest);
       if (read.reason != 0) throw_system_error(error_code::read_failed, path, "read", read.reason);
-      if (read.count_bytes == 0) {  // shrunk since it was opened: what is there is the file
-        copy_.resize(copy_.size() - rest.size());
-        return;
-      }
+      // Shrunk since it was opened: what is there is the file.
+      if (read.count_bytes == 0) break;
       rest = rest.subspan(read.count_bytes);
     }
+    return copy_.bytes().first(copy_.bytes().size() - rest.size());
   }
 
   const std::byte* mapping_ = nullptr;
-  std::vector<std::byte> copy_;
+  large_memory copy_;
   std::span<const std::byte> bytes_;
 };
 

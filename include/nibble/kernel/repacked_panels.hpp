@@ -5,11 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 
 #include <nibble/codec/codecs.hpp>
 #include <nibble/core/checked.hpp>
 #include <nibble/core/float16.hpp>
+#include <nibble/core/large_memory.hpp>
 #include <nibble/core/tensor_view.hpp>
 #include <nibble/kernel/activations.hpp>
 #include <nibble/kernel/code_panel.hpp>
@@ -48,7 +48,7 @@ struct repacked_panels {
   bool has_half_scales = false;  ///< scales and offsets are f16, else f32
   float code_bias = 0.0F;        ///< by which codes are larger than values / scale
   std::size_t size_bytes = 0;    ///< of memory
-  std::unique_ptr<std::byte[]> memory{};
+  large_memory memory{};
   /// In memory, aligned to 64 bytes; [panels][blocks]: codes, scales, offsets.
   std::byte* start = nullptr;
 
@@ -193,11 +193,9 @@ template <class Architecture, Activation Value>
                          .has_half_scales = codes.has_half_scales,
                          .code_bias = codes.bias};
   // No product overflows: a stored row takes a byte and more, and is in memory.
-  constexpr std::size_t alignment = 64;
-  panels.size_bytes = panels.panels * panels.panel_bytes() + alignment;
-  panels.memory.reset(new std::byte[panels.size_bytes]);  // not zeroed: every byte is stored
-  const auto address = reinterpret_cast<std::uintptr_t>(panels.memory.get());
-  panels.start = panels.memory.get() + (alignment - address % alignment) % alignment;
+  panels.size_bytes = panels.panels * panels.panel_bytes();
+  panels.memory = large_memory(panels.size_bytes);  // not zeroed: every byte is stored
+  panels.start = panels.memory.bytes().data();
   return panels;
 }
 

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <span>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace nibble {
+
+/// Bytes of memory of its own, which are not set to anything. What takes several MiB lies in huge pages
+/// where the system has them to give: who reads it once through waits for the address of each page, which
+/// of pages of 4 KiB can take as long as the reading.
+class large_memory {
+ public:
+  /// No bytes.
+  large_memory() = default;
+  /// Aligned to 64 bytes at least. Throws std::bad_alloc.
+  explicit large_memory(std::size_t size_bytes)
+      : memory_(allocate(size_bytes), freeing{alignment_of(size_bytes)}), size_bytes_(size_bytes) {}
+
+  /// All of them, valid as long as this object, or the one that it is moved to, lives; none of what was
+  /// moved from.
+  [[nodiscard]] std::span<std::byte> bytes() const noexcept {
+    return {memory_.get(), memory_ == nullptr ? 0 : size_bytes_};
+  }
+
+ private:
+  static constexpr std::size_t huge_page_bytes = std::size_t{1} << 21U;
+
+  struct freeing {
+    std::align_val_t alignment;
+    void operator()(std::byte* memory) const noexcept { ::operator delete(memory, alignment); }
+  };
+
+  /// Of less than two huge pages, the parts at their ends would be most.
+  [[nodiscard]] static std::align_val_t alignment_of(std::size_t size_bytes) noexcept {
+    return std::align_val_t{size_bytes < 2 * huge_page_bytes ? 64 : huge_page_bytes};
+  }
+
+  [[nodiscard]] static std::byte* allocate(std::size_t size_bytes) {
+    const std::align_val_t alignment = alignment_of(size_bytes);
+    auto* const memory = static_cast<std::byte*>(::operator new(size_bytes, alignment));
+#if defined(__linux__)
+    // Before anything is stored there. What the system answers changes nothing but how fast it is.
+    if (alignment == std::align_val_t{huge_page_bytes}) {
+      static_cast<void>(
+          ::madvise(memory, size_bytes / huge_page_bytes * huge_page_bytes, MADV_HUGEPAGE));
+    }
+#endif
+    return memory;
+  }
+
+  std::unique_ptr<std::byte, freeing> memory_;
+  std::size_t size_bytes_ = 0;
+};
+
+}  // namespace nibble
