@@ -63,7 +63,7 @@ target_link_libraries(nibble_machine_roof PUBLIC nibble_development)
 target_include_directories(nibble_machine_roof PUBLIC ${PROJECT_SOURCE_DIR})
 
 # For programs whose products, decoding and packing are those of kernels that another target compiles: what
-# is left computes little, and compiles in half the time at -O1, in a third at -Og.
+# is left computes little, and compiles in half the time.
 function(nibble_optimize_little target level)
   target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:${level}> -ftree-vectorize)
 endfunction()

@@ -3,6 +3,7 @@
 //
 // Writes the model, with seeded weights, where the file does not exist.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -10,7 +11,6 @@
 #include <filesystem>
 #include <span>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -117,6 +117,16 @@ timing measure(const std::string& path, nibble::file_access how,
   return found;
 }
 
+/// Where products find their weights.
+struct weights_at {
+  const char* name;
+  nibble::file_access how;
+  bool repack;
+};
+constexpr std::array<weights_at, 3> places = {{{"", nibble::file_access::mapped, false},
+                                               {", in memory", nibble::file_access::read, false},
+                                               {", repacked", nibble::file_access::mapped, true}}};
+
 void measure_all(const std::string& path, unsigned most_threads) {
   const double bytes = weight_bytes(nibble::reader(path));
   for (unsigned threads = 1; threads <= most_threads; ++threads) {
@@ -133,14 +143,12 @@ void measure_all(const std::string& path, unsigned most_threads) {
                "tokens/s", "of bound", "products", "prompt tok/s");
     for (const auto mode :
          {nibble::matmul_mode::exact, nibble::matmul_mode::int16, nibble::matmul_mode::int8}) {
-      for (const char* const from : {"", ", in memory", ", repacked"}) {
-        const bool repack = from == std::string_view(", repacked");
-        if (repack && mode == nibble::matmul_mode::exact) continue;  // there is no copy for it
-        const auto how = from == std::string_view(", in memory") ? nibble::file_access::read
-                                                                 : nibble::file_access::mapped;
-        const timing found = measure(path, how, {.mode = mode, .repack = repack, .executor = executor});
+      for (const weights_at& at : places) {
+        if (at.repack && mode == nibble::matmul_mode::exact) continue;  // there is no copy for it
+        const timing found =
+            measure(path, at.how, {.mode = mode, .repack = at.repack, .executor = executor});
         fmt::print("  {:<16} {:>9.3f} {:>9.2f} {:>12.1f} {:>8.0f} % {:>8.0f} % {:>14.0f}\n",
-                   fmt::format("{}{}", nibble::to_string(mode), from), found.load_seconds,
+                   fmt::format("{}{}", nibble::to_string(mode), at.name), found.load_seconds,
                    found.first_token_seconds * 1e3, 1.0 / found.token_seconds,
                    100.0 * least_seconds / found.token_seconds, 100.0 * found.product_share,
                    found.prompt_tokens_per_second);

@@ -311,9 +311,7 @@ bench_report measure(const nibble::reader& file, unsigned threads, double second
   for (const auto& matrices : groups) {
     add(measure_decode(file, matrices, seconds, on));
     for (const matmul_mode_description& mode : matmul_modes) {
-      for (const batch& each : batches) {
-        add(measure_products(matrices, mode, each, seconds, on));
-      };
+      for (const batch& each : batches) add(measure_products(matrices, mode, each, seconds, on));
     }
   }
   return report;

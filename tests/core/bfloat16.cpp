@@ -47,13 +47,7 @@ TEST_CASE("f32 rounds to the nearest bfloat16, midpoints to the even one", "[bfl
   for (std::uint32_t code = 0; code < 0x7F7FU; ++code) {
     const auto here = static_cast<float>(value(code));
     const auto next = static_cast<float>(value(code + 1));
-    const auto midpoint = static_cast<float>((value(code) + value(code + 1)) / 2);
-    require_rounds_to(here, code, nibble::to_bfloat16);
-    require_rounds_to(std::nextafter(here, next), code, nibble::to_bfloat16);
-    require_rounds_to(std::nextafter(midpoint, here), code, nibble::to_bfloat16);
-    require_rounds_to(midpoint, code % 2 == 0 ? code : code + 1, nibble::to_bfloat16);
-    require_rounds_to(std::nextafter(midpoint, next), code + 1, nibble::to_bfloat16);
-    require_rounds_to(std::nextafter(next, here), code + 1, nibble::to_bfloat16);
+    nibble_test::require_rounds_to_nearest(here, next, code, nibble::to_bfloat16);
     ++checked;
   }
   CHECK(checked == 0x7F7FU);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <random>
 #include <vector>
@@ -24,6 +25,20 @@ void require_rounds_to(float x, std::uint32_t expected, const Narrow& narrow) {
     FAIL(fmt::format("{:a} rounds to {:04x} and its negative to {:04x} instead of {:04x}", x, positive,
                      negative, expected));
   }
+}
+
+/// Fails unless narrow rounds to the nearer of two neighbours of the format, whose codes are `code` and the
+/// next, and what lies in the middle to the even code.
+template <class Narrow>
+void require_rounds_to_nearest(float here, float next, std::uint32_t code, const Narrow& narrow) {
+  // Exact: it has one bit more than the format has.
+  const auto midpoint = static_cast<float>((static_cast<double>(here) + static_cast<double>(next)) / 2);
+  require_rounds_to(here, code, narrow);
+  require_rounds_to(std::nextafter(here, next), code, narrow);
+  require_rounds_to(std::nextafter(midpoint, here), code, narrow);
+  require_rounds_to(midpoint, code % 2 == 0 ? code : code + 1, narrow);
+  require_rounds_to(std::nextafter(midpoint, next), code + 1, narrow);
+  require_rounds_to(std::nextafter(next, here), code + 1, narrow);
 }
 
 /// Fails unless narrow(x).bits keeps sign and upper payload of every NaN and makes it quiet.

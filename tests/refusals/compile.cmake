@@ -1,25 +1,39 @@
 cmake_minimum_required(VERSION 3.25)
 
-# Programs that must not compile, each held against its twin that must. The twins that take no flags are
-# compiled as one.
-function(expect result flags text)
+# Programs that must not compile, for the reason that their message gives, each held against its twin that
+# must. The twins that take no flags are compiled as one.
+set(ENV{LC_ALL} C)
+
+function(compile flags text)
   set(file ${CMAKE_CURRENT_BINARY_DIR}/refusal.cpp)
   file(WRITE ${file} "${text}\n")
   execute_process(COMMAND ${COMPILER} -std=c++20 -fsyntax-only -I${SOURCE}/include ${flags} ${file}
-    RESULT_VARIABLE actual OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  if(result STREQUAL compiles AND NOT actual EQUAL 0)
+    RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  set(result ${result} PARENT_SCOPE)
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+function(expect_success flags text)
+  compile("${flags}" "${text}")
+  if(NOT result EQUAL 0)
     message(FATAL_ERROR "should compile with '${flags}':\n${text}\n${output}")
-  elseif(result STREQUAL fails AND actual EQUAL 0)
-    message(FATAL_ERROR "should not compile with '${flags}':\n${text}")
+  endif()
+endfunction()
+
+function(expect_refusal because flags text)
+  compile("${flags}" "${text}")
+  if(result EQUAL 0 OR NOT output MATCHES "${because}")
+    message(FATAL_ERROR "should be refused with '${flags}' because '${because}':\n${text}\n${output}")
   endif()
 endfunction()
 
 set(twins "#include <nibble/nibble.hpp>\n#include <nibble/source_reader.hpp>")
 
-# expect_twins program name wrong right...    fails with NAME replaced by the wrong one; each right one compiles
+# expect_twins program name wrong right...    there is no such call with NAME replaced by the wrong one; each
+#                                             right one compiles
 function(expect_twins program name wrong)
   string(REPLACE ${name} "${wrong}" text "${program}")
-  expect(fails -DNIBBLE_DISPATCH "${text}")
+  expect_refusal("no matching (member )?function for call" -DNIBBLE_DISPATCH "${text}")
   foreach(right IN LISTS ARGN)
     string(MD5 number "${program}${right}")
     string(REPLACE ${name} "${right}" text "${program}")
@@ -32,11 +46,11 @@ endfunction()
 # Packing must give the same bytes everywhere, so it refuses reassociation; reading does not care.
 set(pack "#include <nibble/compute/quantize.hpp>")
 set(decode "#include <nibble/compute/dequantize.hpp>")
-expect(compiles -O2 "${pack}")
-expect(fails -ffast-math "${pack}")
-expect(compiles -ffast-math "${decode}")
+expect_success(-O2 "${pack}")
+expect_refusal("compile it without -ffast-math" -ffast-math "${pack}")
+expect_success(-ffast-math "${decode}")
 # Kernels that another unit calls compile either way, and refuse to pack when they are asked to.
-expect(compiles -ffast-math "#include \"${SOURCE}/cmake/nibble-dispatch-kernels.cpp\"")
+expect_success(-ffast-math "#include \"${SOURCE}/cmake/nibble-dispatch-kernels.cpp\"")
 
 # Tensors are decoded into floats and into nothing else.
 expect_twins("${decode}
@@ -60,8 +74,8 @@ expect_twins("${use}" CALL "nibble::matmul(repacked, x, y, {.mode = nibble::matm
 
 # Opening a file does without the kernels that verifying it needs, and says which header has them.
 set(verify "void use(const nibble::reader& in) { in.verify(\"w\"); }")
-expect(compiles -O0 "#include <nibble/reader.hpp>\n#include <nibble/verify.hpp>\n${verify}")
-expect(fails -O0 "#include <nibble/reader.hpp>\n${verify}")
+expect_success(-O0 "#include <nibble/reader.hpp>\n#include <nibble/verify.hpp>\n${verify}")
+expect_refusal("needs #include <nibble/verify.hpp>" -O0 "#include <nibble/reader.hpp>\n${verify}")
 
 # Whose kernels verify and write cannot be chosen: those that the unit was compiled for.
 expect_twins("#include <nibble/nibble.hpp>
@@ -77,4 +91,4 @@ void use(const nibble::source_reader& far, std::span<const float> x, std::span<f
   nibble::matmul(TENSOR, x, y);
 }" TENSOR "far[\"w\"]" "far.load(\"w\")")
 
-expect(compiles -DNIBBLE_DISPATCH "${twins}")
+expect_success(-DNIBBLE_DISPATCH "${twins}")

@@ -29,7 +29,7 @@ class repacked_weight {
   /// The mode of the products that the copy is for.
   [[nodiscard]] matmul_mode mode() const noexcept { return mode_; }
   /// Memory held besides the weight's; 0 where another order of its codes is of no use.
-  [[nodiscard]] std::size_t size_bytes() const noexcept { return panels_.size_bytes; }
+  [[nodiscard]] std::size_t size_bytes() const noexcept { return panels_.memory.bytes().size(); }
   /// For kernels.
   [[nodiscard]] const repacked_panels& panels() const noexcept { return panels_; }
 

@@ -44,7 +44,7 @@ class large_memory {
   [[nodiscard]] static std::byte* allocate(std::size_t size_bytes) {
     const std::align_val_t alignment = alignment_of(size_bytes);
     auto* const memory = static_cast<std::byte*>(::operator new(size_bytes, alignment));
-#if defined(__linux__)
+#if defined(MADV_HUGEPAGE)
     // Before anything is stored there. What the system answers changes nothing but how fast it is.
     if (alignment == std::align_val_t{huge_page_bytes}) {
       static_cast<void>(

@@ -47,10 +47,8 @@ struct repacked_panels {
   bool stores_offsets = false;   ///< else they are -code_bias * scale
   bool has_half_scales = false;  ///< scales and offsets are f16, else f32
   float code_bias = 0.0F;        ///< by which codes are larger than values / scale
-  std::size_t size_bytes = 0;    ///< of memory
+  /// [panels][blocks]: codes, scales, offsets.
   large_memory memory{};
-  /// In memory, aligned to 64 bytes; [panels][blocks]: codes, scales, offsets.
-  std::byte* start = nullptr;
 
   /// A block's bytes of codes in one lane.
   [[nodiscard]] std::size_t lane_bytes() const noexcept { return simd::block_codes * code_bits / 8; }
@@ -119,8 +117,8 @@ template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] inline panel_blocks blocks_of(const repacked_panels& panels,
                                             std::uint64_t first_row) noexcept {
   const std::size_t block_bytes = panels.block_bytes();
-  const std::byte* const codes =
-      panels.start + static_cast<std::size_t>(first_row) / panels.lanes * panels.panel_bytes();
+  const std::byte* const codes = panels.memory.bytes().data() + static_cast<std::size_t>(first_row) /
+                                                                    panels.lanes * panels.panel_bytes();
   const std::byte* const scales = codes + panels.lanes * panels.lane_bytes();
   // Measured: processors with AVX2 alone ask too late by themselves, even from a third-level cache. With
   // AVX-512 a panel is multiplied a tenth to a fifth faster without.
@@ -193,9 +191,7 @@ template <class Architecture, Activation Value>
                          .has_half_scales = codes.has_half_scales,
                          .code_bias = codes.bias};
   // No product overflows: a stored row takes a byte and more, and is in memory.
-  panels.size_bytes = panels.panels * panels.panel_bytes();
-  panels.memory = large_memory(panels.size_bytes);  // not zeroed: every byte is stored
-  panels.start = panels.memory.bytes().data();
+  panels.memory = large_memory(panels.panels * panels.panel_bytes());  // of which every byte is stored
   return panels;
 }
 
@@ -212,8 +208,9 @@ void store_panel(const code_panel_source<Architecture, Value>& source, const ten
     const std::size_t count = std::min(code_panel_blocks, to.blocks - first);
     fill_code_panel(source, {weight, {first_row, rows}, {first, count}}, panel);
     for (std::size_t b = 0; b < count; ++b) {
-      store_panel_block(panel, b, to,
-                        to.start + index * to.panel_bytes() + (first + b) * to.block_bytes());
+      store_panel_block(
+          panel, b, to,
+          to.memory.bytes().data() + index * to.panel_bytes() + (first + b) * to.block_bytes());
     }
   }
 }
