@@ -23,8 +23,6 @@ LARGEST = "4096x4096"
 UP_PROJECTION = "14336x4096"
 FOUR_BITS = "(?:q4_0|q4_1|q4_k|iq4_nl)"
 PEER = r"(?!nibble|machine|openblas)\w+"
-NEEDED = (r"matmul/.*/(4096x4096|1536x576|4864x896|14336x4096)/|/token/|/decode/|/pack/.*/best/|/open/"
-          r"|^machine/|^openblas/")
 
 
 def parse_arguments():
@@ -32,7 +30,7 @@ def parse_arguments():
     parser.add_argument("results", help="JSON to read, or to write with --run")
     parser.add_argument("--run", metavar="FOLDER", help="folder with nibble_benchmarks and peer_*")
     parser.add_argument("--rounds", type=int, default=3, help="turns of every program, 3 unless given")
-    parser.add_argument("--filter", default=NEEDED, help="benchmarks to run; all of the table unless given")
+    parser.add_argument("--filter", default=needed(), help="benchmarks to run; those of the table unless given")
     parser.add_argument("--min-time", default="0.1", help="seconds a benchmark is run for at least")
     parser.add_argument("--against", metavar="OLD.json", help="results of an earlier state of nibble")
     return parser.parse_args()
@@ -61,6 +59,35 @@ def run_programs(arguments):
             os.remove(part)
     with open(arguments.results, "w", encoding="utf-8") as file:
         json.dump(merged, file, indent=1)
+
+
+class NoResults(Results):
+    """Nothing was measured; keeps what is asked for, as expressions."""
+
+    def __init__(self):
+        super().__init__({"context": {}, "benchmarks": []})
+        self.asked = []
+
+    def figure(self, name, figure, threads=1):
+        self.asked.append(name)
+
+    def best(self, pattern, figure, threads=1):
+        self.asked.append(pattern)
+        return None, None
+
+    def seconds(self, name):
+        self.asked.append(name)
+
+
+def needed():
+    """Matches the benchmarks that the table reads, and some of nibble's: in POSIX's extended expressions,
+    which Google Benchmark takes, nothing is excluded."""
+    nothing = NoResults()
+    fill(Table(nothing))
+    either = "|".join(dict.fromkeys(nothing.asked)).replace(PEER, r"\w+")
+    for python, posix in (("(?:", "("), (r"\w", "[a-z0-9_]"), (r"\d", "[0-9]")):
+        either = either.replace(python, posix)
+    return f"^({either})/"
 
 
 class Table:
