@@ -216,7 +216,8 @@ weight weight_loader::matrix(const std::string& name, std::size_t outputs, std::
     made.kept_outputs = rows;
   }
   if (options_.repack) {
-    made.repacked = nibble::repack(made.stored, options_.mode, {.executor = options_.executor});
+    made.repacked =
+        nibble::repack(made.stored, options_.mode, {.executor = options_.executor, .memory = &copies_});
   }
   std::string bias = name;
   bias.replace(bias.rfind("weight"), std::string_view("weight").size(), "bias");

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include <nibble/core/weight_memory.hpp>
 #include <nibble/reader.hpp>
 
 #include "model_config.hpp"
@@ -101,6 +102,7 @@ class weight_loader {
   const nibble::reader& in_;
   const model_config& config_;
   product_options options_;
+  mutable nibble::weight_memory copies_;  ///< of those that are repacked
   /// A tied embedding is asked for twice, with the same first row.
   mutable std::set<std::pair<const nibble::tensor_view*, std::size_t>> checked_;
   mutable std::vector<zero_count> zeros_of_parts_;

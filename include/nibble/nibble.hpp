@@ -59,7 +59,8 @@
 ///                           nibble::dequantize_rows(view, first_row, row_count, floats)
 ///   compute/matmul.hpp      nibble::matmul(view, x, y, {.mode = nibble::matmul_mode::int8}), and with
 ///                           bias, strides, scratch, and several weights of one x
-///   compute/repack.hpp      nibble::repack(view, mode): a copy that products are faster with
+///   compute/repack.hpp      nibble::repack(view, mode): a copy that products are faster with;
+///                           a nibble::weight_memory holds those of many weights
 ///   compute/quantize.hpp    nibble::quantize(encoding, shape, floats, bytes)
 ///   compute/executor.hpp    nibble::executor: run all of it on threads of yours; an engine runs it
 ///                           some 150 times a token. compute/thread_pool.hpp, openmp_executor.hpp and

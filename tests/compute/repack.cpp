@@ -99,7 +99,9 @@ TEST_CASE("a repacked weight takes the memory that is documented", "[repack]") {
         CHECK(repacked.size_bytes() >= n * k * 9 / 16);
         CHECK(repacked.size_bytes() <= n * k * 10 / 8);
       }
-      if (which == encoding::q4_k) CHECK(repacked.size_bytes() == n * k * 6 / 8);
+      // For 256 codes sixteen numbers and two f16.
+      if (which == encoding::q4_k) CHECK(repacked.size_bytes() == n * k * (128 + 20) / 256);
+      if (which == encoding::q5_k) CHECK(repacked.size_bytes() == n * k * (256 + 20) / 256);
       // Scales and mins that are f16 stay so, and offsets that follow from scales are not kept.
       if (!keeps_halves) continue;
       const bool is_int16 = mode == matmul_mode::int16;
@@ -124,6 +126,34 @@ TEST_CASE("repacked weights give the same bits for every executor", "[repack]") 
                      {.executor = &threads});
       CHECK(nibble_test::first_difference(y, in_parallel) == -1);
     }
+  }
+}
+
+TEST_CASE("weights that are repacked into one memory are those that lie by themselves", "[repack]") {
+  constexpr std::size_t m = 3;
+  const auto x = nibble_test::gaussian(m * 256, 8, 1.0F);
+  std::vector<std::vector<std::byte>> stored;
+  std::vector<repacked_weight> together, alone;
+  {
+    // Three pieces: some weights fill one up, one is larger than half of it.
+    nibble::weight_memory memory(std::size_t{1} << 15U);
+    for (const std::size_t n : {9U, 40U, 33U, 130U, 1U, 64U}) {
+      stored.push_back(nibble_test::finite_stored_bytes(encoding::q4_k, n, 256, 3));
+      const tensor_view w("w", encoding::q4_k, {n, 256}, stored.back());
+      together.push_back(nibble::repack(w, matmul_mode::int8, {.memory = &memory}));
+      alone.push_back(nibble::repack(w, matmul_mode::int8));
+    }
+  }
+  CHECK(together[1].panels().memory.bytes().data() - together[0].panels().memory.bytes().data() ==
+        static_cast<std::ptrdiff_t>((together[0].size_bytes() + 63) / 64 * 64));
+  for (std::size_t i = 0; i < together.size(); ++i) {
+    CAPTURE(i);
+    CHECK(together[i].size_bytes() == alone[i].size_bytes());
+    const auto n = static_cast<std::size_t>(together[i].weight().rows());
+    std::vector<float> y(m * n), expected(m * n);
+    nibble::matmul(together[i], x, y);
+    nibble::matmul(alone[i], x, expected);
+    CHECK(nibble_test::first_difference(expected, y) == -1);
   }
 }
 

@@ -21,7 +21,7 @@
       std::span<const nibble::checked_product>, const nibble::checked_activations&,                   \
       nibble::matmul_mode, nibble::executor*, std::span<std::byte>);                                  \
   linkage template nibble::repacked_weight nibble::kernel::make_repacked<architecture>(               \
-      const nibble::tensor_view&, nibble::matmul_mode, nibble::executor*);                            \
+      const nibble::tensor_view&, nibble::matmul_mode, const nibble::repack_options&);                \
   linkage template nibble::value_counts nibble::kernel::count_values<architecture>(                   \
       const nibble::tensor_view&);                                                                    \
   linkage template nibble::kernel::range_decoder nibble::kernel::decoder_of<architecture>(            \

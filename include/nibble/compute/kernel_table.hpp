@@ -22,6 +22,7 @@ struct checked_activations;
 struct packed_blocks;
 struct value_counts;
 struct values_of_blocks;
+struct repack_options;
 class repacked_weight;
 
 /// The kernels of one instruction set, as nibble_add_dispatch builds them: all that its object shows to
@@ -44,7 +45,7 @@ struct kernel_table {
 
   packed_blocks (*pack_blocks)(const values_of_blocks&, std::byte* to);
   value_counts (*count_values)(const tensor_view&);
-  repacked_weight (*repack)(const tensor_view&, matmul_mode, nibble::executor*);
+  repacked_weight (*repack)(const tensor_view&, matmul_mode, const repack_options&);
   void (*matmul)(std::span<const checked_product>, const checked_activations&, matmul_mode,
                  nibble::executor*, std::span<std::byte> scratch);
 };

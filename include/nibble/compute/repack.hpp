@@ -8,6 +8,7 @@
 #include <nibble/compute/dispatch.hpp>
 #include <nibble/compute/executor.hpp>
 #include <nibble/core/tensor_view.hpp>
+#include <nibble/core/weight_memory.hpp>
 #include <nibble/kernel/code_panel.hpp>
 #include <nibble/kernel/matmul_mode.hpp>
 #include <nibble/kernel/product_traits.hpp>
@@ -15,6 +16,14 @@
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
+
+/// What repack() may be told.
+struct repack_options {
+  nibble::executor* executor = nullptr;  ///< runs the work; null: the calling thread does
+  /// Where the copy lies: in one for all weights of a model, those of less than several MiB lie in huge
+  /// pages too, and are multiplied faster where memory is what limits products. Null: each by itself.
+  weight_memory* memory = nullptr;
+};
 
 /// A weight with a second copy of its codes, in memory, for products in one mode: as repack() makes it.
 /// It moves and is not copied; its products may run on several threads at once.
@@ -47,17 +56,18 @@ namespace kernel {
 template <class Architecture, Activation Value>
 [[nodiscard]] repacked_panels make_panels(const code_panel_source<Architecture, Value>& source,
                                           const stored_codes& codes, const tensor_view& weight,
-                                          executor* executor) {
-  repacked_panels made = allocate_panels<Architecture, Value>(weight, codes, source.has_offsets);
-  run_tasks(executor, made.panels,
-            [&](std::size_t index) { store_panel(source, weight, index, made); });
+                                          const repack_options& options) {
+  repacked_panels made =
+      allocate_panels<Architecture, Value>(weight, codes, source.has_offsets, options.memory);
+  run_tasks(options.executor, made.panels,
+            [&](std::size_t index) { store_panel(source, codes, weight, index, made); });
   return made;
 }
 
 /// repack() for one architecture. Throws unsupported_encoding.
 template <class Architecture>
 [[nodiscard]] repacked_weight make_repacked(const tensor_view& weight, matmul_mode mode,
-                                            executor* executor) {
+                                            const repack_options& options) {
   using panel_architecture = simd::integer_architecture<Architecture>;
   repacked_panels made;
   visit_stored_codec(weight.encoding(), weight.name(), [&]<Codec Codec>(Codec) {
@@ -65,7 +75,7 @@ template <class Architecture>
     const auto make = [&]<Activation Value>(Value) {
       if constexpr (has_repacked_panels<Architecture, Codec, Value>()) {
         made = make_panels(code_panel_source_of<panel_architecture, Codec, Value>(),
-                           stored_codes_of<panel_architecture, Codec, Value>(), weight, executor);
+                           stored_codes_of<panel_architecture, Codec, Value>(), weight, options);
       }
     };
     switch (panel_format_for<Architecture, Codec>(weight, mode)) {
@@ -81,8 +91,8 @@ template <class Architecture>
 
 /// Copies a weight into the order in which products in `mode` (int16 or int8) take it, for hosts that
 /// trade memory for speed: as many bytes as the weight has for q4, q4_0, q4_1, q8_0 and, in int16, q8 with
-/// vectors of 8 lanes or more, else 6 bits a weight where codes are nibbles and 10 where they are not, and
-/// one less where values are just scale * code. nibble::matmul(repacked, x, y) then multiplies by the copy.
+/// vectors of 8 lanes or more; 37/8 bits a weight for q4_k and 69/8 for q5_k; else 6 bits a weight where
+/// codes are nibbles and 10 where they are not, and one less where values are just scale * code. nibble::matmul(repacked, x, y) then multiplies by the copy.
 ///
 /// The bytes of `weight` are to outlive the copy. In exact mode, and for weights whose codes have no
 /// products in this mode, there is nothing to gain: size_bytes() is 0 then, and products are taken from
@@ -90,15 +100,15 @@ template <class Architecture>
 /// repacked. Results lie within the bounds of matmul() and may differ from those without repacking,
 /// within them. The copy is the same for every executor.
 ///
-/// Throws unsupported_encoding.
+/// Throws unsupported_encoding, and std::bad_alloc.
 template <class Architecture = default_architecture>
 [[nodiscard]] repacked_weight repack(const tensor_view& weight, matmul_mode mode,
-                                     const compute_options& options = {}) {
+                                     const repack_options& options = {}) {
   if constexpr (LinkedKernels<Architecture>) {
     require_codec(weight.encoding(), weight.name());
-    return Architecture::kernels().repack(weight, mode, options.executor);
+    return Architecture::kernels().repack(weight, mode, options);
   } else {
-    return kernel::make_repacked<Architecture>(weight, mode, options.executor);
+    return kernel::make_repacked<Architecture>(weight, mode, options);
   }
 }
 

@@ -35,6 +35,33 @@
 #include <nibble/simd/simd.hpp>
 
 namespace nibble {
+
+/// How the scales and offsets of a panel's blocks are kept.
+enum class panel_scales : std::uint8_t {
+  f32,
+  f16,
+  numbers,  ///< signed bytes, times a unit of f16 that panel_unit_blocks of a row share
+};
+/// Blocks that share a unit.
+inline constexpr std::size_t panel_unit_blocks = 8;
+
+/// Where panel_unit_blocks blocks that share units keep what they have: the units of scales, then of
+/// offsets, f16; the numbers of each block's scales, then of its offsets; each block's codes.
+struct panel_unit_layout {
+  std::size_t lanes;
+  std::size_t codes_bytes;  ///< of a block's codes, in all lanes
+
+  [[nodiscard]] constexpr std::size_t numbers_at() const noexcept {
+    return 2 * lanes * sizeof(float16);
+  }
+  [[nodiscard]] constexpr std::size_t codes_at() const noexcept {
+    return numbers_at() + panel_unit_blocks * 2 * lanes;
+  }
+  [[nodiscard]] constexpr std::size_t size_bytes() const noexcept {
+    return codes_at() + panel_unit_blocks * codes_bytes;
+  }
+};
+
 NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
@@ -45,24 +72,28 @@ inline constexpr std::size_t code_tile_rows = 6;
 /// Blocks of a panel, a lane a weight row.
 struct panel_blocks {
   const std::byte* codes;    ///< of the first block, as for_each_lane_vector reads them
-  const std::byte* scales;   ///< [lanes] of the first block, f32 or f16
+  const std::byte* scales;   ///< [lanes] of the first block
   const std::byte* offsets;  ///< the same, or null where none are stored
+  const std::byte*
+      units;  ///< where blocks share units, all of the first ones (panel_unit_layout); or null
   std::size_t codes_bytes;   ///< from one block's codes to the next
   std::size_t scales_bytes;  ///< from one block's scales, or offsets, to the next
+  std::size_t units_bytes;   ///< from one such layout to the next
   std::size_t ahead_bytes;   ///< from a block's codes to those that memory is asked for meanwhile; or 0
   std::size_t code_bits;     ///< of a code as it is stored
   std::int16_t code_zero;    ///< what 16-bit codes that are stored in 8 bits count from
   bool has_offsets;          ///< whether values are more than scale * code
   bool has_halves;           ///< whether the halves of a block have scales, and offsets, of their own
-  bool has_half_scales;      ///< whether scales and offsets are f16
+  panel_scales scale_form;   ///< of scales and offsets
   float code_bias;           ///< where no offsets are stored, they are -code_bias * scale
 
-  /// The blocks from number `count` on.
+  /// The blocks from number `count` on; where they share units, a multiple of panel_unit_blocks.
   [[nodiscard]] panel_blocks from(std::size_t count) const noexcept {
     panel_blocks rest = *this;
     rest.codes += count * codes_bytes;
     rest.scales += count * scales_bytes;
     if (offsets != nullptr) rest.offsets += count * scales_bytes;
+    if (units != nullptr) rest.units += count / panel_unit_blocks * units_bytes;
     return rest;
   }
 };
@@ -75,14 +106,16 @@ template <class Architecture, Activation Value>
   return {reinterpret_cast<const std::byte*>(panel.codes.data()),
           reinterpret_cast<const std::byte*>(panel.scales.data()),
           reinterpret_cast<const std::byte*>(panel.offsets.data()),
+          nullptr,
           simd::block_codes * type::width * sizeof(typename type::code),
           (has_halves ? 2 : 1) * type::width * sizeof(float),
+          0,
           0,
           8 * sizeof(typename type::code),
           0,
           has_offsets,
           has_halves,
-          false,
+          panel_scales::f32,
           0.0F};
 }
 
@@ -123,15 +156,20 @@ NIBBLE_IN_PLACE inline void for_each_lane_vector(const panel_blocks& block, std:
   }
 }
 
-/// The scales, or the offsets, of part `part` of a block, a lane a row.
+/// The scales, or the offsets, of part `part` of a block, a lane a row. `unit` is what numbers are times.
 template <class Architecture>
 [[nodiscard]] NIBBLE_IN_PLACE inline simd::vector<float, Architecture> load_panel_floats(
-    const std::byte* from, std::size_t part, bool are_halves) noexcept {
+    const std::byte* from, std::size_t part, panel_scales form,
+    const simd::vector<float, Architecture>& unit) noexcept {
   constexpr Architecture tag{};
   constexpr std::size_t width = simd::lanes<Architecture>;
-  if (are_halves)
-    return simd::load_float16<Architecture>(from + part * width * sizeof(float16), tag, tag);
-  return simd::load_bytes<float, Architecture>(from + part * width * sizeof(float));
+  switch (form) {
+    case panel_scales::numbers:
+      return to_float(simd::load_signed_bytes<Architecture>(from, tag, tag)) * unit;
+    case panel_scales::f16:
+      return simd::load_float16<Architecture>(from + part * width * sizeof(float16), tag, tag);
+    default: return simd::load_bytes<float, Architecture>(from + part * width * sizeof(float));
+  }
 }
 
 /// sums[Rows][lanes] = the products of a panel with the Rows rows of x: `blocks` are the row's blocks
@@ -147,7 +185,18 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
   constexpr Architecture tag{};
   std::array<floats, Rows> totals;
   totals.fill(floats(0.0F));
+  floats scale_unit(0.0F);
+  floats offset_unit(0.0F);
   for (std::size_t b = blocks.first; b < blocks.first + blocks.count; ++b) {
+    if (panel.units != nullptr && b % panel_unit_blocks == 0) {
+      const panel_unit_layout layout{width, panel.codes_bytes};
+      scale_unit = simd::load_float16<Architecture>(panel.units, tag, tag);
+      offset_unit = simd::load_float16<Architecture>(panel.units + width * sizeof(float16), tag, tag);
+      panel.scales = panel.units + layout.numbers_at();
+      panel.offsets = panel.scales + width;
+      panel.codes = panel.units + layout.codes_at();
+      panel.units += panel.units_bytes;
+    }
     if (panel.ahead_bytes != 0) {
       for (std::size_t line = 0; line < panel.codes_bytes; line += simd::line_bytes) {
         simd::prefetch(panel.codes, panel.ahead_bytes + line);
@@ -173,7 +222,8 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
               }
             }
           });
-      const floats scales = load_panel_floats<Architecture>(panel.scales, part, panel.has_half_scales);
+      const floats scales =
+          load_panel_floats<Architecture>(panel.scales, part, panel.scale_form, scale_unit);
       NIBBLE_UNROLL
       for (std::size_t m = 0; m < Rows; ++m) {
         floats sums_of_part;
@@ -189,7 +239,7 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
       if constexpr (HasOffsets) {
         const floats offsets =
             panel.offsets != nullptr
-                ? load_panel_floats<Architecture>(panel.offsets, part, panel.has_half_scales)
+                ? load_panel_floats<Architecture>(panel.offsets, part, panel.scale_form, offset_unit)
                 : fma(scales, floats(-panel.code_bias), floats(0.0F));
         NIBBLE_UNROLL
         for (std::size_t m = 0; m < Rows; ++m) {
