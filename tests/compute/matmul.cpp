@@ -918,7 +918,8 @@ TEST_CASE("memory that is handed in is enough, and all that is written to", "[ma
 }
 
 TEST_CASE("not-numbers and infinities spoil no other row under any mode", "[matmul]") {
-  for (const encoding which : {encoding::q4, encoding::apr_q4, encoding::q8, encoding::apr_q8}) {
+  for (const encoding which :
+       {encoding::q4, encoding::apr_q4, encoding::q8, encoding::apr_q8, encoding::bf16}) {
     for (const matmul_mode mode : every_mode) {
       for (const std::size_t rows : {2U, 6U, 12U}) {
         const operands of(which, rows, 18, 160, 5);

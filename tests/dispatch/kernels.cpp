@@ -63,7 +63,8 @@ bool is_same(const std::vector<T>& a, const std::vector<T>& b) {
     return cpuinfo.find(' ' + flag + ' ') != std::string::npos;
   };
   if (has("avx512f") && has("avx512bw") && has("avx512cd") && has("avx512dq") && has("avx512vl")) {
-    return has("avx512_vnni") ? "avx512_vnni" : "avx512";
+    if (has("avx512_vnni")) return has("avx512_bf16") ? "avx512_bf16" : "avx512_vnni";
+    return "avx512";
   }
   if (has("avx2") && has("fma") && has("f16c")) return has("avx_vnni") ? "avx_vnni" : "avx2";
   return has("sse4_1") ? "sse4_1" : "baseline";

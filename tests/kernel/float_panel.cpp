@@ -38,8 +38,7 @@ void check_panels() {
         const std::size_t lanes = std::min(width, rows - first_row);
         for (std::size_t first = 0; first < k; first += most) {
           const std::size_t count = std::min(most, k - first);
-          kernel::fill_float_panel(source, w, {first_row, lanes}, {first, count},
-                                   {panel.data(), width});
+          kernel::fill_panel(source, w, {first_row, lanes}, {first, count}, {panel.data(), width});
           for (std::size_t i = 0; i < count * width; ++i) {
             const std::size_t row = i % width;
             const float wanted = row < lanes ? expected(first_row + row, first + i / width) : 0.0F;

@@ -86,6 +86,10 @@ void check_row_limits() {
   // No codes at all: exact in every mode.
   for (const matmul_mode mode : {matmul_mode::exact, matmul_mode::int16, matmul_mode::int8}) {
     require(encoding::f16, 512, mode, 40, product_kernel::small_batch, product_kernel::float_panels);
+    // Where bf16 is multiplied, int8 takes panels of it.
+    const bool rounds = mode == matmul_mode::int8 && nibble::simd::multiplies_bfloat16<Architecture>;
+    require(encoding::bf16, 512, mode, rounds ? 4 : 40, product_kernel::small_batch,
+            product_kernel::float_panels);
     require(encoding::f64, 512, mode, 1, product_kernel::small_batch, product_kernel::float_panels);
     require(encoding::apr_q4, 33, mode, 1, product_kernel::small_batch, product_kernel::float_panels);
   }

@@ -52,6 +52,13 @@ TEST_CASE("avx512 takes super-blocks apart as the portable code does", "[avx512]
   nibble_test::require_super_block_operations<xsimd::avx512bw>();
 }
 
+#if defined(__AVX512BF16__)
+
+TEST_CASE("avx512 multiplies pairs of bfloat16 as the portable code does", "[avx512]") {
+  nibble_test::require_bfloat16_products<xsimd::avx512bw>();
+}
+
+#endif
 #endif
 
 }  // namespace

@@ -148,6 +148,7 @@ TEST_CASE("the kernel names the same instruction sets", "[cpu_features]") {
   require_same(cpu_feature::avx512dq, "avx512dq");
   require_same(cpu_feature::avx512vl, "avx512vl");
   require_same(cpu_feature::avx512vnni, "avx512_vnni");
+  require_same(cpu_feature::avx512bf16, "avx512_bf16");
   require_same(cpu_feature::avxvnni, "avx_vnni");
 }
 #endif

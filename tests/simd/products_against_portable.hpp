@@ -16,6 +16,7 @@
 
 #include <fmt/format.h>
 
+#include <nibble/core/bfloat16.hpp>
 #include <nibble/simd/portable.hpp>
 #include <nibble/simd/vector.hpp>
 
@@ -251,6 +252,61 @@ void require_block_operations() {
       CHECK_FALSE(std::isfinite(simd::largest_magnitude(values.data(), own, twin)));
     }
   }
+}
+
+/// Products of bf16 in pairs, each sum within two roundings of that in double; NaN and infinities where
+/// the portable code has them.
+template <class Architecture>
+void require_bfloat16_products() {
+  static_assert(simd::multiplies_bfloat16<Architecture>);
+  constexpr Architecture own{};
+  const simd::any_architecture twin(own);
+  constexpr std::size_t width = simd::lanes<Architecture>;
+  using integers = simd::vector<std::int32_t, Architecture>;
+  using pair = std::array<nibble::bfloat16, 2>;
+  std::size_t not_finite = 0;
+  for (std::uint32_t seed = 0; seed < 2000; ++seed) {
+    std::array<std::int32_t, width> left, right;
+    const auto values = mixed_magnitudes(4 * width, seed);
+    std::mt19937 generator(seed);
+    for (std::size_t i = 0; i < width; ++i) {
+      // Every second vector is of any bits, NaN and infinities and the smallest numbers among them.
+      left[i] = std::bit_cast<std::int32_t>(
+          pair{nibble::to_bfloat16(values[4 * i]), nibble::to_bfloat16(values[4 * i + 1])});
+      right[i] = seed % 2 == 0
+                     ? static_cast<std::int32_t>(generator())
+                     : std::bit_cast<std::int32_t>(pair{nibble::to_bfloat16(values[4 * i + 2]),
+                                                        nibble::to_bfloat16(values[4 * i + 3])});
+    }
+    const auto starts = mixed_magnitudes(width + 1, seed + 7777);
+    const auto sums = simd::load<Architecture>(starts.data() + 1);
+    const auto a = integers::load_unaligned(left.data());
+    const auto b = integers::load_unaligned(right.data());
+    std::array<float, width> found, expected;
+    simd::add_bfloat16_products<Architecture>(sums, a, b, own, own).store_unaligned(found.data());
+    simd::add_bfloat16_products<Architecture>(sums, a, b, own, twin).store_unaligned(expected.data());
+    for (std::size_t i = 0; i < width; ++i) {
+      const auto [x, y] = std::pair(std::bit_cast<pair>(left[i]), std::bit_cast<pair>(right[i]));
+      double sum = static_cast<double>(starts[i + 1]);
+      double magnitudes = std::fabs(sum);
+      for (const std::size_t half : {0U, 1U}) {
+        const double product = static_cast<double>(nibble::to_float32(x[half])) *
+                               static_cast<double>(nibble::to_float32(y[half]));
+        sum += product;
+        magnitudes += std::fabs(product);
+      }
+      const double bound = magnitudes * 0x1p-22 + 0x1p-120;
+      const bool is_finite = magnitudes < 0x1p127;
+      if (!is_finite) ++not_finite;
+      for (const float each : {found[i], expected[i]}) {
+        const bool is_near = is_finite ? std::fabs(static_cast<double>(each) - sum) <= bound
+                                       : std::isnan(each) == std::isnan(expected[i]) &&
+                                             (std::isfinite(expected[i]) || !std::isfinite(each));
+        if (!is_near) FAIL(fmt::format("seed {} lane {}: {} instead of {}", seed, i, each, sum));
+      }
+    }
+  }
+  CHECK(not_finite > 100);
 }
 
 /// Everything that works on panels, whose lanes are weight rows.

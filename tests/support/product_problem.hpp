@@ -74,6 +74,9 @@ struct product_problem : product_operands {
         nibble::describe(which).is_quantized() && (which != nibble::encoding::apr_q4 || k % 32 == 0);
     const double roundings = (static_cast<double>(k) + 8.0) * 0x1p-24;
     const double rounding = roundings / (1.0 - roundings);
+    // Activations may be rounded to bf16, which costs no more than codes of 8 bits.
+    const bool is_rounded = which == nibble::encoding::bf16 && mode == nibble::matmul_mode::int8;
+    if (is_rounded) return of.largest / 253.0 + rounding * 1.01 * of.magnitudes;
     if (!is_coded || (mode == nibble::matmul_mode::exact && rows > 8)) return rounding * of.magnitudes;
     if (mode == nibble::matmul_mode::exact) return rounding * of.parts;
     // Codes are half a step off at most, and what two roundings to f32 make of 32767 (127) steps.

@@ -87,7 +87,7 @@ inline namespace NIBBLE_ARCHITECTURE {
            alignment;
   };
   // Weights that only float panels can multiply take these with few rows too.
-  std::size_t exact = kernel::interleaved_size_of(x_rows, count).bytes() + alignment;
+  std::size_t exact = kernel::interleaved_size_of<float>(x_rows, count).bytes() + alignment;
   if (x_rows <= kernel::most_float_rows) exact = std::max(exact, bytes_of(float{}));
   if (mode == matmul_mode::exact) return exact;
   return std::max({exact, bytes_of(std::int16_t{}), bytes_of(std::int8_t{})});
@@ -213,7 +213,8 @@ inline void fill_with_bias(const matmul_product& product) noexcept {
 ///           is at most 32768 (of longer ones, fewer may be multiplied together)
 ///   int16   |y - y'| <= (K + 8) * 2^-24 * sum |x_k| (|scale_k q_k| + |min_k|)
 ///                       + sum over blocks of max|x| / 64000 * sum |w_k|
-///   int8    the same with max|x| / 253
+///   int8    the same with max|x| / 253, and so for bf16 weights where activations are rounded to bf16
+///           (matmul_mode.hpp)
 ///
 /// A row of x that holds NaN or an infinity has outputs that are infinite or NaN (NaN where it holds
 /// NaN), and no other row has. A weight that is infinite or NaN, as the scales of a file that nobody

@@ -151,20 +151,25 @@ template <Activation Value>
   return std::clamp<std::size_t>(fitting, 1, std::max<std::size_t>(1, x_rows));
 }
 
-/// Rows and columns of activations that are interleaved together, for float panels, so that they fit
-/// max_prepared_bytes.
+/// Rows and columns of activations that are interleaved together, for panels, so that they fit
+/// max_prepared_bytes. Those of bf16 take no more than those of f32.
+template <PanelElement Element>
 struct interleaved_size {
   std::size_t rows;
   std::size_t cols;
 
-  [[nodiscard]] constexpr std::size_t bytes() const noexcept { return rows * cols * sizeof(float); }
+  [[nodiscard]] constexpr std::size_t bytes() const noexcept {
+    return rows * static_cast<std::size_t>(divide_round_up(cols, step_cols<Element>)) * sizeof(Element);
+  }
 };
-[[nodiscard]] constexpr interleaved_size interleaved_size_of(std::size_t x_rows,
-                                                             std::size_t cols) noexcept {
-  constexpr std::size_t most = max_prepared_bytes / sizeof(float) / interleaved_cols;
+template <PanelElement Element>
+[[nodiscard]] constexpr interleaved_size<Element> interleaved_size_of(std::size_t x_rows,
+                                                                      std::size_t cols) noexcept {
+  constexpr std::size_t unit_cols = interleaved_cols<Element>;
+  constexpr std::size_t most = max_prepared_bytes / sizeof(Element) * step_cols<Element> / unit_cols;
   static_assert(most >= interleaved_rows);
   const std::size_t rows = std::clamp<std::size_t>(x_rows, 1, interleaved_rows);
-  return {rows, std::min(cols, most / rows * interleaved_cols)};
+  return {rows, std::min(cols, most / rows * unit_cols)};
 }
 
 /// The products of a codec's blocks as they are stored, of any codec. A function pointer erases the
@@ -265,31 +270,38 @@ void multiply_planned(const joint_products& call, const activation_plan& plan) {
   });
 }
 
-/// The products of one activation plan, whose activations are interleaved for float panels.
-template <class Architecture>
+/// The products of one activation plan, whose activations are interleaved for panels of floats or of pairs
+/// of bf16.
+template <class Architecture, PanelElement Element>
 void multiply_interleaved(const joint_products& call, const activation_plan& plan) {
   const std::size_t cols = call.x.cols;
-  const interleaved_size most = interleaved_size_of(call.x.rows, cols);
+  const auto most = interleaved_size_of<Element>(call.x.rows, cols);
   const auto has_this_plan = [&](const planned_product& planned) {
     return planned.plan.activations == plan;
   };
-  std::array<std::optional<float_panel_source<Architecture>>, max_joint_products> sources;
+  std::array<std::optional<panel_source<Architecture, Element>>, max_joint_products> sources;
   for (std::size_t i = 0; i < call.products.size(); ++i) {
     if (!has_this_plan(call.products[i])) continue;
-    sources[i].emplace(float_panel_source_of<Architecture>(*call.products[i].product.weight));
+    if constexpr (std::same_as<Element, float>) {
+      sources[i].emplace(float_panel_source_of<Architecture>(*call.products[i].product.weight));
+    } else {
+      sources[i].emplace();
+    }
   }
   for_each_tile(call.x.rows, most.rows, [&](std::size_t m, std::size_t rows) {
     for (std::size_t first = 0; first < cols; first += most.cols) {
-      const interleaved_activations x{rows, plan.tile_rows, first, std::min(most.cols, cols - first),
-                                      reinterpret_cast<float*>(call.scratch)};
+      const interleaved_activations<Element> x{rows, plan.tile_rows, first,
+                                               std::min(most.cols, cols - first),
+                                               reinterpret_cast<Element*>(call.scratch)};
       run_tasks(call.executor_for(rows * x.cols), x.tiles(), [&](std::size_t tile) {
-        interleave_tile(call.x.values + m * call.x.stride_elements, call.x.stride_elements, tile, x);
+        interleave_tile<Architecture>(call.x.values + m * call.x.stride_elements,
+                                      call.x.stride_elements, tile, x);
       });
       for_weight_rows(call, has_this_plan, [&](std::size_t i, row_range weight_rows) {
         const checked_product& product = call.products[i].product;
         const product_output y{product.y + m * product.y_stride_elements, product.y_stride_elements,
                                product.bias};
-        multiply_float_panels<Architecture>(*sources[i], *product.weight, weight_rows, x, y);
+        multiply_float_panels<Architecture, Element>(*sources[i], *product.weight, weight_rows, x, y);
       });
     }
   });
@@ -315,7 +327,14 @@ void multiply_checked(std::span<const checked_product> products, const checked_a
     if (std::any_of(before.begin(), before.end(), has_this_plan)) continue;
     const joint_products call{planned.subspan(i), x, executor, scratch.data()};
     switch (plan.format) {
-      case activation_format::f32_interleaved: multiply_interleaved<Architecture>(call, plan); break;
+      case activation_format::f32_interleaved:
+        multiply_interleaved<Architecture, float>(call, plan);
+        break;
+      case activation_format::bfloat16_interleaved:
+        if constexpr (simd::multiplies_bfloat16<Architecture>) {
+          multiply_interleaved<Architecture, bfloat16_pair>(call, plan);
+        }
+        break;
       case activation_format::f32_blocks: multiply_planned<Architecture, float>(call, plan); break;
       case activation_format::int16_codes:
         multiply_planned<Architecture, std::int16_t>(call, plan);

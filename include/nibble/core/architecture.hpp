@@ -7,8 +7,8 @@
 /// compiled for different instruction sets each keep their own, where the linker would otherwise hand
 /// one unit's code to both. The vocabulary (errors, views, readers, writers) is shared by all units and
 /// must be compiled for the least of them.
-#define NIBBLE_JOIN_TOKENS(a, b, c, d, e, f) a##b##c##d##e##f
-#define NIBBLE_JOIN(a, b, c, d, e, f) NIBBLE_JOIN_TOKENS(a, b, c, d, e, f)
+#define NIBBLE_JOIN_TOKENS(a, b, c, d, e, f, g) a##b##c##d##e##f##g
+#define NIBBLE_JOIN(a, b, c, d, e, f, g) NIBBLE_JOIN_TOKENS(a, b, c, d, e, f, g)
 #define NIBBLE_JOIN_TWO_TOKENS(a, b) a##b
 #define NIBBLE_JOIN_TWO(a, b) NIBBLE_JOIN_TWO_TOKENS(a, b)
 
@@ -68,6 +68,12 @@
 #define NIBBLE_WITH_DOT
 #endif
 
+#if defined(__AVX512BF16__)
+#define NIBBLE_WITH_BFLOAT16 _bf16
+#else
+#define NIBBLE_WITH_BFLOAT16
+#endif
+
 #if defined(__BMI2__)
 #define NIBBLE_WITH_BIT _bmi2
 #elif defined(__ARM_FEATURE_ATOMICS)
@@ -79,7 +85,7 @@
 /// The instruction set of this translation unit: compiled_for_avx2_fma_f16.
 #define NIBBLE_INSTRUCTION_SET                                                                       \
   NIBBLE_JOIN(compiled_for_, NIBBLE_VECTOR_WIDTH, NIBBLE_WITH_FMA, NIBBLE_WITH_F16, NIBBLE_WITH_DOT, \
-              NIBBLE_WITH_BIT)
+              NIBBLE_WITH_BFLOAT16, NIBBLE_WITH_BIT)
 
 #if defined(NIBBLE_DISPATCH) && defined(NIBBLE_KERNELS_ELSEWHERE)
 #error "a target is given to nibble_add_dispatch or to nibble_add_kernels, not to both"

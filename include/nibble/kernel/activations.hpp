@@ -37,10 +37,11 @@ concept Activation =
 
 /// What activations are prepared as.
 enum class activation_format : std::uint8_t {
-  f32_blocks,       ///< f32, in blocks of 32; prepared_activations<float>
-  f32_interleaved,  ///< f32, column by column of a tile; interleaved_activations
-  int16_codes,      ///< 16-bit codes with a scale for each block
-  int8_codes,       ///< 8-bit codes with a scale for each block
+  f32_blocks,            ///< f32, in blocks of 32; prepared_activations<float>
+  f32_interleaved,       ///< f32, column by column of a tile; interleaved_activations<float>
+  bfloat16_interleaved,  ///< the same in bf16, two columns at a time
+  int16_codes,           ///< 16-bit codes with a scale for each block
+  int8_codes,            ///< 8-bit codes with a scale for each block
 };
 
 /// The format of prepared_activations<Value>.

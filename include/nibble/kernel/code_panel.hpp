@@ -111,17 +111,26 @@ void store_codes(const row_codes<Architecture>& rows, std::size_t count, std::si
   }
 }
 
-/// Asks memory for the next columns of a row: as many as those given, behind them. Memory answers while
-/// the given ones are multiplied. Rows are too far apart for processors to see by themselves which
-/// columns come next.
-inline void prefetch_columns(const encoding_description& description, const row_position& row,
-                             const column_range& columns) noexcept {
+/// Asks memory for what is unpacked into a lane next: as many columns of the row as those given, behind them
+/// or, where they are the last, from the start of the lane's row in the next panel. Memory answers while
+/// the given ones are multiplied. Rows are too far apart for processors to see this by themselves.
+template <class Architecture>
+void prefetch_next_columns(const encoding_description& description, const tensor_view& weight,
+                           std::uint64_t row, const column_range& columns) noexcept {
   const auto bytes_of = [&](std::uint64_t elements) {
     return static_cast<std::size_t>(elements / description.block_cols() * description.block_bytes);
   };
-  const std::size_t from = bytes_of(row.first_element + columns.first + columns.count);
-  for (std::size_t ahead = 0; ahead < bytes_of(columns.count); ahead += simd::line_bytes) {
-    simd::prefetch(row.start, from + ahead);
+  const auto cols = static_cast<std::size_t>(weight.cols());
+  std::size_t next = columns.first + columns.count;
+  if (next >= cols) {
+    next = 0;
+    row = std::min(row + simd::lanes<Architecture>, weight.rows() - 1);
+  }
+  const row_position position = position_of_row(weight, row);
+  const std::size_t from = bytes_of(position.first_element + next);
+  const std::size_t size_bytes = bytes_of(std::min(columns.count, cols - next));
+  for (std::size_t ahead = 0; ahead < size_bytes; ahead += simd::line_bytes) {
+    simd::prefetch(position.start, from + ahead);
   }
 }
 
@@ -204,8 +213,9 @@ void load_panel_rows(const weight_slice& slice, panel_memory<Architecture>& memo
       row.template load_scales<Architecture>(slice.weight, blocks, code_bias<Codec, Value>(), scales);
     }
     codes.codes[n] = gather_codes(row, blocks, memory[n].data());
-    prefetch_columns(description, position_of_row(slice.weight, row_number),
-                     {blocks.first * simd::block_codes, blocks.count * simd::block_codes});
+    prefetch_next_columns<Architecture>(
+        description, slice.weight, row_number,
+        {blocks.first * simd::block_codes, blocks.count * simd::block_codes});
     if constexpr (!has_headers) {
       store_lane_scales<Architecture, Value>(scales, n < slice.rows.count,
                                              blocks.count * row_type::scales_a_block, lane + n, to);

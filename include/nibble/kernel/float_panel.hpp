@@ -1,7 +1,7 @@
 #pragma once
 
 // Fills panels of floats: as many weight rows as a vector has lanes are decoded together, each row into
-// a lane of its own. Loop nest of fill_float_panel, for at most 512 columns (256 where a vector has 16
+// a lane of its own. Loop nest of fill_panel, for at most 512 columns (256 where a vector has 16
 // lanes):
 //
 //   from codes, for encodings with one scale for every 32:
@@ -18,6 +18,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 
@@ -39,9 +40,18 @@ namespace kernel {
 template <class Architecture>
 inline constexpr std::size_t float_panel_cols = simd::lanes<Architecture> == 16 ? 256 : 512;
 
-/// Where the columns of a panel go: column k to values + k * stride_elements, a row in each lane.
-struct float_panel_view {
-  float* values;
+/// What a panel's lanes hold of a row at one step: a column as f32, or a pair of columns as bf16
+/// (bfloat16_panel.hpp).
+template <class T>
+concept PanelElement = std::same_as<T, float> || std::same_as<T, std::int32_t>;
+/// Columns of a step.
+template <PanelElement Element>
+inline constexpr std::size_t step_cols = std::same_as<Element, float> ? 1 : 2;
+
+/// Where a panel goes: what its lanes hold of step k to values + k * stride_elements, a row in each lane.
+template <PanelElement Element>
+struct panel_view {
+  Element* values;
   std::size_t stride_elements;
 };
 
@@ -73,13 +83,13 @@ template <class Architecture>
   return source;
 }
 
-/// fill_float_panel, from codes. They are widened in their lanes, four columns at a time, and computed
+/// fill_panel, from codes. They are widened in their lanes, four columns at a time, and computed
 /// as scale * code + offset with one rounding, to what decoding gives. With a float16 scale the bias
 /// that load_codes added is part of the offset, exactly. With an f32 scale it is subtracted from the
 /// code first.
 template <class Architecture>
 void fill_from_codes(const float_panel_source<Architecture>& source, const tensor_view& weight,
-                     row_range rows, column_range columns, float_panel_view panel) noexcept {
+                     row_range rows, column_range columns, panel_view<float> panel) noexcept {
   using floats = simd::vector<float, Architecture>;
   using integers = simd::vector<std::int32_t, Architecture>;
   using panel_type = code_panel<Architecture, std::int8_t>;
@@ -115,10 +125,10 @@ void fill_from_codes(const float_panel_source<Architecture>& source, const tenso
   }
 }
 
-/// fill_float_panel, from decoded rows.
+/// fill_panel, from decoded rows.
 template <class Architecture>
 void fill_from_rows(const range_decoder& decoder, const tensor_view& weight, row_range rows,
-                    column_range columns, float_panel_view panel) noexcept {
+                    column_range columns, panel_view<float> panel) noexcept {
   using integers = simd::vector<std::int32_t, Architecture>;
   constexpr std::size_t width = simd::lanes<Architecture>;
   alignas(64) std::array<std::array<float, float_panel_cols<Architecture>>, width> decoded;
@@ -130,7 +140,7 @@ void fill_from_rows(const range_decoder& decoder, const tensor_view& weight, row
       continue;
     }
     const row_position row = position_of_row(weight, rows.first + n);
-    prefetch_columns(decoder.description, row, columns);
+    prefetch_next_columns<Architecture>(decoder.description, weight, rows.first + n, columns);
     decoder.decode(row, columns.first, columns.count, decoded[n].data());
     std::fill_n(decoded[n].begin() + static_cast<std::ptrdiff_t>(columns.count), padded - columns.count,
                 0.0F);
@@ -154,8 +164,8 @@ void fill_from_rows(const range_decoder& decoder, const tensor_view& weight, row
 /// without a row become zeros. Whole blocks, or vectors, of columns are written: the panel has room for
 /// columns.count rounded up to a multiple of 32.
 template <class Architecture>
-void fill_float_panel(const float_panel_source<Architecture>& source, const tensor_view& weight,
-                      row_range rows, column_range columns, float_panel_view panel) noexcept {
+void fill_panel(const float_panel_source<Architecture>& source, const tensor_view& weight,
+                row_range rows, column_range columns, panel_view<float> panel) noexcept {
   if (source.has_codes()) {
     fill_from_codes(source, weight, rows, columns, panel);
   } else {

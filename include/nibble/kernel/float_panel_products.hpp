@@ -1,30 +1,35 @@
 #pragma once
 
-// Products of many rows of f32 activations with any weight, by panels of floats, in the order of BLIS
+// Products of many rows of activations by panels of floats: of f32 with any weight, or, where the processor
+// multiplies bf16, of activations rounded to bf16 with a weight of bf16. In the order of BLIS
 // (Van Zee and van de Geijn, BLIS: A Framework for Rapidly Instantiating BLAS Functionality). Loop
 // nest; the first two loops are multiply_interleaved's (compute/multiply.hpp), which interleaves the
 // activations for each:
 //
 //   for each 512 rows of activations, at most
-//     for each part of the columns, a multiple of 512, whose activations fit 1 MiB
+//     for each part of the columns, a multiple of 512 (1024 of bf16), whose activations fit 1 MiB
 //       for each two vectors of weight rows
-//         for each 512 columns (256 where a vector has 16 lanes)
-//           fill_float_panel decodes the weight rows into a panel, once            (float_panel.hpp)
+//         for each 512 columns (256 where a vector has 16 lanes; 1024 of bf16)
+//           fill_panel decodes the weight rows into a panel, once     (float_panel.hpp, bfloat16_panel.hpp)
 //           for each tile of 6 (12) rows of activations
-//             for each column                                            multiply_float_panel
+//             for each step: a column, or two columns of bf16            multiply_float_panel
 //               load two vectors of the panel; for each row of the tile, unrolled to the end:
-//                 multiply them with the row's activation in all lanes, and add
+//                 multiply them with the row's activation, or pair of them, in all lanes, and add
 //
 // Sums, two vectors for each row of a tile, fill the registers; they are added to y once a panel. The
-// panel (32 KiB) stays in the first-level cache while all tiles pass over it. The interleaved
-// activations (1 MiB at most) are read in the order in which they are stored.
+// panel (32 KiB) stays in the first-level cache, or of bf16 (64 KiB) in the second, while all tiles pass
+// over it. The interleaved activations (1 MiB at most) are read in the order in which they are stored.
 
 #include <algorithm>
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
+#include <nibble/core/checked.hpp>
 #include <nibble/core/tensor_view.hpp>
+#include <nibble/kernel/bfloat16_panel.hpp>
 #include <nibble/kernel/float_panel.hpp>
 #include <nibble/kernel/product_output.hpp>
 #include <nibble/kernel/tiles.hpp>
@@ -39,20 +44,32 @@ namespace kernel {
 /// Rows of activations that pass over a panel, at most, and columns of them, or a multiple. For so many
 /// products, decoding is a small part of the work.
 inline constexpr std::size_t interleaved_rows = 512;
-inline constexpr std::size_t interleaved_cols = 512;
+template <PanelElement Element>
+inline constexpr std::size_t interleaved_cols = std::same_as<Element, float> ? 512 : 1024;
 
 /// Rows of activations of a tile, at most, and vectors of weight rows. Their sums fill the registers.
 template <class Architecture>
 inline constexpr std::size_t float_tile_rows = simd::lanes<Architecture> == 16 ? 12 : 6;
 inline constexpr std::size_t float_tile_vectors = 2;
 
-/// Some columns of some rows of activations, tile by tile, and in a tile column by column.
+/// Columns of a panel.
+template <class Architecture, PanelElement Element>
+inline constexpr std::size_t panel_cols =
+    std::same_as<Element, float> ? float_panel_cols<Architecture> : interleaved_cols<Element>;
+
+/// Some columns of some rows of activations, tile by tile, and in a tile step by step. The column behind an
+/// odd number of them is zero.
+template <PanelElement Element>
 struct interleaved_activations {
   std::size_t rows;
   std::size_t max_tile_rows;
   std::size_t first_col;
   std::size_t cols;
-  float* values;  ///< tile after tile, each [cols][tile rows]
+  Element* values;  ///< tile after tile, each [steps][tile rows]
+
+  [[nodiscard]] std::size_t steps() const noexcept {
+    return static_cast<std::size_t>(divide_round_up(cols, step_cols<Element>));
+  }
 
   /// Rows of the tile that starts at row m.
   [[nodiscard]] std::size_t tile_rows(std::size_t m) const noexcept {
@@ -64,15 +81,27 @@ struct interleaved_activations {
   }
 };
 
-/// Copies tile number `tile` of x, whose rows are stride_elements apart.
-inline void interleave_tile(const float* x, std::size_t stride_elements, std::size_t tile,
-                            const interleaved_activations& to) noexcept {
+/// Copies tile number `tile` of x, whose rows are stride_elements apart; rounds it where pairs of bf16 are
+/// what is wanted.
+template <class Architecture, PanelElement Element>
+void interleave_tile(const float* x, std::size_t stride_elements, std::size_t tile,
+                     const interleaved_activations<Element>& to) noexcept {
   const auto [first_row, rows] = tile_by_number(tile, to.rows, to.max_tile_rows);
   const float* from = x + first_row * stride_elements + to.first_col;
-  float* const tile_values = to.values + first_row * to.cols;
+  Element* const tile_values = to.values + first_row * to.steps();
   for (std::size_t row = 0; row < rows; ++row, from += stride_elements) {
-    float* value = tile_values + row;
-    for (std::size_t k = 0; k < to.cols; ++k, value += rows) *value = from[k];
+    Element* value = tile_values + row;
+    if constexpr (std::same_as<Element, float>) {
+      for (std::size_t k = 0; k < to.cols; ++k, value += rows) *value = from[k];
+    } else {
+      constexpr std::size_t most = interleaved_cols<Element>;
+      for (std::size_t k = 0; k < to.cols; k += most) {
+        std::array<bfloat16_pair, most / step_cols<Element>> pairs;
+        const std::size_t count = std::min(most, to.cols - k);
+        round_to_pairs<Architecture>(from + k, count, pairs.data());
+        for (std::size_t i = 0; 2 * i < count; ++i, value += rows) *value = pairs[i];
+      }
+    }
   }
 }
 
@@ -84,11 +113,13 @@ struct tile_output {
   std::size_t stride_elements;
 };
 
-/// y.to[Rows][Vectors * lanes] = y.start[..] + x[count][Rows]^T * panel[count][Vectors * lanes].
-template <class Architecture, std::size_t Vectors, std::size_t Rows>
-void multiply_float_panel(const float* x, const float* panel, std::size_t count,
+/// y.to[Rows][Vectors * lanes] = y.start[..] + x[count][Rows]^T * panel[count][Vectors * lanes], of so many
+/// steps.
+template <class Architecture, PanelElement Element, std::size_t Vectors, std::size_t Rows>
+void multiply_float_panel(const Element* x, const Element* panel, std::size_t count,
                           const tile_output& y) noexcept {
   using floats = simd::vector<float, Architecture>;
+  using elements = simd::vector<Element, Architecture>;
   constexpr std::size_t width = simd::lanes<Architecture>;
   // y is in a cache when the sums are there.
   NIBBLE_UNROLL
@@ -102,15 +133,20 @@ void multiply_float_panel(const float* x, const float* panel, std::size_t count,
   for (auto& row : totals) row.fill(floats(0.0F));
   NIBBLE_UNROLL_TWICE
   for (std::size_t k = 0; k < count; ++k) {
-    std::array<floats, Vectors> weights;
+    std::array<elements, Vectors> weights;
     NIBBLE_UNROLL
-    for (std::size_t v = 0; v < Vectors; ++v) weights[v] = simd::load<Architecture>(panel + v * width);
+    for (std::size_t v = 0; v < Vectors; ++v) weights[v] = elements::load_unaligned(panel + v * width);
     NIBBLE_UNROLL
     for (std::size_t m = 0; m < Rows; ++m) {
-      const floats activation(x[m]);
+      const elements activation(x[m]);
       NIBBLE_UNROLL
       for (std::size_t v = 0; v < Vectors; ++v) {
-        totals[m][v] = fma(activation, weights[v], totals[m][v]);
+        if constexpr (std::same_as<Element, float>) {
+          totals[m][v] = fma(activation, weights[v], totals[m][v]);
+        } else {
+          totals[m][v] = simd::add_bfloat16_products<Architecture>(totals[m][v], activation, weights[v],
+                                                                   Architecture{}, Architecture{});
+        }
       }
     }
     x += Rows;
@@ -126,37 +162,42 @@ void multiply_float_panel(const float* x, const float* panel, std::size_t count,
   }
 }
 
-template <class Architecture>
-using float_tile_function = void (*)(const float* x, const float* panel, std::size_t count,
+template <PanelElement Element>
+using float_tile_function = void (*)(const Element* x, const Element* panel, std::size_t count,
                                      const tile_output&) noexcept;
 
 /// multiply_float_panel for `rows` rows of activations, 1 to float_tile_rows, and one vector of weight
 /// rows or float_tile_vectors of them.
-template <class Architecture>
-[[nodiscard]] float_tile_function<Architecture> choose_float_tile(std::size_t rows,
-                                                                  bool is_one_vector) noexcept {
-  using function = float_tile_function<Architecture>;
+template <class Architecture, PanelElement Element>
+[[nodiscard]] float_tile_function<Element> choose_float_tile(std::size_t rows,
+                                                             bool is_one_vector) noexcept {
+  using function = float_tile_function<Element>;
   constexpr std::size_t max_rows = float_tile_rows<Architecture>;
   if (is_one_vector) {
     return choose_by_rows<function, max_rows>(
-        rows, []<std::size_t Rows>() { return &multiply_float_panel<Architecture, 1, Rows>; });
+        rows, []<std::size_t Rows>() { return &multiply_float_panel<Architecture, Element, 1, Rows>; });
   }
   return choose_by_rows<function, max_rows>(rows, []<std::size_t Rows>() {
-    return &multiply_float_panel<Architecture, float_tile_vectors, Rows>;
+    return &multiply_float_panel<Architecture, Element, float_tile_vectors, Rows>;
   });
 }
 
-/// Products of some columns of f32 activations with some rows of any weight. From the first column on
-/// they set y, else they are added to it.
-template <class Architecture>
-void multiply_float_panels(const float_panel_source<Architecture>& source, const tensor_view& weight,
-                           row_range rows, const interleaved_activations& x,
+/// What panels are filled with: float_panel_source, or bfloat16_panel_source.
+template <class Architecture, PanelElement Element>
+using panel_source = std::conditional_t<std::same_as<Element, float>, float_panel_source<Architecture>,
+                                        bfloat16_panel_source>;
+
+/// Products of some columns of activations with some rows of a weight: of f32 with any, of pairs of bf16
+/// with one of a BfloatCodec. From the first column on they set y, else they are added to it.
+template <class Architecture, PanelElement Element>
+void multiply_float_panels(const panel_source<Architecture, Element>& source, const tensor_view& weight,
+                           row_range rows, const interleaved_activations<Element>& x,
                            const product_output& y) noexcept {
   constexpr std::size_t width = simd::lanes<Architecture>;
   constexpr std::size_t tile_cols = width * float_tile_vectors;
-  constexpr std::size_t panel_cols = float_panel_cols<Architecture>;
-  static_assert(interleaved_cols % panel_cols == 0);
-  alignas(64) std::array<float, tile_cols * panel_cols> panel;
+  constexpr std::size_t most_cols = panel_cols<Architecture, Element>;
+  static_assert(interleaved_cols<Element> % most_cols == 0);
+  alignas(64) std::array<Element, tile_cols * most_cols / step_cols<Element>> panel;
   alignas(64) std::array<float, float_tile_rows<Architecture> * tile_cols> sums;
   alignas(64) constexpr std::array<float, tile_cols> zeros{};
   for (std::size_t n = 0; n < rows.count; n += tile_cols) {
@@ -164,16 +205,18 @@ void multiply_float_panels(const float_panel_source<Architecture>& source, const
     const std::size_t tile_count = std::min(tile_cols, rows.count - n);
     const bool is_one_vector = tile_count <= width;
     const std::size_t panel_width = is_one_vector ? width : tile_cols;
-    for (std::size_t first = 0; first < x.cols; first += panel_cols) {
-      const std::size_t count = std::min(panel_cols, x.cols - first);
+    for (std::size_t first = 0; first < x.cols; first += most_cols) {
+      const std::size_t count = std::min(most_cols, x.cols - first);
+      const auto steps = static_cast<std::size_t>(divide_round_up(count, step_cols<Element>));
       for (std::size_t skipped = 0; skipped < tile_count; skipped += width) {
-        fill_float_panel(source, weight, {first_row + skipped, std::min(width, tile_count - skipped)},
-                         {x.first_col + first, count}, {panel.data() + skipped, panel_width});
+        fill_panel<Architecture>(source, weight,
+                                 {first_row + skipped, std::min(width, tile_count - skipped)},
+                                 {x.first_col + first, count}, {panel.data() + skipped, panel_width});
       }
       const bool is_first = x.first_col + first == 0;
       for_each_tile(x.rows, x.max_tile_rows, [&](std::size_t m, std::size_t tile_rows) {
-        const auto multiply = choose_float_tile<Architecture>(tile_rows, is_one_vector);
-        const float* const tile_x = x.values + m * x.cols + first * tile_rows;
+        const auto multiply = choose_float_tile<Architecture, Element>(tile_rows, is_one_vector);
+        const Element* const tile_x = x.values + m * x.steps() + first / step_cols<Element> * tile_rows;
         if (tile_count == panel_width) {
           float* const to = y.y + m * y.stride_elements + first_row;
           tile_output out{to, y.stride_elements, to, y.stride_elements};
@@ -181,9 +224,9 @@ void multiply_float_panels(const float_panel_source<Architecture>& source, const
             out.start = y.bias != nullptr ? y.bias + first_row : zeros.data();
             out.start_stride_elements = 0;
           }
-          multiply(tile_x, panel.data(), count, out);
+          multiply(tile_x, panel.data(), steps, out);
         } else {
-          multiply(tile_x, panel.data(), count, {zeros.data(), 0, sums.data(), panel_width});
+          multiply(tile_x, panel.data(), steps, {zeros.data(), 0, sums.data(), panel_width});
           for (std::size_t i = 0; i < tile_rows; ++i) {
             y.put_row(m + i, first_row, sums.data() + i * panel_width, tile_count, is_first);
           }

@@ -81,7 +81,6 @@ void multiply_interleaved_group(lane_group from, std::size_t blocks, const activ
   NIBBLE_UNROLL
   for (std::size_t m = 0; m < Rows; ++m) totals[m] = simd::load<Architecture>(sums + m * width);
   for (std::size_t b = 0; b < blocks; ++b) {
-    // Written out: of a function that is always inlined and does nothing else, GCC 12 leaves prefetches out.
     if constexpr (width >= block_rows) {
       NIBBLE_UNROLL
       for (std::size_t line = 0; line < stored_groups * sizeof(block); line += simd::line_bytes) {

@@ -5,8 +5,9 @@
 
 namespace nibble {
 
-/// How the activations are treated. f16, bf16 and f32 weights are multiplied exactly in every mode, and
-/// so are apr_q4 weights whose rows do not start at a block's start (cols no multiple of 32) and
+/// How the activations are treated. f16, bf16 and f32 weights are multiplied exactly in every mode (but
+/// bf16 in int8, from 4 rows of activations on, by an instruction set that multiplies bf16, which takes
+/// activations rounded to bf16), and so are apr_q4 weights whose rows do not start at a block's start (cols no multiple of 32) and
 /// weights of nvfp4 and of iq1 to iq3, tq1_0, tq2_0, q1_0 and q2_0, which are decoded first.
 enum class matmul_mode : std::uint8_t {
   exact,  ///< as f32: the result of multiplying by the dequantized weights, to f32 rounding

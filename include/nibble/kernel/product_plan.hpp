@@ -25,6 +25,7 @@
 //   few rows (most_lane_rows)    lane-row products, of encodings whose blocks have their header before
 //                                whole codes; of interleaved rows quantized ones of any number
 //   exact, up to 15 rows         small-batch products: each block is unpacked once for all rows
+//   int8, 4 rows and more        panels of bf16, of bf16 where the processor multiplies them
 //   exact, more                  float panels: decoding once for all rows costs less than a pass for
 //                                every 15 of them; of f32, f16 and bf16 from 40 rows on
 //   int16 (int8), up to 15 (12)  products of bit codes where codes have their bits in several places, else
@@ -77,6 +78,10 @@ template <Codec Codec, Activation Value>
 }
 /// The most rows of f32 that any encoding has small-batch products of.
 inline constexpr std::size_t most_float_rows = least_panel_rows<f32, float>() - 1;
+
+/// Rows of activations from which panels of bf16 beat small-batch products of f32, where the processor
+/// multiplies bf16.
+inline constexpr std::size_t least_bfloat16_rows = 4;
 
 /// Encodings that have small-batch products of f32 activations.
 template <Codec Codec>
@@ -158,6 +163,12 @@ template <class Architecture, Codec Codec>
       }
       return in_place(value);
     });
+  }
+  if constexpr (BfloatCodec<Codec> && simd::multiplies_bfloat16<Architecture>) {
+    if (mode == matmul_mode::int8 && x_rows >= least_bfloat16_rows) {
+      return {{activation_format::bfloat16_interleaved, {}, float_tile_rows<Architecture>},
+              product_kernel::float_panels};
+    }
   }
   if (takes_lane_rows(Architecture{}, float{})) return lane_rows(Architecture{}, float{});
   const bool is_small = x_rows < least_panel_rows<Codec, float>();

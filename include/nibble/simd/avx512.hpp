@@ -3,6 +3,7 @@
 #if defined(__AVX512F__)
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -348,6 +349,21 @@ template <std::size_t CodesANumber, class Architecture>
   __m128i bytes = load_sub_block_numbers<CodesANumber>(numbers);
   if constexpr (CodesANumber == 32) bytes = _mm_unpacklo_epi8(bytes, bytes);
   return {_mm512_cvtepi8_epi32(bytes)};
+}
+
+#endif
+
+#if defined(__AVX512BF16__)
+
+template <class Architecture>
+[[nodiscard]] vector<float, Architecture> add_bfloat16_products(vector<float, Architecture> sums,
+                                                                vector<std::int32_t, Architecture> a,
+                                                                vector<std::int32_t, Architecture> b,
+                                                                Architecture,
+                                                                xsimd::avx512bw) noexcept {
+  const __m512i left = a;
+  const __m512i right = b;
+  return _mm512_dpbf16_ps(sums, std::bit_cast<__m512bh>(left), std::bit_cast<__m512bh>(right));
 }
 
 #endif

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include <nibble/core/bfloat16.hpp>
 #include <nibble/core/float16.hpp>
@@ -196,6 +197,29 @@ inline void order_stores_past_caches(any_architecture) noexcept {}
 template <class Architecture>
 [[nodiscard]] float widen_float16(float16 from, Architecture, any_architecture) noexcept {
   return to_float32(from);
+}
+
+/// sums + the products of the two bfloat16 in each lane of a and b: lower half times lower half, upper half
+/// times upper half. Products are exact; sums are rounded once or twice, in any order, and what is smaller
+/// than f32's least normal number counts as itself or as zero.
+template <class Architecture>
+[[nodiscard]] vector<float, Architecture> add_bfloat16_products(vector<float, Architecture> sums,
+                                                                vector<std::int32_t, Architecture> a,
+                                                                vector<std::int32_t, Architecture> b,
+                                                                Architecture,
+                                                                any_architecture) noexcept {
+  using pair = std::array<bfloat16, 2>;
+  std::array<std::int32_t, lanes<Architecture>> left, right;
+  a.store_unaligned(left.data());
+  b.store_unaligned(right.data());
+  std::array<float, lanes<Architecture>> totals;
+  sums.store_unaligned(totals.data());
+  for (std::size_t i = 0; i < totals.size(); ++i) {
+    const auto [x, y] = std::pair(std::bit_cast<pair>(left[i]), std::bit_cast<pair>(right[i]));
+    totals[i] += to_float32(x[0]) * to_float32(y[0]);
+    totals[i] += to_float32(x[1]) * to_float32(y[1]);
+  }
+  return load<Architecture>(totals.data());
 }
 
 /// The sum of all lanes, halves added to each other until one is left.

@@ -240,6 +240,15 @@ inline constexpr bool multiplies_any_byte =
     false;
 #endif
 
+/// Whether add_bfloat16_products is one instruction.
+template <class Architecture>
+inline constexpr bool multiplies_bfloat16 =
+#if defined(__AVX512BF16__)
+    std::is_base_of_v<xsimd::avx512bw, Architecture>;
+#else
+    false;
+#endif
+
 /// The largest code that byte_products takes on every architecture: sums of four products with it fit
 /// 16 bits.
 inline constexpr int largest_block_code = 63;
@@ -267,10 +276,19 @@ NIBBLE_IN_PLACE inline void load_from_memory([[maybe_unused]] T& stored) noexcep
 #endif
 }
 
+/// Keeps calls of the function that this stands in: GCC 12 takes one that only asks for cache lines for one
+/// that does nothing, and leaves it out.
+inline void keep_prefetches() noexcept {
+#if defined(__GNUC__)
+  asm volatile("");
+#endif
+}
+
 /// Asks for the cache line of from[offset], which need not exist.
 inline void prefetch(const std::byte* from, std::size_t offset) noexcept {
 #if defined(__GNUC__)
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(from) + offset));
+  keep_prefetches();
 #endif
 }
 
@@ -280,6 +298,7 @@ inline void prefetch_to_second_level(const std::byte* from, std::size_t offset) 
   constexpr int for_reading = 0, second_level = 2;
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(from) + offset),
                      for_reading, second_level);
+  keep_prefetches();
 #endif
 }
 
