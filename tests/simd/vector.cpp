@@ -51,7 +51,7 @@ void check_floats() {
     const auto sum = lanes_of(va + vb);
     const auto difference = lanes_of(va - vb);
     const auto product = lanes_of(va * vb);
-    const auto fused = lanes_of(fma(va, vb, vc));
+    const auto fused = lanes_of(simd::fma(va, vb, vc));
     const auto filled = lanes_of(floats(a[1]));
     for (std::size_t i = 0; i < width; ++i) {
       const float x = a[i + 1];
@@ -62,7 +62,9 @@ void check_floats() {
       if (!right) FAIL("lane " << i << " of round " << round);
       // Once rounded or twice, as the instruction set has it; volatile, so that no compiler fuses here.
       const volatile float rounded_product = x * y;
-      if (fused[i] != std::fma(x, y, z) && fused[i] != rounded_product + z) FAIL("fma in lane " << i);
+      const bool may_round_twice = !std::is_base_of_v<xsimd::avx512f, Architecture>;
+      if (fused[i] != std::fma(x, y, z) && !(may_round_twice && fused[i] == rounded_product + z))
+        FAIL("fma in lane " << i);
     }
   }
 }

@@ -210,6 +210,15 @@ void sum_halves(const Value* codes, float scale, float* sums) noexcept {
   sums[1] = scale * static_cast<float>(second);
 }
 
+/// Products of a block's quantized activations with codes that are larger by `bias`, a power of two, less
+/// what is too much. x_sums are the sums of the activations. Where all codes stand for zero this is zero: the
+/// products, and the sums, were rounded alike.
+template <class Floats>
+[[nodiscard]] NIBBLE_IN_PLACE inline Floats without_bias(const Floats& products, const Floats& x_sums,
+                                                         float bias) noexcept {
+  return simd::fma(x_sums, Floats(-bias), products);
+}
+
 /// Prepares row `row` of `to` from the `cols` activations at `x`.
 template <class Architecture, Activation Value>
 void prepare_row(const float* x, std::size_t cols, const activation_layout& layout, std::size_t row,

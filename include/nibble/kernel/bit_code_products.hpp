@@ -115,7 +115,7 @@ class group_scales {
     } else if constexpr (bias == 0.0F) {
       return mins_[i];
     } else {
-      return fma(scales_[i], floats(-bias), mins_[i]);
+      return simd::fma(scales_[i], floats(-bias), mins_[i]);
     }
   }
   /// The numbers of a block's halves, by which words are multiplied.
@@ -215,29 +215,30 @@ void multiply_bit_groups(const std::byte* group, std::size_t count, activation_t
     // Block number `block` of the group, which is block Place of a stored block.
     const auto add_block = [&]<std::size_t Place>(std::integral_constant<std::size_t, Place>,
                                                   const std::byte* stored, std::size_t block,
-                                                  std::size_t sum) {
+                                                  std::size_t sum) NIBBLE_LAMBDA_IN_PLACE {
       const Value* const from = x.values + block * Rows * simd::block_codes;
       const auto codes =
           load_bit_codes<Architecture, Codec, Value, Place>(stored, scales.word_factors(block));
-      const auto add_products = [&](const auto& products_with) {
+      const auto add_products = [&](const auto& products_with) NIBBLE_LAMBDA_IN_PLACE {
         NIBBLE_UNROLL
         for (std::size_t m = 0; m < Rows; ++m) {
           auto& to = totals.sums[sum][m];
-          to = fma(to_float(products_with(from + m * simd::block_codes)),
-                   floats(product_scales[m][block]), to);
+          to = simd::fma(to_float(products_with(from + m * simd::block_codes)),
+                         floats(product_scales[m][block]), to);
         }
       };
       if constexpr (scales_type::multiplies_sums) {
         const auto factors = scales.template byte_factors<Place>();
-        add_products([&](const Value* own) {
+        add_products([&](const Value* own) NIBBLE_LAMBDA_IN_PLACE {
           return simd::scaled_byte_products<Architecture>(codes, own, factors, tag, tag);
         });
       } else {
-        add_products([&](const Value* own) { return block_products<Architecture>(codes, own); });
+        add_products([&](const Value* own)
+                         NIBBLE_LAMBDA_IN_PLACE { return block_products<Architecture>(codes, own); });
       }
     };
     if constexpr (group_stored_blocks<Codec> == 1) {
-      [&]<std::size_t... Place>(std::index_sequence<Place...>) {
+      [&]<std::size_t... Place>(std::index_sequence<Place...>) NIBBLE_LAMBDA_IN_PLACE {
         (add_block(std::integral_constant<std::size_t, Place>{}, group, Place, Place % at_once), ...);
       }
       (std::make_index_sequence<group_blocks>{});

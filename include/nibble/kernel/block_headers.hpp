@@ -59,7 +59,7 @@ void store_scales_from_headers(simd::vector<std::int32_t, Architecture> headers,
   floats offset(0.0F);
   if constexpr (Codec::has_min) offset = both.second;
   code_bias += static_cast<float>(Codec::code_zero);
-  if (code_bias != 0.0F) offset = fma(both.first, floats(-code_bias), offset);
+  if (code_bias != 0.0F) offset = simd::fma(both.first, floats(-code_bias), offset);
   offset.store_unaligned(offsets);
 }
 

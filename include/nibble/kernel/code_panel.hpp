@@ -255,8 +255,20 @@ struct code_panel_source {
                       code_panel<Architecture, Value>&) noexcept;
   std::size_t stride_bytes;  ///< from one block's codes to the next, where load_rows says they are
   bool has_offsets;          ///< whether values are more than scale * code
+  float bias;                ///< where they are scale * (code - bias), that, else 0
   bool has_halves;           ///< whether the halves of a block have scales of their own
 };
+/// What the codes that products see are larger by than values / scale, of encodings without a min; else 0.
+template <Codec Codec, Activation Value>
+[[nodiscard]] constexpr float bias_alone() noexcept {
+  if constexpr (BitCodec<Codec> || TensorScaleCodec<Codec>) {
+    if constexpr (requires { requires Codec::has_min; }) return 0.0F;
+    return code_bias<Codec, Value>();  // code_zero is in it, or off the codes already
+  } else {
+    return Codec::has_min ? 0.0F : code_bias<Codec, Value>() + static_cast<float>(Codec::code_zero);
+  }
+}
+
 template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] constexpr code_panel_source<Architecture, Value> code_panel_source_of() noexcept {
   if constexpr (InterleavedCodec<Codec>) {
@@ -266,8 +278,11 @@ template <class Architecture, Codec Codec, Activation Value>
   } else {
     using row_type = weight_row<Codec, Value, code_panel_blocks>;
     return {&load_panel_rows<Architecture, Codec, Value>,
-            &store_codes<Architecture, load_packing_of<Codec, Value>(), Value>, row_type::stride_bytes,
-            row_type::has_offsets(code_bias<Codec, Value>()), row_type::scales_a_block == 2};
+            &store_codes<Architecture, load_packing_of<Codec, Value>(), Value>,
+            row_type::stride_bytes,
+            row_type::has_offsets(code_bias<Codec, Value>()),
+            bias_alone<Codec, Value>(),
+            row_type::scales_a_block == 2};
   }
 }
 

@@ -100,23 +100,23 @@ struct panel_blocks {
 
 /// The blocks of a panel that was filled.
 template <class Architecture, Activation Value>
-[[nodiscard]] panel_blocks blocks_of(const code_panel<Architecture, Value>& panel, bool has_offsets,
-                                     bool has_halves) noexcept {
+[[nodiscard]] panel_blocks blocks_of(const code_panel<Architecture, Value>& panel,
+                                     const code_panel_source<Architecture, Value>& source) noexcept {
   using type = code_panel<Architecture, Value>;
   return {reinterpret_cast<const std::byte*>(panel.codes.data()),
           reinterpret_cast<const std::byte*>(panel.scales.data()),
-          reinterpret_cast<const std::byte*>(panel.offsets.data()),
+          source.bias == 0.0F ? reinterpret_cast<const std::byte*>(panel.offsets.data()) : nullptr,
           nullptr,
           simd::block_codes * type::width * sizeof(typename type::code),
-          (has_halves ? 2 : 1) * type::width * sizeof(float),
+          (source.has_halves ? 2 : 1) * type::width * sizeof(float),
           0,
           0,
           8 * sizeof(typename type::code),
           0,
-          has_offsets,
-          has_halves,
+          source.has_offsets,
+          source.has_halves,
           panel_scales::f32,
-          0.0F};
+          source.bias};
 }
 
 /// Calls use(codes, place) for every vector of a block's codes: in each lane four bytes, or two words,
@@ -212,7 +212,7 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
       std::array<products_type, Rows> products;
       products.fill(products_type(0));
       for_each_lane_vector<Architecture, Value, CodeBits, Parts>(
-          panel, part, [&](const lane_vector& codes, std::size_t at) {
+          panel, part, [&](const lane_vector& codes, std::size_t at) NIBBLE_LAMBDA_IN_PLACE {
             NIBBLE_UNROLL
             for (std::size_t m = 0; m < Rows; ++m) {
               if constexpr (is_bytes) {
@@ -224,28 +224,42 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
           });
       const floats scales =
           load_panel_floats<Architecture>(panel.scales, part, panel.scale_form, scale_unit);
+      std::array<floats, Rows> sums_of_part;
       NIBBLE_UNROLL
       for (std::size_t m = 0; m < Rows; ++m) {
-        floats sums_of_part;
         if constexpr (is_bytes) {
-          sums_of_part = to_float(simd::total_of_quads<Architecture>(products[m], tag, tag));
+          sums_of_part[m] = to_float(simd::total_of_quads<Architecture>(products[m], tag, tag));
         } else {
-          sums_of_part = to_float(products[m]);
+          sums_of_part[m] = to_float(products[m]);
         }
         // The scale of the activations comes first: sums of codes, times a weight's scale near f32's
         // largest number, would be infinite.
-        totals[m] = fma(sums_of_part * floats(x.scales[m * x.row_blocks + b]), scales, totals[m]);
+        sums_of_part[m] = sums_of_part[m] * floats(x.scales[m * x.row_blocks + b]);
+      }
+      const auto x_sum = [&](std::size_t m) NIBBLE_LAMBDA_IN_PLACE {
+        const std::size_t block = m * x.row_blocks + b;
+        return floats(Parts == 1 ? x.sums[block] : x.half_sums[2 * block + part]);
+      };
+      if constexpr (HasOffsets) {
+        if (panel.offsets == nullptr) {
+          NIBBLE_UNROLL
+          for (std::size_t m = 0; m < Rows; ++m) {
+            sums_of_part[m] = without_bias(sums_of_part[m], x_sum(m), panel.code_bias);
+          }
+        }
+      }
+      NIBBLE_UNROLL
+      for (std::size_t m = 0; m < Rows; ++m) {
+        totals[m] = simd::fma(sums_of_part[m], scales, totals[m]);
       }
       if constexpr (HasOffsets) {
-        const floats offsets =
-            panel.offsets != nullptr
-                ? load_panel_floats<Architecture>(panel.offsets, part, panel.scale_form, offset_unit)
-                : fma(scales, floats(-panel.code_bias), floats(0.0F));
-        NIBBLE_UNROLL
-        for (std::size_t m = 0; m < Rows; ++m) {
-          const std::size_t block = m * x.row_blocks + b;
-          const float x_sum = Parts == 1 ? x.sums[block] : x.half_sums[2 * block + part];
-          totals[m] = fma(offsets, floats(x_sum), totals[m]);
+        if (panel.offsets != nullptr) {
+          const floats offsets =
+              load_panel_floats<Architecture>(panel.offsets, part, panel.scale_form, offset_unit);
+          NIBBLE_UNROLL
+          for (std::size_t m = 0; m < Rows; ++m) {
+            totals[m] = simd::fma(offsets, x_sum(m), totals[m]);
+          }
         }
       }
     }
@@ -314,8 +328,7 @@ void multiply_code_panels(const code_panel_source<Architecture, Value>& source,
     for (std::size_t first = 0; first < blocks; first += code_panel_blocks) {
       const block_range range{first, std::min(code_panel_blocks, blocks - first)};
       fill_code_panel(source, {weight, lanes, range}, panel);
-      multiply_panel_blocks<Architecture>(blocks_of(panel, source.has_offsets, source.has_halves),
-                                          range, lanes, x, y);
+      multiply_panel_blocks<Architecture>(blocks_of(panel, source), range, lanes, x, y);
     }
   }
 }

@@ -41,10 +41,10 @@ void decode_codes(const std::byte* codes, const simd::vector<float, Architecture
                   const simd::vector<float, Architecture>& min, float* to) noexcept {
   using integers = simd::vector<std::int32_t, Architecture>;
   for_each_code_vector<Architecture, Codec::packing, Codec::block_elements>(
-      codes, [&](integers code, std::size_t place) {
+      codes, [&](integers code, std::size_t place) NIBBLE_LAMBDA_IN_PLACE {
         if constexpr (Codec::code_zero != 0) code = code - integers(Codec::code_zero);
         if constexpr (Codec::has_min) {
-          fma(to_float(code), scale, min).store_unaligned(to + place);
+          simd::fma(to_float(code), scale, min).store_unaligned(to + place);
         } else {
           (to_float(code) * scale).store_unaligned(to + place);
         }
@@ -83,9 +83,10 @@ void decode_block(const std::byte* from, float* to) noexcept {
     const floats scale(scales[i]);
     float* const values = to + i * elements;
     for_each_code_vector<Architecture, code_packing::signed_bytes, elements>(
-        codes.data() + i * elements, [&](const integers& code, std::size_t place) {
+        codes.data() + i * elements,
+        [&](const integers& code, std::size_t place) NIBBLE_LAMBDA_IN_PLACE {
           if constexpr (Codec::has_min) {
-            fma(to_float(code), scale, floats(mins[i])).store_unaligned(values + place);
+            simd::fma(to_float(code), scale, floats(mins[i])).store_unaligned(values + place);
           } else {
             (to_float(code) * scale).store_unaligned(values + place);
           }

@@ -116,7 +116,7 @@ void fill_from_codes(const float_panel_source<Architecture>& source, const tenso
         NIBBLE_UNROLL
         for (int i = 0; i < 4; ++i) {
           const integers code = (simd::shift_right<Architecture>(codes, 8 * i) & integers(255)) - zero;
-          fma(to_float(code), scale, offset).store_unaligned(to);
+          simd::fma(to_float(code), scale, offset).store_unaligned(to);
           to += next;
         }
         from += panel_type::lane_codes * width;

@@ -142,7 +142,7 @@ void multiply_float_panel(const Element* x, const Element* panel, std::size_t co
       NIBBLE_UNROLL
       for (std::size_t v = 0; v < Vectors; ++v) {
         if constexpr (std::same_as<Element, float>) {
-          totals[m][v] = fma(activation, weights[v], totals[m][v]);
+          totals[m][v] = simd::fma(activation, weights[v], totals[m][v]);
         } else {
           totals[m][v] = simd::add_bfloat16_products<Architecture>(totals[m][v], activation, weights[v],
                                                                    Architecture{}, Architecture{});

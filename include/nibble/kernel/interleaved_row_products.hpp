@@ -70,7 +70,7 @@ void multiply_interleaved_group(lane_group from, std::size_t blocks, const activ
   const std::byte* in_order = from.low;
   const std::size_t scales_at = from.skipped_rows * sizeof(float16);
   const std::size_t codes_at = offsetof(block, codes) + from.skipped_rows * word_bytes;
-  const auto load_floats = [&](std::size_t at) {
+  const auto load_floats = [&](std::size_t at) NIBBLE_LAMBDA_IN_PLACE {
     if constexpr (width > block_rows) {
       return simd::load_float16_halves<Architecture>(from.low + at, from.high + at, tag, tag);
     } else {
@@ -93,7 +93,7 @@ void multiply_interleaved_group(lane_group from, std::size_t blocks, const activ
       simd::prefetch(from.low, near_bytes + line);
       if constexpr (width > block_rows) simd::prefetch(from.high, near_bytes + line);
     }
-    const auto word = [&](std::size_t i) -> integers {
+    const auto word = [&](std::size_t i) NIBBLE_LAMBDA_IN_PLACE -> integers {
       const std::size_t at = i * block_rows * word_bytes;
       if constexpr (width > block_rows) {
         return simd::load_halves<Architecture>(from.low + codes_at + at, from.high + codes_at + at, tag,

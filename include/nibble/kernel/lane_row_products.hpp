@@ -254,7 +254,9 @@ template <class Architecture>
 class lane_sums<Architecture, float> {
  public:
   using floats = simd::vector<float, Architecture>;
-  void add(const floats& codes, const float* x) noexcept { sums_ = fma(codes, floats(*x), sums_); }
+  void add(const floats& codes, const float* x) noexcept {
+    sums_ = simd::fma(codes, floats(*x), sums_);
+  }
   [[nodiscard]] floats total() const noexcept { return sums_; }
 
  private:
@@ -272,11 +274,12 @@ NIBBLE_IN_PLACE inline void add_lane_block(
     std::array<simd::vector<float, Architecture>, Rows>& totals) noexcept {
   using floats = simd::vector<float, Architecture>;
   constexpr float bias = code_bias<Codec, Value>() + static_cast<float>(Codec::code_zero);
+  constexpr bool has_bias_alone = !Codec::has_min && bias != 0.0F;
   const Value* const values = x.values + b * Rows * simd::block_codes;
   const floats scales = scales_and_mins.first;
   floats offsets(0.0F);
   if constexpr (Codec::has_min) offsets = scales_and_mins.second;
-  if constexpr (bias != 0.0F) offsets = fma(scales, floats(-bias), offsets);
+  if constexpr (bias != 0.0F) offsets = simd::fma(scales, floats(-bias), offsets);
   const auto for_each_block_codes = [&](auto&& use) NIBBLE_LAMBDA_IN_PLACE {
     if constexpr (HasLoop) {
       NIBBLE_KEEP_ROLLED
@@ -292,10 +295,10 @@ NIBBLE_IN_PLACE inline void add_lane_block(
   };
   if constexpr (std::same_as<Value, float> && multiplies_values(Rows)) {
     for_each_block_codes([&](const floats& codes, std::size_t place) NIBBLE_LAMBDA_IN_PLACE {
-      const floats weights = fma(codes, scales, offsets);
+      const floats weights = simd::fma(codes, scales, offsets);
       NIBBLE_UNROLL
       for (std::size_t m = 0; m < Rows; ++m) {
-        totals[m] = fma(weights, floats(values[m * simd::block_codes + place]), totals[m]);
+        totals[m] = simd::fma(weights, floats(values[m * simd::block_codes + place]), totals[m]);
       }
     });
   } else {
@@ -313,9 +316,11 @@ NIBBLE_IN_PLACE inline void add_lane_block(
       // The scale of the activations comes first: sums of codes, times a weight's scale near f32's
       // largest number, would be infinite.
       if constexpr (!std::same_as<Value, float>) block_sums = block_sums * floats(x.scales[at]);
-      totals[m] = fma(block_sums, scales, totals[m]);
-      if constexpr (Codec::has_min || bias != 0.0F) {
-        totals[m] = fma(offsets, floats(x.sums[at]), totals[m]);
+      constexpr bool is_bias_first = has_bias_alone && !std::same_as<Value, float>;
+      if constexpr (is_bias_first) block_sums = without_bias(block_sums, floats(x.sums[at]), bias);
+      totals[m] = simd::fma(block_sums, scales, totals[m]);
+      if constexpr ((Codec::has_min || bias != 0.0F) && !is_bias_first) {
+        totals[m] = simd::fma(offsets, floats(x.sums[at]), totals[m]);
       }
     }
   }
@@ -336,13 +341,15 @@ void multiply_lane_row_group(const std::byte* first_block, std::size_t row_bytes
   NIBBLE_UNROLL
   for (std::size_t m = 0; m < Rows; ++m) totals[m] = simd::load<Architecture>(sums + m * width);
 
-  const auto add_block = [&](const integers* words, const integers& headers, std::size_t b) {
-    const auto word = [words](std::size_t i) { return words[i]; };
+  const auto add_block = [&](const integers* words, const integers& headers,
+                             std::size_t b) NIBBLE_LAMBDA_IN_PLACE {
+    const auto word = [words](std::size_t i) NIBBLE_LAMBDA_IN_PLACE { return words[i]; };
     add_lane_block<Architecture, Codec, Value, code_words, false>(
         word, scales_from_headers<Architecture, Codec>(headers), x, b, totals);
   };
   const auto add_unit = [&]<std::size_t Blocks>(std::integral_constant<std::size_t, Blocks>,
-                                                const std::byte* from, std::size_t b) {
+                                                const std::byte* from,
+                                                std::size_t b) NIBBLE_LAMBDA_IN_PLACE {
     if constexpr (unit::has_headers) {
       constexpr std::size_t block_words = layout::stride_bytes / sizeof(std::int32_t);
       const auto words = load_lane_words<Architecture, Blocks * layout::stride_bytes>(from, row_bytes);
@@ -368,26 +375,27 @@ void multiply_lane_row_group(const std::byte* first_block, std::size_t row_bytes
   constexpr std::size_t most_near_bytes = 32 * 1024;
   const std::size_t group_bytes = width * row_bytes;
   const bool is_group_near = group_bytes <= most_near_bytes;
-  const auto prefetch_group = [&]<std::size_t Bytes>(std::integral_constant<std::size_t, Bytes>) {
-    if (!asks_second_level) {
-      NIBBLE_UNROLL
-      for (std::size_t line = 0; line < Bytes; line += simd::line_bytes) {
-        simd::prefetch(ahead, group_bytes + line);
-      }
-    } else if (is_group_near) {
-      NIBBLE_UNROLL
-      for (std::size_t line = 0; line < Bytes; line += simd::line_bytes) {
-        simd::prefetch_to_second_level(ahead, 2 * group_bytes + line);
-        simd::prefetch(ahead, group_bytes + line);
-      }
-    } else {
-      NIBBLE_UNROLL
-      for (std::size_t line = 0; line < Bytes; line += simd::line_bytes) {
-        simd::prefetch_to_second_level(ahead, group_bytes + line);
-      }
-    }
-    ahead += Bytes;
-  };
+  const auto prefetch_group =
+      [&]<std::size_t Bytes>(std::integral_constant<std::size_t, Bytes>) NIBBLE_LAMBDA_IN_PLACE {
+        if (!asks_second_level) {
+          NIBBLE_UNROLL
+          for (std::size_t line = 0; line < Bytes; line += simd::line_bytes) {
+            simd::prefetch(ahead, group_bytes + line);
+          }
+        } else if (is_group_near) {
+          NIBBLE_UNROLL
+          for (std::size_t line = 0; line < Bytes; line += simd::line_bytes) {
+            simd::prefetch_to_second_level(ahead, 2 * group_bytes + line);
+            simd::prefetch(ahead, group_bytes + line);
+          }
+        } else {
+          NIBBLE_UNROLL
+          for (std::size_t line = 0; line < Bytes; line += simd::line_bytes) {
+            simd::prefetch_to_second_level(ahead, group_bytes + line);
+          }
+        }
+        ahead += Bytes;
+      };
   std::size_t b = 0;
   constexpr std::size_t long_blocks = long_unit_blocks<Architecture, Codec, Value, Rows>();
   if constexpr (long_blocks != 0) {

@@ -124,11 +124,10 @@ struct code_loader {
   static constexpr bool has_scales = true;
   /// Calls use(codes, place) for every vector.
   template <class Use>
-  static void each(const std::byte* codes, Use&& use) noexcept {
+  NIBBLE_IN_PLACE static void each(const std::byte* codes, Use&& use) noexcept {
     for_each_code_vector<Architecture, Packing, simd::block_codes>(
-        codes, [&](const simd::vector<std::int32_t, Architecture>& vector, std::size_t place) {
-          use(to_float(vector), place);
-        });
+        codes, [&](const simd::vector<std::int32_t, Architecture>& vector, std::size_t place)
+                   NIBBLE_LAMBDA_IN_PLACE { use(to_float(vector), place); });
   }
 };
 
@@ -137,7 +136,7 @@ template <class Architecture, class Stored>
 struct float_loader {
   static constexpr bool has_scales = false;
   template <class Use>
-  static void each(const std::byte* values, Use&& use) noexcept {
+  NIBBLE_IN_PLACE static void each(const std::byte* values, Use&& use) noexcept {
     constexpr std::size_t width = simd::lanes<Architecture>;
     NIBBLE_UNROLL
     for (std::size_t j = 0; j < simd::block_codes; j += width) {
@@ -208,10 +207,10 @@ class offset_sums {
 
   void add(std::size_t m, const floats& offsets, const floats& activation_sums) noexcept {
     if constexpr (is_in_registers) {
-      sums_[m] = fma(offsets, activation_sums, sums_[m]);
+      sums_[m] = simd::fma(offsets, activation_sums, sums_[m]);
     } else {
       const floats before = simd::load<Architecture>(sums_[m].data());
-      fma(offsets, activation_sums, before).store_unaligned(sums_[m].data());
+      simd::fma(offsets, activation_sums, before).store_unaligned(sums_[m].data());
     }
   }
 
@@ -266,7 +265,7 @@ NIBBLE_IN_PLACE inline void add_lane_blocks(const std::byte* codes,
     const auto products = simd::lane_block_products<Architecture>(
         blocks, x.values + m * unit_elements, Rows * unit_elements, Architecture{}, Architecture{});
     const auto product_scales = scales.first * simd::load<Architecture>(x.scales + m * x.row_blocks);
-    totals[m] = fma(to_float(products), product_scales, totals[m]);
+    totals[m] = simd::fma(to_float(products), product_scales, totals[m]);
   }
 }
 
@@ -378,7 +377,7 @@ void multiply_quantized_blocks(const row_segment& segment, const activation_tile
   alignas(64) std::array<std::array<float, width>, Rows> product_scales;
   for_each_block<Architecture, Layout, at_once>(
       segment, x.values + first * Rows * simd::block_codes, Rows * simd::block_codes,
-      [&](const simd::vector_pair<Architecture>& scales, std::size_t b) {
+      [&](const simd::vector_pair<Architecture>& scales, std::size_t b) NIBBLE_LAMBDA_IN_PLACE {
         NIBBLE_UNROLL
         for (std::size_t m = 0; m < Rows; ++m) {
           const std::size_t at = m * x.row_blocks + first + b;
@@ -387,15 +386,16 @@ void multiply_quantized_blocks(const row_segment& segment, const activation_tile
           offset_totals.add(m, scales.second, simd::load<Architecture>(x.sums + at));
         }
       },
-      [&](const std::byte* codes, const Value* from, std::size_t b, std::size_t sum) {
-        const auto block = load_codes<Architecture, Layout::packing, Value>(codes);
-        NIBBLE_UNROLL
-        for (std::size_t m = 0; m < Rows; ++m) {
-          const auto products = block_products<Architecture>(block, from + m * simd::block_codes);
-          auto& to = totals.sums[sum][m];
-          to = fma(to_float(products), floats(product_scales[m][b]), to);
-        }
-      });
+      [&](const std::byte* codes, const Value* from, std::size_t b, std::size_t sum)
+          NIBBLE_LAMBDA_IN_PLACE {
+            const auto block = load_codes<Architecture, Layout::packing, Value>(codes);
+            NIBBLE_UNROLL
+            for (std::size_t m = 0; m < Rows; ++m) {
+              const auto products = block_products<Architecture>(block, from + m * simd::block_codes);
+              auto& to = totals.sums[sum][m];
+              to = simd::fma(to_float(products), floats(product_scales[m][b]), to);
+            }
+          });
   NIBBLE_UNROLL
   for (std::size_t m = 0; m < Rows; ++m) {
     sums[m] =
@@ -416,7 +416,7 @@ void multiply_codes_by_f32(const row_segment& segment, const activation_tile<flo
   alignas(64) std::array<float, width> block_scales;
   for_each_block<Architecture, Layout, at_once>(
       segment, x.values + first * Rows * simd::block_codes, Rows * simd::block_codes,
-      [&](const simd::vector_pair<Architecture>& scales, std::size_t b) {
+      [&](const simd::vector_pair<Architecture>& scales, std::size_t b) NIBBLE_LAMBDA_IN_PLACE {
         scales.first.store_unaligned(block_scales.data());
         NIBBLE_UNROLL
         for (std::size_t m = 0; m < Rows; ++m) {
@@ -424,22 +424,23 @@ void multiply_codes_by_f32(const row_segment& segment, const activation_tile<flo
           offset_totals.add(m, scales.second, simd::load<Architecture>(x.sums + at));
         }
       },
-      [&](const std::byte* codes, const float* from, std::size_t b, std::size_t sum) {
-        std::array<floats, Rows> products;
-        Layout::loader::each(codes, [&](const floats& code, std::size_t at) {
-          NIBBLE_UNROLL
-          for (std::size_t m = 0; m < Rows; ++m) {
-            const floats activations = simd::load<Architecture>(from + m * simd::block_codes + at);
-            products[m] = at == 0 ? activations * code : fma(code, activations, products[m]);
-          }
-        });
-        const floats scale(block_scales[b]);
-        NIBBLE_UNROLL
-        for (std::size_t m = 0; m < Rows; ++m) {
-          auto& to = totals.sums[sum][m];
-          to = fma(products[m], scale, to);
-        }
-      });
+      [&](const std::byte* codes, const float* from, std::size_t b, std::size_t sum)
+          NIBBLE_LAMBDA_IN_PLACE {
+            std::array<floats, Rows> products;
+            Layout::loader::each(codes, [&](const floats& code, std::size_t at) NIBBLE_LAMBDA_IN_PLACE {
+              NIBBLE_UNROLL
+              for (std::size_t m = 0; m < Rows; ++m) {
+                const floats activations = simd::load<Architecture>(from + m * simd::block_codes + at);
+                products[m] = at == 0 ? activations * code : simd::fma(code, activations, products[m]);
+              }
+            });
+            const floats scale(block_scales[b]);
+            NIBBLE_UNROLL
+            for (std::size_t m = 0; m < Rows; ++m) {
+              auto& to = totals.sums[sum][m];
+              to = simd::fma(products[m], scale, to);
+            }
+          });
   NIBBLE_UNROLL
   for (std::size_t m = 0; m < Rows; ++m) {
     sums[m] =
@@ -461,22 +462,23 @@ void multiply_values_by_f32(const row_segment& segment, const activation_tile<fl
   alignas(64) std::array<float, width> block_offsets;
   for_each_block<Architecture, Layout, at_once>(
       segment, x.values + first * Rows * simd::block_codes, Rows * simd::block_codes,
-      [&](const simd::vector_pair<Architecture>& scales, std::size_t) {
+      [&](const simd::vector_pair<Architecture>& scales, std::size_t) NIBBLE_LAMBDA_IN_PLACE {
         scales.first.store_unaligned(block_scales.data());
         scales.second.store_unaligned(block_offsets.data());
       },
-      [&](const std::byte* codes, const float* from, std::size_t b, std::size_t sum) {
-        const floats scale(loader::has_scales ? block_scales[b] : 0.0F);
-        const floats offset(loader::has_scales ? block_offsets[b] : 0.0F);
-        loader::each(codes, [&](const floats& code, std::size_t at) {
-          const floats value = loader::has_scales ? fma(code, scale, offset) : code;
-          NIBBLE_UNROLL
-          for (std::size_t m = 0; m < Rows; ++m) {
-            auto& to = totals.sums[sum][m];
-            to = fma(value, simd::load<Architecture>(from + m * simd::block_codes + at), to);
-          }
-        });
-      });
+      [&](const std::byte* codes, const float* from, std::size_t b, std::size_t sum)
+          NIBBLE_LAMBDA_IN_PLACE {
+            const floats scale(loader::has_scales ? block_scales[b] : 0.0F);
+            const floats offset(loader::has_scales ? block_offsets[b] : 0.0F);
+            loader::each(codes, [&](const floats& code, std::size_t at) NIBBLE_LAMBDA_IN_PLACE {
+              const floats value = loader::has_scales ? simd::fma(code, scale, offset) : code;
+              NIBBLE_UNROLL
+              for (std::size_t m = 0; m < Rows; ++m) {
+                auto& to = totals.sums[sum][m];
+                to = simd::fma(value, simd::load<Architecture>(from + m * simd::block_codes + at), to);
+              }
+            });
+          });
   NIBBLE_UNROLL
   for (std::size_t m = 0; m < Rows; ++m) {
     sums[m] = simd::sum_of_lanes(totals.total(m), Architecture{}, Architecture{});

@@ -173,8 +173,8 @@ class unpacked_super_block {
   /// `sum` and the products with 256 activations, spread over the lanes.
   NIBBLE_IN_PLACE [[nodiscard]] floats add_products(floats sum, const std::int8_t* x,
                                                     const activations& spread) const noexcept {
-    const auto of_pair = [&](std::size_t pair) {
-      const auto quads = [&](std::size_t i) {
+    const auto of_pair = [&](std::size_t pair) NIBBLE_LAMBDA_IN_PLACE {
+      const auto quads = [&](std::size_t i) NIBBLE_LAMBDA_IN_PLACE {
         return simd::add_quad_products<Architecture>(spread.start(i), codes_[i], x + i * vector_codes,
                                                      tag, tag);
       };
@@ -184,13 +184,13 @@ class unpacked_super_block {
     floats products = of_pair(0) * spread.scales(0);
     NIBBLE_UNROLL
     for (std::size_t pair = 1; pair < vectors / 2; ++pair) {
-      products = fma(of_pair(pair), spread.scales(pair), products);
+      products = simd::fma(of_pair(pair), spread.scales(pair), products);
     }
-    sum = fma(products, unit_, sum);
+    sum = simd::fma(products, unit_, sum);
     if constexpr (Codec::has_min) {
       NIBBLE_UNROLL
       for (std::size_t i = 0; i < mins_.size(); ++i) {
-        sum = fma(mins_[i], spread.half_sums(i * floats::size), sum);
+        sum = simd::fma(mins_[i], spread.half_sums(i * floats::size), sum);
       }
     }
     return sum;

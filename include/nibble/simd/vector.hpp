@@ -131,6 +131,22 @@ struct vector_of<T, portable> {
 template <class T, class Architecture>
 using vector = typename vector_of<T, Architecture>::type;
 
+/// a * b + c of f32, rounded once where the instruction set does that, else twice. xsimd 8.1 multiplies and
+/// adds vectors of 64 bytes one after the other, and Clang does not join what was written so.
+template <class Vector>
+[[nodiscard]] NIBBLE_IN_PLACE inline Vector fma(const Vector& a, const Vector& b,
+                                                const Vector& c) noexcept {
+#if defined(__AVX512F__)
+  if constexpr (requires { _mm512_fmadd_ps(a, b, c); }) {
+    return _mm512_fmadd_ps(a, b, c);
+  } else
+#endif
+  {
+    using xsimd::fma;
+    return fma(a, b, c);
+  }
+}
+
 /// Lanes of 32 bits.
 template <class Architecture>
 inline constexpr std::size_t lanes = vector<float, Architecture>::size;
