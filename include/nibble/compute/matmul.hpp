@@ -214,8 +214,8 @@ inline void fill_with_bias(const matmul_product& product) noexcept {
 ///   int16   |y - y'| <= (K + 8) * 2^-24 * sum |x_k| (|scale_k q_k| + |min_k|)
 ///                       + sum over blocks of max|x| / 64000 * sum |w_k|
 ///   int8    the same with max|x| / 253, |min_k| of signed codes of 8 bits being 128 |scale_k| at least, by
-///           which products take them for unsigned ones; and so for bf16 weights where activations are rounded to bf16
-///           (matmul_mode.hpp)
+///           which products take them for unsigned ones; and so for bf16 weights where activations are
+///           rounded to bf16 (matmul_mode.hpp)
 ///
 /// A row of x that holds NaN or an infinity has outputs that are infinite or NaN (NaN where it holds
 /// NaN), and no other row has. A weight that is infinite or NaN, as the scales of a file that nobody

@@ -67,7 +67,7 @@ template <Codec Codec, Activation Value>
 }
 
 /// Rows of activations up to which these products beat those along the row, and panels. Measured at 576,
-/// 768 and 1024 columns; without AVX2 nothing was.
+/// 768, 1024 and 4096 columns; without AVX2 nothing was.
 template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] constexpr std::size_t most_lane_rows() noexcept {
   constexpr bool is_float = std::same_as<Value, float>;
@@ -79,7 +79,9 @@ template <class Architecture, Codec Codec, Activation Value>
     if (!is_float) return std::numeric_limits<std::size_t>::max();
     return simd::lanes<Architecture> >= 16 ? 32 : 15;
   } else if constexpr (simd::lanes<Architecture> >= 16) {
-    return is_float ? 32 : is_bytes ? 64 : 15;
+    if (is_float) return 32;
+    if (is_nibbles(Codec::packing)) return is_bytes ? 64 : 8;
+    return is_bytes ? 32 : 12;
   } else if constexpr (simd::lanes<Architecture> < 8 || is_float) {
     return 0;
   } else {

@@ -27,11 +27,12 @@
 //   exact, up to 15 rows         small-batch products: each block is unpacked once for all rows
 //   int8, 4 rows and more        panels of bf16, of bf16 where the processor multiplies them
 //   exact, more                  float panels: decoding once for all rows costs less than a pass for
-//                                every 15 of them; of f32, f16 and bf16 from 40 rows on
+//                                every 15 of them; of f32, f16 and bf16 from 20 rows on
 //   int16 (int8), up to 15 (12)  products of bit codes where codes have their bits in several places, else
 //                                small-batch products of codes
 //   int8, the same, AVX-512 VNNI products of super-blocks, of k-quants
-//   int16 and int8, more         code panels; of encodings without any, the same as before
+//   int16 and int8, more         code panels; of encodings without any, the same as before. With AVX-512 those
+//                                of encodings that have lane-row products follow them
 //   int16 and int8, repacked     repacked panels, for any number of rows
 //
 // Float panels alone are there for apr_q4 whose rows do not start where blocks do (cols no multiple of
@@ -70,14 +71,18 @@ struct product_plan {
 
 /// Rows of activations from which panels beat small-batch products. Measured: a panel costs a pass over
 /// its weights, which pays from here on; of float weights, that have to be transposed and not just
-/// unpacked, later.
+/// unpacked, later (20 is in between: 16 to 24 with AVX-512 and AVX2, in cache and out of it).
 template <Codec Codec, Activation Value>
 [[nodiscard]] constexpr std::size_t least_panel_rows() noexcept {
-  if constexpr (std::same_as<Value, float>) return PlainCodec<Codec> ? 40 : 16;
+  if constexpr (std::same_as<Value, float>) return PlainCodec<Codec> ? 20 : 16;
   return std::same_as<Value, std::int8_t> ? 13 : 16;
 }
-/// The most rows of f32 that any encoding has small-batch products of.
-inline constexpr std::size_t most_float_rows = least_panel_rows<f32, float>() - 1;
+/// The most rows of f32 that are prepared in blocks, for any encoding and instruction set: those of lane-row
+/// products with AVX-512.
+inline constexpr std::size_t most_float_rows = 32;
+static_assert(most_float_rows >= least_panel_rows<f32, float>() - 1 &&
+              most_float_rows >= most_lane_rows<simd::best_architecture, q4, float>() &&
+              most_float_rows >= most_lane_rows<simd::best_architecture, q4_r8, float>());
 
 /// Rows of activations from which panels of bf16 beat small-batch products of f32, where the processor
 /// multiplies bf16.
@@ -158,7 +163,10 @@ template <class Architecture, Codec Codec>
     return with_codes(format, [&]<Activation Value>(Value value) -> product_plan {
       if (takes_lane_rows(integer_architecture{}, value))
         return lane_rows(integer_architecture{}, value);
-      if (has_panels && x_rows >= least_panel_rows<Codec, Value>()) {
+      // With AVX-512 there is nothing between lane-row products and panels.
+      constexpr bool has_lane_rows = simd::lanes<integer_architecture> >= 16 &&
+                                     most_lane_rows<integer_architecture, Codec, Value>() != 0;
+      if (has_panels && (has_lane_rows || x_rows >= least_panel_rows<Codec, Value>())) {
         return in_panels(product_kernel::code_panels);
       }
       return in_place(value);
