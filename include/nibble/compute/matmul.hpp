@@ -120,12 +120,13 @@ namespace kernel {
                                              .expected = std::move(expected)});
 }
 
+// Templates, so that units that do not multiply do not compile them.
+
 /// Throws unsupported_encoding, and invalid_argument unless a product agrees with the activations, with
 /// the call's first product and with what was repacked. Returns the number of rows of y.
-[[nodiscard]] inline std::size_t check_product(const matmul_product& product,
-                                               const tensor_view& first_weight,
-                                               std::span<const float> x,
-                                               const joint_matmul_options& options) {
+template <class Unit = this_architecture>
+[[nodiscard]] std::size_t check_product(const matmul_product& product, const tensor_view& first_weight,
+                                        std::span<const float> x, const joint_matmul_options& options) {
   const tensor_view& weight = product.w;
   require_codec(weight.encoding(), weight.name());
   const std::uint64_t inputs = weight.cols();
@@ -170,14 +171,16 @@ namespace kernel {
 }
 
 /// A product that check_product() has passed, as kernels take it.
-[[nodiscard]] inline checked_product to_checked(const matmul_product& product) noexcept {
+template <class Unit = this_architecture>
+[[nodiscard]] checked_product to_checked(const matmul_product& product) noexcept {
   return {&product.w, product.y.data(), stride_or_dense(product.y_stride_elements, product.w.rows()),
           product.bias.empty() ? nullptr : product.bias.data(),
           product.repacked == nullptr ? nullptr : &product.repacked->panels()};
 }
 
 /// The product of a weight without inputs: y is the bias, or zero.
-inline void fill_with_bias(const matmul_product& product) noexcept {
+template <class Unit = this_architecture>
+void fill_with_bias(const matmul_product& product) noexcept {
   const auto outputs = static_cast<std::size_t>(product.w.rows());
   const std::size_t stride = stride_or_dense(product.y_stride_elements, outputs);
   for (std::size_t row = 0; row < product.y.size(); row += stride) {
@@ -261,7 +264,7 @@ void matmul(std::span<const matmul_product> products, std::span<const float> x,
   std::array<checked_product, kernel::max_joint_products> checked;
   for (std::size_t done = 0; done < products.size(); done += checked.size()) {
     const auto next = products.subspan(done, std::min(checked.size(), products.size() - done));
-    const auto end = std::transform(next.begin(), next.end(), checked.begin(), kernel::to_checked);
+    const auto end = std::transform(next.begin(), next.end(), checked.begin(), kernel::to_checked<>);
     const std::span<const checked_product> batch(checked.begin(), end);
     if constexpr (LinkedKernels<Architecture>) {
       Architecture::kernels().matmul(batch, activations, options.mode, options.executor, scratch);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <nibble/compute/executor.hpp>
+#include <nibble/core/architecture.hpp>
 
 namespace nibble {
 
@@ -28,8 +29,9 @@ namespace nibble {
 class thread_pool final : public executor {
  public:
   /// `threads` counts the caller of run(). Where the system gives fewer, those do all of the work.
+  // A template, so that units that have no pool do not compile how threads start.
+  template <class Unit = this_architecture>
   explicit thread_pool(unsigned threads = std::thread::hardware_concurrency()) {
-    helpers_.reserve(threads);
     while (helpers_.size() + 1 < threads) {
       try {
         helpers_.emplace_back([this] { help(); });

@@ -131,25 +131,28 @@ struct encoding_description {
 /// Every encoding, in the order of the enumeration.
 inline constexpr auto encodings = [] {
   constexpr std::optional<std::uint8_t> no_id{};
-  return std::array{
+#define NIBBLE_COUNT(...) +1
+  constexpr std::size_t count = NIBBLE_ENCODINGS(NIBBLE_COUNT);
+#undef NIBBLE_COUNT
+  return std::array<encoding_description, count>{{
 #define NIBBLE_DESCRIPTION(name, family, block_elements, block_bytes, header_bytes, run, bits, \
                            has_min, id, legacy_id, gguf_type, safetensors_dtype)               \
-  encoding_description{encoding::name,                                                         \
-                       #name,                                                                  \
-                       encoding_family::family,                                                \
-                       block_elements,                                                         \
-                       block_bytes,                                                            \
-                       header_bytes,                                                           \
-                       block_run::run,                                                         \
-                       bits,                                                                   \
-                       has_min,                                                                \
-                       id,                                                                     \
-                       legacy_id,                                                              \
-                       gguf_type,                                                              \
-                       safetensors_dtype},
+  {encoding::name,                                                                             \
+   #name,                                                                                      \
+   encoding_family::family,                                                                    \
+   block_elements,                                                                             \
+   block_bytes,                                                                                \
+   header_bytes,                                                                               \
+   block_run::run,                                                                             \
+   bits,                                                                                       \
+   has_min,                                                                                    \
+   id,                                                                                         \
+   legacy_id,                                                                                  \
+   gguf_type,                                                                                  \
+   safetensors_dtype},
       NIBBLE_ENCODINGS(NIBBLE_DESCRIPTION)
 #undef NIBBLE_DESCRIPTION
-  };
+  }};
 }();
 
 /// The row of `which`.
