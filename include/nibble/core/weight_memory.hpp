@@ -41,6 +41,7 @@ class weight_memory {
     std::span<std::byte> bytes_;
   };
 
+  /// Of a piece, where the constructor is told nothing else.
   static constexpr std::size_t default_piece_bytes = std::size_t{32} << 20U;
 
   /// Pieces have so many bytes, or as many as the one copy in them where that is more than half of it.
