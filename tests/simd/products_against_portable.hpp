@@ -394,18 +394,24 @@ void require_panel_operations() {
 
 /// Codes of super-blocks whose bits lie in those places, from memory of no more than they need.
 template <class Architecture, auto Low, auto High>
-void require_joined_bits() {
+void require_super_block_codes() {
   constexpr Architecture own{};
   const simd::any_architecture twin(own);
+  std::size_t end = 0;
+  for (std::size_t v = 0; v < Low.size(); ++v) {
+    for (std::size_t i = 0; i < Low[v].size(); ++i) {
+      end = std::max({end, Low[v][i].at_byte, High[v][i].count == 0 ? 0 : High[v][i].at_byte});
+    }
+  }
   for (std::uint32_t seed = 0; seed < 128; ++seed) {
-    const std::size_t end =
-        std::max(std::max(Low[0].at_byte, Low[1].at_byte),
-                 High[0].count == 0 ? 0 : std::max(High[0].at_byte, High[1].at_byte));
     const auto bytes = random_bytes(seed % 64 + end + simd::block_codes, seed);
     const std::byte* const from = bytes.data() + seed % 64;
-    if (numbers_of(simd::load_joined_bits<Low, High>(from, own, own)) !=
-        numbers_of(simd::load_joined_bits<Low, High>(from, own, twin)))
-      FAIL("load_joined_bits at " << seed);
+    const auto loaded = simd::load_super_block<Low, High>(from, own, own);
+    const auto expected = simd::load_super_block<Low, High>(from, own, twin);
+    for (std::size_t v = 0; v < loaded.size(); ++v) {
+      if (numbers_of(loaded[v]) != numbers_of(expected[v]))
+        FAIL("load_super_block, vector " << v << " at " << seed);
+    }
   }
 }
 
@@ -433,36 +439,61 @@ void require_super_block_operations() {
     return simd::vector_bits<Architecture>{code_bits{bit_layout::bytes, first, count, first_shift},
                                            code_bits{bit_layout::bytes, second, count, second_shift}};
   };
-  constexpr auto none = bits(0, 0, 0, 0, 0);
-  require_joined_bits<Architecture, bits(0, 32, 4, 0, 0), none>();
-  require_joined_bits<Architecture, bits(1, 1, 4, 0, 4), none>();
-  require_joined_bits<Architecture, bits(70, 3, 2, 6, 1), none>();
-  require_joined_bits<Architecture, bits(0, 32, 4, 4, 4), bits(64, 64, 2, 4, 6)>();
-  require_joined_bits<Architecture, bits(0, 32, 4, 0, 0), bits(64, 64, 2, 0, 2)>();
-  require_joined_bits<Architecture, bits(32, 32, 2, 4, 6), bits(0, 0, 1, 6, 7)>();
-  require_joined_bits<Architecture, bits(32, 32, 2, 0, 2), bits(0, 0, 1, 0, 1)>();
-  require_joined_bits<Architecture, bits(9, 80, 3, 5, 2), bits(100, 2, 5, 3, 0)>();
+  using all_bits = simd::super_block_bits<Architecture>;
+  constexpr auto same = [](const auto& each) { return all_bits{each, each, each, each}; };
+  constexpr auto none = same(bits(0, 0, 0, 0, 0));
+  // No high bits, and some places twice.
+  require_super_block_codes<Architecture,
+                            all_bits{bits(0, 32, 4, 0, 0), bits(0, 32, 4, 4, 4), bits(1, 1, 4, 0, 4),
+                                     bits(70, 3, 4, 1, 2)},
+                            none>();
+  require_super_block_codes<Architecture,
+                            all_bits{bits(16, 48, 2, 0, 0), bits(16, 48, 2, 2, 2),
+                                     bits(16, 48, 2, 4, 4), bits(16, 48, 2, 6, 6)},
+                            none>();
+  // High bits that a mask keeps together, two by two or none.
+  require_super_block_codes<Architecture,
+                            all_bits{bits(0, 32, 4, 0, 0), bits(0, 32, 4, 4, 4), bits(64, 96, 4, 0, 0),
+                                     bits(64, 96, 4, 4, 4)},
+                            all_bits{bits(128, 128, 2, 0, 2), bits(128, 128, 2, 4, 6),
+                                     bits(160, 160, 2, 0, 2), bits(160, 160, 2, 4, 6)}>();
+  require_super_block_codes<Architecture,
+                            all_bits{bits(32, 64, 4, 0, 0), bits(32, 64, 4, 4, 4),
+                                     bits(96, 128, 4, 0, 0), bits(96, 128, 4, 4, 4)},
+                            all_bits{bits(0, 0, 1, 0, 2), bits(0, 0, 1, 1, 3), bits(0, 0, 1, 4, 6),
+                                     bits(0, 0, 1, 5, 7)}>();
+  require_super_block_codes<Architecture,
+                            all_bits{bits(32, 64, 2, 0, 0), bits(32, 64, 2, 2, 2),
+                                     bits(32, 64, 2, 4, 4), bits(32, 64, 2, 6, 6)},
+                            all_bits{bits(0, 0, 1, 0, 4), bits(0, 0, 1, 1, 5), bits(0, 0, 1, 2, 6),
+                                     bits(0, 0, 1, 3, 7)}>();
+  require_super_block_codes<Architecture,
+                            all_bits{bits(9, 80, 3, 5, 2), bits(80, 9, 3, 0, 1), bits(9, 80, 3, 4, 4),
+                                     bits(9, 80, 3, 5, 2)},
+                            all_bits{bits(100, 2, 5, 3, 0), bits(100, 2, 5, 0, 3),
+                                     bits(2, 100, 5, 1, 1), bits(100, 2, 5, 3, 0)}>();
   constexpr std::size_t width = simd::lanes<Architecture>;
   using integers = simd::vector<std::int32_t, Architecture>;
   using words = simd::vector<std::int16_t, Architecture>;
+  constexpr simd::super_block_order order{3, 0, 7, 1, 2, 6, 4, 5};
   for (std::uint32_t seed = 0; seed < 300; ++seed) {
     const bool is_at_its_end = seed == 0;
     const auto numbers = numbers_with_ends<std::int8_t>(17, -128, is_at_its_end ? -128 : 127, seed);
     const auto compare =
         [&]<std::size_t CodesANumber>(std::integral_constant<std::size_t, CodesANumber>) {
           const std::int8_t* const from = numbers.data() + 1;
-          if (numbers_of(simd::spread_factors<CodesANumber>(from, own, own)) !=
-              numbers_of(simd::spread_factors<CodesANumber>(from, own, twin)))
+          if (numbers_of(simd::spread_factors<CodesANumber, order>(from, own, own)) !=
+              numbers_of(simd::spread_factors<CodesANumber, order>(from, own, twin)))
             FAIL("spread_factors " << CodesANumber << " " << seed);
-          if (numbers_of(simd::half_numbers<CodesANumber>(from, own, own)) !=
-              numbers_of(simd::half_numbers<CodesANumber>(from, own, twin)))
-            FAIL("half_numbers " << CodesANumber << " " << seed);
+          if (numbers_of(simd::widen_numbers<CodesANumber>(from, own, own)) !=
+              numbers_of(simd::widen_numbers<CodesANumber>(from, own, twin)))
+            FAIL("widen_numbers " << CodesANumber << " " << seed);
         };
     compare(std::integral_constant<std::size_t, 16>{});
     compare(std::integral_constant<std::size_t, 32>{});
     const auto scales = gaussian(9, seed, 1.0F);
-    if (numbers_of(simd::spread_scales(scales.data() + 1, own, own)) !=
-        numbers_of(simd::spread_scales(scales.data() + 1, own, twin)))
+    if (numbers_of(simd::spread_scales<order>(scales.data() + 1, own, own)) !=
+        numbers_of(simd::spread_scales<order>(scales.data() + 1, own, twin)))
       FAIL("spread_scales " << seed);
 
     const auto quads =
@@ -472,9 +503,19 @@ void require_super_block_operations() {
     const auto first = integers::load_unaligned(quads.data());
     const auto second = integers::load_unaligned(quads.data() + width);
     const auto own_factors = words::load_unaligned(factors.data());
-    if (numbers_of(simd::scaled_quads<Architecture>(first, second, own_factors, own, own)) !=
-        numbers_of(simd::scaled_quads<Architecture>(first, second, own_factors, own, twin)))
-      FAIL("scaled_quads " << seed);
+    const auto narrow = simd::narrow_quads<Architecture>(first, second, own, own);
+    if (numbers_of(narrow) != numbers_of(simd::narrow_quads<Architecture>(first, second, own, twin)))
+      FAIL("narrow_quads " << seed);
+    if (numbers_of(simd::multiply_quads<Architecture>(narrow, own_factors, own, own)) !=
+        numbers_of(simd::multiply_quads<Architecture>(narrow, own_factors, own, twin)))
+      FAIL("multiply_quads " << seed);
+    const std::array pair{nibble::float16{static_cast<std::uint16_t>(seed * 211 & 0x7BFF)},
+                          nibble::float16{static_cast<std::uint16_t>((seed * 97 & 0x7BFF) + 0x8000)}};
+    const auto spread = simd::spread_float16_pair(pair[0], pair[1], own, own);
+    const auto expected = simd::spread_float16_pair(pair[0], pair[1], own, twin);
+    if (numbers_of(spread.first) != numbers_of(expected.first) ||
+        numbers_of(spread.second) != numbers_of(expected.second))
+      FAIL("spread_float16_pair " << seed);
   }
 }
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -53,8 +52,7 @@ struct six_bit_pairs {
   }
   [[nodiscard]] static sub_block_numbers numbers(std::uint32_t first, std::uint32_t second) noexcept {
     // All eight at once: who loads eight would wait for two stores of four.
-    const std::array<std::uint32_t, 2> both{first, second};
-    const auto eight = std::bit_cast<std::uint64_t>(both);
+    const std::uint64_t eight = first | (std::uint64_t{second} << 32U);
     sub_block_numbers all{};
     std::memcpy(all.data(), &eight, sizeof(eight));
     return all;

@@ -335,8 +335,10 @@ template <class Architecture>
                                                      xsimd::avx2) noexcept {
   std::uint32_t high_bits = 0;
   std::memcpy(&high_bits, from + 8, sizeof(high_bits));
-  const __m128i eight = _mm_loadu_si64(from);
-  const __m128i lows = _mm_srlv_epi32(_mm_unpacklo_epi64(eight, eight), _mm_setr_epi32(0, 0, 4, 4));
+  std::int64_t low_bits = 0;
+  std::memcpy(&low_bits, from, sizeof(low_bits));
+  load_from_memory(low_bits);
+  const __m128i lows = _mm_srlv_epi32(_mm_set1_epi64x(low_bits), _mm_setr_epi32(0, 0, 4, 4));
   const __m128i highs =
       _mm_srlv_epi32(_mm_set1_epi32(static_cast<int>(high_bits)), _mm_setr_epi32(0, 2, 4, 6));
   const __m128i both = _mm_or_si128(_mm_and_si128(lows, _mm_set1_epi8(15)),

@@ -269,44 +269,135 @@ template <code_bits First, code_bits Second>
   }
 }
 
-/// The same, with their bits moved to `place`. The other bits of a byte are anything.
-template <code_bits First, code_bits Second, unsigned Place>
-[[nodiscard]] __m512i load_moved_bits(const std::byte* block) noexcept {
-  const __m512i bytes = load_two_places<First, Second>(block);
-  constexpr int first = static_cast<int>((32 + Place - First.shift) % 32);
-  constexpr int second = static_cast<int>((32 + Place - Second.shift) % 32);
-  if constexpr (first == 0 && second == 0) {
-    return bytes;
-  } else if constexpr (first == second) {
-    return _mm512_rol_epi32(bytes, first);
+/// How far bits are to be rotated to the left, in words of 32 bits, to come to `place` of their byte.
+[[nodiscard]] constexpr int rotation_to(const code_bits& bits, std::uint32_t place) noexcept {
+  return static_cast<int>((32 + place - bits.shift) % 32);
+}
+
+/// Words whose halves are rotated to the left.
+template <int First, int Second>
+[[nodiscard]] __m512i rotate_halves(__m512i words) noexcept {
+  if constexpr (First == 0 && Second == 0) {
+    return words;
+  } else if constexpr (First == Second) {
+    return _mm512_rol_epi32(words, First);
   } else {
     return _mm512_rolv_epi32(
-        bytes, _mm512_setr_epi32(first, first, first, first, first, first, first, first, second, second,
-                                 second, second, second, second, second, second));
+        words, _mm512_setr_epi32(First, First, First, First, First, First, First, First, Second, Second,
+                                 Second, Second, Second, Second, Second, Second));
   }
+}
+
+/// The bits of a byte in which a code's bits lie.
+[[nodiscard]] constexpr unsigned byte_mask(const code_bits& bits) noexcept {
+  return ((1U << bits.count) - 1U) << bits.shift;
+}
+
+/// The bits of a byte that may be left beside a code's high bits: rotated with them above `low_count` low
+/// bits, they come to where low bits are.
+[[nodiscard]] constexpr unsigned harmless_mask(const code_bits& high,
+                                               std::uint32_t low_count) noexcept {
+  unsigned mask = byte_mask(high);
+  for (unsigned bit = 0; bit < 8; ++bit) {
+    if ((bit + static_cast<unsigned>(rotation_to(high, low_count))) % 8 < low_count) mask |= 1U << bit;
+  }
+  return mask;
+}
+
+/// Of the vectors of a super-block, the first one whose bits lie in the same bytes as those of vector
+/// `of`.
+[[nodiscard]] constexpr std::size_t first_of_place(const auto& bits, std::size_t of) noexcept {
+  std::size_t v = 0;
+  while (bits[v][0].at_byte != bits[of][0].at_byte || bits[v][1].at_byte != bits[of][1].at_byte) ++v;
+  return v;
+}
+
+/// The vector whose high bits can be kept together with those of vector `of` by one mask; that itself
+/// where there is none.
+[[nodiscard]] constexpr std::size_t masked_with(const auto& high, std::size_t of,
+                                                std::uint32_t low_count) noexcept {
+  const auto can_be = [&](std::size_t v) {
+    for (std::size_t half = 0; half < 2; ++half) {
+      const code_bits& own = high[of][half];
+      const code_bits& other = high[v][half];
+      if (own.at_byte != other.at_byte) return false;
+      if ((byte_mask(own) & ~harmless_mask(other, low_count)) != 0) return false;
+      if ((byte_mask(other) & ~harmless_mask(own, low_count)) != 0) return false;
+    }
+    return true;
+  };
+  for (std::size_t v = 0; v < high.size(); ++v) {
+    if (v != of && can_be(v)) return v;
+  }
+  return of;
 }
 
 template <auto Low, auto High, class Architecture>
-[[nodiscard]] vector<std::uint8_t, Architecture> load_joined_bits(const std::byte* block, Architecture,
-                                                                  xsimd::avx512bw) noexcept {
-  constexpr auto mask_of = [](unsigned count) { return static_cast<char>((1U << count) - 1U); };
-  const __m512i lows = load_moved_bits<Low[0], Low[1], 0>(block);
-  if constexpr (High[0].count == 0) {
-    return _mm512_and_si512(lows, _mm512_set1_epi8(mask_of(Low[0].count)));
-  } else {
-    const __m512i highs = load_moved_bits<High[0], High[1], Low[0].count>(block);
-    // Where the mask is set the low bits, else the high ones.
-    const __m512i both =
-        _mm512_ternarylogic_epi32(lows, highs, _mm512_set1_epi8(mask_of(Low[0].count)), 0xE4);
-    return _mm512_and_si512(both, _mm512_set1_epi8(mask_of(Low[0].count + High[0].count)));
+NIBBLE_IN_PLACE [[nodiscard]] inline super_block_vectors<Architecture> load_super_block(
+    const std::byte* block, Architecture, xsimd::avx512bw) noexcept {
+  constexpr std::uint32_t low_count = Low[0][0].count;
+  const __m512i low_mask = _mm512_set1_epi8(static_cast<char>((1U << low_count) - 1U));
+  super_block_vectors<Architecture> lows;
+  super_block_vectors<Architecture> highs;
+  const auto load = [&]<std::size_t V>(std::integral_constant<std::size_t, V>) NIBBLE_LAMBDA_IN_PLACE {
+    constexpr std::size_t same_low = first_of_place(Low, V);
+    if constexpr (same_low == V) {
+      __m512i loaded = load_two_places<Low[V][0], Low[V][1]>(block);
+      stay_in_register(loaded);
+      lows[V] = loaded;
+    } else {
+      lows[V] = lows[same_low];
+    }
+    if constexpr (High[0][0].count != 0) {
+      constexpr std::size_t together = masked_with(High, V, low_count);
+      if constexpr (together < V) {
+        highs[V] = highs[together];
+      } else {
+        constexpr auto mask_of = [](std::size_t half) {
+          return static_cast<int>((byte_mask(High[V][half]) | byte_mask(High[together][half])) *
+                                  0x01010101U);
+        };
+        constexpr int first = mask_of(0);
+        constexpr int second = mask_of(1);
+        highs[V] = _mm512_and_si512(
+            load_two_places<High[V][0], High[V][1]>(block),
+            _mm512_setr_epi32(first, first, first, first, first, first, first, first, second, second,
+                              second, second, second, second, second, second));
+      }
+    }
+  };
+  const auto join = [&]<std::size_t V>(std::integral_constant<std::size_t, V>)
+                        NIBBLE_LAMBDA_IN_PLACE -> vector<std::uint8_t, Architecture> {
+    const __m512i low = rotate_halves<rotation_to(Low[V][0], 0), rotation_to(Low[V][1], 0)>(lows[V]);
+    if constexpr (High[0][0].count == 0) {
+      return _mm512_and_si512(low, low_mask);
+    } else {
+      const __m512i high =
+          rotate_halves<rotation_to(High[V][0], low_count), rotation_to(High[V][1], low_count)>(
+              highs[V]);
+      // Where the mask is set the low bits, else the high ones.
+      return _mm512_ternarylogic_epi32(low, high, low_mask, 0xE4);
+    }
+  };
+  return [&]<std::size_t... V>(std::index_sequence<V...>) NIBBLE_LAMBDA_IN_PLACE {
+    (load(std::integral_constant<std::size_t, V>{}), ...);
+    return super_block_vectors<Architecture>{join(std::integral_constant<std::size_t, V>{})...};
   }
+  (std::make_index_sequence<4>{});
 }
 
 template <class Architecture>
-[[nodiscard]] vector<std::int32_t, Architecture> scaled_quads(
-    vector<std::int32_t, Architecture> first, vector<std::int32_t, Architecture> second,
-    vector<std::int16_t, Architecture> factors, Architecture, xsimd::avx512bw) noexcept {
-  return _mm512_madd_epi16(_mm512_packs_epi32(first, second), factors);
+[[nodiscard]] vector<std::int16_t, Architecture> narrow_quads(vector<std::int32_t, Architecture> first,
+                                                              vector<std::int32_t, Architecture> second,
+                                                              Architecture, xsimd::avx512bw) noexcept {
+  return _mm512_packs_epi32(first, second);
+}
+
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> multiply_quads(
+    vector<std::int16_t, Architecture> words, vector<std::int16_t, Architecture> factors, Architecture,
+    xsimd::avx512bw) noexcept {
+  return _mm512_madd_epi16(words, factors);
 }
 
 /// The numbers that there are, no more: they may be on their way from a register.
@@ -316,39 +407,64 @@ template <std::size_t CodesANumber>
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(numbers));
 }
 
-template <std::size_t CodesANumber, class Architecture>
+template <std::size_t CodesANumber, super_block_order Order, class Architecture>
 [[nodiscard]] super_block_factors<Architecture> spread_factors(const std::int8_t* numbers, Architecture,
                                                                xsimd::avx512bw) noexcept {
   // In every 128 bits, the bytes of a word's number, and zero before it.
   alignas(64) static constexpr auto places = [] {
     std::array<std::array<std::int8_t, 64>, 2> all{};
     for (std::size_t i = 0; i < 128; ++i) {
-      const std::size_t code = code_of_pair_lane<Architecture>(i / 64, i % 64 / 4);
+      const std::size_t place = code_of_pair_lane<Architecture>(i / 64, i % 64 / 4);
+      const std::size_t code = Order[place / block_codes] * block_codes + place % block_codes;
       all[i / 64][i % 64] = static_cast<std::int8_t>(i % 2 == 0 ? 128 : code / CodesANumber);
     }
     return all;
   }();
-  const __m512i all = _mm512_broadcast_i32x4(load_sub_block_numbers<CodesANumber>(numbers));
+  __m512i all;
+  if constexpr (CodesANumber == 32) {
+    std::int64_t eight = 0;
+    std::memcpy(&eight, numbers, sizeof(eight));
+    all = _mm512_set1_epi64(eight);
+  } else {
+    all = _mm512_broadcast_i32x4(load_sub_block_numbers<CodesANumber>(numbers));
+  }
   return {_mm512_shuffle_epi8(all, _mm512_load_si512(places[0].data())),
           _mm512_shuffle_epi8(all, _mm512_load_si512(places[1].data()))};
 }
 
-template <class Architecture>
+template <super_block_order Order, class Architecture>
 [[nodiscard]] super_block_scales<Architecture> spread_scales(const float* blocks, Architecture,
                                                              xsimd::avx512bw) noexcept {
+  alignas(64) static constexpr auto places = [] {
+    std::array<std::array<std::int32_t, 16>, 2> all{};
+    for (std::size_t i = 0; i < 32; ++i) {
+      const std::size_t block = code_of_pair_lane<Architecture>(i / 16, i % 16) / block_codes;
+      all[i / 16][i % 16] = static_cast<std::int32_t>(Order[block]);
+    }
+    return all;
+  }();
   const __m512 eight = _mm512_castps256_ps512(_mm256_loadu_ps(blocks));
-  const __m512i first = _mm512_setr_epi32(0, 0, 2, 2, 0, 0, 2, 2, 1, 1, 3, 3, 1, 1, 3, 3);
-  const __m512i second = _mm512_setr_epi32(4, 4, 6, 6, 4, 4, 6, 6, 5, 5, 7, 7, 5, 5, 7, 7);
-  return {_mm512_permutexvar_ps(first, eight), _mm512_permutexvar_ps(second, eight)};
+  return {_mm512_permutexvar_ps(_mm512_load_si512(places[0].data()), eight),
+          _mm512_permutexvar_ps(_mm512_load_si512(places[1].data()), eight)};
 }
 
 template <std::size_t CodesANumber, class Architecture>
-[[nodiscard]] std::array<vector<std::int32_t, Architecture>, 1> half_numbers(const std::int8_t* numbers,
-                                                                             Architecture,
-                                                                             xsimd::avx512bw) noexcept {
-  __m128i bytes = load_sub_block_numbers<CodesANumber>(numbers);
-  if constexpr (CodesANumber == 32) bytes = _mm_unpacklo_epi8(bytes, bytes);
+[[nodiscard]] std::array<vector<std::int32_t, Architecture>, 1> widen_numbers(
+    const std::int8_t* numbers, Architecture, xsimd::avx512bw) noexcept {
+  const __m128i bytes = load_sub_block_numbers<CodesANumber>(numbers);
+  if constexpr (CodesANumber == 32) return {_mm512_zextsi256_si512(_mm256_cvtepi8_epi32(bytes))};
   return {_mm512_cvtepi8_epi32(bytes)};
+}
+
+template <class Architecture>
+[[nodiscard]] vector_pair<Architecture> spread_float16_pair(float16 first, float16 second, Architecture,
+                                                            xsimd::avx512bw) noexcept {
+  const auto both = first.bits | static_cast<std::uint32_t>(second.bits) << 16U;
+  alignas(16) std::array<float, 4> wide;
+  _mm_store_ps(wide.data(), _mm_cvtph_ps(_mm_cvtsi32_si128(static_cast<int>(both))));
+  // Memory spreads a float for nothing, where registers take a shuffle of 64 bytes each.
+  load_from_memory(wide);
+  return {_mm512_set1_ps(wide[0]), _mm512_set1_ps(wide[1])};
 }
 
 #endif

@@ -605,24 +605,26 @@ template <class Architecture>
   return vector<std::int32_t, Architecture>::load_unaligned(totals.data());
 }
 
-/// Codes of which some bits lie in one place of a super-block and the others, which are above them, in
-/// another: of as many times 32 codes as fill a vector. All of the layout `bytes`, and of the same counts;
-/// High may have no bits.
+/// The codes of a super-block, of which some bits lie in one place and the others, which are above them,
+/// in another. All of the layout `bytes`, and of the same counts; High may have no bits.
 template <auto Low, auto High, class Architecture>
-[[nodiscard]] vector<std::uint8_t, Architecture> load_joined_bits(const std::byte* block, Architecture,
-                                                                  any_architecture) noexcept {
+[[nodiscard]] super_block_vectors<Architecture> load_super_block(const std::byte* block, Architecture,
+                                                                 any_architecture) noexcept {
   using codes_type = vector<std::uint8_t, Architecture>;
-  static_assert(Low.size() * block_codes == codes_type::size && Low.size() == High.size());
   const auto bits_of = [&](const code_bits& bits, std::size_t i) {
     return (std::to_integer<unsigned>(block[bits.at_byte + i]) >> bits.shift) % (1U << bits.count);
   };
-  std::array<std::uint8_t, codes_type::size> codes;
-  for (std::size_t i = 0; i < codes.size(); ++i) {
-    const code_bits& low = Low[i / block_codes];
-    const unsigned high = bits_of(High[i / block_codes], i % block_codes);
-    codes[i] = static_cast<std::uint8_t>(bits_of(low, i % block_codes) + (high << low.count));
+  super_block_vectors<Architecture> vectors;
+  for (std::size_t v = 0; v < vectors.size(); ++v) {
+    std::array<std::uint8_t, codes_type::size> codes;
+    for (std::size_t i = 0; i < codes.size(); ++i) {
+      const code_bits& low = Low[v][i / block_codes];
+      const unsigned high = bits_of(High[v][i / block_codes], i % block_codes);
+      codes[i] = static_cast<std::uint8_t>(bits_of(low, i % block_codes) + (high << low.count));
+    }
+    vectors[v] = codes_type::load_unaligned(codes.data());
   }
-  return codes_type::load_unaligned(codes.data());
+  return vectors;
 }
 
 /// Adds to every lane the sum of four products of codes with activations.
@@ -638,28 +640,39 @@ template <class Architecture>
   return vector<std::int32_t, Architecture>::load_unaligned(totals.data());
 }
 
-/// The lanes of a pair, which fit 16 bits, as words, times their factors, and the sum of every two:
-/// each 128 bits have those of `first`, then those of `second`. Exact for lanes within -32767..32767, but
-/// for a factor of -32768 within -32004..32004.
+/// The lanes of a pair, which fit 16 bits, as words: each 128 bits have those of `first`, then those of
+/// `second`.
 template <class Architecture>
-[[nodiscard]] vector<std::int32_t, Architecture> scaled_quads(
-    vector<std::int32_t, Architecture> first, vector<std::int32_t, Architecture> second,
-    vector<std::int16_t, Architecture> factors, Architecture, any_architecture) noexcept {
+[[nodiscard]] vector<std::int16_t, Architecture> narrow_quads(vector<std::int32_t, Architecture> first,
+                                                              vector<std::int32_t, Architecture> second,
+                                                              Architecture, any_architecture) noexcept {
   std::array<std::array<std::int32_t, lanes<Architecture>>, 2> quads;
   first.store_unaligned(quads[0].data());
   second.store_unaligned(quads[1].data());
-  std::array<std::int16_t, 2 * lanes<Architecture>> own;
-  factors.store_unaligned(own.data());
-  std::array<std::int32_t, lanes<Architecture>> sums{};
-  for (std::size_t i = 0; i < own.size(); ++i) {
-    sums[i / 2] += quads[i % 8 / 4][i / 8 * 4 + i % 4] * own[i];
+  std::array<std::int16_t, 2 * lanes<Architecture>> words;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    words[i] = static_cast<std::int16_t>(quads[i % 8 / 4][i / 8 * 4 + i % 4]);
   }
+  return vector<std::int16_t, Architecture>::load_unaligned(words.data());
+}
+
+/// Words times their factors, and the sum of every two. Exact for words within -32767..32767.
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> multiply_quads(
+    vector<std::int16_t, Architecture> words, vector<std::int16_t, Architecture> factors, Architecture,
+    any_architecture) noexcept {
+  std::array<std::int16_t, 2 * lanes<Architecture>> own;
+  words.store_unaligned(own.data());
+  std::array<std::int16_t, 2 * lanes<Architecture>> own_factors;
+  factors.store_unaligned(own_factors.data());
+  std::array<std::int32_t, lanes<Architecture>> sums{};
+  for (std::size_t i = 0; i < own.size(); ++i) sums[i / 2] += own[i] * own_factors[i];
   return vector<std::int32_t, Architecture>::load_unaligned(sums.data());
 }
 
-/// The factors of a super-block's pairs: factor_step times its numbers, of which it has one for every
-/// CodesANumber codes (16 or 32).
-template <std::size_t CodesANumber, class Architecture>
+/// The factors of a super-block's pairs, whose vectors have its blocks in `Order`: factor_step times its
+/// numbers, of which it has one for every CodesANumber codes (16 or 32).
+template <std::size_t CodesANumber, super_block_order Order, class Architecture>
 [[nodiscard]] super_block_factors<Architecture> spread_factors(const std::int8_t* numbers, Architecture,
                                                                any_architecture) noexcept {
   using part = vector<std::int16_t, Architecture>;
@@ -667,41 +680,53 @@ template <std::size_t CodesANumber, class Architecture>
   for (std::size_t pair = 0; pair < factors.size(); ++pair) {
     std::array<std::int16_t, part::size> own;
     for (std::size_t i = 0; i < own.size(); ++i) {
-      const int number = numbers[code_of_pair_lane<Architecture>(pair, i / 2) / CodesANumber];
-      own[i] = static_cast<std::int16_t>(number * factor_step);
+      const std::size_t place = code_of_pair_lane<Architecture>(pair, i / 2);
+      const std::size_t code = Order[place / block_codes] * block_codes + place % block_codes;
+      own[i] = static_cast<std::int16_t>(numbers[code / CodesANumber] * factor_step);
     }
     factors[pair] = part::load_unaligned(own.data());
   }
   return factors;
 }
 
-/// The scales of a super-block's eight blocks, for the lanes of its pairs.
-template <class Architecture>
+/// The scales of a super-block's eight blocks, for the lanes of its pairs, whose vectors have its blocks
+/// in `Order`.
+template <super_block_order Order, class Architecture>
 [[nodiscard]] super_block_scales<Architecture> spread_scales(const float* blocks, Architecture,
                                                              any_architecture) noexcept {
   super_block_scales<Architecture> scales;
   for (std::size_t pair = 0; pair < scales.size(); ++pair) {
     std::array<float, lanes<Architecture>> own;
     for (std::size_t i = 0; i < own.size(); ++i) {
-      own[i] = blocks[code_of_pair_lane<Architecture>(pair, i) / block_codes];
+      own[i] = blocks[Order[code_of_pair_lane<Architecture>(pair, i) / block_codes]];
     }
     scales[pair] = load<Architecture>(own.data());
   }
   return scales;
 }
 
-/// The numbers of a super-block's 16 halves of blocks, of which it has one for every CodesANumber codes
-/// (16 or 32).
+/// The numbers of a super-block, of which it has one for every CodesANumber codes (16 or 32), in 32
+/// bits: sixteen of them or, where there are eight, zeros behind those.
 template <std::size_t CodesANumber, class Architecture>
-[[nodiscard]] auto half_numbers(const std::int8_t* numbers, Architecture, any_architecture) noexcept {
+[[nodiscard]] auto widen_numbers(const std::int8_t* numbers, Architecture, any_architecture) noexcept {
   using part = vector<std::int32_t, Architecture>;
   std::array<part, 16 / part::size> all;
   for (std::size_t at = 0; at < 16; at += part::size) {
-    std::array<std::int32_t, part::size> own;
-    for (std::size_t i = 0; i < own.size(); ++i) own[i] = numbers[(at + i) * 16 / CodesANumber];
+    std::array<std::int32_t, part::size> own{};
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      if (at + i < super_block_codes / CodesANumber) own[i] = numbers[at + i];
+    }
     all[at / part::size] = part::load_unaligned(own.data());
   }
   return all;
+}
+
+/// Two numbers as f32, each in all lanes.
+template <class Architecture>
+[[nodiscard]] vector_pair<Architecture> spread_float16_pair(float16 first, float16 second, Architecture,
+                                                            any_architecture) noexcept {
+  using floats = vector<float, Architecture>;
+  return {floats(to_float32(first)), floats(to_float32(second))};
 }
 
 /// Sixteen numbers -32..31 from twelve bytes, less 32: four bits of number i in byte i % 8, the lower ones

@@ -292,6 +292,14 @@ NIBBLE_IN_PLACE inline void load_from_memory([[maybe_unused]] T& stored) noexcep
 #endif
 }
 
+/// Makes compilers keep a vector that was loaded in a register: GCC 12 loads it once more where it is used.
+template <class T>
+NIBBLE_IN_PLACE inline void stay_in_register([[maybe_unused]] T& loaded) noexcept {
+#if defined(__GNUC__) && defined(__x86_64__)
+  asm("" : "+v"(loaded));
+#endif
+}
+
 /// Keeps calls of the function that this stands in: GCC 12 takes one that only asks for cache lines for one
 /// that does nothing, and leaves it out.
 inline void keep_prefetches() noexcept {
@@ -355,12 +363,21 @@ inline constexpr std::size_t super_block_pairs = super_block_codes /
 /// Where the bits of as many times 32 codes lie as fill a vector.
 template <class Architecture>
 using vector_bits = std::array<code_bits, vector<std::uint8_t, Architecture>::size / block_codes>;
+/// The vectors that a super-block's codes fill, as bytes.
+template <class Architecture>
+using super_block_vectors =
+    std::array<vector<std::uint8_t, Architecture>, 2 * super_block_pairs<Architecture>>;
+/// Where the bits of their codes lie.
+template <class Architecture>
+using super_block_bits = std::array<vector_bits<Architecture>, 2 * super_block_pairs<Architecture>>;
 /// Factors for the words of a super-block's pairs, which are numbers -128..127 times factor_step: a byte
 /// is the upper one of its word.
 inline constexpr int factor_step = 256;
 template <class Architecture>
 using super_block_factors =
     std::array<vector<std::int16_t, Architecture>, super_block_pairs<Architecture>>;
+/// The order in which the vectors of a super-block have its blocks.
+using super_block_order = std::array<std::size_t, super_block_codes / block_codes>;
 /// Scales for the lanes of a super-block's pairs.
 template <class Architecture>
 using super_block_scales = std::array<vector<float, Architecture>, super_block_pairs<Architecture>>;
