@@ -176,6 +176,17 @@ TEST_CASE("repacked panels are used by the kernels that they were made for, at a
              product_kernel::repacked_panels) == is_same_width);
     }
   }
+  // Words that are taken out of three or six bits are faster in panels that are filled for many rows.
+  for (const encoding which : {encoding::q3_k, encoding::q6_k, encoding::q4_k}) {
+    const auto own_bytes = nibble_test::finite_stored_bytes(which, 3, 512, 1);
+    const tensor_view own("own", which, {3, 512}, own_bytes);
+    const nibble::repacked_weight copy = nibble::repack<best>(own, matmul_mode::int16);
+    for (const std::size_t m : {1U, 19U, 32U, 100U}) {
+      const bool is_repacked = m < 32 || which == encoding::q4_k;
+      CHECK(kernel::choose_product_plan<best>(own, m, matmul_mode::int16, &copy.panels()).kernel ==
+            (is_repacked ? product_kernel::repacked_panels : product_kernel::code_panels));
+    }
+  }
   // Nothing was repacked for exact products, nor for what has no products of codes.
   const nibble::repacked_weight exact = nibble::repack<best>(w, matmul_mode::exact);
   CHECK(kernel::choose_product_plan<best>(w, 1, matmul_mode::exact, &exact.panels()).kernel ==

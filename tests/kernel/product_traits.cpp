@@ -29,7 +29,7 @@ TEST_CASE("weights with a scale for every 16 are decoded before products with f3
                 kernel::has_code_products<portable, nibble::q6_k, std::int16_t>());
   static_assert(!kernel::has_code_panels<portable, nibble::q6_k, std::int8_t>() &&
                 kernel::has_code_panels<portable, nibble::q6_k, std::int16_t>() &&
-                !kernel::has_repacked_panels<portable, nibble::q6_k, std::int16_t>());
+                kernel::has_repacked_panels<portable, nibble::q6_k, std::int16_t>());
   static_assert(kernel::has_code_panels<portable, nibble::q3_k, std::int8_t>() &&
                 kernel::has_repacked_panels<portable, nibble::q4_k, std::int8_t>());
   static_assert(kernel::has_code_products<portable, nibble::q5_k, std::int8_t>() &&

@@ -56,10 +56,17 @@ void check_repacked_panels() {
       check_repacked_panel<Architecture, nibble::q4_k, std::int8_t>(m, k);
       check_repacked_panel<Architecture, nibble::q4_0, std::int8_t>(m, k);
       check_repacked_panel<Architecture, nibble::q5_k, std::int16_t>(m, k);
+      check_repacked_panel<Architecture, nibble::q2_k, std::int16_t>(m, k);
+      check_repacked_panel<Architecture, nibble::q2_k, std::int8_t>(m, k);
+      check_repacked_panel<Architecture, nibble::q3_k, std::int16_t>(m, k);
+      check_repacked_panel<Architecture, nibble::q3_k, std::int8_t>(m, k);
+      check_repacked_panel<Architecture, nibble::q6_k, std::int16_t>(m, k);
       if constexpr (simd::multiplies_any_byte<Architecture>) {
         check_repacked_panel<Architecture, nibble::q8_0, std::int8_t>(m, k);
         check_repacked_panel<Architecture, nibble::q8, std::int8_t>(m, k);
         check_repacked_panel<Architecture, nibble::q5_k, std::int8_t>(m, k);
+        check_repacked_panel<Architecture, nibble::q5_0, std::int8_t>(m, k);
+        check_repacked_panel<Architecture, nibble::q6_k, std::int8_t>(m, k);
       }
       check_repacked_panel<Architecture, nibble::q5_0, std::int16_t>(m, k);
       check_repacked_panel<Architecture, nibble::q8, std::int16_t>(m, k);
@@ -95,16 +102,27 @@ TEST_CASE("panels are as large as their rows and blocks, and aligned", "[repacke
   }
 }
 
-TEST_CASE("blocks that share units are kept in little more than the weight has", "[repacked_panels]") {
+/// Panels of rows of 256 codes, for each of which they keep so many bytes.
+template <class Codec>
+void check_bytes_of_units(std::size_t super_block_bytes) {
   using panel_architecture = simd::integer_architecture<simd::best_architecture>;
   constexpr std::size_t width = simd::lanes<panel_architecture>;
   for (const std::size_t k : {32U, 256U, 300U, 1024U}) {
-    const auto bytes = nibble_test::finite_stored_bytes(nibble::encoding::q4_k, width, k, 1);
-    const tensor_view w("w", nibble::encoding::q4_k, {width, k}, bytes);
-    const auto panels = repacked<panel_architecture, nibble::q4_k, std::int8_t>(w);
-    // For 256 codes nibbles, sixteen numbers and two f16.
-    CHECK(panels.memory.bytes().size() == width * ((k + 255) / 256) * (128 + 16 + 4));
+    const auto bytes = nibble_test::finite_stored_bytes(Codec::encoding, width, k, 1);
+    const tensor_view w("w", Codec::encoding, {width, k}, bytes);
+    const auto panels = repacked<panel_architecture, Codec, std::int16_t>(w);
+    CAPTURE(nibble::to_string(Codec::encoding), k);
+    CHECK(panels.memory.bytes().size() == width * ((k + 255) / 256) * super_block_bytes);
   }
+}
+
+TEST_CASE("blocks that share units are kept in little more than the weight has", "[repacked_panels]") {
+  // Codes, numbers, and two f16 or room for them.
+  check_bytes_of_units<nibble::q2_k>(64 + 16 + 4);
+  check_bytes_of_units<nibble::q3_k>(96 + 16 + 4);
+  check_bytes_of_units<nibble::q4_k>(128 + 16 + 4);
+  check_bytes_of_units<nibble::q5_k>(160 + 16 + 4);
+  check_bytes_of_units<nibble::q6_k>(192 + 16 + 4);
 }
 
 template <class Codec>
@@ -204,8 +222,14 @@ TEST_CASE("repacking changes no bit of a product, whatever bits the scales are",
           check_same_bits_of_numbers<tag, nibble::q4_k, std::int8_t>(n, k, is_wild);
           check_same_bits_of_numbers<tag, nibble::q4_k, std::int16_t>(n, k, is_wild);
           check_same_bits_of_numbers<tag, nibble::q5_k, std::int16_t>(n, k, is_wild);
+          check_same_bits_of_numbers<tag, nibble::q2_k, std::int8_t>(n, k, is_wild);
+          check_same_bits_of_numbers<tag, nibble::q2_k, std::int16_t>(n, k, is_wild);
+          check_same_bits_of_numbers<tag, nibble::q3_k, std::int8_t>(n, k, is_wild);
+          check_same_bits_of_numbers<tag, nibble::q3_k, std::int16_t>(n, k, is_wild);
+          check_same_bits_of_numbers<tag, nibble::q6_k, std::int16_t>(n, k, is_wild);
           if constexpr (simd::multiplies_any_byte<tag>) {
             check_same_bits_of_numbers<tag, nibble::q5_k, std::int8_t>(n, k, is_wild);
+            check_same_bits_of_numbers<tag, nibble::q6_k, std::int8_t>(n, k, is_wild);
           }
         }
       }

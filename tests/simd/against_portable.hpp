@@ -227,7 +227,7 @@ void require_line_copies() {
   SUCCEED("every line");
 }
 
-/// Both halves of two vectors interleaved.
+/// Both halves of two vectors interleaved, and bits of both joined.
 template <class Architecture>
 void require_interleaving() {
   namespace simd = nibble::simd;
@@ -251,6 +251,26 @@ void require_interleaving() {
       [&](const std::byte* from) {
         return simd::interleave_high<Architecture>(bytes(from), signs(from), own, twin);
       });
+  for (std::uint32_t seed = 0; seed < 100; ++seed) {
+    constexpr std::size_t width = simd::lanes<Architecture>;
+    const auto words = random_bytes(3 * width * sizeof(std::int32_t), seed);
+    const auto vector = [&](std::size_t index) {
+      return simd::load_bytes<std::int32_t, Architecture>(words.data() +
+                                                          index * width * sizeof(std::int32_t));
+    };
+    const auto lanes_of = [](const auto& of) {
+      std::array<std::int32_t, width> all;
+      of.store_unaligned(all.data());
+      return all;
+    };
+    const auto joined =
+        lanes_of(simd::join_bits<Architecture>(vector(0), vector(1), vector(2), own, own));
+    for (std::size_t i = 0; i < width; ++i) {
+      const auto mask = lanes_of(vector(2))[i];
+      if (joined[i] != ((lanes_of(vector(0))[i] & mask) | (lanes_of(vector(1))[i] & ~mask)))
+        FAIL("join_bits " << seed << " lane " << i);
+    }
+  }
 }
 
 }  // namespace nibble_test

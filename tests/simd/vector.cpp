@@ -118,15 +118,19 @@ void check_shifts() {
     value = std::bit_cast<std::int32_t>(static_cast<std::uint32_t>(generator()));
   const auto loaded = integers::load_unaligned(values.data());
   for (int bits = 0; bits < 32; ++bits) {
-    const auto shifted = lanes_of(simd::shift_right<Architecture>(loaded, bits));
-    for (std::size_t i = 0; i < shifted.size(); ++i) {
+    const auto right = lanes_of(simd::shift_right<Architecture>(loaded, bits));
+    const auto left = lanes_of(simd::shift_left<Architecture>(loaded, bits));
+    for (std::size_t i = 0; i < right.size(); ++i) {
       const auto expected = static_cast<std::int32_t>(std::floor(std::ldexp(values[i], -bits)));
-      if (shifted[i] != expected) FAIL("lane " << i << " by " << bits);
+      if (right[i] != expected) FAIL("lane " << i << " right by " << bits);
+      // Times a power of two, without the bits above the 32nd.
+      const std::int64_t product = std::int64_t{values[i]} * (std::int64_t{1} << bits);
+      if (left[i] != static_cast<std::int32_t>(product)) FAIL("lane " << i << " left by " << bits);
     }
   }
 }
 
-TEST_CASE("integers are shifted right with their sign, by any count", "[vector]") {
+TEST_CASE("integers are shifted right with their sign, and left, by any count", "[vector]") {
   SECTION("portable") { check_shifts<simd::portable>(); }
   SECTION("the best architecture") { check_shifts<simd::best_architecture>(); }
   SECTION("emulated widths") {

@@ -21,6 +21,7 @@ inline namespace NIBBLE_ARCHITECTURE {
 ///   code_zero                    the code from which values count
 ///   code_values                  what codes stand for, where that is not the code itself
 ///   largest_code                 codes are 0 .. largest_code
+///   largest_number               numbers of scales and of mins are 0 .. largest_number
 ///   has_min                      blocks have a min beside the scale
 ///   scale(block), min(block)     as f32; stored_scale and stored_min are the float16 in the block
 ///   scale_unit, scale_numbers    of a super-block: a sub-block's scale is the unit times its number;

@@ -25,8 +25,9 @@ struct offset_super_block {
   static constexpr std::size_t block_elements = 256;
   static constexpr std::size_t sub_block_elements = 32;
   static constexpr std::int32_t code_zero = 0;
+  static constexpr int largest_number = 63;
   template <std::uint32_t LargestCode>
-  using packed_sub_blocks = offset_sub_blocks<sub_block_elements, 63, LargestCode>;
+  using packed_sub_blocks = offset_sub_blocks<sub_block_elements, largest_number, LargestCode>;
 
   /// The low four bits of 256 codes in 128 bytes:
   ///

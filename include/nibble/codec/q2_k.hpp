@@ -30,6 +30,7 @@ struct q2_k {
   static constexpr std::size_t block_elements = 256;
   static constexpr std::size_t sub_block_elements = 16;
   static constexpr std::uint32_t largest_code = 3;
+  static constexpr int largest_number = 15;
   static constexpr std::int32_t code_zero = 0;
   static constexpr bool has_min = describe(encoding).has_min;
 
@@ -96,7 +97,7 @@ struct q2_k {
   /// See offset_sub_blocks for how scales and mins are chosen.
   [[nodiscard]] static pack_status pack(std::span<const float> values, std::same_as<block> auto& to,
                                         const block_packing& how = {}) noexcept {
-    const offset_sub_blocks<sub_block_elements, 15, largest_code> packed(values, how);
+    const offset_sub_blocks<sub_block_elements, largest_number, largest_code> packed(values, how);
     if (packed.status() != pack_status::packed) return packed.status();
     const auto& chosen = packed.chosen();
     to.scale = chosen.scale;

@@ -78,7 +78,10 @@ template <class Architecture>
                            stored_codes_of<panel_architecture, Codec, Value>(), weight, options);
       }
     };
-    switch (panel_format_for<Architecture, Codec>(weight, mode)) {
+    // Products of bytes in place are faster than panels of words.
+    const activation_format format = panel_format_for<Architecture, Codec>(weight, mode);
+    if (format != activation_format_for<Architecture, Codec>(weight, mode)) return;
+    switch (format) {
       case activation_format::int8_codes: make(std::int8_t{}); break;
       case activation_format::int16_codes: make(std::int16_t{}); break;
       default: break;
@@ -90,15 +93,18 @@ template <class Architecture>
 }  // namespace kernel
 
 /// Copies a weight into the order in which products in `mode` (int16 or int8) take it, for hosts that
-/// trade memory for speed: as many bytes as the weight has for q4, q4_0, q4_1, q8_0 and, in int16, q8 with
-/// vectors of 8 lanes or more; 37/8 bits a weight for q4_k and 69/8 for q5_k; else 6 bits a weight where
-/// codes are nibbles and 10 where they are not, and one less where values are just scale * code. nibble::matmul(repacked, x, y) then multiplies by the copy.
+/// trade memory for speed. It takes as many bytes as the weight has for q4, q4_0, q4_1, q8_0 and, in int16,
+/// q8 with vectors of 8 lanes or more; 21/8 bits a weight for q2_k, 29/8 for q3_k, 37/8 for q4_k, 45/8 for
+/// q5_k and 53/8 for q6_k; for others 6 bits where codes are nibbles, 7 where they are five bits and 10 where
+/// they are more, and one less where values are just scale * code. nibble::matmul(repacked, x, y) then
+/// multiplies by the copy.
 ///
 /// The bytes of `weight` are to outlive the copy. In exact mode, and for weights whose codes have no
-/// products in this mode, there is nothing to gain: size_bytes() is 0 then, and products are taken from
-/// the weight. They are, too, where kernels for another instruction set multiply than those that
-/// repacked. Results lie within the bounds of matmul() and may differ from those without repacking,
-/// within them. The copy is the same for every executor.
+/// products of panels in this mode, there is nothing to gain: size_bytes() is 0 then, and products are taken
+/// from the weight. They are, too, where kernels for another instruction set multiply than those that
+/// repacked, and in int16 for many rows of x with codes in two, three, five or six bits. Results lie within
+/// the bounds of matmul() and may differ from those without repacking, within them. The copy is the same for
+/// every executor.
 ///
 /// Throws unsupported_encoding, and std::bad_alloc.
 template <class Architecture = default_architecture>

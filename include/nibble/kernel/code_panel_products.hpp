@@ -24,6 +24,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include <nibble/core/float16.hpp>
 #include <nibble/core/tensor_view.hpp>
@@ -45,20 +46,49 @@ enum class panel_scales : std::uint8_t {
 /// Blocks that share a unit.
 inline constexpr std::size_t panel_unit_blocks = 8;
 
+/// How a panel keeps the bits of a code: the `low` ones, and those `high` ones above them that lie in
+/// another place.
+struct panel_code_bits {
+  std::uint8_t low = 0;
+  std::uint8_t high = 0;
+  [[nodiscard]] constexpr std::size_t count() const noexcept { return std::size_t{low} + high; }
+  friend constexpr bool operator==(panel_code_bits, panel_code_bits) = default;
+};
+/// Whether the numbers of a scale and an offset, four bits each, share a byte, the scale's in its lower bits:
+/// where they would take a fifth more than all the rest otherwise.
+[[nodiscard]] constexpr bool has_number_pairs(panel_code_bits bits) noexcept {
+  return bits == panel_code_bits{2, 0};
+}
+
 /// Where panel_unit_blocks blocks that share units keep what they have: the units of scales, then of
 /// offsets, f16; the numbers of each block's scales, then of its offsets; each block's codes.
 struct panel_unit_layout {
   std::size_t lanes;
-  std::size_t codes_bytes;  ///< of a block's codes, in all lanes
+  panel_code_bits code_bits;
+  std::size_t parts;  ///< of a block that have scales of their own
+  bool has_offsets;   ///< whether offsets have units and numbers
 
-  [[nodiscard]] constexpr std::size_t numbers_at() const noexcept {
+  /// Of a block's codes, in all lanes.
+  [[nodiscard]] constexpr std::size_t codes_bytes() const noexcept {
+    return lanes * simd::block_codes * code_bits.count() / 8;
+  }
+  /// Room for those of offsets is there in any case, so that codes lie at whole cache lines.
+  [[nodiscard]] constexpr std::size_t units_bytes() const noexcept {
     return 2 * lanes * sizeof(float16);
   }
+  /// From a block's numbers of scales to those of its offsets.
+  [[nodiscard]] constexpr std::size_t offsets_at() const noexcept {
+    return has_number_pairs(code_bits) ? 0 : parts * lanes;
+  }
+  /// From one block's numbers to the next one's.
+  [[nodiscard]] constexpr std::size_t numbers_bytes() const noexcept {
+    return parts * lanes + (has_offsets ? offsets_at() : 0);
+  }
   [[nodiscard]] constexpr std::size_t codes_at() const noexcept {
-    return numbers_at() + panel_unit_blocks * 2 * lanes;
+    return units_bytes() + panel_unit_blocks * numbers_bytes();
   }
   [[nodiscard]] constexpr std::size_t size_bytes() const noexcept {
-    return codes_at() + panel_unit_blocks * codes_bytes;
+    return codes_at() + panel_unit_blocks * codes_bytes();
   }
 };
 
@@ -76,16 +106,16 @@ struct panel_blocks {
   const std::byte* offsets;  ///< the same, or null where none are stored
   const std::byte*
       units;  ///< where blocks share units, all of the first ones (panel_unit_layout); or null
-  std::size_t codes_bytes;   ///< from one block's codes to the next
-  std::size_t scales_bytes;  ///< from one block's scales, or offsets, to the next
-  std::size_t units_bytes;   ///< from one such layout to the next
-  std::size_t ahead_bytes;   ///< from a block's codes to those that memory is asked for meanwhile; or 0
-  std::size_t code_bits;     ///< of a code as it is stored
-  std::int16_t code_zero;    ///< what 16-bit codes that are stored in 8 bits count from
-  bool has_offsets;          ///< whether values are more than scale * code
-  bool has_halves;           ///< whether the halves of a block have scales, and offsets, of their own
-  panel_scales scale_form;   ///< of scales and offsets
-  float code_bias;           ///< where no offsets are stored, they are -code_bias * scale
+  std::size_t codes_bytes;    ///< from one block's codes to the next
+  std::size_t scales_bytes;   ///< from one block's scales, or offsets, to the next
+  std::size_t units_bytes;    ///< from one such layout to the next
+  std::size_t ahead_bytes;    ///< from a block to what memory is asked for meanwhile; or 0
+  panel_code_bits code_bits;  ///< of a code as it is stored
+  std::int16_t code_zero;     ///< what 16-bit codes that are stored in fewer bits count from
+  bool has_offsets;           ///< whether values are more than scale * code
+  bool has_halves;            ///< whether the halves of a block have scales, and offsets, of their own
+  panel_scales scale_form;    ///< of scales and offsets
+  float code_bias;            ///< where no offsets are stored, they are -code_bias * scale
 
   /// The blocks from number `count` on; where they share units, a multiple of panel_unit_blocks.
   [[nodiscard]] panel_blocks from(std::size_t count) const noexcept {
@@ -111,7 +141,7 @@ template <class Architecture, Activation Value>
           (source.has_halves ? 2 : 1) * type::width * sizeof(float),
           0,
           0,
-          8 * sizeof(typename type::code),
+          {8 * sizeof(typename type::code), 0},
           0,
           source.has_offsets,
           source.has_halves,
@@ -121,51 +151,96 @@ template <class Architecture, Activation Value>
 
 /// Calls use(codes, place) for every vector of a block's codes: in each lane four bytes, or two words,
 /// of its row. `place` is the first one's number in the block. Codes that are stored in fewer bits
-/// share a vector: the first four (two) of a lane are in the lowest bits of its bytes (words), the next
-/// ones above them. Only those of one of `Parts` equal parts of the block.
-template <class Architecture, Activation Value, std::size_t CodeBits, std::size_t Parts, class Use>
+/// share vectors: the first four (two) of a lane are in the lowest bits of its bytes (words), the next
+/// ones above them; vectors of high bits lie behind all those of low ones. Only those of one of `Parts`
+/// equal parts of the block.
+template <class Architecture, Activation Value, panel_code_bits Bits, std::size_t Parts, class Use>
 NIBBLE_IN_PLACE inline void for_each_lane_vector(const panel_blocks& block, std::size_t part,
                                                  Use&& use) noexcept {
   using panel = code_panel<Architecture, Value>;
   using integers = simd::vector<std::int32_t, Architecture>;
   using lane_vector = simd::vector<typename panel::code, Architecture>;
   constexpr std::size_t unpacked_bits = 8 * sizeof(typename panel::code);
-  constexpr std::size_t fields = unpacked_bits / CodeBits;
-  constexpr bool counts_from_zero = unpacked_bits == 16 && CodeBits == 8;
-  constexpr auto field_mask = static_cast<std::uint32_t>((1U << CodeBits) - 1);
-  const integers mask(static_cast<std::int32_t>(unpacked_bits == 8 ? field_mask * 0x01010101U
-                                                                   : field_mask * 0x00010001U));
-  constexpr std::size_t part_vectors = panel::block_vectors / fields / Parts;
+  constexpr std::size_t low_fields = unpacked_bits / Bits.low;
+  constexpr std::size_t high_fields = Bits.high == 0 ? 1 : unpacked_bits / Bits.high;
+  constexpr std::size_t part_vectors = panel::block_vectors / Parts;
+  // Vectors that are unpacked together.
+  constexpr std::size_t group = std::min(std::max(low_fields, high_fields), part_vectors);
+  constexpr bool counts_from_zero =
+      unpacked_bits == 16 && Bits.low != 16 && Bits != panel_code_bits{4, 0};
+  const auto mask_of = [](std::uint32_t field) {
+    return integers(
+        static_cast<std::int32_t>(field * (unpacked_bits == 8 ? 0x01010101U : 0x00010001U)));
+  };
+  [[maybe_unused]] const integers low_mask = mask_of((1U << Bits.low) - 1U);
+  const integers code_mask = mask_of((1U << Bits.count()) - 1U);
+  [[maybe_unused]] constexpr Architecture tag{};
+  const auto load = [&](std::size_t vector) NIBBLE_LAMBDA_IN_PLACE {
+    return simd::load_bytes<std::int32_t, Architecture>(block.codes +
+                                                        vector * panel::width * sizeof(std::int32_t));
+  };
+  constexpr std::size_t groups = part_vectors / group;
   NIBBLE_UNROLL_TWICE
-  for (std::size_t v = part * part_vectors; v < (part + 1) * part_vectors; ++v) {
-    const std::byte* const from = block.codes + v * panel::width * sizeof(std::int32_t);
-    const std::size_t at = v * fields * panel::lane_codes;
-    if constexpr (fields == 1) {
-      use(simd::load_bytes<typename panel::code, Architecture>(from), at);
+  for (std::size_t g = part * groups; g < (part + 1) * groups; ++g) {
+    const std::size_t first = g * group;
+    if constexpr (low_fields == 1) {
+      use(std::bit_cast<lane_vector>(load(first)), first * panel::lane_codes);
     } else {
-      const integers stored = simd::load_bytes<std::int32_t, Architecture>(from);
-      NIBBLE_UNROLL
-      for (std::size_t n = 0; n < fields; ++n) {
-        const integers shifted =
-            n == 0 ? stored : simd::shift_right<Architecture>(stored, static_cast<int>(CodeBits * n));
-        auto codes = std::bit_cast<lane_vector>(shifted & mask);
-        if constexpr (counts_from_zero) codes = codes - lane_vector(block.code_zero);
-        use(codes, at + n * panel::lane_codes);
+      integers lows(0);
+      [[maybe_unused]] integers highs(0);
+      const auto unpack = [&]<std::size_t N>(
+                              std::integral_constant<std::size_t, N>) NIBBLE_LAMBDA_IN_PLACE {
+        // A group is some whole vectors, or a part that is less than one.
+        const std::size_t low_field = (group < low_fields ? first + N : N) % low_fields;
+        if (N % low_fields == 0) {
+          lows =
+              load(group < low_fields ? first / low_fields : g * (group / low_fields) + N / low_fields);
+        }
+        integers codes = lows;
+        if (low_field != 0) {
+          codes = simd::shift_right<Architecture>(codes, static_cast<int>(Bits.low * low_field));
+        }
+        if constexpr (Bits.high != 0) {
+          const std::size_t high_field = (group < high_fields ? first + N : N) % high_fields;
+          if (N % high_fields == 0) {
+            highs = load(panel::block_vectors / low_fields +
+                         (group < high_fields ? first / high_fields
+                                              : g * (group / high_fields) + N / high_fields));
+          }
+          const int shift = static_cast<int>(Bits.high * high_field) - int{Bits.low};
+          const integers moved = shift < 0 ? simd::shift_left<Architecture>(highs, -shift)
+                                           : simd::shift_right<Architecture>(highs, shift);
+          codes = simd::join_bits<Architecture>(codes, moved, low_mask, tag, tag);
+        }
+        codes = codes & code_mask;
+        auto whole = std::bit_cast<lane_vector>(codes);
+        if constexpr (counts_from_zero) whole = whole - lane_vector(block.code_zero);
+        use(whole, (first + N) * panel::lane_codes);
+      };
+      [&]<std::size_t... N>(std::index_sequence<N...>) NIBBLE_LAMBDA_IN_PLACE {
+        (unpack(std::integral_constant<std::size_t, N>{}), ...);
       }
+      (std::make_index_sequence<group>{});
     }
   }
 }
 
 /// The scales, or the offsets, of part `part` of a block, a lane a row. `unit` is what numbers are times.
-template <class Architecture>
+template <class Architecture, panel_code_bits Bits, bool Offsets>
 [[nodiscard]] NIBBLE_IN_PLACE inline simd::vector<float, Architecture> load_panel_floats(
     const std::byte* from, std::size_t part, panel_scales form,
     const simd::vector<float, Architecture>& unit) noexcept {
   constexpr Architecture tag{};
   constexpr std::size_t width = simd::lanes<Architecture>;
+  if constexpr (has_number_pairs(Bits)) {
+    using integers = simd::vector<std::int32_t, Architecture>;
+    const integers pairs = simd::load_unsigned_bytes<Architecture>(from + part * width, tag, tag);
+    if constexpr (Offsets) return to_float(simd::shift_right<Architecture>(pairs, 4)) * unit;
+    return to_float(pairs & integers(15)) * unit;
+  }
   switch (form) {
     case panel_scales::numbers:
-      return to_float(simd::load_signed_bytes<Architecture>(from, tag, tag)) * unit;
+      return to_float(simd::load_signed_bytes<Architecture>(from + part * width, tag, tag)) * unit;
     case panel_scales::f16:
       return simd::load_float16<Architecture>(from + part * width * sizeof(float16), tag, tag);
     default: return simd::load_bytes<float, Architecture>(from + part * width * sizeof(float));
@@ -174,7 +249,7 @@ template <class Architecture>
 
 /// sums[Rows][lanes] = the products of a panel with the Rows rows of x: `blocks` are the row's blocks
 /// that the panel holds. Each of the `Parts` (1 or 2) parts of a block has scales of its own.
-template <class Architecture, Activation Value, bool HasOffsets, std::size_t CodeBits,
+template <class Architecture, Activation Value, bool HasOffsets, panel_code_bits Bits,
           std::size_t Parts, std::size_t Rows>
 void multiply_code_panel(panel_blocks panel, block_range blocks, const activation_tile<Value>& x,
                          float* sums) noexcept {
@@ -187,20 +262,30 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
   totals.fill(floats(0.0F));
   floats scale_unit(0.0F);
   floats offset_unit(0.0F);
+  // Measured with AVX-512: one row's products with whole bytes are slower for asking, all others faster.
+  constexpr bool asks_ahead = Rows > 1 || Bits.count() < 8 || width < 16;
+  const std::byte* ahead = panel.units != nullptr ? panel.units : panel.codes;
+  const std::size_t ahead_step_bytes =
+      panel.units != nullptr ? panel.units_bytes / panel_unit_blocks : panel.codes_bytes;
   for (std::size_t b = blocks.first; b < blocks.first + blocks.count; ++b) {
     if (panel.units != nullptr && b % panel_unit_blocks == 0) {
-      const panel_unit_layout layout{width, panel.codes_bytes};
+      const panel_unit_layout layout{width, Bits, Parts, panel.offsets != nullptr};
       scale_unit = simd::load_float16<Architecture>(panel.units, tag, tag);
-      offset_unit = simd::load_float16<Architecture>(panel.units + width * sizeof(float16), tag, tag);
-      panel.scales = panel.units + layout.numbers_at();
-      panel.offsets = panel.scales + width;
+      panel.scales = panel.units + layout.units_bytes();
+      if (panel.offsets != nullptr) {
+        offset_unit = simd::load_float16<Architecture>(panel.units + width * sizeof(float16), tag, tag);
+        panel.offsets = panel.scales + layout.offsets_at();
+      }
       panel.codes = panel.units + layout.codes_at();
       panel.units += panel.units_bytes;
     }
-    if (panel.ahead_bytes != 0) {
-      for (std::size_t line = 0; line < panel.codes_bytes; line += simd::line_bytes) {
-        simd::prefetch(panel.codes, panel.ahead_bytes + line);
+    if (asks_ahead && panel.ahead_bytes != 0) {
+      std::size_t at = panel.ahead_bytes;
+      NIBBLE_UNROLL_TWICE
+      for (const std::size_t end = at + ahead_step_bytes; at < end; at += simd::line_bytes) {
+        simd::prefetch_to_second_level(ahead, at);
       }
+      ahead += ahead_step_bytes;
     }
     std::array<const Value*, Rows> from;
     NIBBLE_UNROLL
@@ -211,7 +296,7 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
     for (std::size_t part = 0; part < Parts; ++part) {
       std::array<products_type, Rows> products;
       products.fill(products_type(0));
-      for_each_lane_vector<Architecture, Value, CodeBits, Parts>(
+      for_each_lane_vector<Architecture, Value, Bits, Parts>(
           panel, part, [&](const lane_vector& codes, std::size_t at) NIBBLE_LAMBDA_IN_PLACE {
             NIBBLE_UNROLL
             for (std::size_t m = 0; m < Rows; ++m) {
@@ -222,8 +307,8 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
               }
             }
           });
-      const floats scales =
-          load_panel_floats<Architecture>(panel.scales, part, panel.scale_form, scale_unit);
+      const floats scales = load_panel_floats<Architecture, Bits, false>(panel.scales, part,
+                                                                         panel.scale_form, scale_unit);
       std::array<floats, Rows> sums_of_part;
       NIBBLE_UNROLL
       for (std::size_t m = 0; m < Rows; ++m) {
@@ -241,7 +326,9 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
         return floats(Parts == 1 ? x.sums[block] : x.half_sums[2 * block + part]);
       };
       if constexpr (HasOffsets) {
-        if (panel.offsets == nullptr) {
+        // Only words are stored in bits of which there are no loops without offsets.
+        if (!has_number_pairs(Bits) && panel.offsets == nullptr &&
+            (is_bytes || panel.code_bias != 0.0F)) {
           NIBBLE_UNROLL
           for (std::size_t m = 0; m < Rows; ++m) {
             sums_of_part[m] = without_bias(sums_of_part[m], x_sum(m), panel.code_bias);
@@ -253,9 +340,11 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
         totals[m] = simd::fma(sums_of_part[m], scales, totals[m]);
       }
       if constexpr (HasOffsets) {
-        if (panel.offsets != nullptr) {
-          const floats offsets =
-              load_panel_floats<Architecture>(panel.offsets, part, panel.scale_form, offset_unit);
+        if (has_number_pairs(Bits) || panel.offsets != nullptr) {
+          // The pointers to pairs are equal: compilers load them once.
+          const std::byte* const from_offsets = has_number_pairs(Bits) ? panel.scales : panel.offsets;
+          const floats offsets = load_panel_floats<Architecture, Bits, true>(
+              from_offsets, part, panel.scale_form, offset_unit);
           NIBBLE_UNROLL
           for (std::size_t m = 0; m < Rows; ++m) {
             totals[m] = simd::fma(offsets, x_sum(m), totals[m]);
@@ -281,19 +370,25 @@ using code_tile_function = void (*)(panel_blocks, block_range, const activation_
 template <class Architecture, Activation Value>
 [[nodiscard]] code_tile_function<Value> choose_code_tile(std::size_t rows,
                                                          const panel_blocks& panel) noexcept {
-  const auto choose = [&]<bool HasOffsets, std::size_t CodeBits, std::size_t Parts>() {
+  const auto choose = [&]<bool HasOffsets, panel_code_bits Bits, std::size_t Parts>() {
     return choose_by_rows<code_tile_function<Value>, code_tile_rows>(rows, []<std::size_t Rows>() {
-      return &multiply_code_panel<Architecture, Value, HasOffsets, CodeBits, Parts, Rows>;
+      return &multiply_code_panel<Architecture, Value, HasOffsets, Bits, Parts, Rows>;
     });
   };
+  using bits = panel_code_bits;
+  // Codes in fewer bits than four, or in two places, of repacked panels alone.
+  if (panel.code_bits == bits{4, 1}) return choose.template operator()<true, bits{4, 1}, 1>();
+  if (panel.code_bits == bits{4, 2}) return choose.template operator()<true, bits{4, 2}, 2>();
+  if (panel.code_bits == bits{2, 1}) return choose.template operator()<true, bits{2, 1}, 2>();
+  if (panel.code_bits == bits{2, 0}) return choose.template operator()<true, bits{2, 0}, 2>();
   const auto choose_bits = [&]<bool HasOffsets>() {
-    constexpr std::size_t unpacked_bits = 8 * sizeof(Value);
-    if (panel.has_halves) return choose.template operator()<HasOffsets, unpacked_bits, 2>();
-    if (panel.code_bits == 4) return choose.template operator()<HasOffsets, 4, 1>();
+    constexpr bits unpacked{8 * sizeof(Value), 0};
+    if (panel.has_halves) return choose.template operator()<HasOffsets, unpacked, 2>();
+    if (panel.code_bits == bits{4, 0}) return choose.template operator()<HasOffsets, bits{4, 0}, 1>();
     if constexpr (std::same_as<Value, std::int16_t>) {
-      if (panel.code_bits == 16) return choose.template operator()<HasOffsets, 16, 1>();
+      if (panel.code_bits == unpacked) return choose.template operator()<HasOffsets, unpacked, 1>();
     }
-    return choose.template operator()<HasOffsets, 8, 1>();
+    return choose.template operator()<HasOffsets, bits{8, 0}, 1>();
   };
   return panel.has_offsets ? choose_bits.template operator()<true>()
                            : choose_bits.template operator()<false>();

@@ -3,6 +3,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 
 #include <nibble/codec/codecs.hpp>
@@ -33,7 +34,7 @@
 //   int8, the same, AVX-512 VNNI products of super-blocks, of k-quants
 //   int16 and int8, more         code panels; of encodings without any, the same as before. With AVX-512 those
 //                                of encodings that have lane-row products follow them
-//   int16 and int8, repacked     repacked panels, for any number of rows
+//   int16 and int8, repacked     repacked panels, for any number of rows or the most that are faster so
 //
 // Float panels alone are there for apr_q4 whose rows do not start where blocks do (cols no multiple of
 // 32), for f64 and integer weights, and for ScalarCodecs.
@@ -87,6 +88,18 @@ static_assert(most_float_rows >= least_panel_rows<f32, float>() - 1 &&
 /// Rows of activations from which panels of bf16 beat small-batch products of f32, where the processor
 /// multiplies bf16.
 inline constexpr std::size_t least_bfloat16_rows = 4;
+
+/// The most rows of activations that repacked panels are used for. Measured: words are taken out of five
+/// or six bits, or fewer than four, anew for every tile, and from these rows on panels are faster that are
+/// filled once for all of them.
+template <class Architecture, Codec Codec, Activation Value>
+[[nodiscard]] constexpr std::size_t most_repacked_rows() noexcept {
+  constexpr panel_code_bits bits = panel_bits_of<Codec>();
+  if constexpr (std::same_as<Value, std::int8_t> || (bits.high == 0 && bits.low >= 4)) {
+    return std::numeric_limits<std::size_t>::max();
+  }
+  return simd::lanes<Architecture> >= 16 ? 31 : 19;
+}
 
 /// Encodings that have small-batch products of f32 activations.
 template <Codec Codec>
@@ -157,7 +170,8 @@ template <class Architecture, Codec Codec>
     };
     const bool has_panels = panel_format != activation_format::f32_blocks;
     const bool suits = with_codes(panel_format, [&]<Activation Value>(Value) {
-      return has_panels && suits_kernels<Architecture, Value>(repacked);
+      return has_panels && suits_kernels<Architecture, Value>(repacked) &&
+             x_rows <= most_repacked_rows<integer_architecture, Codec, Value>();
     });
     if (suits) return in_panels(product_kernel::repacked_panels);
     return with_codes(format, [&]<Activation Value>(Value value) -> product_plan {

@@ -103,11 +103,25 @@ template <class Architecture, Codec Codec, Activation Value>
   }
 }
 
-/// Whether panels of an encoding's codes are worth to be kept. With a scale for every 16 codes they take
+/// Whether scales, and mins, are numbers of a byte each times units that 256 codes share: one number for
+/// every 32 codes or every 16.
+template <Codec Codec>
+[[nodiscard]] constexpr bool keeps_numbers() noexcept {
+  if constexpr (BitCodec<Codec>) {
+    return !has_code_values<Codec> && Codec::block_elements == simd::super_block_codes &&
+           sub_blocks<Codec> >= 8 && requires(const typename Codec::block& of) {
+      Codec::scale_numbers(of);
+    };
+  } else {
+    return false;
+  }
+}
+
+/// Whether panels of an encoding's codes are worth to be kept. With f32 for every 16 codes they take
 /// twice the bytes that the weight takes; interleaved rows are stored as products take them.
 template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] constexpr bool has_repacked_panels() noexcept {
-  return has_block_scales<Codec>() && !InterleavedCodec<Codec> &&
+  return (has_block_scales<Codec>() || keeps_numbers<Codec>()) && !InterleavedCodec<Codec> &&
          has_code_panels<Architecture, Codec, Value>();
 }
 

@@ -25,7 +25,7 @@
 //
 //   code_panel_blocks blocks of its rows are unpacked into a code_panel, in the first-level cache
 //     each block is stored: codes, then scales, then offsets; of those that share units, codes alone
-//   where blocks share units (q4_k, q5_k): units and numbers are copied as the weight has them
+//   where blocks share units (k-quants): units and numbers are copied as the weight has them
 //
 // To multiply, for every panel of a task's rows:
 //
@@ -36,13 +36,13 @@
 namespace nibble {
 
 /// A weight's codes in the order in which products of quantized activations take them: as many rows as
-/// vectors have lanes side by side, nibbles as nibbles, with scales and offsets in f16 where the weight
-/// has them so, else in f32. In memory alone, for the instruction set that made it; never in a file.
+/// vectors have lanes side by side, in few bits, with scales and offsets as the weight has them or in f32. In memory alone, for the instruction set that made it; never in a file.
 struct repacked_panels {
   std::size_t lanes = 0;            ///< weight rows a panel; 0: nothing was repacked
   std::size_t lane_code_bytes = 0;  ///< of a code as products see it: 1 or 2
-  std::size_t code_bits = 0;        ///< of a code as it is stored: 4 or 8
-  std::int16_t code_zero = 0;       ///< that 2-byte codes stored in 8 bits count from
+  panel_code_bits code_bits{};      ///< of a code as it is stored
+  std::size_t parts = 1;            ///< of a block that have scales of their own: 1 or 2
+  std::int16_t code_zero = 0;       ///< that 2-byte codes stored in fewer bits count from
   std::size_t blocks = 0;           ///< of a row
   std::size_t panels = 0;
   bool has_offsets = false;     ///< whether values are more than scale * code
@@ -53,21 +53,22 @@ struct repacked_panels {
   weight_memory::part memory{};
 
   /// A block's bytes of codes in one lane.
-  [[nodiscard]] std::size_t lane_bytes() const noexcept { return simd::block_codes * code_bits / 8; }
-  /// Of a scale, or an offset.
+  [[nodiscard]] std::size_t lane_bytes() const noexcept {
+    return simd::block_codes * code_bits.count() / 8;
+  }
+  /// Of a scale, or an offset, where blocks share no units.
   [[nodiscard]] std::size_t scale_bytes() const noexcept {
-    switch (scale_form) {
-      case panel_scales::numbers: return 1;
-      case panel_scales::f16: return sizeof(float16);
-      default: return sizeof(float);
-    }
+    return scale_form == panel_scales::f16 ? sizeof(float16) : sizeof(float);
+  }
+  [[nodiscard]] bool has_units() const noexcept { return scale_form == panel_scales::numbers; }
+  [[nodiscard]] panel_unit_layout unit_layout() const noexcept {
+    return {lanes, code_bits, parts, stores_offsets};
   }
   /// One block's bytes in all lanes, but for units.
   [[nodiscard]] std::size_t block_bytes() const noexcept {
+    if (has_units()) return lanes * lane_bytes() + unit_layout().numbers_bytes();
     return lanes * (lane_bytes() + (stores_offsets ? 2 : 1) * scale_bytes());
   }
-  [[nodiscard]] bool has_units() const noexcept { return scale_form == panel_scales::numbers; }
-  [[nodiscard]] panel_unit_layout unit_layout() const noexcept { return {lanes, lanes * lane_bytes()}; }
   [[nodiscard]] std::size_t panel_bytes() const noexcept {
     if (!has_units()) return blocks * block_bytes();
     return (blocks + panel_unit_blocks - 1) / panel_unit_blocks * unit_layout().size_bytes();
@@ -77,7 +78,7 @@ struct repacked_panels {
     if (!has_units()) return block * block_bytes();
     const panel_unit_layout layout = unit_layout();
     return block / panel_unit_blocks * layout.size_bytes() + layout.codes_at() +
-           block % panel_unit_blocks * layout.codes_bytes;
+           block % panel_unit_blocks * layout.codes_bytes();
   }
 };
 
@@ -87,7 +88,8 @@ namespace kernel {
 
 /// How a weight's codes, as products with Value see them, and its scales are kept in repacked panels.
 struct stored_codes {
-  std::size_t bits;         ///< of a code
+  panel_code_bits bits;     ///< of a code
+  std::size_t parts;        ///< of a block that have scales of their own
   std::int16_t zero;        ///< what codes in fewer bits than products see count from
   panel_scales scale_form;  ///< that holds scales, and offsets that are stored, without loss
   bool stores_offsets;      ///< else they are -bias * scale, where there are any
@@ -109,60 +111,77 @@ template <class Architecture, Codec Codec, Activation Value>
   }
 }
 
-/// Whether a block's scale and offset are each a number times a unit that panel_unit_blocks share, as they
-/// are stored.
-template <Codec Codec, Activation Value>
-[[nodiscard]] constexpr bool keeps_numbers() noexcept {
-  if constexpr (BitCodec<Codec>) {
-    return Codec::has_min && sub_blocks<Codec> == panel_unit_blocks &&
-           sub_block_elements<Codec>() == simd::block_codes && code_bias<Codec, Value>() == 0.0F;
-  } else {
-    return false;
-  }
-}
-
 /// stored_codes::store_numbers of a codec that keeps_numbers.
 template <class Architecture, BitCodec Codec>
 void store_block_numbers(const std::byte* stored, const panel_unit_layout& layout, std::size_t lane,
                          std::byte* to) noexcept {
   const auto header = header_of_block<Codec>(stored);
-  const std::array units = {Codec::stored_scale(header), Codec::stored_min(header)};
-  const std::array numbers = {load_scale_numbers<Architecture, Codec>(header),
-                              Codec::min_numbers(header)};
-  for (std::size_t of = 0; of < units.size(); ++of) {
-    std::memcpy(to + (of * layout.lanes + lane) * sizeof(float16), &units[of], sizeof(float16));
-    for (std::size_t b = 0; b < panel_unit_blocks; ++b) {
-      to[layout.numbers_at() + (2 * b + of) * layout.lanes + lane] =
-          static_cast<std::byte>(numbers[of][b]);
+  const auto store = [&](std::size_t of, float16 unit, const sub_block_numbers& numbers) {
+    std::memcpy(to + (of * layout.lanes + lane) * sizeof(float16), &unit, sizeof(float16));
+    std::byte* const start = to + layout.units_bytes() + of * layout.offsets_at() + lane;
+    for (std::size_t i = 0; i < sub_blocks<Codec>; ++i) {
+      std::byte& number =
+          start[i / layout.parts * layout.numbers_bytes() + i % layout.parts * layout.lanes];
+      const auto own = static_cast<std::byte>(numbers[i]);
+      number = of == 1 && layout.offsets_at() == 0 ? number | own << 4 : own;
     }
+  };
+  store(0, Codec::stored_scale(header), load_scale_numbers<Architecture, Codec>(header));
+  if constexpr (Codec::has_min) store(1, Codec::stored_min(header), Codec::min_numbers(header));
+}
+
+/// The bits in which panels keep an encoding's codes, where it has any.
+template <Codec Codec>
+[[nodiscard]] constexpr panel_code_bits panel_bits_of() noexcept {
+  if constexpr (PlainCodec<Codec> || ScalarCodec<Codec>) {
+    return {};
+  } else if constexpr (!BitCodec<Codec>) {
+    return is_nibbles(Codec::packing) ? panel_code_bits{4, 0} : panel_code_bits{8, 0};
+  } else if constexpr (has_code_values<Codec>) {
+    return {8, 0};
+  } else if constexpr (largest_byte_code<Codec>() <= 3 && keeps_numbers<Codec>()) {
+    return {2, 0};
+  } else if constexpr (largest_byte_code<Codec>() <= 7 && keeps_numbers<Codec>()) {
+    return {2, 1};
+  } else if constexpr (largest_byte_code<Codec>() <= 15) {
+    return {4, 0};
+  } else if constexpr (largest_byte_code<Codec>() <= 31) {
+    return {4, 1};
+  } else if constexpr (keeps_numbers<Codec>()) {
+    return {4, 2};
+  } else {
+    return {8, 0};
   }
 }
 
 template <class Architecture, Codec Codec, Activation Value>
 [[nodiscard]] constexpr stored_codes stored_codes_of() noexcept {
-  const auto stored_in = [](std::size_t bits, int zero) -> stored_codes {
-    stored_codes stored{bits, static_cast<std::int16_t>(zero), panel_scales::f32, true, 0.0F, nullptr};
-    if constexpr (keeps_half_scales<Architecture, Codec, Value>()) {
-      stored.scale_form = panel_scales::f16;
-      stored.stores_offsets = Codec::has_min;
-      stored.bias = code_bias<Codec, Value>() + static_cast<float>(Codec::code_zero);
-    } else if constexpr (keeps_numbers<Codec, Value>()) {
-      stored.scale_form = panel_scales::numbers;
-      stored.store_numbers = &store_block_numbers<Architecture, Codec>;
-    }
-    return stored;
-  };
-  constexpr code_packing packing = packing_of<Codec, Value>();
-  if constexpr (BitCodec<Codec>) {
-    constexpr bool has_nibbles = !has_code_values<Codec> && largest_byte_code<Codec>() <= 15;
-    if (has_nibbles && (std::same_as<Value, std::int8_t> || Codec::code_zero == 0)) {
-      return stored_in(4, 0);
-    }
-  } else if (is_nibbles(packing)) {
-    return stored_in(4, 0);
+  stored_codes stored{panel_bits_of<Codec>(), 1, 0, panel_scales::f32, true, 0.0F, nullptr};
+  constexpr float bias = bias_alone<Codec, Value>();
+  if constexpr (keeps_half_scales<Architecture, Codec, Value>()) {
+    stored.scale_form = panel_scales::f16;
+    stored.stores_offsets = Codec::has_min;
+    stored.bias = bias;
+  } else if constexpr (keeps_numbers<Codec>()) {
+    stored.parts = sub_blocks<Codec> / panel_unit_blocks;
+    stored.scale_form = panel_scales::numbers;
+    if constexpr (has_number_pairs(panel_bits_of<Codec>())) static_assert(Codec::largest_number <= 15);
+    stored.stores_offsets = Codec::has_min;
+    stored.bias = bias;
+    stored.store_numbers = &store_block_numbers<Architecture, Codec>;
   }
-  const bool is_signed = std::same_as<Value, std::int16_t> && packing == code_packing::signed_bytes;
-  return stored_in(8, is_signed ? 128 : 0);
+  if constexpr (std::same_as<Value, std::int16_t> &&
+                packing_of<Codec, Value>() == code_packing::signed_bytes) {
+    stored.zero = 128;
+    if constexpr (BitCodec<Codec>) {
+      if constexpr (!has_code_values<Codec>) stored.zero = static_cast<std::int16_t>(Codec::code_zero);
+    }
+    // Nibbles count from zero alone.
+    if (stored.zero != 0 && stored.bits == panel_code_bits{4, 0}) {
+      stored.bits = {8, 0};
+    }
+  }
+  return stored;
 }
 
 /// The blocks of the panel whose first weight row is first_row, a multiple of lanes.
@@ -172,24 +191,22 @@ template <class Architecture, Codec Codec, Activation Value>
   const panel_unit_layout layout = panels.unit_layout();
   const std::byte* const codes = panels.memory.bytes().data() + static_cast<std::size_t>(first_row) /
                                                                     panels.lanes * panels.panel_bytes();
-  const std::byte* const scales = codes + layout.codes_bytes;
-  // Measured: processors with AVX2 alone ask too late by themselves, even from a third-level cache. With
-  // AVX-512 a panel is multiplied a tenth to a fifth faster without, but for nibbles that share units: out
-  // of cache those are a tenth faster with.
-  const bool is_dense = has_units && panels.code_bits == 4;
-  const std::size_t ahead_bytes = panels.lanes < 16 ? 3072 : is_dense ? 8192 : 0;
+  const std::byte* const scales = codes + layout.codes_bytes();
+  // Measured, from memory, in the second-level cache (the first one gains nothing): with AVX-512 by a third to
+  // nine tenths faster than without, with AVX2 up to a fifth; in cache up to a twentieth slower.
+  constexpr std::size_t ahead_bytes = 16384;
   return {codes,
           scales,
           panels.stores_offsets ? scales + panels.lanes * panels.scale_bytes() : nullptr,
           has_units ? codes : nullptr,
-          has_units ? layout.codes_bytes : panels.block_bytes(),
-          has_units ? 2 * panels.lanes : panels.block_bytes(),
+          has_units ? layout.codes_bytes() : panels.block_bytes(),
+          has_units ? layout.numbers_bytes() : panels.block_bytes(),
           has_units ? layout.size_bytes() : 0,
           ahead_bytes,
           panels.code_bits,
           panels.code_zero,
           panels.has_offsets,
-          false,
+          panels.parts == 2,
           panels.scale_form,
           panels.code_bias};
 }
@@ -201,22 +218,27 @@ void store_panel_block(const code_panel<Architecture, Value>& from, std::size_t 
   using panel = code_panel<Architecture, Value>;
   constexpr std::size_t width = panel::width;
   const auto* const codes = from.codes.data() + block * simd::block_codes * width;
-  const std::size_t fields = 8 * sizeof(typename panel::code) / format.code_bits;
-  for (std::size_t v = 0; v < panel::block_vectors; v += fields) {
-    for (std::size_t lane = 0; lane < width; ++lane) {
-      std::array<typename panel::code, panel::lane_codes> joined{};
-      for (std::size_t n = 0; n < fields; ++n) {
-        const auto* const field = codes + ((v + n) * width + lane) * panel::lane_codes;
-        for (std::size_t i = 0; i < panel::lane_codes; ++i) {
-          const auto counted = static_cast<std::uint32_t>(field[i] + format.code_zero);
-          joined[i] = static_cast<typename panel::code>(static_cast<std::uint32_t>(joined[i]) |
-                                                        counted << (format.code_bits * n));
+  const auto store_bits = [&](std::size_t bits, std::size_t shift) {
+    const std::size_t fields = 8 * sizeof(typename panel::code) / bits;
+    const std::uint32_t mask = (1U << bits) - 1U;
+    for (std::size_t v = 0; v < panel::block_vectors; v += fields) {
+      for (std::size_t lane = 0; lane < width; ++lane) {
+        std::array<typename panel::code, panel::lane_codes> joined{};
+        for (std::size_t n = 0; n < fields; ++n) {
+          const auto* const field = codes + ((v + n) * width + lane) * panel::lane_codes;
+          for (std::size_t i = 0; i < panel::lane_codes; ++i) {
+            const auto counted = static_cast<std::uint32_t>(field[i] + format.code_zero);
+            joined[i] = static_cast<typename panel::code>(static_cast<std::uint32_t>(joined[i]) |
+                                                          (counted >> shift & mask) << (bits * n));
+          }
         }
+        std::memcpy(to, joined.data(), sizeof(joined));
+        to += sizeof(joined);
       }
-      std::memcpy(to, joined.data(), sizeof(joined));
-      to += sizeof(joined);
     }
-  }
+  };
+  store_bits(format.code_bits.low, 0);
+  if (format.code_bits.high != 0) store_bits(format.code_bits.high, format.code_bits.low);
   if (format.has_units()) return;
   const auto store_floats = [&](const float* floats) {
     for (std::size_t lane = 0; lane < width; ++lane, to += format.scale_bytes()) {
@@ -241,6 +263,7 @@ template <class Architecture, Activation Value>
   repacked_panels panels{.lanes = width,
                          .lane_code_bytes = sizeof(typename panel_type::code),
                          .code_bits = codes.bits,
+                         .parts = codes.parts,
                          .code_zero = codes.zero,
                          .blocks = blocks_in(static_cast<std::size_t>(weight.cols())),
                          .panels = static_cast<std::size_t>(divide_round_up(weight.rows(), width)),

@@ -170,6 +170,14 @@ void transpose(lane_tile<Architecture>& rows, Architecture, xsimd::avx512f) noex
 }
 
 template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> join_bits(vector<std::int32_t, Architecture> low,
+                                                           vector<std::int32_t, Architecture> high,
+                                                           vector<std::int32_t, Architecture> mask,
+                                                           Architecture, xsimd::avx512f) noexcept {
+  return _mm512_ternarylogic_epi32(low, high, mask, 0xE4);
+}
+
+template <class Architecture>
 NIBBLE_IN_PLACE [[nodiscard]] inline row_words<Architecture> load_row_words(const std::byte* from,
                                                                             std::size_t row_bytes,
                                                                             Architecture,

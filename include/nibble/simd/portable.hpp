@@ -44,6 +44,15 @@ template <class Architecture>
   return vector<std::int32_t, Architecture>::load_unaligned(wide.data());
 }
 
+/// The bits of `low` where mask has ones, else those of `high`.
+template <class Architecture>
+[[nodiscard]] vector<std::int32_t, Architecture> join_bits(vector<std::int32_t, Architecture> low,
+                                                           vector<std::int32_t, Architecture> high,
+                                                           vector<std::int32_t, Architecture> mask,
+                                                           Architecture, any_architecture) noexcept {
+  return high ^ ((low ^ high) & mask);
+}
+
 /// Bytes -128..127 widened to 32-bit integers.
 template <class Architecture>
 [[nodiscard]] vector<std::int32_t, Architecture> load_signed_bytes(const std::byte* from, Architecture,

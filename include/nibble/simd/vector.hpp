@@ -97,6 +97,12 @@ struct portable_vector {
     for (std::size_t i = 0; i < size; ++i) out.lanes[i] = static_cast<T>(a.lanes[i] >> bits);
     return out;
   }
+  friend portable_vector operator<<(portable_vector a,
+                                    int bits) noexcept requires std::is_integral_v<T> {
+    portable_vector out;
+    for (std::size_t i = 0; i < size; ++i) out.lanes[i] = static_cast<T>(a.lanes[i] << bits);
+    return out;
+  }
 
   friend portable_vector fma(portable_vector a, portable_vector b, portable_vector c) noexcept {
     return a * b + c;
@@ -225,6 +231,21 @@ template <class Architecture>
   }
 #else
   return value >> bits;
+#endif
+}
+
+/// Each lane shifted left by 0..31 bits.
+template <class Architecture>
+[[nodiscard]] NIBBLE_IN_PLACE inline vector<std::int32_t, Architecture> shift_left(
+    const vector<std::int32_t, Architecture>& value, int bits) noexcept {
+#if defined(__ARM_NEON)
+  if constexpr (std::is_base_of_v<xsimd::neon, Architecture>) {
+    return static_cast<int32x4_t>(value) << bits;
+  } else {
+    return value << bits;
+  }
+#else
+  return value << bits;
 #endif
 }
 
