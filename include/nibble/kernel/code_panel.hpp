@@ -113,7 +113,8 @@ void store_codes(const row_codes<Architecture>& rows, std::size_t count, std::si
 
 /// Asks memory for what is unpacked into a lane next: as many columns of the row as those given, behind them
 /// or, where they are the last, from the start of the lane's row in the next panel. Memory answers while
-/// the given ones are multiplied. Rows are too far apart for processors to see this by themselves.
+/// the given ones are multiplied. Rows are too far apart for processors to see this by themselves. Into the
+/// second-level cache: of so many lines at once the first one takes a part, and waits for the rest.
 template <class Architecture>
 void prefetch_next_columns(const encoding_description& description, const tensor_view& weight,
                            std::uint64_t row, const column_range& columns) noexcept {
@@ -130,7 +131,7 @@ void prefetch_next_columns(const encoding_description& description, const tensor
   const std::size_t from = bytes_of(position.first_element + next);
   const std::size_t size_bytes = bytes_of(std::min(columns.count, cols - next));
   for (std::size_t ahead = 0; ahead < size_bytes; ahead += simd::line_bytes) {
-    simd::prefetch(position.start, from + ahead);
+    simd::prefetch_to_second_level(position.start, from + ahead);
   }
 }
 
