@@ -25,6 +25,7 @@ struct offset_super_block {
   static constexpr std::size_t block_elements = 256;
   static constexpr std::size_t sub_block_elements = 32;
   static constexpr std::int32_t code_zero = 0;
+  /// Numbers of sub-blocks are 0 .. this one.
   static constexpr int largest_number = 63;
   template <std::uint32_t LargestCode>
   using packed_sub_blocks = offset_sub_blocks<sub_block_elements, largest_number, LargestCode>;

@@ -30,6 +30,7 @@ struct q2_k {
   static constexpr std::size_t block_elements = 256;
   static constexpr std::size_t sub_block_elements = 16;
   static constexpr std::uint32_t largest_code = 3;
+  /// Numbers of sub-blocks are 0 .. this one.
   static constexpr int largest_number = 15;
   static constexpr std::int32_t code_zero = 0;
   static constexpr bool has_min = describe(encoding).has_min;
