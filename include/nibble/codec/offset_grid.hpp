@@ -132,11 +132,11 @@ inline constexpr auto best_range_shares = [] {
 }  // namespace codec_detail
 
 /// best_offset_grid of 256 points for values that count alike: from lattice_trials.
-[[nodiscard]] inline affine_grid best_lattice_grid(const weighted_values<32>& values,
-                                                   const value_range& range,
-                                                   const block_trials<32>& trials,
-                                                   std::span<const affine_grid> plain,
-                                                   packing_search search) noexcept {
+template <std::size_t Count>
+[[nodiscard]] affine_grid best_lattice_grid(const weighted_values<Count>& values,
+                                            const value_range& range, const block_trials<Count>& trials,
+                                            std::span<const affine_grid> plain,
+                                            packing_search search) noexcept {
   const auto search_from = [&](std::span<const affine_grid> least, const grid_trials& starts,
                                int turns) {
     return trials.template search<free_min, 0, 255>(

@@ -77,13 +77,13 @@ struct tq2_0 {
  private:
   /// The scale of the grid -scale, 0, scale with the least squared error. Where the k largest magnitudes
   /// are not 0 on the grid, their mean errs least, and is k * mean^2 better than no scale at all.
-  [[nodiscard]] static float best_ternary_scale(
-      const weighted_values<block_elements>& values) noexcept {
+  template <std::size_t Count>
+  [[nodiscard]] static float best_ternary_scale(const weighted_values<Count>& values) noexcept {
     struct weighted_magnitude {
       float magnitude;
       float weight;
     };
-    std::array<weighted_magnitude, block_elements> all;
+    std::array<weighted_magnitude, Count> all;
     for (std::size_t j = 0; j < all.size(); ++j) {
       all[j] = {std::fabs(values.all[j]), values.weights[j]};
     }
