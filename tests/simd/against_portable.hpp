@@ -13,8 +13,8 @@
 
 #include <fmt/format.h>
 
-#include <nibble/simd/portable.hpp>
-#include <nibble/simd/vector.hpp>
+// All of it: the templates below see those operations alone that stand before them.
+#include <nibble/simd/simd.hpp>
 
 #include <support/catch.hpp>
 #include <support/random_values.hpp>

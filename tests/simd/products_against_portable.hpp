@@ -17,8 +17,8 @@
 #include <fmt/format.h>
 
 #include <nibble/core/bfloat16.hpp>
-#include <nibble/simd/portable.hpp>
-#include <nibble/simd/vector.hpp>
+// All of it: the templates below see those operations alone that stand before them.
+#include <nibble/simd/simd.hpp>
 
 #include <simd/against_portable.hpp>
 #include <support/catch.hpp>
@@ -472,6 +472,10 @@ void require_super_block_operations() {
                                      bits(9, 80, 3, 5, 2)},
                             all_bits{bits(100, 2, 5, 3, 0), bits(100, 2, 5, 0, 3),
                                      bits(2, 100, 5, 1, 1), bits(100, 2, 5, 3, 0)}>();
+  // Those of the first one with those of either other, but not all three.
+  require_super_block_codes<Architecture, same(bits(32, 64, 6, 0, 1)),
+                            all_bits{bits(0, 0, 1, 0, 0), bits(0, 0, 1, 3, 3), bits(0, 0, 1, 4, 4),
+                                     bits(0, 0, 1, 1, 1)}>();
   constexpr std::size_t width = simd::lanes<Architecture>;
   using integers = simd::vector<std::int32_t, Architecture>;
   using words = simd::vector<std::int16_t, Architecture>;

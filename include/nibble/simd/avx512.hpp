@@ -320,10 +320,10 @@ template <int First, int Second>
   return v;
 }
 
-/// The vector whose high bits can be kept together with those of vector `of` by one mask; that itself
+/// The first vector whose high bits can be kept together with those of vector `of` by one mask; that itself
 /// where there is none.
-[[nodiscard]] constexpr std::size_t masked_with(const auto& high, std::size_t of,
-                                                std::uint32_t low_count) noexcept {
+[[nodiscard]] constexpr std::size_t first_beside(const auto& high, std::size_t of,
+                                                 std::uint32_t low_count) noexcept {
   const auto can_be = [&](std::size_t v) {
     for (std::size_t half = 0; half < 2; ++half) {
       const code_bits& own = high[of][half];
@@ -338,6 +338,13 @@ template <int First, int Second>
     if (v != of && can_be(v)) return v;
   }
   return of;
+}
+
+/// The one vector that shares a mask with vector `of`, each being the first for the other; else that itself.
+[[nodiscard]] constexpr std::size_t masked_with(const auto& high, std::size_t of,
+                                                std::uint32_t low_count) noexcept {
+  const std::size_t other = first_beside(high, of, low_count);
+  return first_beside(high, other, low_count) == of ? other : of;
 }
 
 template <auto Low, auto High, class Architecture>

@@ -354,11 +354,12 @@ template <class Architecture>
     const block_bytes<Architecture>& codes, const std::int8_t* activations,
     const half_factors<Architecture>& factors, Architecture, xsimd::sse2) noexcept {
   const auto half = [&](std::size_t i) {
-    const __m128i zeros = _mm_setzero_si128();
+    // A factor's two codes, as words: the even ones, and the odd ones.
     const __m128i x = load_sixteen_bytes(activations + 16 * i);
-    const __m128i low = _mm_mullo_epi16(_mm_unpacklo_epi8(codes[i], zeros), factors[i]);
-    const __m128i high = _mm_mullo_epi16(_mm_unpackhi_epi8(codes[i], zeros), factors[i]);
-    return _mm_add_epi32(_mm_madd_epi16(low, low_as_words(x)), _mm_madd_epi16(high, high_as_words(x)));
+    const __m128i even = _mm_mullo_epi16(_mm_and_si128(codes[i], _mm_set1_epi16(0xFF)), factors[i]);
+    const __m128i odd = _mm_mullo_epi16(_mm_srli_epi16(codes[i], 8), factors[i]);
+    const __m128i even_x = _mm_srai_epi16(_mm_slli_epi16(x, 8), 8);
+    return _mm_add_epi32(_mm_madd_epi16(even, even_x), _mm_madd_epi16(odd, _mm_srai_epi16(x, 8)));
   };
   return _mm_add_epi32(half(0), half(1));
 }
