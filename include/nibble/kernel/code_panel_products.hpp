@@ -73,7 +73,7 @@ struct panel_unit_layout {
     return lanes * simd::block_codes * code_bits.count() / 8;
   }
   /// Room for those of offsets is there in any case, so that codes lie at whole cache lines.
-  [[nodiscard]] constexpr std::size_t units_bytes() const noexcept {
+  [[nodiscard]] constexpr std::size_t numbers_at() const noexcept {
     return 2 * lanes * sizeof(float16);
   }
   /// From a block's numbers of scales to those of its offsets.
@@ -85,7 +85,7 @@ struct panel_unit_layout {
     return parts * lanes + (has_offsets ? offsets_at() : 0);
   }
   [[nodiscard]] constexpr std::size_t codes_at() const noexcept {
-    return units_bytes() + panel_unit_blocks * numbers_bytes();
+    return numbers_at() + panel_unit_blocks * numbers_bytes();
   }
   [[nodiscard]] constexpr std::size_t size_bytes() const noexcept {
     return codes_at() + panel_unit_blocks * codes_bytes();
@@ -275,7 +275,7 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
     if (panel.units != nullptr && b % panel_unit_blocks == 0) {
       const panel_unit_layout layout{width, Bits, Parts, panel.offsets != nullptr};
       scale_unit = simd::load_float16<Architecture>(panel.units, tag, tag);
-      panel.scales = panel.units + layout.units_bytes();
+      panel.scales = panel.units + layout.numbers_at();
       if (panel.offsets != nullptr) {
         offset_unit = simd::load_float16<Architecture>(panel.units + width * sizeof(float16), tag, tag);
         panel.offsets = panel.scales + layout.offsets_at();

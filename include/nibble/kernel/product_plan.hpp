@@ -34,7 +34,7 @@
 //   int8, the same, AVX-512 VNNI products of super-blocks, of k-quants
 //   int16 and int8, more         code panels; of encodings without any, the same as before. With AVX-512 those
 //                                of encodings that have lane-row products follow them
-//   int16 and int8, repacked     repacked panels, for any number of rows or the most that are faster so
+//   int16 and int8, repacked     repacked panels, for up to most_repacked_rows rows
 //
 // Float panels alone are there for apr_q4 whose rows do not start where blocks do (cols no multiple of
 // 32), for f64 and integer weights, and for ScalarCodecs.

@@ -36,7 +36,8 @@
 namespace nibble {
 
 /// A weight's codes in the order in which products of quantized activations take them: as many rows as
-/// vectors have lanes side by side, in few bits, with scales and offsets as the weight has them or in f32. In memory alone, for the instruction set that made it; never in a file.
+/// vectors have lanes side by side, in few bits, with scales and offsets as the weight has them or in f32.
+/// In memory alone, for the instruction set that made it; never in a file.
 struct repacked_panels {
   std::size_t lanes = 0;            ///< weight rows a panel; 0: nothing was repacked
   std::size_t lane_code_bytes = 0;  ///< of a code as products see it: 1 or 2
@@ -118,12 +119,12 @@ void store_block_numbers(const std::byte* stored, const panel_unit_layout& layou
   const auto header = header_of_block<Codec>(stored);
   const auto store = [&](std::size_t of, float16 unit, const sub_block_numbers& numbers) {
     std::memcpy(to + (of * layout.lanes + lane) * sizeof(float16), &unit, sizeof(float16));
-    std::byte* const start = to + layout.units_bytes() + of * layout.offsets_at() + lane;
+    std::byte* const start = to + layout.numbers_at() + of * layout.offsets_at() + lane;
     for (std::size_t i = 0; i < sub_blocks<Codec>; ++i) {
       std::byte& number =
           start[i / layout.parts * layout.numbers_bytes() + i % layout.parts * layout.lanes];
       const auto own = static_cast<std::byte>(numbers[i]);
-      number = of == 1 && layout.offsets_at() == 0 ? number | own << 4 : own;
+      number = of == 1 && has_number_pairs(layout.code_bits) ? number | own << 4 : own;
     }
   };
   store(0, Codec::stored_scale(header), load_scale_numbers<Architecture, Codec>(header));

@@ -122,9 +122,9 @@ class spread_activations {
  public:
   using floats = simd::vector<float, Architecture>;
   using integers = simd::vector<std::int32_t, Architecture>;
+  using words = simd::vector<std::int16_t, Architecture>;
   using bytes = simd::vector<std::uint8_t, Architecture>;
   static constexpr std::size_t vectors = simd::super_block_codes / bytes::size;
-  using words = simd::vector<std::int16_t, Architecture>;
   static constexpr std::size_t numbers = 16;
 
   /// For scales up to this one nothing has to count for less: units are at most 2^16, sums of integers
