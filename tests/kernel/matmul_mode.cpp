@@ -84,8 +84,9 @@ TEST_CASE("apr_q4 is multiplied exactly where rows start inside blocks", "[matmu
 }
 
 TEST_CASE("int8 takes 16-bit codes where bytes would saturate, or scales are large", "[matmul_mode]") {
-  constexpr std::array always_bytes = {encoding::q4,   encoding::apr_q4, encoding::q4_0, encoding::q4_1,
-                                       encoding::q4_k, encoding::q2_k,   encoding::q3_k};
+  constexpr std::array always_bytes = {encoding::q4,   encoding::apr_q4, encoding::q4_0,
+                                       encoding::q4_1, encoding::q4_k,   encoding::q2_k,
+                                       encoding::q3_k, encoding::q4_r8};
   constexpr std::array bytes_of_blocks = {encoding::q5_0, encoding::q5_1, encoding::q5_k,
                                           encoding::q6_k};
   using integers = nibble::simd::integer_architecture<nibble::simd::best_architecture>;
