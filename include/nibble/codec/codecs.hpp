@@ -45,16 +45,20 @@ namespace nibble {
 inline namespace NIBBLE_ARCHITECTURE {
 
 namespace codec_detail {
+[[noreturn]] inline void refuse_encoding(encoding which, std::string_view tensor) {
+  throw error(error_code::unsupported_encoding,
+              {.tensor = std::string(tensor),
+               .field = "encoding",
+               .found = std::string(to_string(which)),
+               .expected = "an encoding that this version can decode"});
+}
+
 template <nibble::encoding Encoding, class Visitor>
 void visit_codec_of(std::string_view tensor, Visitor& visitor) {
   if constexpr (has_codec<Encoding>) {
     visitor(typename codec_of<Encoding>::type{});
   } else {
-    throw error(error_code::unsupported_encoding,
-                {.tensor = std::string(tensor),
-                 .field = "encoding",
-                 .found = std::string(to_string(Encoding)),
-                 .expected = "an encoding that this version can decode"});
+    refuse_encoding(Encoding, tensor);
   }
 }
 }  // namespace codec_detail
@@ -92,9 +96,20 @@ void visit_stored_codec(encoding which, std::string_view tensor, Visitor&& visit
   });
 }
 
+/// Whether `which` has a codec, so that its tensors can be decoded.
+[[nodiscard]] constexpr bool is_decodable(encoding which) noexcept {
+  switch (which) {
+#define NIBBLE_HAS_CODEC(name, ...) \
+  case encoding::name: return has_codec<encoding::name>;
+    NIBBLE_ENCODINGS(NIBBLE_HAS_CODEC)
+#undef NIBBLE_HAS_CODEC
+  }
+  return false;
+}
+
 /// Throws unsupported_encoding, naming `tensor`, where `which` has no codec.
 inline void require_codec(encoding which, std::string_view tensor) {
-  visit_codec(which, tensor, [](auto) {});
+  if (!is_decodable(which)) codec_detail::refuse_encoding(which, tensor);
 }
 
 namespace codec_detail {
@@ -137,16 +152,6 @@ template <nibble::encoding Encoding>
   return join_text({text, " or ", last});
 }
 
-/// Whether `which` has a codec, so that its tensors can be decoded.
-[[nodiscard]] constexpr bool is_decodable(encoding which) noexcept {
-  switch (which) {
-#define NIBBLE_HAS_CODEC(name, ...) \
-  case encoding::name: return has_codec<encoding::name>;
-    NIBBLE_ENCODINGS(NIBBLE_HAS_CODEC)
-#undef NIBBLE_HAS_CODEC
-  }
-  return false;
-}
 /// Whether a tensor can be decoded: by the codec of its encoding, or as tensors compose it.
 [[nodiscard]] inline bool is_decodable(const tensor_view& tensor) {
   return tensor.composed() != nullptr || (tensor.has_encoding() && is_decodable(tensor.encoding()));

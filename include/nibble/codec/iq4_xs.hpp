@@ -62,7 +62,8 @@ struct iq4_xs {
   static void unpack(const block& from, std::span<float> values) noexcept {
     const sub_block_numbers scales = scale_numbers(from);
     for (std::size_t j = 0; j < values.size(); ++j) {
-      const auto part = std::span(from.codes).subspan(j / 32 * 16).template first<16>();
+      const auto part =
+          std::span<const std::uint8_t>(from.codes).subspan(j / 32 * 16).template first<16>();
       const std::size_t code = load_nibble_half(part, j % 32);
       const float scale = scale_unit(from) * static_cast<float>(scales[j / 32]);
       values[j] = scale * static_cast<float>(code_values[code]);

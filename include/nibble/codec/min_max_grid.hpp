@@ -134,7 +134,7 @@ struct min_max_grid {
       differences[j] = all[j] - (step * code + origin);
     }
     lane_sums sums;
-    sums.add_squares(std::span(differences).first(values.size()));
+    sums.add_squares(std::span<const float>(differences).first(values.size()));
     return sums.total();
   }
 

@@ -108,13 +108,14 @@ template <std::int32_t Lowest, std::int32_t Highest, class Round = to_nearest_fl
   const auto best_of = [&](const weighted_values<32>& weighted, std::span<const affine_grid> least) {
     const affine_grid fast = best_signed_grid<Lowest, Highest>(weighted, least, fast_places, 2, round);
     if (how.search == packing_search::fast) return fast;
-    return best_signed_grid<Lowest, Highest>(weighted, std::span(&fast, 1), best_places, 4, round);
+    return best_signed_grid<Lowest, Highest>(weighted, std::span<const affine_grid>(&fast, 1),
+                                             best_places, 4, round);
   };
   const weighted_values<32> all(values);
-  affine_grid best = best_of(all, std::span(plain).first(plain_count));
+  affine_grid best = best_of(all, std::span<const affine_grid>(plain).first(plain_count));
   if (const float factor = importance_factor(how.importance); factor != 0.0F) {
     const weighted_values<32> weighted(values, how.importance, factor);
-    best = best_of(weighted, std::span(&best, 1));
+    best = best_of(weighted, std::span<const affine_grid>(&best, 1));
   }
   packed_signed_grid packed{pack_status::packed, to_float16(best.scale)};
   const auto codes = best.codes_of(all.all);

@@ -29,7 +29,7 @@ class best_two {
   }
   /// Those that were kept: none, one or two.
   [[nodiscard]] std::span<const Candidate> kept() const noexcept {
-    return std::span(best_).first(count_);
+    return std::span<const Candidate>(best_).first(count_);
   }
 
  private:

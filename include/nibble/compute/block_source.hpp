@@ -2,8 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <span>
+
+#include <nibble/core/shared_function.hpp>
 
 namespace nibble {
 
@@ -11,6 +12,6 @@ namespace nibble {
 /// is a multiple of the encoding's block_bytes. Asked for any blocks, any number of times, from any
 /// thread of the executor at once, and must answer the same each time. What it throws ends the writing
 /// and reaches the caller.
-using block_source = std::function<void(std::uint64_t first_block, std::span<std::byte> blocks)>;
+using block_source = shared_function<void(std::uint64_t first_block, std::span<std::byte> blocks)>;
 
 }  // namespace nibble

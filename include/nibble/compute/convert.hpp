@@ -55,13 +55,15 @@ inline void require_equal_sizes(std::size_t from, std::size_t to) {
 template <class Architecture = default_architecture>
 void convert(std::span<const float16> from, std::span<float> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::picked_widen<float16, Architecture>(std::as_bytes(from).data(), from.size(), to.data());
+  kernel::picked_widen<float16, Architecture>(reinterpret_cast<const std::byte*>(from.data()),
+                                              from.size(), to.data());
 }
 /// As above.
 template <class Architecture = default_architecture>
 void convert(std::span<const bfloat16> from, std::span<float> to) {
   kernel::require_equal_sizes(from.size(), to.size());
-  kernel::picked_widen<bfloat16, Architecture>(std::as_bytes(from).data(), from.size(), to.data());
+  kernel::picked_widen<bfloat16, Architecture>(reinterpret_cast<const std::byte*>(from.data()),
+                                               from.size(), to.data());
 }
 /// As above.
 template <class Architecture = default_architecture>

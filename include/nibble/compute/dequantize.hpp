@@ -58,10 +58,11 @@ void decode_composed_rows_on(executor* executor, const tensor_view& from, std::u
     const auto elements = static_cast<std::size_t>(rows * from.cols());
     To* const first = to + skipped * from.cols();
     if constexpr (std::same_as<To, float>) {
-      from.composed()->decode_rows(first_row + skipped, rows, std::span(first, elements));
+      from.composed()->decode_rows(first_row + skipped, rows, std::span<float>(first, elements));
     } else {
       std::vector<float> values(elements);
-      from.composed()->decode_rows(first_row + skipped, rows, values);
+      from.composed()->decode_rows(first_row + skipped, rows,
+                                   std::span<float>(values.data(), elements));
       for (std::size_t i = 0; i < elements; ++i) {
         if constexpr (std::same_as<To, float16>) {
           first[i] = to_float16(values[i]);

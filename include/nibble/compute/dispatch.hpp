@@ -59,8 +59,8 @@ struct picked_at_run_time {
     std::size_t count = 0;
     while (nibble_kernel_tables[count] != nullptr) ++count;
     const char* const forced = std::getenv("NIBBLE_ARCH");
-    return pick_kernels(std::span(nibble_kernel_tables, count), simd::available_cpu_features(),
-                        forced == nullptr ? "" : forced);
+    return pick_kernels(std::span<const kernel_table* const>(nibble_kernel_tables, count),
+                        simd::available_cpu_features(), forced == nullptr ? "" : forced);
   }
 };
 

@@ -251,7 +251,7 @@ void matmul(std::span<const matmul_product> products, std::span<const float> x,
   std::span<std::byte> scratch = options.scratch;
   if (scratch.empty()) {
     allocated.resize(needed);
-    scratch = allocated;
+    scratch = std::span<std::byte>(allocated.data(), allocated.size());
   }
   if (scratch.size() < needed) {
     kernel::refuse_product(first, "scratch", join_text({scratch.size(), " bytes"}),
@@ -263,9 +263,10 @@ void matmul(std::span<const matmul_product> products, std::span<const float> x,
 
   std::array<checked_product, kernel::max_joint_products> checked;
   for (std::size_t done = 0; done < products.size(); done += checked.size()) {
-    const auto next = products.subspan(done, std::min(checked.size(), products.size() - done));
-    const auto end = std::transform(next.begin(), next.end(), checked.begin(), kernel::to_checked<>);
-    const std::span<const checked_product> batch(checked.begin(), end);
+    const std::size_t count = std::min(checked.size(), products.size() - done);
+    std::transform(products.data() + done, products.data() + done + count, checked.data(),
+                   kernel::to_checked<>);
+    const std::span<const checked_product> batch(checked.data(), count);
     if constexpr (LinkedKernels<Architecture>) {
       Architecture::kernels().matmul(batch, activations, options.mode, options.executor, scratch);
     } else {
@@ -278,7 +279,7 @@ void matmul(std::span<const matmul_product> products, std::span<const float> x,
 template <class Architecture = default_architecture>
 void matmul(std::initializer_list<matmul_product> products, std::span<const float> x,
             const joint_matmul_options& options = {}) {
-  matmul<Architecture>(std::span(products.begin(), products.size()), x, options);
+  matmul<Architecture>(std::span<const matmul_product>(products.begin(), products.size()), x, options);
 }
 
 /// As above, for one weight.
@@ -286,7 +287,7 @@ template <class Architecture = default_architecture>
 void matmul(const tensor_view& w, std::span<const float> x, std::span<float> y,
             const matmul_options& options = {}) {
   const matmul_product product{w, y, options.bias, options.y_stride_elements};
-  matmul<Architecture>(std::span(&product, 1), x,
+  matmul<Architecture>(std::span<const matmul_product>(&product, 1), x,
                        {options.mode, options.executor, options.x_stride_elements, options.scratch});
 }
 /// As above, for a weight that repack() has made a copy of, in the mode of the copy.
@@ -294,7 +295,7 @@ template <class Architecture = default_architecture>
 void matmul(const repacked_weight& w, std::span<const float> x, std::span<float> y,
             const repacked_matmul_options& options = {}) {
   const matmul_product product{w.weight(), y, options.bias, options.y_stride_elements, &w};
-  matmul<Architecture>(std::span(&product, 1), x,
+  matmul<Architecture>(std::span<const matmul_product>(&product, 1), x,
                        {w.mode(), options.executor, options.x_stride_elements, options.scratch});
 }
 

@@ -317,7 +317,7 @@ void multiply_checked(std::span<const checked_product> products, const checked_a
     plans[i] = {products[i], choose_product_plan<Architecture>(*products[i].weight, x.rows, mode,
                                                                products[i].repacked)};
   }
-  const std::span<const planned_product> planned = std::span(plans).first(products.size());
+  const std::span<const planned_product> planned(plans.data(), products.size());
   for (std::size_t i = 0; i < planned.size(); ++i) {
     const activation_plan& plan = planned[i].plan.activations;
     const auto has_this_plan = [&](const planned_product& other) {

@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,6 +29,7 @@
 #include <nibble/core/encoding.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/shape.hpp>
+#include <nibble/core/shared_function.hpp>
 #include <nibble/core/text.hpp>
 
 #if !NIBBLE_ROUNDS_ALIKE
@@ -67,7 +67,7 @@ class basic_tensor_packer {
   /// shape.elements().
   basic_tensor_packer(std::string name, encoding which, const shape& dimensions,
                       std::span<const float> values, const quantize_options& options = {},
-                      const std::function<void()>& after_chunk = {})
+                      const shared_function<void()>& after_chunk = {})
       : basic_tensor_packer(std::move(name), which, dimensions, options) {
     values_ = values;
     choose_tensor_scale(options.executor, after_chunk);
@@ -75,7 +75,7 @@ class basic_tensor_packer {
   /// Values on demand.
   basic_tensor_packer(std::string name, encoding which, const shape& dimensions, row_source source,
                       const quantize_options& options = {},
-                      const std::function<void()>& after_chunk = {})
+                      const shared_function<void()>& after_chunk = {})
       : basic_tensor_packer(std::move(name), which, dimensions, options) {
     source_ = std::move(source);
     choose_tensor_scale(options.executor, after_chunk);
@@ -360,14 +360,14 @@ class basic_tensor_packer {
     }
   }
 
-  void choose_tensor_scale(executor* executor, const std::function<void()>& after_chunk) {
+  void choose_tensor_scale(executor* executor, const shared_function<void()>& after_chunk) {
     visit_codec(encoding_, name_, [&]<Codec Codec>(Codec) {
       if constexpr (TensorScaleCodec<Codec>) choose_scale<Codec>(executor, after_chunk);
     });
   }
 
   template <TensorScaleCodec Codec>
-  void choose_scale(executor* executor, const std::function<void()>& after_chunk) {
+  void choose_scale(executor* executor, const shared_function<void()>& after_chunk) {
     if (chunk_count_ == 0) return;
     std::vector<float> largest_of(chunk_count_);
     run_tasks(executor, chunk_count_, [&](std::size_t chunk) {

@@ -1,8 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
+
+#include <nibble/core/shared_function.hpp>
 
 namespace nibble {
 
@@ -10,6 +11,6 @@ namespace nibble {
 /// row_count * cols. Asked for any rows, any number of times, from any thread of the executor at once,
 /// and must answer the same each time. What it throws ends the packing and reaches the caller.
 using row_source =
-    std::function<void(std::uint64_t first_row, std::uint64_t row_count, std::span<float> values)>;
+    shared_function<void(std::uint64_t first_row, std::uint64_t row_count, std::span<float> values)>;
 
 }  // namespace nibble

@@ -1,12 +1,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <string>
 #include <utility>
 
 #include <nibble/core/shape.hpp>
+#include <nibble/core/shared_function.hpp>
 
 namespace nibble {
 
@@ -19,7 +19,7 @@ class composed_weight {
   /// values.size() is row_count * cols, and the rows are the weight's. Called from any thread, by several
   /// at once; gives the same each time, and throws std::bad_alloc alone.
   using decoder =
-      std::function<void(std::uint64_t first_row, std::uint64_t row_count, std::span<float> values)>;
+      shared_function<void(std::uint64_t first_row, std::uint64_t row_count, std::span<float> values)>;
 
   /// What the parts say: `size_bytes` is the sum of theirs, `file_offset_bytes` where the codes start in
   /// their file. The bytes of the parts must outlive the weight.

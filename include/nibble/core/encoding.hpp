@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -130,29 +131,60 @@ struct encoding_description {
 
 /// Every encoding, in the order of the enumeration.
 inline constexpr auto encodings = [] {
-  constexpr std::optional<std::uint8_t> no_id{};
-#define NIBBLE_COUNT(...) +1
-  constexpr std::size_t count = NIBBLE_ENCODINGS(NIBBLE_COUNT);
-#undef NIBBLE_COUNT
-  return std::array<encoding_description, count>{{
-#define NIBBLE_DESCRIPTION(name, family, block_elements, block_bytes, header_bytes, run, bits, \
-                           has_min, id, legacy_id, gguf_type, safetensors_dtype)               \
-  {encoding::name,                                                                             \
-   #name,                                                                                      \
-   encoding_family::family,                                                                    \
-   block_elements,                                                                             \
-   block_bytes,                                                                                \
-   header_bytes,                                                                               \
-   block_run::run,                                                                             \
-   bits,                                                                                       \
-   has_min,                                                                                    \
-   id,                                                                                         \
-   legacy_id,                                                                                  \
-   gguf_type,                                                                                  \
-   safetensors_dtype},
-      NIBBLE_ENCODINGS(NIBBLE_DESCRIPTION)
-#undef NIBBLE_DESCRIPTION
-  }};
+  // Plain types first: compilers look for a conversion to std::optional or std::string_view at each place
+  // where one is named, which for this table took them longer than all that uses it.
+  struct plain_row {
+    encoding_family family;
+    std::uint32_t block_elements, block_bytes, header_bytes;
+    block_run run;
+    std::uint32_t code_bits;
+    bool has_min;
+    int apr_dtype_id, apr_legacy_dtype_id, gguf_type;
+    const char* safetensors_dtype;
+    const char* name;
+  };
+  constexpr int no_id = -1;
+  constexpr plain_row rows[] = {
+#define NIBBLE_PLAIN_ROW(name, family, block_elements, block_bytes, header_bytes, run, bits, has_min, \
+                         id, legacy_id, gguf_type, safetensors_dtype)                                 \
+  {encoding_family::family,                                                                           \
+   block_elements,                                                                                    \
+   block_bytes,                                                                                       \
+   header_bytes,                                                                                      \
+   block_run::run,                                                                                    \
+   bits,                                                                                              \
+   has_min,                                                                                           \
+   id,                                                                                                \
+   legacy_id,                                                                                         \
+   gguf_type,                                                                                         \
+   safetensors_dtype,                                                                                 \
+   #name},
+      NIBBLE_ENCODINGS(NIBBLE_PLAIN_ROW)
+#undef NIBBLE_PLAIN_ROW
+  };
+  const auto id_of = [](int id) {
+    std::optional<std::uint8_t> given;
+    if (id >= 0) given = static_cast<std::uint8_t>(id);
+    return given;
+  };
+  std::array<encoding_description, std::size(rows)> all{};
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const plain_row& row = rows[i];
+    all[i] = {static_cast<encoding>(i),
+              row.name,
+              row.family,
+              row.block_elements,
+              row.block_bytes,
+              row.header_bytes,
+              row.run,
+              row.code_bits,
+              row.has_min,
+              id_of(row.apr_dtype_id),
+              id_of(row.apr_legacy_dtype_id),
+              id_of(row.gguf_type),
+              row.safetensors_dtype};
+  }
+  return all;
 }();
 
 /// The row of `which`.

@@ -1,9 +1,9 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <new>
 #include <span>
+#include <utility>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -20,21 +20,31 @@ class large_memory {
   large_memory() = default;
   /// Aligned to 64 bytes at least. Throws std::bad_alloc.
   explicit large_memory(std::size_t size_bytes)
-      : memory_(allocate(size_bytes), freeing{alignment_of(size_bytes)}), size_bytes_(size_bytes) {}
+      : memory_(allocate(size_bytes)), size_bytes_(size_bytes) {}
+  ~large_memory() {
+    if (memory_ != nullptr) ::operator delete(memory_, alignment_of(size_bytes_));
+  }
+  large_memory(const large_memory&) = delete;
+  large_memory& operator=(const large_memory&) = delete;
+  /// Takes the bytes, and leaves none behind.
+  large_memory(large_memory&& other) noexcept
+      : memory_(std::exchange(other.memory_, nullptr)),
+        size_bytes_(std::exchange(other.size_bytes_, 0)) {}
+  /// The two change places.
+  large_memory& operator=(large_memory&& other) noexcept {
+    std::swap(memory_, other.memory_);
+    std::swap(size_bytes_, other.size_bytes_);
+    return *this;
+  }
 
   /// All of them, valid as long as this object, or the one that it is moved to, lives; none of what was
   /// moved from.
   [[nodiscard]] std::span<std::byte> bytes() const noexcept {
-    return {memory_.get(), memory_ == nullptr ? 0 : size_bytes_};
+    return std::span<std::byte>(memory_, size_bytes_);
   }
 
  private:
   static constexpr std::size_t huge_page_bytes = std::size_t{1} << 21U;
-
-  struct freeing {
-    std::align_val_t alignment;
-    void operator()(std::byte* memory) const noexcept { ::operator delete(memory, alignment); }
-  };
 
   /// Of less than two huge pages, the parts at their ends would be most.
   [[nodiscard]] static std::align_val_t alignment_of(std::size_t size_bytes) noexcept {
@@ -54,7 +64,7 @@ class large_memory {
     return memory;
   }
 
-  std::unique_ptr<std::byte, freeing> memory_;
+  std::byte* memory_ = nullptr;
   std::size_t size_bytes_ = 0;
 };
 

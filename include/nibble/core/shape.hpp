@@ -56,7 +56,7 @@ class shape {
   }
   /// All dimensions, outermost first; valid as long as the shape.
   [[nodiscard]] std::span<const std::uint64_t> dimensions() const noexcept {
-    return {dimensions_.data(), rank_};
+    return std::span<const std::uint64_t>(dimensions_.data(), rank_);
   }
   /// The product of all dimensions, 1 for a scalar.
   [[nodiscard]] constexpr std::uint64_t elements() const noexcept { return elements_; }

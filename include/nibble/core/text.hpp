@@ -78,15 +78,14 @@ class text_part {
 /// The fewest digits that give `number` back, with an exponent below 1e-4 and from 1e16 on.
 [[nodiscard]] inline std::string shortest_text(float number) {
   char out[32];
-  const std::string_view whole(
-      out, static_cast<std::size_t>(
-               std::to_chars(out, out + sizeof(out), number, std::chars_format::scientific).ptr - out));
+  const std::string whole(
+      out, std::to_chars(out, out + sizeof(out), number, std::chars_format::scientific).ptr);
   const std::size_t mark = whole.find('e');
-  if (mark == std::string_view::npos) return std::string(whole);  // inf, nan
+  if (mark == std::string::npos) return whole;  // inf, nan
   int exponent = 0;
   for (const char digit : whole.substr(mark + 2)) exponent = exponent * 10 + (digit - '0');
   if (whole[mark + 1] == '-') exponent = -exponent;
-  if (exponent < -4 || exponent >= 16) return std::string(whole);
+  if (exponent < -4 || exponent >= 16) return whole;
   std::string digits;
   for (const char byte : whole.substr(0, mark)) {
     if (byte >= '0' && byte <= '9') digits += byte;

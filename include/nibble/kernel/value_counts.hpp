@@ -114,7 +114,7 @@ inline void count_floats(std::span<const float> values, value_counts& counts) no
   std::vector<float> panel(static_cast<std::size_t>(panel_rows * tensor.cols()));
   for (std::uint64_t row = 0; row < tensor.rows(); row += panel_rows) {
     const std::uint64_t rows = std::min(panel_rows, tensor.rows() - row);
-    const auto decoded = std::span(panel).first(static_cast<std::size_t>(rows * tensor.cols()));
+    const std::span<float> decoded(panel.data(), static_cast<std::size_t>(rows * tensor.cols()));
     tensor.composed()->decode_rows(row, rows, decoded);
     count_floats(decoded, counts);
   }
@@ -157,7 +157,7 @@ template <class Architecture>
     while (elements != 0) {
       const auto decoded = static_cast<std::size_t>(std::min<std::uint64_t>(elements, panel.size()));
       decoder.decode(at, 0, decoded, panel.data());
-      count_floats(std::span(panel).first(decoded), counts);
+      count_floats({panel.data(), decoded}, counts);
       at.first_element += decoded;
       elements -= decoded;
     }
