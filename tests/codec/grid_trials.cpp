@@ -115,3 +115,29 @@ TEST_CASE("equal weights give the bits that weights of 1 give", "[grid_trials]")
   CHECK(equal.q == weighted.q);
   CHECK(equal.qq == weighted.qq);
 }
+
+TEST_CASE("trials that count errors alone count them as others do", "[grid_trials]") {
+  std::mt19937 generator(12);
+  std::normal_distribution<float> normal;
+  tried_t values;
+  tried_t weights;
+  for (float& value : values) value = normal(generator);
+  for (float& weight : weights) weight = nibble::cut_to_bits<8>(std::abs(normal(generator)));
+  nibble::grid_trials all;
+  for (std::size_t lane = 0; lane < nibble::trial_lanes; ++lane) {
+    all.scale[lane] = nibble::short_scale(0.1F + 0.07F * static_cast<float>(lane));
+    all.min[lane] = -1.5F;
+  }
+  const auto value = [&](std::size_t j, std::size_t) { return values[j]; };
+  const auto check = [&](const auto& weight) {
+    nibble::grid_trials counted = all;
+    nibble::grid_trials errors = all;
+    nibble::try_grids<0, 15, tried_values>(counted, value, weight);
+    nibble::try_grids<0, 15, tried_values, nibble::trial_counts::errors>(errors, value, weight);
+    CHECK(errors.dd == counted.dd);
+    CHECK(errors.scale == all.scale);
+    CHECK(errors.min == all.min);
+  };
+  check(nibble::equal_weights{});
+  check([&](std::size_t j, std::size_t) { return weights[j]; });
+}

@@ -226,21 +226,31 @@ template <class Fit, class Start, class Attempt, class Look>
 
 /// Trials fitted and tried again `turns` times, at least once, with scale and min such as can be stored
 /// by `round`: of each lane the one of least error among the fitted ones; its error is infinite where all
-/// were. attempt and weight as most_promising has them.
-template <class Fit, class Attempt, class Round>
+/// were. attempt and weight as most_promising has them; attempt_errors(trials) tries those that nothing is
+/// fitted to here, and may count errors alone.
+template <class Fit, class Attempt, class AttemptErrors, class Round>
 [[nodiscard]] grid_trials refine_trials(const grid_trials& from, int turns,
                                         const lanes_of_floats& weight, const Attempt& attempt,
+                                        const AttemptErrors& attempt_errors,
                                         const Round& round) noexcept {
+  // Nothing is fitted to the last of them.
+  const auto attempt_for = [&](int turn, grid_trials& trials) {
+    if (turn < turns) {
+      attempt(trials);
+    } else {
+      attempt_errors(trials);
+    }
+  };
   grid_trials kept;
   Fit::fit(from, weight, round, kept);
-  attempt(kept);
+  attempt_for(1, kept);
   // What is not a number is not kept.
   for (float& error : kept.dd) error = error < HUGE_VALF ? error : HUGE_VALF;
   grid_trials last = kept;
-  for (int turn = 1; turn < turns; ++turn) {
+  for (int turn = 2; turn <= turns; ++turn) {
     grid_trials next;
     Fit::fit(last, weight, round, next);
-    attempt(next);
+    attempt_for(turn, next);
     lanes_of_floats errors = kept.dd;
     keep_lesser(next, next.dd, kept, errors);
     last = next;
@@ -283,6 +293,9 @@ class block_trials {
     const lanes_of_floats weight = in_all_lanes(weight_);
     float of_plain = HUGE_VALF;
     const auto try_all = [this](grid_trials& trials) { attempt<Lowest, Highest>(trials); };
+    const auto try_errors = [this](grid_trials& trials) {
+      attempt<Lowest, Highest, trial_counts::errors>(trials);
+    };
     const auto start_batch = [&](std::size_t batch, grid_trials& trials) {
       start(batch, trials);
       if (batch != 0) return;
@@ -305,7 +318,7 @@ class block_trials {
     } else {
       promising = most_promising<Fit>(batches, start_batch, weight, try_all, look);
     }
-    const grid_trials found = refine_trials<Fit>(promising, turns, weight, try_all, round);
+    const grid_trials found = refine_trials<Fit>(promising, turns, weight, try_all, try_errors, round);
     std::size_t best = 0;
     for (std::size_t lane = 1; lane < trial_lanes; ++lane) {
       if (found.dd[lane] < found.dd[best]) best = lane;
@@ -318,14 +331,14 @@ class block_trials {
   }
 
  private:
-  template <std::int32_t Lowest, std::int32_t Highest>
+  template <std::int32_t Lowest, std::int32_t Highest, trial_counts Counts = trial_counts::all>
   void attempt(grid_trials& trials) const noexcept {
     const auto value = [this](std::size_t j, std::size_t) { return values_.all[j]; };
     if (values_.all_alike) {
-      try_grids<Lowest, Highest, Count>(trials, value, equal_weights{});
+      try_grids<Lowest, Highest, Count, Counts>(trials, value, equal_weights{});
     } else {
-      try_grids<Lowest, Highest, Count>(trials, value,
-                                        [this](std::size_t j, std::size_t) { return weights_[j]; });
+      try_grids<Lowest, Highest, Count, Counts>(
+          trials, value, [this](std::size_t j, std::size_t) { return weights_[j]; });
     }
   }
 
@@ -390,7 +403,7 @@ class sub_block_trials {
     const auto try_all = [this](grid_trials& trials) { attempt<Lowest, Highest>(trials); };
     const grid_trials promising =
         most_promising<Fit>(starts, start, weight_, try_all, [](std::size_t, const grid_trials&) {});
-    return refine_trials<Fit>(promising, turns, weight_, try_all, to_short_scale{});
+    return refine_trials<Fit>(promising, turns, weight_, try_all, try_all, to_short_scale{});
   }
 
  private:

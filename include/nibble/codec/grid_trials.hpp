@@ -53,6 +53,10 @@ struct equal_weights {
   [[nodiscard]] constexpr float operator()(std::size_t, std::size_t) const noexcept { return 1.0F; }
 };
 
+/// What a trial counts: all of a grid_trials, or of what came of it only dd, for trials that nothing is
+/// fitted to.
+enum class trial_counts : std::uint8_t { all, errors };
+
 /// Tries eight grids at once with codes Lowest..Highest on Count values. value(j, lane) is the j-th for
 /// a lane, weight(j, lane) what it counts, of at most 8 significant bits; scales have at most 16. A
 /// trial counts with few bits, and says with the error also how to change scale and min so that it
@@ -61,7 +65,8 @@ struct equal_weights {
 ///
 /// The same bits everywhere: what is multiplied is cut to so few bits that every product which meets a
 /// sum is exact in f32, and sums are those of one value after the other.
-template <std::int32_t Lowest, std::int32_t Highest, std::size_t Count, class Value, class Weight>
+template <std::int32_t Lowest, std::int32_t Highest, std::size_t Count,
+          trial_counts Counts = trial_counts::all, class Value, class Weight>
 NIBBLE_VECTOR_LOOP void try_grids(grid_trials& trials, const Value& value,
                                   const Weight& weight) noexcept {
   constexpr auto first = static_cast<float>(Lowest);
@@ -98,17 +103,19 @@ NIBBLE_VECTOR_LOOP void try_grids(grid_trials& trials, const Value& value,
         const float code = code_from(static_cast<std::int32_t>(limited));
         const float change = x - (sums.scale[lane] * code + sums.min[lane]);
         const float weighted = cut_to_bits<16>(change * w);
-        const float weighted_code = w * code;
         const float short_change = cut_to_bits<12>(change);
-        d += weighted;
-        dq += weighted * code;
         if constexpr (std::is_same_v<Weight, equal_weights>) {
           dd += short_change * short_change;
         } else {
           dd += cut_to_bits<12>(weighted) * short_change;
         }
-        q += weighted_code;
-        qq += weighted_code * code;
+        if constexpr (Counts == trial_counts::all) {
+          const float weighted_code = w * code;
+          d += weighted;
+          dq += weighted * code;
+          q += weighted_code;
+          qq += weighted_code * code;
+        }
       };
       [&]<std::size_t... J>(std::index_sequence<J...>) { (add(at + J), ...); }
       (std::make_index_sequence<unrolled>());

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -19,14 +18,18 @@ inline namespace NIBBLE_ARCHITECTURE {
 ///
 /// Of many codes what counts is how the points fall on the values. Two grids of one scale whose mins lie
 /// a whole number of steps apart have the same points, so all there is to choose is the scale and by
-/// which part of a step the points are moved. A grid is tried with range / scale a multiple of 1/2,
-/// 255 at most, and moved by a multiple of 1 / Phases of a step; both ends lie within half a step of it.
-/// The wider a scale, the more luck it wants for its points to meet the values.
+/// which part of a step the points are moved. A scale is tried with range / scale a multiple of 1/2, 255
+/// at most; both ends lie within half a step of the grid. The wider a scale, the more luck it wants for
+/// its points to meet the values.
+///
+/// How well a scale's points can be moved onto the values, and by how much, takes no trial of each part
+/// of a step. Where a value lies between two points is an angle, and of all angles the sum of vectors
+/// tells how near they lie to one direction, and to which. Triangle waves stand for cosine and sine, and
+/// distance along a diamond for the angle.
 ///
 /// Whole numbers, so that the order of sums and what a compiler makes of them change nothing. A value is
 /// 15 bits of where it lies in the range. Its product with twice range / scale has 16 bits below the
-/// point, which alone are kept: how far the value lies from the nearest point.
-template <std::size_t Phases>
+/// point, which alone are kept.
 class lattice_trials {
  public:
   /// How many scales are tried at once.
@@ -42,27 +45,23 @@ class lattice_trials {
   /// smallest, or those behind as many batches as come `before`. The best of all is not in the first two
   /// lanes, which may be given to others.
   [[nodiscard]] grid_trials promising(std::size_t batches, std::size_t before = 0) const noexcept {
-    lanes_of_keys least;
-    least.fill(std::int32_t{1} << 30);
-    const auto largest = static_cast<std::int32_t>(510 - before * scales_at_once);
-    for (std::size_t batch = 0; batch < batches; ++batch) {
-      const lanes_of_phases errors = errors_of(before + batch);
-      for (std::size_t phase = 0; phase < Phases; ++phase) {
-        const std::size_t which = phase * 64 + batch * scales_at_once;
-        keep_least(errors[phase], static_cast<std::int32_t>(which), least);
-      }
-    }
+    lanes_of_directions best{};
+    const std::size_t end = before + batches;
+    for (std::size_t batch = before; batch < end; ++batch) keep_longest(batch, best);
     grid_trials grids;
-    make_grids(least, largest, grids);
+    make_grids(best, grids);
     return grids;
   }
 
  private:
-  using lanes_of_shorts = std::array<std::uint16_t, scales_at_once>;
-  using lanes_of_phases = std::array<lanes_of_shorts, Phases>;
-  /// Error * 2^10 + phase * 2^6 + what twice range / scale is less than its largest: comparing finds which.
-  using lanes_of_keys = std::array<std::int32_t, scales_at_once>;
-  static_assert(Phases <= 16);
+  using lanes_of_shorts = std::array<std::int16_t, scales_at_once>;
+  /// For each scale the sum of vectors, its squared length, and twice range / scale.
+  struct lanes_of_directions {
+    std::array<std::int32_t, scales_at_once> squared_length;
+    std::array<std::int32_t, scales_at_once> cosine;
+    std::array<std::int32_t, scales_at_once> sine;
+    std::array<std::int32_t, scales_at_once> half_steps;
+  };
 
   NIBBLE_VECTOR_LOOP void place_values(const std::array<float, 32>& values) noexcept {
     const float factor = 32767.0F / width_;
@@ -72,54 +71,78 @@ class lattice_trials {
     }
   }
 
-  /// Sums of squared distances, to six bits each.
-  [[nodiscard]] NIBBLE_VECTOR_LOOP lanes_of_phases errors_of(std::size_t batch) const noexcept {
-    lanes_of_shorts half_steps_of;
+  /// Puts those scales of a batch into `best` whose vectors' sum is longer than what is there.
+  NIBBLE_VECTOR_LOOP void keep_longest(std::size_t batch, lanes_of_directions& best) const noexcept {
+    const auto largest = static_cast<std::int32_t>(510 - batch * scales_at_once);
+    // Sums of distances from the point below or above, the nearer, and from a quarter of a step beside
+    // it, to six bits of a step each.
+    lanes_of_shorts from_point{};
+    lanes_of_shorts from_quarter{};
+    lanes_of_shorts half_steps;
     for (std::size_t lane = 0; lane < scales_at_once; ++lane) {
-      half_steps_of[lane] = static_cast<std::uint16_t>(510 - batch * scales_at_once - lane);
+      half_steps[lane] = static_cast<std::int16_t>(largest - static_cast<std::int32_t>(lane));
     }
-    lanes_of_phases sums{};
-    for (const std::uint16_t place : places_) {
+    constexpr std::size_t unrolled = 4;
+    for (std::size_t at = 0; at < places_.size(); at += unrolled) {
       for (std::size_t lane = 0; lane < scales_at_once; ++lane) {
-        const auto unmoved = static_cast<std::uint16_t>(std::uint32_t{place} * half_steps_of[lane]);
-        const auto add = [&](std::size_t phase) {
-          const auto moved = static_cast<std::uint16_t>(unmoved + phase * (65536 / Phases));
-          const auto distance = static_cast<std::int16_t>(static_cast<std::int16_t>(moved) >> 10);
-          const auto square = static_cast<std::uint16_t>(distance * distance);
-          sums[phase][lane] = static_cast<std::uint16_t>(sums[phase][lane] + square);
+        const auto add = [&](std::size_t j) {
+          const auto angle = static_cast<std::int16_t>(std::int32_t{places_[j]} * half_steps[lane]);
+          const auto beside = static_cast<std::int16_t>(angle - 16384);
+          const auto a = static_cast<std::int16_t>(angle >> 10);
+          const auto b = static_cast<std::int16_t>(beside >> 10);
+          from_point[lane] = static_cast<std::int16_t>(from_point[lane] + (a < 0 ? -a : a));
+          from_quarter[lane] = static_cast<std::int16_t>(from_quarter[lane] + (b < 0 ? -b : b));
         };
-        [&]<std::size_t... Phase>(std::index_sequence<Phase...>) { (add(Phase), ...); }
-        (std::make_index_sequence<Phases>());
+        [&]<std::size_t... J>(std::index_sequence<J...>) { (add(at + J), ...); }
+        (std::make_index_sequence<unrolled>());
       }
     }
-    return sums;
-  }
-
-  NIBBLE_VECTOR_LOOP static void keep_least(const lanes_of_shorts& errors, std::int32_t which,
-                                            lanes_of_keys& least) noexcept {
     for (std::size_t lane = 0; lane < scales_at_once; ++lane) {
-      const std::int32_t key =
-          std::int32_t{errors[lane]} * 1024 + (which + static_cast<std::int32_t>(lane));
-      least[lane] = key < least[lane] ? key : least[lane];
+      constexpr std::int32_t mean = 32 * 16;
+      const std::int32_t cosine = mean - from_point[lane];
+      const std::int32_t sine = mean - from_quarter[lane];
+      const std::int32_t squared_length = cosine * cosine + sine * sine;
+      const bool is_longer = squared_length > best.squared_length[lane];
+      best.squared_length[lane] = is_longer ? squared_length : best.squared_length[lane];
+      best.cosine[lane] = is_longer ? cosine : best.cosine[lane];
+      best.sine[lane] = is_longer ? sine : best.sine[lane];
+      best.half_steps[lane] = is_longer ? std::int32_t{half_steps[lane]} : best.half_steps[lane];
     }
   }
 
-  NIBBLE_VECTOR_LOOP void make_grids(const lanes_of_keys& least, std::int32_t largest,
-                                     grid_trials& to) const noexcept {
-    constexpr auto phases = static_cast<std::int32_t>(Phases);
-    std::array<std::int32_t, trial_lanes> keys;
+  NIBBLE_VECTOR_LOOP void make_grids(lanes_of_directions& of, grid_trials& to) const noexcept {
+    keep_longer<trial_lanes>(of, trial_lanes, 0);
+    keep_longer<2>(of, 0, 2);
     for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
-      keys[lane] = std::min(least[lane], least[lane + trial_lanes]);
-    }
-    for (std::size_t lane = 0; lane < 2; ++lane) keys[lane + 2] = std::min(keys[lane + 2], keys[lane]);
-    for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
-      const float half_steps = static_cast<float>(largest - (keys[lane] & 63));
-      const float scale = short_scale(2.0F * width_ / half_steps);
-      // From half a step down to nearly half a step up; the product is exact.
-      const std::int32_t phase = keys[lane] >> 6 & 15;
-      const std::int32_t moved = ((phase + phases / 2) & (phases - 1)) - phases / 2;
+      // The angle in thirty-seconds of a step, from -16 to 16.
+      const auto cosine = static_cast<float>(of.cosine[lane]);
+      const auto sine = static_cast<float>(of.sine[lane]);
+      const float across = sine < 0.0F ? -sine : sine;
+      const float along = cosine < 0.0F ? -cosine : cosine;
+      const float whole = along + across;
+      const float turned = 8.0F * (across / (whole > 1.0F ? whole : 1.0F));
+      const float angle = cosine < 0.0F ? 16.0F - turned : turned;
+      const auto rounded = static_cast<float>(static_cast<std::int32_t>(angle + 0.5F));
+      const float moved = (sine < 0.0F ? -rounded : rounded) * 0x1p-5F;
+      const float scale = short_scale(2.0F * width_ / static_cast<float>(of.half_steps[lane]));
       to.scale[lane] = scale;
-      to.min[lane] = range_.lowest - static_cast<float>(moved) / static_cast<float>(phases) * scale;
+      // The product is exact.
+      to.min[lane] = range_.lowest + moved * scale;
+    }
+  }
+
+  /// Puts Count lanes from `from` on into those from `into` on where they are longer.
+  template <std::size_t Count>
+  static void keep_longer(lanes_of_directions& of, std::size_t from, std::size_t into) noexcept {
+    for (std::size_t lane = 0; lane < Count; ++lane) {
+      const bool is_longer = of.squared_length[from + lane] > of.squared_length[into + lane];
+      const auto keep = [&](auto& in) {
+        in[into + lane] = is_longer ? in[from + lane] : in[into + lane];
+      };
+      keep(of.cosine);
+      keep(of.sine);
+      keep(of.half_steps);
+      keep(of.squared_length);
     }
   }
 

@@ -142,11 +142,11 @@ template <std::size_t Count>
     return trials.template search<free_min, 0, 255>(
         least, 1, [&](std::size_t, grid_trials& to) { to = starts; }, turns, to_nearest_float16{});
   };
-  affine_grid best = search_from(plain, lattice_trials<4>(values.all, range).promising(3), 2);
+  const lattice_trials lattice(values.all, range);
+  affine_grid best = search_from(plain, lattice.promising(3), 1);
   if (search == packing_search::fast) return best;
-  const lattice_trials<8> lattice(values.all, range);
-  for (std::size_t before = 0; before < 8; before += 2) {
-    best = search_from(std::span(&best, 1), lattice.promising(2, before), 2);
+  for (std::size_t before = 0; before < 6; ++before) {
+    best = search_from(std::span<const affine_grid>(&best, 1), lattice.promising(1, before), 2);
   }
   return best;
 }
@@ -177,7 +177,8 @@ template <std::uint32_t LargestCode>
   }
   const affine_grid fast = search_from(plain, codec_detail::fast_range_shares<LargestCode>, 2);
   if (search == packing_search::fast) return fast;
-  return search_from(std::span(&fast, 1), codec_detail::best_range_shares<LargestCode>, 4);
+  return search_from(std::span<const affine_grid>(&fast, 1),
+                     codec_detail::best_range_shares<LargestCode>, 4);
 }
 
 /// As above for 1..32 finite values. `plain` are the grids from lowest to highest value without a value
@@ -198,7 +199,8 @@ template <std::uint32_t LargestCode>
   if (const float factor = importance_factor(how.importance); factor != 0.0F) {
     const weighted_values<32> weighted(values, how.importance, factor);
     if (!weighted.all_alike) {
-      best = best_offset_grid<LargestCode>(weighted, range, std::span(&best, 1), how.search);
+      best = best_offset_grid<LargestCode>(weighted, range, std::span<const affine_grid>(&best, 1),
+                                           how.search);
     }
   }
   packed_offset_grid packed{pack_status::packed, best};
