@@ -133,7 +133,7 @@ TEST_CASE("trials that count errors alone count them as others do", "[grid_trial
     nibble::grid_trials counted = all;
     nibble::grid_trials errors = all;
     nibble::try_grids<0, 15, tried_values>(counted, value, weight);
-    nibble::try_grids<0, 15, tried_values, nibble::trial_counts::errors>(errors, value, weight);
+    nibble::try_grids<0, 15, tried_values, nibble::trial_sums::errors>(errors, value, weight);
     CHECK(errors.dd == counted.dd);
     CHECK(errors.scale == all.scale);
     CHECK(errors.min == all.min);

@@ -45,7 +45,7 @@ double least_lattice_error(const std::array<float, 32>& values, const nibble::va
   return least;
 }
 
-/// The least error of the grids that are found promising, in units of that.
+/// The least error of the grids that are found promising, divided by least_lattice_error of their scales.
 double error_of_promising(std::size_t batches, std::uint32_t seed, double offset,
                           std::size_t before = 0) {
   const auto values = scattered_values(seed, offset);
@@ -70,7 +70,7 @@ TEST_CASE("lattice trials find scales and parts of a step that err little", "[la
   for (std::uint32_t seed = 0; seed < seeds; ++seed) {
     for (const double error : {error_of_promising(2, seed, 0.0), error_of_promising(3, seed, 0.0),
                                error_of_promising(1, seed, 0.3), error_of_promising(2, seed, 0.0, 6)}) {
-      // They know of the values one direction, not their distances.
+      // Waves are only like squared distances.
       CHECK(error < 1.2);
       sum += error;
     }

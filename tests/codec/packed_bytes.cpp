@@ -58,7 +58,7 @@ std::uint32_t sum_of_packed_bytes(Rule... rule) {
   return sum.value();
 }
 
-TEST_CASE("packers write the bytes that they always wrote", "[packed_bytes]") {
+TEST_CASE("packers write the bytes that are recorded here", "[packed_bytes]") {
   using nibble::packing_rule;
   CHECK(sum_of_packed_bytes<nibble::q4>() == 0x0FC11182U);
   CHECK(sum_of_packed_bytes<nibble::q8>() == 0xE1B3D8D0U);

@@ -47,6 +47,11 @@ TEST_CASE("memory that was moved is the other's", "[large_memory]") {
   third = std::move(second);
   CHECK(third.bytes().data() == start);
   CHECK(second.bytes().empty());
+  // What had bytes of its own lets them go.
+  second = large_memory(50);
+  second = std::move(third);
+  CHECK(second.bytes().data() == start);
+  CHECK(third.bytes().empty());
   CHECK(large_memory(0).bytes().empty());
 }
 

@@ -69,11 +69,29 @@ TEST_CASE("copies of a shared function are the same object, which lives as long 
   first = {};
   CHECK(third() == 3);
   CHECK(held.use_count() == 2);
+  first = third;
+  const shared_function<int()> fourth = std::move(first);
+  CHECK_FALSE(first);  // NOLINT: what is left is nothing to call
+  CHECK(first == nullptr);
+  CHECK(fourth() == 4);
 }
 
 TEST_CASE("what a shared function's function throws reaches the caller", "[shared_function]") {
   const shared_function<void()> throwing = [] { throw std::runtime_error("thrown"); };
   CHECK_THROWS_WITH(throwing(), "thrown");
+}
+
+TEST_CASE("calling a shared function of nothing is refused", "[shared_function]") {
+  const auto code_of = [](const shared_function<void()>& function) {
+    try {
+      function();
+    } catch (const nibble::error& caught) {
+      return caught.code();
+    }
+    return nibble::error_code{};
+  };
+  CHECK(code_of({}) == nibble::error_code::invalid_argument);
+  CHECK(code_of(nullptr) == nibble::error_code::invalid_argument);
 }
 
 }  // namespace

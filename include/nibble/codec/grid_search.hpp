@@ -227,7 +227,7 @@ template <class Fit, class Start, class Attempt, class Look>
 /// Trials fitted and tried again `turns` times, at least once, with scale and min such as can be stored
 /// by `round`: of each lane the one of least error among the fitted ones; its error is infinite where all
 /// were. attempt and weight as most_promising has them; attempt_errors(trials) tries those that nothing is
-/// fitted to here, and may count errors alone.
+/// fitted to here. Where that sums errors alone, of what came of the result only dd is specified.
 template <class Fit, class Attempt, class AttemptErrors, class Round>
 [[nodiscard]] grid_trials refine_trials(const grid_trials& from, int turns,
                                         const lanes_of_floats& weight, const Attempt& attempt,
@@ -294,7 +294,7 @@ class block_trials {
     float of_plain = HUGE_VALF;
     const auto try_all = [this](grid_trials& trials) { attempt<Lowest, Highest>(trials); };
     const auto try_errors = [this](grid_trials& trials) {
-      attempt<Lowest, Highest, trial_counts::errors>(trials);
+      attempt<Lowest, Highest, trial_sums::errors>(trials);
     };
     const auto start_batch = [&](std::size_t batch, grid_trials& trials) {
       start(batch, trials);
@@ -331,13 +331,13 @@ class block_trials {
   }
 
  private:
-  template <std::int32_t Lowest, std::int32_t Highest, trial_counts Counts = trial_counts::all>
+  template <std::int32_t Lowest, std::int32_t Highest, trial_sums Sums = trial_sums::all>
   void attempt(grid_trials& trials) const noexcept {
     const auto value = [this](std::size_t j, std::size_t) { return values_.all[j]; };
     if (values_.all_alike) {
-      try_grids<Lowest, Highest, Count, Counts>(trials, value, equal_weights{});
+      try_grids<Lowest, Highest, Count, Sums>(trials, value, equal_weights{});
     } else {
-      try_grids<Lowest, Highest, Count, Counts>(
+      try_grids<Lowest, Highest, Count, Sums>(
           trials, value, [this](std::size_t j, std::size_t) { return weights_[j]; });
     }
   }

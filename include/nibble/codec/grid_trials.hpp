@@ -53,9 +53,9 @@ struct equal_weights {
   [[nodiscard]] constexpr float operator()(std::size_t, std::size_t) const noexcept { return 1.0F; }
 };
 
-/// What a trial counts: all of a grid_trials, or of what came of it only dd, for trials that nothing is
-/// fitted to.
-enum class trial_counts : std::uint8_t { all, errors };
+/// What a trial sums: all of a grid_trials, or of what came of it only dd, for trials that nothing is fitted
+/// to.
+enum class trial_sums : std::uint8_t { all, errors };
 
 /// Tries eight grids at once with codes Lowest..Highest on Count values. value(j, lane) is the j-th for
 /// a lane, weight(j, lane) what it counts, of at most 8 significant bits; scales have at most 16. A
@@ -66,7 +66,7 @@ enum class trial_counts : std::uint8_t { all, errors };
 /// The same bits everywhere: what is multiplied is cut to so few bits that every product which meets a
 /// sum is exact in f32, and sums are those of one value after the other.
 template <std::int32_t Lowest, std::int32_t Highest, std::size_t Count,
-          trial_counts Counts = trial_counts::all, class Value, class Weight>
+          trial_sums Sums = trial_sums::all, class Value, class Weight>
 NIBBLE_VECTOR_LOOP void try_grids(grid_trials& trials, const Value& value,
                                   const Weight& weight) noexcept {
   constexpr auto first = static_cast<float>(Lowest);
@@ -109,7 +109,7 @@ NIBBLE_VECTOR_LOOP void try_grids(grid_trials& trials, const Value& value,
         } else {
           dd += cut_to_bits<12>(weighted) * short_change;
         }
-        if constexpr (Counts == trial_counts::all) {
+        if constexpr (Sums == trial_sums::all) {
           const float weighted_code = w * code;
           d += weighted;
           dq += weighted * code;

@@ -22,10 +22,10 @@ inline namespace NIBBLE_ARCHITECTURE {
 /// at most; both ends lie within half a step of the grid. The wider a scale, the more luck it wants for
 /// its points to meet the values.
 ///
-/// How well a scale's points can be moved onto the values, and by how much, takes no trial of each part
-/// of a step. Where a value lies between two points is an angle, and of all angles the sum of vectors
-/// tells how near they lie to one direction, and to which. Triangle waves stand for cosine and sine, and
-/// distance along a diamond for the angle.
+/// Each part of a step need not be tried. Where a value lies between two points is an angle. The sum of
+/// unit vectors of all angles is the longer the nearer the angles are to one another, and its direction is
+/// the part of a step by which the points are moved. Triangle waves stand for cosine and sine, and distance
+/// along a diamond for the angle.
 ///
 /// Whole numbers, so that the order of sums and what a compiler makes of them change nothing. A value is
 /// 15 bits of where it lies in the range. Its product with twice range / scale has 16 bits below the
@@ -35,17 +35,18 @@ class lattice_trials {
   /// How many scales are tried at once.
   static constexpr std::size_t scales_at_once = 2 * trial_lanes;
 
-  /// Values from range.lowest to range.highest, which is more.
+  /// Values from range.lowest to range.highest, which is more by a finite width, 2^-30 at least.
   lattice_trials(const std::array<float, 32>& values, const value_range& range) noexcept
       : range_(range), width_(range.highest - range.lowest) {
     place_values(values);
   }
 
-  /// Good ones of `batches` times scales_at_once scales, up to four, with the mins that suit them: the
-  /// smallest, or those behind as many batches as come `before`. The best of all is not in the first two
-  /// lanes, which may be given to others.
+  /// Good ones of `batches` times scales_at_once scales, with the mins that suit them: the smallest, or
+  /// those behind as many batches as come `before`; at most 31 batches, with those before. The best of all
+  /// is not in the first two lanes, which may be given to others.
   [[nodiscard]] grid_trials promising(std::size_t batches, std::size_t before = 0) const noexcept {
     lanes_of_directions best{};
+    best.squared_length.fill(-1);
     const std::size_t end = before + batches;
     for (std::size_t batch = before; batch < end; ++batch) keep_longest(batch, best);
     grid_trials grids;
@@ -88,10 +89,12 @@ class lattice_trials {
         const auto add = [&](std::size_t j) {
           const auto angle = static_cast<std::int16_t>(std::int32_t{places_[j]} * half_steps[lane]);
           const auto beside = static_cast<std::int16_t>(angle - 16384);
-          const auto a = static_cast<std::int16_t>(angle >> 10);
-          const auto b = static_cast<std::int16_t>(beside >> 10);
-          from_point[lane] = static_cast<std::int16_t>(from_point[lane] + (a < 0 ? -a : a));
-          from_quarter[lane] = static_cast<std::int16_t>(from_quarter[lane] + (b < 0 ? -b : b));
+          const auto to_point = static_cast<std::int16_t>(angle >> 10);
+          const auto to_quarter = static_cast<std::int16_t>(beside >> 10);
+          from_point[lane] =
+              static_cast<std::int16_t>(from_point[lane] + (to_point < 0 ? -to_point : to_point));
+          from_quarter[lane] = static_cast<std::int16_t>(from_quarter[lane] +
+                                                         (to_quarter < 0 ? -to_quarter : to_quarter));
         };
         [&]<std::size_t... J>(std::index_sequence<J...>) { (add(at + J), ...); }
         (std::make_index_sequence<unrolled>());
@@ -110,21 +113,22 @@ class lattice_trials {
     }
   }
 
-  NIBBLE_VECTOR_LOOP void make_grids(lanes_of_directions& of, grid_trials& to) const noexcept {
-    keep_longer<trial_lanes>(of, trial_lanes, 0);
-    keep_longer<2>(of, 0, 2);
+  /// The grids of the eight longest sums, which it brings to the first lanes.
+  NIBBLE_VECTOR_LOOP void make_grids(lanes_of_directions& directions, grid_trials& to) const noexcept {
+    keep_longer<trial_lanes>(directions, trial_lanes, 0);
+    keep_longer<2>(directions, 0, 2);
     for (std::size_t lane = 0; lane < trial_lanes; ++lane) {
       // The angle in thirty-seconds of a step, from -16 to 16.
-      const auto cosine = static_cast<float>(of.cosine[lane]);
-      const auto sine = static_cast<float>(of.sine[lane]);
+      const auto cosine = static_cast<float>(directions.cosine[lane]);
+      const auto sine = static_cast<float>(directions.sine[lane]);
       const float across = sine < 0.0F ? -sine : sine;
       const float along = cosine < 0.0F ? -cosine : cosine;
-      const float whole = along + across;
-      const float turned = 8.0F * (across / (whole > 1.0F ? whole : 1.0F));
-      const float angle = cosine < 0.0F ? 16.0F - turned : turned;
+      const float quarter = along + across;
+      const float within_quarter = 8.0F * (across / (quarter > 1.0F ? quarter : 1.0F));
+      const float angle = cosine < 0.0F ? 16.0F - within_quarter : within_quarter;
       const auto rounded = static_cast<float>(static_cast<std::int32_t>(angle + 0.5F));
       const float moved = (sine < 0.0F ? -rounded : rounded) * 0x1p-5F;
-      const float scale = short_scale(2.0F * width_ / static_cast<float>(of.half_steps[lane]));
+      const float scale = short_scale(2.0F * width_ / static_cast<float>(directions.half_steps[lane]));
       to.scale[lane] = scale;
       // The product is exact.
       to.min[lane] = range_.lowest + moved * scale;
@@ -133,16 +137,18 @@ class lattice_trials {
 
   /// Puts Count lanes from `from` on into those from `into` on where they are longer.
   template <std::size_t Count>
-  static void keep_longer(lanes_of_directions& of, std::size_t from, std::size_t into) noexcept {
+  static void keep_longer(lanes_of_directions& directions, std::size_t from,
+                          std::size_t into) noexcept {
     for (std::size_t lane = 0; lane < Count; ++lane) {
-      const bool is_longer = of.squared_length[from + lane] > of.squared_length[into + lane];
+      const bool is_longer =
+          directions.squared_length[from + lane] > directions.squared_length[into + lane];
       const auto keep = [&](auto& in) {
         in[into + lane] = is_longer ? in[from + lane] : in[into + lane];
       };
-      keep(of.cosine);
-      keep(of.sine);
-      keep(of.half_steps);
-      keep(of.squared_length);
+      keep(directions.cosine);
+      keep(directions.sine);
+      keep(directions.half_steps);
+      keep(directions.squared_length);
     }
   }
 

@@ -131,9 +131,9 @@ struct encoding_description {
 
 /// Every encoding, in the order of the enumeration.
 inline constexpr auto encodings = [] {
-  // Plain types first: compilers look for a conversion to std::optional or std::string_view at each place
-  // where one is named, which for this table took them longer than all that uses it.
-  struct plain_row {
+  // Conversions to std::optional and std::string_view at every row would be most of what compiling this
+  // header takes.
+  struct table_row {
     encoding_family family;
     std::uint32_t block_elements, block_bytes, header_bytes;
     block_run run;
@@ -144,8 +144,8 @@ inline constexpr auto encodings = [] {
     const char* name;
   };
   constexpr int no_id = -1;
-  constexpr plain_row rows[] = {
-#define NIBBLE_PLAIN_ROW(name, family, block_elements, block_bytes, header_bytes, run, bits, has_min, \
+  constexpr table_row rows[] = {
+#define NIBBLE_TABLE_ROW(name, family, block_elements, block_bytes, header_bytes, run, bits, has_min, \
                          id, legacy_id, gguf_type, safetensors_dtype)                                 \
   {encoding_family::family,                                                                           \
    block_elements,                                                                                    \
@@ -159,8 +159,8 @@ inline constexpr auto encodings = [] {
    gguf_type,                                                                                         \
    safetensors_dtype,                                                                                 \
    #name},
-      NIBBLE_ENCODINGS(NIBBLE_PLAIN_ROW)
-#undef NIBBLE_PLAIN_ROW
+      NIBBLE_ENCODINGS(NIBBLE_TABLE_ROW)
+#undef NIBBLE_TABLE_ROW
   };
   const auto id_of = [](int id) {
     std::optional<std::uint8_t> given;
@@ -169,7 +169,7 @@ inline constexpr auto encodings = [] {
   };
   std::array<encoding_description, std::size(rows)> all{};
   for (std::size_t i = 0; i < all.size(); ++i) {
-    const plain_row& row = rows[i];
+    const table_row& row = rows[i];
     all[i] = {static_cast<encoding>(i),
               row.name,
               row.family,

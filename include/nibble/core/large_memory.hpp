@@ -30,10 +30,11 @@ class large_memory {
   large_memory(large_memory&& other) noexcept
       : memory_(std::exchange(other.memory_, nullptr)),
         size_bytes_(std::exchange(other.size_bytes_, 0)) {}
-  /// The two change places.
+  /// Takes the bytes, leaves none behind and frees its own.
   large_memory& operator=(large_memory&& other) noexcept {
-    std::swap(memory_, other.memory_);
-    std::swap(size_bytes_, other.size_bytes_);
+    large_memory taken(std::move(other));
+    std::swap(memory_, taken.memory_);
+    std::swap(size_bytes_, taken.size_bytes_);
     return *this;
   }
 

@@ -6,11 +6,12 @@
 #include <type_traits>
 #include <utility>
 
+#include <nibble/core/error.hpp>
+
 namespace nibble {
 
-/// What is called without being known by its type, as by std::function, but copies are the same object and
-/// share what it holds. The header that has std::function would be a tenth of what a host compiles where it
-/// includes a kernel.
+/// A type-erased callable, as std::function is one, whose copies share what it holds. std::function is not
+/// taken because its header takes long to compile.
 template <class Signature>
 class shared_function;
 
@@ -26,6 +27,7 @@ class shared_function<Result(Arguments...)> {
   /// such wrapper, that is null. Throws what the copying throws, and std::bad_alloc.
   template <class Function>
   requires(!std::same_as<std::remove_cvref_t<Function>, shared_function> &&
+           !std::is_member_pointer_v<std::decay_t<Function>> &&
            std::is_invocable_r_v<Result, std::decay_t<Function>&, Arguments...>)
       shared_function(Function&& function) {  // NOLINT: implicit by purpose
     using stored = std::decay_t<Function>;
@@ -41,16 +43,20 @@ class shared_function<Result(Arguments...)> {
   }
 
   /// Whether there is something to call.
-  [[nodiscard]] explicit operator bool() const noexcept { return call_ != nullptr; }
+  [[nodiscard]] explicit operator bool() const noexcept { return function_ != nullptr; }
 
-  /// Calls it; there must be something to call. Throws what it throws.
+  /// Calls it. Throws what it throws, and invalid_argument where there is nothing to call.
   Result operator()(Arguments... arguments) const {
+    if (function_ == nullptr) {
+      throw error(error_code::invalid_argument,
+                  {.field = "function", .found = "nothing to call", .expected = "a function"});
+    }
     return call_(function_.get(), std::forward<Arguments>(arguments)...);
   }
 
   /// Whether there is nothing to call.
   friend bool operator==(const shared_function& function, std::nullptr_t) noexcept {
-    return function.call_ == nullptr;
+    return function.function_ == nullptr;
   }
 
  private:
