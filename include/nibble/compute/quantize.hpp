@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <concepts>
 #include <cstddef>
@@ -209,9 +210,13 @@ class basic_tensor_packer {
   }
 
   void require_finite(const value_range& range) const {
-    bool all_finite = true;
-    for (const float value : range.values) all_finite &= is_finite(value);
-    if (all_finite) return;
+    // Magnitudes have the order of their bits, and compilers compare a vector of those at once.
+    std::uint32_t largest_bits = 0;
+    for (const float value : range.values) {
+      const std::uint32_t bits = std::bit_cast<std::uint32_t>(value) & 0x7FFFFFFFU;
+      largest_bits = bits > largest_bits ? bits : largest_bits;
+    }
+    if (largest_bits < 0x7F800000U) return;
     const auto bad =
         std::find_if(range.values.begin(), range.values.end(), [](float x) { return !is_finite(x); });
     refuse(range.first + static_cast<std::uint64_t>(bad - range.values.begin()),
