@@ -183,10 +183,10 @@ def fill(table):
             table.add_figures(what, peer, fastest, flop, 1.0, "GFLOP/s")
     for threads in sorted({1, both}):
         reading = results.figure("machine/read/memory", "bytes_per_second", threads)
-        for form in ("int8", "int8_repacked"):
-            rate = results.figure(f"nibble/token/q4/{form}/smollm-135m", "bytes_per_second", threads)
-            table.add_figures(f"a token of SmolLM-135M, q4 {form}, {threads} cores", "reading memory", reading,
-                              rate, 0.8, "GB/s")
+        for form in ("q4/int8", "q4/int8_repacked", "q4_r8/int8"):
+            rate = results.figure(f"nibble/token/{form}/smollm-135m", "bytes_per_second", threads)
+            what = f"a token of SmolLM-135M, {form.replace('/', ' ')}, {threads} cores"
+            table.add_figures(what, "reading memory", reading, rate, 0.8, "GB/s")
 
     writing = results.figure("machine/write/past_caches", "bytes_per_second")
     for encoding, peer, target in (("q4", "q4_1", 6.0), ("q8", "q8_0", 2.0)):

@@ -1,16 +1,20 @@
 // One token of a model with SmolLM-135M's shape: all its products by one row of activations, from
-// weights that no cache holds, as an engine multiplies (q, k and v together, gate and up together).
+// weights that no cache holds, as an engine multiplies (q, k and v together, gate and up together). They
+// lie as those of a file that is read to memory, one behind the other in huge pages.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <benchmark/benchmark.h>
 
 #include <nibble/compute/matmul.hpp>
 #include <nibble/compute/repack.hpp>
+#include <nibble/core/weight_memory.hpp>
 
 #include <benchmarks/support/matmul_modes.hpp>
 #include <benchmarks/support/packed_weight.hpp>
@@ -29,17 +33,27 @@ constexpr std::uint64_t feed_forward = 1536;
 constexpr std::uint64_t vocabulary = 49152;
 constexpr std::size_t layers = 30;
 
+struct stored_weight {
+  nibble::tensor_view view;
+  nibble::weight_memory::part bytes;
+};
+
 /// The weights of a layer, or the head; every layer has bytes of its own.
 struct model {
-  std::vector<std::vector<packed_weight>> steps{};  ///< weights that are multiplied with one input
+  std::vector<std::vector<stored_weight>> steps{};  ///< weights that are multiplied with one input
   std::size_t bytes = 0;
 
   explicit model(nibble::encoding which) {
+    nibble::weight_memory memory;
     const auto add = [&](std::vector<std::uint64_t> outputs, std::uint64_t inputs) {
-      std::vector<packed_weight>& step = steps.emplace_back();
+      std::vector<stored_weight>& step = steps.emplace_back();
       for (const std::uint64_t rows : outputs) {
-        step.emplace_back(which, rows, inputs);
-        bytes += step.back().bytes.size();
+        const packed_weight packed(which, rows, inputs);
+        nibble::weight_memory::part stored = memory.take(packed.bytes.size());
+        std::ranges::copy(packed.bytes, stored.bytes().begin());
+        bytes += packed.bytes.size();
+        const nibble::tensor_view view("weight", which, packed.shape, stored.bytes());
+        step.push_back({view, std::move(stored)});
       }
     };
     for (std::size_t layer = 0; layer < layers; ++layer) {
@@ -55,7 +69,9 @@ struct model {
 void report(benchmark::State& state, const model& of, std::size_t bytes_read, double error) {
   double elements = 0.0;
   for (const auto& step : of.steps) {
-    for (const packed_weight& weight : step) elements += static_cast<double>(weight.shape.elements());
+    for (const stored_weight& weight : step) {
+      elements += static_cast<double>(weight.view.shape().elements());
+    }
   }
   nibble_benchmark::report(
       state,
@@ -65,10 +81,9 @@ void report(benchmark::State& state, const model& of, std::size_t bytes_read, do
 
 /// How far the head's product is from what it should be.
 double error_of_head(const model& of, std::span<const float> x, std::span<const float> y) {
-  const packed_weight& head = of.steps.back().front();
-  const nibble::tensor_view view = head.view();
-  return nibble_benchmark::product_error(head.shape.rows(), head.shape.cols(),
-                                         x.first(static_cast<std::size_t>(head.shape.cols())), y,
+  const nibble::tensor_view view = of.steps.back().front().view;
+  return nibble_benchmark::product_error(view.rows(), view.cols(),
+                                         x.first(static_cast<std::size_t>(view.cols())), y,
                                          [&](std::uint64_t row, std::span<float> values) {
                                            nibble::dequantize_rows(view, row, 1, values);
                                          });
@@ -86,13 +101,13 @@ void multiply_in_place(benchmark::State& state, nibble::encoding which,
     for (const auto& step : all.steps) {
       std::vector<nibble::matmul_product> products;
       std::span<float> rest(y);
-      for (const packed_weight& weight : step) {
-        const auto rows = static_cast<std::size_t>(weight.shape.rows());
-        products.push_back({weight.view(), rest.first(rows)});
+      for (const stored_weight& weight : step) {
+        const auto rows = static_cast<std::size_t>(weight.view.rows());
+        products.push_back({weight.view, rest.first(rows)});
         rest = rest.subspan(rows);
       }
-      nibble::matmul(products, std::span(x).first(static_cast<std::size_t>(step.front().shape.cols())),
-                     options);
+      const auto cols = static_cast<std::size_t>(step.front().view.cols());
+      nibble::matmul(products, std::span(x).first(cols), options);
     }
   };
   token();
@@ -105,11 +120,12 @@ void multiply_in_place(benchmark::State& state, nibble::encoding which,
 void multiply_repacked(benchmark::State& state, nibble::encoding which,
                        const matmul_mode_description& mode, unsigned threads) {
   const model all(which);
+  nibble::weight_memory memory;
   std::vector<nibble::repacked_weight> repacked;
   std::size_t bytes = 0;
   for (const auto& step : all.steps) {
-    for (const packed_weight& weight : step) {
-      repacked.push_back(nibble::repack(weight.view(), mode.mode));
+    for (const stored_weight& weight : step) {
+      repacked.push_back(nibble::repack(weight.view, mode.mode, {.memory = &memory}));
       bytes += repacked.back().size_bytes();
     }
   }
@@ -132,7 +148,8 @@ void multiply_repacked(benchmark::State& state, nibble::encoding which,
 }
 
 const bool registered = [] {
-  for (const nibble::encoding which : {nibble::encoding::q4, nibble::encoding::q8}) {
+  for (const nibble::encoding which :
+       {nibble::encoding::q4, nibble::encoding::q8, nibble::encoding::q4_r8, nibble::encoding::q8_r8}) {
     for (const auto& mode : nibble_benchmark::matmul_modes) {
       for (const unsigned threads : nibble_benchmark::thread_counts()) {
         const std::string name =
@@ -140,7 +157,9 @@ const bool registered = [] {
         nibble_benchmark::register_benchmark(
             name + "/smollm-135m", threads,
             [=](benchmark::State& state) { multiply_in_place(state, which, mode, threads); });
-        if (mode.mode == nibble::matmul_mode::exact) continue;
+        const bool is_interleaved =
+            which == nibble::encoding::q4_r8 || which == nibble::encoding::q8_r8;
+        if (mode.mode == nibble::matmul_mode::exact || is_interleaved) continue;
         nibble_benchmark::register_benchmark(
             name + "_repacked/smollm-135m", threads,
             [=](benchmark::State& state) { multiply_repacked(state, which, mode, threads); });
