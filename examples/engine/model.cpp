@@ -1,5 +1,7 @@
 #include "model.hpp"
 
+#include <algorithm>
+#include <initializer_list>
 #include <utility>
 
 namespace nibble_engine {
@@ -10,15 +12,15 @@ nlohmann::json values_of(const nibble::reader& in) {
                                                           : in.metadata();
 }
 
-/// The tokens that end a text, under any of the names they go by; one or a list of them.
-std::vector<std::uint32_t> end_tokens(const nlohmann::json& metadata) {
+/// The tokens under any of the names, one each or a list of them.
+std::vector<std::uint32_t> tokens_under(const nlohmann::json& metadata,
+                                        std::initializer_list<const char*> names) {
   std::vector<std::uint32_t> tokens;
   const auto add = [&](const nlohmann::json& value) {
     if (!value.is_number_integer() || value < 0 || value > 0xffff'ffffU) return;
     tokens.push_back(value.get<std::uint32_t>());
   };
-  for (const char* const name : {"tokenizer.eos_token_id", "eos_token_id",
-                                 "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
+  for (const char* const name : names) {
     const auto found = metadata.find(name);
     if (found == metadata.end()) continue;
     if (found->is_array()) {
@@ -36,11 +38,21 @@ model::model(nibble::reader in, const product_options& options, const spread& ov
     : in_(std::move(in)),
       metadata_(values_of(in_)),
       transformer_(in_, read_config(metadata_, in_.name()), options, over),
-      ends_(end_tokens(metadata_)) {}
+      ends_(tokens_under(metadata_, {"tokenizer.eos_token_id", "eos_token_id",
+                                     "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"})) {}
 
 const tokenizer& model::text() {
   if (tokenizer_ == nullptr) tokenizer_ = make_tokenizer(metadata_);
   return *tokenizer_;
+}
+
+std::optional<std::uint32_t> model::begin_token() const {
+  std::vector<std::uint32_t> tokens = tokens_under(
+      metadata_, {"tokenizer.bos_token_id", "bos_token_id", "tokenizer.ggml.bos_token_id"});
+  tokens.insert(tokens.end(), ends_.begin(), ends_.end());
+  const auto found = std::ranges::find_if(
+      tokens, [this](std::uint32_t token) { return token < transformer_.vocabulary(); });
+  return found == tokens.end() ? std::nullopt : std::optional(*found);
 }
 
 std::string model::continuation(std::span<const std::uint32_t> tokens) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,6 +36,11 @@ class model {
   [[nodiscard]] bool ends_text(std::uint32_t token) const noexcept {
     return std::find(ends_.begin(), ends_.end(), token) != ends_.end();
   }
+
+  /// The token for the beginning of a text, whether prompts start with it or not; where the model has
+  /// none, the one that ends a text: it stands between the texts that such models learn from. Nothing where
+  /// it has neither.
+  [[nodiscard]] std::optional<std::uint32_t> begin_token() const;
 
   /// The text of tokens that stand behind others. Control tokens have none, nor have those beyond the
   /// tokenizer's vocabulary, with which embeddings are padded.

@@ -39,11 +39,16 @@ enum class scale_search : unsigned char {
   calibrated  ///< as best, and rounding makes up for its own errors, as a text says what they cost
 };
 
-/// The text that a model is run on to see the inputs of its weights: one of the two.
+/// The text that a model is run on to see the inputs of its weights: one of the three.
 struct gathering_options {
   std::optional<std::string> text_file{};
   std::optional<std::string> tokens_file{};
-  std::size_t chunk_tokens = 0;  ///< of a piece of text_file; 0: the model's context
+  std::optional<std::size_t> own_tokens{};  ///< that the model says by itself
+  std::size_t chunk_tokens = 0;  ///< of a piece of text_file or of the model's own; 0: its context
+
+  [[nodiscard]] int texts() const {
+    return int{text_file.has_value()} + int{tokens_file.has_value()} + int{own_tokens.has_value()};
+  }
 };
 
 struct pack_options {

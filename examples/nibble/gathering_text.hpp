@@ -10,6 +10,7 @@
 
 #include <examples/engine/evaluation.hpp>
 #include <examples/engine/importance_gathering.hpp>
+#include <examples/engine/own_text.hpp>
 
 #include "command.hpp"
 #include "text_file.hpp"
@@ -20,8 +21,11 @@ namespace nibble_command {
 /// unless there is one text; nibble::error.
 [[nodiscard]] inline std::vector<std::vector<std::uint32_t>> gathering_sequences(
     nibble_engine::model& model, const gathering_options& options) {
-  if (options.text_file.has_value() == options.tokens_file.has_value()) {
-    throw usage_error("--text or --tokens, one of them, says what to run the model on");
+  if (options.texts() != 1) {
+    throw usage_error("--text, --tokens or --own-text, one of them, says what to run the model on");
+  }
+  if (options.own_tokens) {
+    return nibble_engine::say_sequences(model, *options.own_tokens, options.chunk_tokens);
   }
   if (options.text_file) {
     return nibble_engine::chunks_of_text(model, read_text(*options.text_file), options.chunk_tokens);

@@ -22,14 +22,22 @@
 #include "text_layout.hpp"
 
 namespace nibble_command {
+namespace {
+
+/// What importance says that it was gathered from.
+std::string dataset_of(const gathering_options& options) {
+  if (options.own_tokens) return "the model's own text";
+  return options.text_file ? *options.text_file : *options.tokens_file;
+}
+
+}  // namespace
 
 exit_code importance(const importance_options& options) {
   (void)require_container(options.output, "importance", {nibble::container::gguf});
   running_model running = open_model(options.input, options.engine);
   const auto sequences = gathering_sequences(running.model, options.gathering);
-  nibble_engine::importance_source source{
-      .dataset = options.gathering.text_file.value_or(options.gathering.tokens_file.value_or("")),
-      .chunk_count = sequences.size()};
+  nibble_engine::importance_source source{.dataset = dataset_of(options.gathering),
+                                          .chunk_count = sequences.size()};
   std::size_t tokens = 0;
   for (const std::vector<std::uint32_t>& sequence : sequences) {
     tokens += sequence.size();

@@ -279,18 +279,18 @@ bool is_quantized_anew(const packing_choice& how) {
 
 /// Throws usage_error for options of how scales are looked for that do not go together.
 void require_search_that_fits(const pack_options& options) {
-  const bool has_text = options.gathering.text_file || options.gathering.tokens_file;
+  const int texts = options.gathering.texts();
   if (options.rule == nibble::packing_rule::reference &&
       (options.search != scale_search::fast || options.importance_file)) {
     throw usage_error("--packing-rule reference: goes without --search and --importance");
   }
   if (options.search != scale_search::calibrated) {
-    if (has_text) throw usage_error("--text and --tokens: go with --search calibrated");
+    if (texts != 0) throw usage_error("--text, --tokens and --own-text: go with --search calibrated");
     return;
   }
 #if defined(NIBBLE_WITH_CALIBRATION)
-  if (options.gathering.text_file.has_value() == options.gathering.tokens_file.has_value()) {
-    throw usage_error("--search calibrated: takes --text or --tokens, one of them");
+  if (texts != 1) {
+    throw usage_error("--search calibrated: takes --text, --tokens or --own-text, one of them");
   }
 #else
   throw usage_error(

@@ -193,7 +193,14 @@ void add_gathering(CLI::App& to, gathering_options& options, const std::string& 
         fmt::format("JSON lists of token ids to run the model on{}, alone or as \"calibration\"", why))
       ->type_name("FILE.json");
   constexpr std::uint64_t most_tokens = 1U << 20U;
-  add_value(to, "--chunk", "N", "Tokens of each piece of --text; the model's context unless given",
+  add_value(
+      to, "--own-text", "N",
+      fmt::format("Run the model on N tokens that it says by itself{}, where no text is at hand", why),
+      [&options](const std::string& text) {
+        options.own_tokens = static_cast<std::size_t>(whole_number("--own-text", text, 1, most_tokens));
+      });
+  add_value(to, "--chunk", "N",
+            "Tokens of each piece of --text or --own-text; the model's context unless given",
             [&options](const std::string& text) {
               options.chunk_tokens =
                   static_cast<std::size_t>(whole_number("--chunk", text, 1, most_tokens));

@@ -148,6 +148,8 @@ TEST_CASE("options of how to look for scales that do not go together are refused
   refused({"--search", "calibrated"}, {"--search calibrated"});
 #if defined(NIBBLE_WITH_CALIBRATION)
   refused({"--text", input}, {"--search calibrated"});
+  refused({"--own-text", "9"}, {"--search calibrated"});
+  refused({"--search", "calibrated", "--text", input, "--own-text", "9"}, {"one of them"});
   refused({"--search", "calibrated", "--text", input, "--tokens", input}, {"one of them"});
   refused({"--search", "calibrated", "--text", input, "--damping", "-1"}, {"--damping -1"});
   refused({"--search", "calibrated", "--text", input, "--order", "up"}, {"--order up"});
@@ -209,7 +211,53 @@ TEST_CASE("importance is gathered for every matrix, and packing by it is nearer 
                 0);
   CHECK(divergence_of(files / "weighted.apr") < divergence_of(files / "plain.apr"));
   require_refusal(run({"importance", demo, "--text", text, "-o", files / "i.dat"}), 2, {"i.dat"});
-  require_refusal(run({"importance", demo, "-o", gathered}), 2, {"--text or --tokens"});
+  require_refusal(run({"importance", demo, "-o", gathered}), 2, {"--text, --tokens or --own-text"});
+}
+
+TEST_CASE("text of the model's own serves importance and calibration as other text does", "[command]") {
+  const temporary_directory files;
+  const std::string gathered = files / "i.gguf";
+  const json said = json::parse(
+      require_ended({"importance", demo, "--own-text", "1000", "--chunk", "100", "-o", gathered, "-j"},
+                    0)
+          .out);
+  CHECK(said.at("tokens") == 1000);
+  const nibble::importance in(gathered);
+  CHECK(in.chunk_count() == said.at("sequences").get<std::size_t>());
+  CHECK(in.chunk_tokens() <= 100);
+  CHECK(in.datasets()[0] == "the model's own text");
+  // As what a text says that this model wrote, token by token.
+  const std::string by_text = files / "t.gguf";
+  require_ended({"importance", demo, "--text", write_text(files), "-o", by_text}, 0);
+  require_ended({"importance", demo, "--own-text", "3000", "-o", gathered}, 0);
+  const nibble::importance expected(by_text);
+  const nibble::importance longer(gathered);
+  for (const nibble::weight_importance& found : longer.entries()) {
+    CAPTURE(found.name);
+    const auto& squares = expected.find(found.name)->mean_squares;
+    REQUIRE(found.mean_squares.size() == squares.size());
+    double difference = 0.0;
+    double sum = 0.0;
+    for (std::size_t i = 0; i < squares.size(); ++i) {
+      difference += std::fabs(static_cast<double>(found.mean_squares[i] - squares[i]));
+      sum += static_cast<double>(squares[i]);
+    }
+    CHECK(difference <= 0.25 * sum);
+  }
+  for (const char* const wrong : {"0", "-1", "x", "1048577"}) {
+    require_refusal(run({"importance", demo, "--own-text", wrong, "-o", gathered}), 2,
+                    {"--own-text " + std::string(wrong)});
+  }
+#if defined(NIBBLE_WITH_CALIBRATION)
+  const json packed = json::parse(require_ended({"pack", demo, "-o", files / "c.apr", "-e", "q4_0",
+                                                 "--search", "calibrated", "--own-text", "1000", "-j"},
+                                                0)
+                                      .out);
+  CHECK(packed.at("calibration").at("calibrated") == 22);
+  CHECK(packed.at("calibration").at("tokens") == 1000);
+  require_ended({"pack", demo, "-o", files / "plain.apr", "-e", "q4_0"}, 0);
+  CHECK(divergence_of(files / "c.apr") < 0.85 * divergence_of(files / "plain.apr"));
+#endif
 }
 
 #if defined(NIBBLE_WITH_CALIBRATION)
