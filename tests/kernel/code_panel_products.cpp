@@ -16,7 +16,7 @@ namespace simd = nibble::simd;
 template <class Architecture, class Codec, class Value>
 void check_code_panel(std::size_t m, std::size_t k) {
   nibble_test::require_kernel_products<Architecture, Codec, Value>(
-      m, k, {kernel::activation_order_of<Codec>(), 1}, kernel::code_tile_rows,
+      m, k, {kernel::activation_order_of<Codec>(), 1}, kernel::code_tile_rows<Architecture>,
       [=](const auto& w, std::uint64_t first, std::size_t count, const auto&, const auto& prepared,
           const auto& y) {
         kernel::multiply_code_panels<Architecture>(
@@ -26,7 +26,7 @@ void check_code_panel(std::size_t m, std::size_t k) {
 
 template <class Architecture>
 void check_code_panels() {
-  for (const std::size_t m : {1U, 2U, 3U, 4U, 5U, 7U, 13U}) {
+  for (const std::size_t m : {1U, 2U, 3U, 4U, 5U, 7U, 8U, 13U}) {
     for (const std::size_t k : {32U, 1056U}) {
       check_code_panel<Architecture, nibble::q4, std::int16_t>(m, k);
       check_code_panel<Architecture, nibble::q4, std::int8_t>(m, k);

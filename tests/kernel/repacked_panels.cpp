@@ -35,7 +35,7 @@ nibble::repacked_panels repacked(const tensor_view& w) {
 template <class Architecture, class Codec, class Value>
 void check_repacked_panel(std::size_t m, std::size_t k) {
   nibble_test::require_kernel_products<Architecture, Codec, Value>(
-      m, k, {kernel::activation_order_of<Codec>(), 1}, kernel::code_tile_rows,
+      m, k, {kernel::activation_order_of<Codec>(), 1}, kernel::code_tile_rows<Architecture>,
       [](const tensor_view& w, std::uint64_t first, std::size_t count, const auto&,
          const auto& prepared, kernel::product_output y) {
         // A task starts at a panel's start: what is repacked are the rows that are asked for.
@@ -48,7 +48,7 @@ void check_repacked_panel(std::size_t m, std::size_t k) {
 
 template <class Architecture>
 void check_repacked_panels() {
-  for (const std::size_t m : {1U, 2U, 4U, 5U, 13U}) {
+  for (const std::size_t m : {1U, 2U, 4U, 5U, 8U, 13U}) {
     for (const std::size_t k : {1U, 256U, 1055U, 2100U}) {
       check_repacked_panel<Architecture, nibble::q4, std::int16_t>(m, k);
       check_repacked_panel<Architecture, nibble::q4, std::int8_t>(m, k);
@@ -172,7 +172,7 @@ void check_same_bits(std::size_t n, std::size_t k, bool has_wild_scales) {
       });
   const auto panels = repacked<Architecture, Codec, Value>(w);
   const auto from_panels = products_of<Architecture, Value>(
-      n, k, {kernel::activation_order_of<Codec>(), 1}, kernel::code_tile_rows,
+      n, k, {kernel::activation_order_of<Codec>(), 1}, kernel::code_tile_rows<Architecture>,
       [&](const auto& prepared, const kernel::product_output& y) {
         kernel::multiply_repacked<Architecture>(panels, {0, n}, prepared, y);
       });
@@ -188,7 +188,7 @@ void check_same_bits_of_numbers(std::size_t n, std::size_t k, bool has_wild_scal
   const tensor_view w("w", Codec::encoding, {n, k}, bytes);
   const auto multiply = [&](const auto& by) {
     return products_of<Architecture, Value>(n, k, {kernel::activation_order_of<Codec>(), 1},
-                                            kernel::code_tile_rows, by);
+                                            kernel::code_tile_rows<Architecture>, by);
   };
   const auto source = kernel::code_panel_source_of<Architecture, Codec, Value>();
   const auto in_place = multiply([&](const auto& prepared, const kernel::product_output& y) {

@@ -166,7 +166,8 @@ template <class Architecture, Codec Codec>
   if (format != activation_format::f32_blocks) {
     const activation_format panel_format = panel_format_for<Architecture, Codec>(weight, mode);
     const auto in_panels = [&](product_kernel kernel) -> product_plan {
-      return {{panel_format, {activation_order_of<Codec>(), 1}, code_tile_rows}, kernel};
+      return {{panel_format, {activation_order_of<Codec>(), 1}, code_tile_rows<integer_architecture>},
+              kernel};
     };
     const bool has_panels = panel_format != activation_format::f32_blocks;
     const bool suits = with_codes(panel_format, [&]<Activation Value>(Value) {

@@ -313,9 +313,10 @@ void multiply_repacked(const repacked_panels& panels, row_range rows,
   constexpr std::size_t width = simd::lanes<Architecture>;
   // One pass over a panel for one tile; what several pass over stays in the first-level cache.
   constexpr std::size_t most_bytes = 24 * 1024;
-  const std::size_t pass = x.rows <= code_tile_rows ? panels.blocks
-                                                    : most_bytes / panels.block_bytes() /
-                                                          panel_unit_blocks * panel_unit_blocks;
+  const std::size_t pass =
+      x.rows <= code_tile_rows<Architecture>
+          ? panels.blocks
+          : most_bytes / panels.block_bytes() / panel_unit_blocks * panel_unit_blocks;
   for (std::size_t n = 0; n < rows.count; n += width) {
     const panel_blocks panel = blocks_of(panels, rows.first + n);
     for (std::size_t first = 0; first < panels.blocks; first += pass) {
