@@ -1,10 +1,9 @@
 // One token of a model with SmolLM-135M's shape: all its products by one row of activations, from
-// weights that no cache holds, as an engine multiplies (q, k and v together, gate and up together). They
-// lie as those of a file that is read to memory, one behind the other in huge pages.
+// weights that no cache holds whole, as an engine multiplies (q, k and v together, gate and up together).
+// They lie as those of a file that is read to memory, in huge pages.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -33,6 +32,7 @@ constexpr std::uint64_t feed_forward = 1536;
 constexpr std::uint64_t vocabulary = 49152;
 constexpr std::size_t layers = 30;
 
+/// A packed weight, in memory that it shares with others.
 struct stored_weight {
   nibble::tensor_view view;
   nibble::weight_memory::part bytes;

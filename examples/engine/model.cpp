@@ -46,7 +46,7 @@ const tokenizer& model::text() {
   return *tokenizer_;
 }
 
-std::optional<std::uint32_t> model::begin_token() const {
+std::optional<std::uint32_t> model::opening_token() const {
   std::vector<std::uint32_t> tokens = tokens_under(
       metadata_, {"tokenizer.bos_token_id", "bos_token_id", "tokenizer.ggml.bos_token_id"});
   tokens.insert(tokens.end(), ends_.begin(), ends_.end());

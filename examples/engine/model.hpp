@@ -37,10 +37,11 @@ class model {
     return std::find(ends_.begin(), ends_.end(), token) != ends_.end();
   }
 
-  /// The token for the beginning of a text, whether prompts start with it or not; where the model has
-  /// none, the one that ends a text: it stands between the texts that such models learn from. Nothing where
-  /// it has neither.
-  [[nodiscard]] std::optional<std::uint32_t> begin_token() const;
+  /// The token that a text of the model's own starts with: the one for the beginning of a text, whether
+  /// prompts start with it or not; where the model has none, the one that ends a text, which often stands
+  /// between those that a model learns from. Ids beyond the vocabulary count as none. Nothing where it has
+  /// neither.
+  [[nodiscard]] std::optional<std::uint32_t> opening_token() const;
 
   /// The text of tokens that stand behind others. Control tokens have none, nor have those beyond the
   /// tokenizer's vocabulary, with which embeddings are padded.

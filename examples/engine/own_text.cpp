@@ -11,7 +11,7 @@ std::vector<std::vector<std::uint32_t>> say_sequences(model& by, std::size_t tok
                                                       std::size_t sequence_tokens) {
   const std::size_t context = by.config().context;
   const std::size_t most = sequence_tokens == 0 ? context : std::min(sequence_tokens, context);
-  const auto begin = by.begin_token();
+  const auto begin = by.opening_token();
   std::mt19937_64 random;
   std::vector<std::vector<std::uint32_t>> sequences;
   for (std::size_t said = 0; said < tokens; said += sequences.back().size()) {

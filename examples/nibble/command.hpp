@@ -46,6 +46,7 @@ struct gathering_options {
   std::optional<std::size_t> own_tokens{};  ///< that the model says by itself
   std::size_t chunk_tokens = 0;  ///< of a piece of text_file or of the model's own; 0: its context
 
+  /// How many of the three are given.
   [[nodiscard]] int texts() const {
     return int{text_file.has_value()} + int{tokens_file.has_value()} + int{own_tokens.has_value()};
   }

@@ -25,6 +25,10 @@ namespace nibble_command {
     throw usage_error("--text, --tokens or --own-text, one of them, says what to run the model on");
   }
   if (options.own_tokens) {
+    if (options.chunk_tokens == 1) {
+      throw usage_error(
+          "--chunk 1: pieces of --own-text have at least 2 tokens, the first is not the model's");
+    }
     return nibble_engine::say_sequences(model, *options.own_tokens, options.chunk_tokens);
   }
   if (options.text_file) {

@@ -199,12 +199,12 @@ void add_gathering(CLI::App& to, gathering_options& options, const std::string& 
       [&options](const std::string& text) {
         options.own_tokens = static_cast<std::size_t>(whole_number("--own-text", text, 1, most_tokens));
       });
-  add_value(to, "--chunk", "N",
-            "Tokens of each piece of --text or --own-text; the model's context unless given",
-            [&options](const std::string& text) {
-              options.chunk_tokens =
-                  static_cast<std::size_t>(whole_number("--chunk", text, 1, most_tokens));
-            });
+  add_value(
+      to, "--chunk", "N",
+      "Tokens of each piece of --text, or of --own-text at most; the model's context unless given",
+      [&options](const std::string& text) {
+        options.chunk_tokens = static_cast<std::size_t>(whole_number("--chunk", text, 1, most_tokens));
+      });
 }
 #endif
 
@@ -212,7 +212,7 @@ void add_gathering(CLI::App& to, gathering_options& options, const std::string& 
 void add_search(CLI::App& to, pack_options& options) {
   add_value(to, "--search", "SEARCH",
             "How to look for scales: fast; best, slower; calibrated: best, and codes that make up for "
-            "each other's errors in the products that --text asks for",
+            "each other's errors in the products that a text asks for",
             [&options](const std::string& text) {
               require_choice("--search", text, {"fast", "best", "calibrated"});
               options.search = text == "fast"   ? scale_search::fast

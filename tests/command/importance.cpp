@@ -242,12 +242,14 @@ TEST_CASE("text of the model's own serves importance and calibration as other te
       difference += std::fabs(static_cast<double>(found.mean_squares[i] - squares[i]));
       sum += static_cast<double>(squares[i]);
     }
-    CHECK(difference <= 0.25 * sum);
+    CHECK(difference <= 0.25 * sum);  // tokens at random are off by 0.307 and more
   }
   for (const char* const wrong : {"0", "-1", "x", "1048577"}) {
     require_refusal(run({"importance", demo, "--own-text", wrong, "-o", gathered}), 2,
                     {"--own-text " + std::string(wrong)});
   }
+  require_refusal(run({"importance", demo, "--own-text", "9", "--chunk", "1", "-o", gathered}), 2,
+                  {"--chunk 1", "at least 2 tokens"});
 #if defined(NIBBLE_WITH_CALIBRATION)
   const json packed = json::parse(require_ended({"pack", demo, "-o", files / "c.apr", "-e", "q4_0",
                                                  "--search", "calibrated", "--own-text", "1000", "-j"},

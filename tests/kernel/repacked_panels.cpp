@@ -48,7 +48,7 @@ void check_repacked_panel(std::size_t m, std::size_t k) {
 
 template <class Architecture>
 void check_repacked_panels() {
-  for (const std::size_t m : {1U, 2U, 4U, 5U, 8U, 13U}) {
+  for (const std::size_t m : {1U, 2U, 3U, 4U, 5U, 6U, 8U, 13U}) {
     for (const std::size_t k : {1U, 256U, 1055U, 2100U}) {
       check_repacked_panel<Architecture, nibble::q4, std::int16_t>(m, k);
       check_repacked_panel<Architecture, nibble::q4, std::int8_t>(m, k);

@@ -5,7 +5,7 @@
 //
 //   for each panel of as many weight rows as there are lanes
 //     for each 32 blocks of its columns: fill_code_panel unpacks them once         (code_panel.hpp)
-//       for each tile of at most 6 rows of activations
+//       for each tile of at most code_tile_rows rows of activations
 //         for each block                                                  multiply_code_panel
 //           for each vector of its codes: four bytes, or two words, of each lane's row
 //             for each row of the tile, unrolled to the end
@@ -96,7 +96,7 @@ NIBBLE_BEGIN_VECTOR_CODE
 inline namespace NIBBLE_ARCHITECTURE {
 namespace kernel {
 
-/// Rows of activations of a tile, at most: their sums fill the registers. Measured with AVX-512, 48 rows and
+/// Rows of activations of a tile, at most: their sums stay in registers. Measured with AVX-512, 48 rows and
 /// more: eight are by a twenty-fifth to a sixteenth faster than six, ten no faster.
 template <class Architecture>
 inline constexpr std::size_t code_tile_rows = simd::lanes<Architecture> == 16 ? 8 : 6;
@@ -115,7 +115,7 @@ struct panel_blocks {
   std::int16_t code_zero;     ///< what 16-bit codes that are stored in fewer bits count from
   bool has_offsets;           ///< whether values are more than scale * code
   bool has_halves;            ///< whether the halves of a block have scales, and offsets, of their own
-  bool is_in_memory;          ///< which is asked for later blocks meanwhile
+  bool asks_memory;           ///< for later blocks meanwhile: repacked panels do
   panel_scales scale_form;    ///< of scales and offsets
   float code_bias;            ///< where no offsets are stored, they are -code_bias * scale
 
@@ -268,8 +268,9 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
   constexpr bool asks_ahead = Rows > 1 || Bits.count() < 8 || width < 16;
   // Measured from memory, in the second-level cache (the first one gains nothing): with AVX-512 by a third to
   // nine tenths faster than without, with AVX2 up to a fifth. One row's products in 16 lanes ask for lines
-  // faster than memory takes them on, and some are dropped: asked a second time, with 4 to 6 bits a code
-  // they are a tenth to a fifth faster again (Zen 4; 512 to 4096 columns).
+  // faster than memory takes them on, and some are dropped: asked a second time,
+  // they are a tenth to a fifth faster again with 4 to 6 bits a code, and a fiftieth with fewer (Zen 4; 512
+  // to 4096 columns).
   constexpr std::size_t far_bytes = 16384;
   constexpr std::size_t second_bytes = 6144;
   constexpr bool asks_twice = Rows == 1 && width == 16;
@@ -291,7 +292,7 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
       panel.codes = panel.units + layout.codes_at();
       panel.units += panel.units_bytes;
     }
-    if (asks_ahead && panel.is_in_memory) {
+    if (asks_ahead && panel.asks_memory) {
       const auto ask = [&](std::size_t line) NIBBLE_LAMBDA_IN_PLACE {
         simd::prefetch_to_second_level(ahead_of, far_bytes + line * simd::line_bytes);
         if constexpr (asks_twice) {

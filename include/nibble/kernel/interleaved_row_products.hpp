@@ -55,15 +55,15 @@ void multiply_interleaved_group(lane_group from, std::size_t blocks, const activ
   static_assert(width == 2 * block_rows || block_rows % width == 0);
   constexpr std::size_t word_bytes = interleaved_word_bytes;
   constexpr std::size_t words = sizeof(block::codes) / block_rows / word_bytes;
-  // Memory is asked twice for what comes: for the second-level cache two groups of rows ahead, or 16 KiB,
-  // in the order in which their blocks lie, and for the first-level cache a little ahead in each row of blocks.
-  // Measured on Zen 4 with 16 lanes and blocks in no cache (q4_r8, int8): so 37 to 41 GB/s of 40 that plain
-  // reading comes to, for 576 to 8192 columns; with the second level asked 10 KiB ahead a twentieth less
-  // with 576 columns, 6 KB ahead 25; with either level alone 12 to 25. The second level is asked once more
-  // soon after, for some of so many lines are dropped: a twelfth faster than without, from memory.
+  // Memory is asked for what comes: for the second-level cache two groups of rows ahead, or 16 KiB, in the
+  // order in which their blocks lie, and once more soon after, for some of so many requests are dropped; and
+  // for the first-level cache a little ahead in each row of blocks.
+  // Measured on Zen 4 with 16 lanes and blocks in no cache (q4_r8, int8, 576 to 4096 columns): nine tenths of
+  // plain reading's rate; a twelfth less without the second request, with the first one 6 KiB ahead or with
+  // either level alone a third to two thirds less.
   constexpr std::size_t near_bytes = 2048;
   constexpr std::size_t least_far_bytes = 16 * 1024;
-  constexpr std::size_t second_bytes = 4096;            // behind the first time
+  constexpr std::size_t later_bytes = 4096;             // until the second request
   constexpr std::size_t most_group_bytes = 128 * 1024;  // of which three fit a second-level cache
   constexpr std::size_t stored_groups = std::max<std::size_t>(width / block_rows, 1);
   const std::size_t group_bytes = from.next_bytes;
@@ -87,7 +87,7 @@ void multiply_interleaved_group(lane_group from, std::size_t blocks, const activ
       NIBBLE_UNROLL
       for (std::size_t line = 0; line < stored_groups * sizeof(block); line += simd::line_bytes) {
         simd::prefetch_to_second_level(in_order, far_bytes + line);
-        simd::prefetch_to_second_level(in_order, far_bytes - second_bytes + line);
+        simd::prefetch_to_second_level(in_order, far_bytes - later_bytes + line);
       }
       in_order += stored_groups * sizeof(block);
     }

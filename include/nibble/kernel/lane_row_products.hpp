@@ -372,12 +372,12 @@ void multiply_lane_row_group(const std::byte* first_block, std::size_t row_bytes
   // with codes of 16 rows, whose products take less time than their lines, lines come at 24 to 30 GB/s with
   // 576 to 2048 columns where the second-level cache is asked for them two groups ahead and the first one
   // group ahead; at 14 where the second is asked alone, and at 8 where the first is. Longer groups would
-  // drive themselves out of the first. Blocks of 8 bits a code are asked for once more soon after, for
-  // some of so many lines are dropped: 27 GB/s instead of 24 with 4096 columns.
+  // drive themselves out of the first. Of those, blocks of 8 bits a code are asked for once more
+  // soon after, for some of so many requests are dropped: 27 GB/s instead of 24 with 4096 columns.
   constexpr bool asks_second_level = width == 16 && !std::same_as<Value, float>;
   constexpr std::size_t most_near_bytes = 32 * 1024;
   constexpr bool asks_twice = layout::codes_bytes == simd::block_codes;
-  constexpr std::size_t second_bytes = 4096;
+  constexpr std::size_t later_bytes = 4096;  // until the second request
   const std::size_t group_bytes = width * row_bytes;
   const bool is_group_near = group_bytes <= most_near_bytes;
   const auto prefetch_group =
@@ -398,7 +398,7 @@ void multiply_lane_row_group(const std::byte* first_block, std::size_t row_bytes
           for (std::size_t line = 0; line < Bytes; line += simd::line_bytes) {
             simd::prefetch_to_second_level(ahead, group_bytes + line);
             if constexpr (asks_twice) {
-              simd::prefetch_to_second_level(ahead, group_bytes - second_bytes + line);
+              simd::prefetch_to_second_level(ahead, group_bytes - later_bytes + line);
             }
           }
         }

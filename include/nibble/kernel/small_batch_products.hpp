@@ -75,13 +75,16 @@ struct row_segment {
 };
 
 /// The layout of a segment's blocks.
-template <class Loader, code_packing Packing, std::size_t StrideBytes, bool HasScalesInBlocks>
+template <class Loader, code_packing Packing, std::size_t StrideBytes, bool HasScalesInBlocks,
+          bool IsUnpacked>
 struct segment_layout {
   using loader = Loader;                                    ///< loads a block for products with f32
   static constexpr code_packing packing = Packing;          ///< of codes
   static constexpr std::size_t stride_bytes = StrideBytes;  ///< from one block's codes to the next
   /// Whether a float16 scale and offset stand before each block's codes.
   static constexpr bool has_scales_in_blocks = HasScalesInBlocks;
+  /// Whether they were unpacked for these products, into a cache.
+  static constexpr bool is_unpacked = IsUnpacked;
 };
 
 /// Scales and offsets of as many blocks of a segment as there are lanes, from block `first` on.
@@ -234,6 +237,7 @@ class offset_sums {
 /// were dropped. So they come at 26 GB/s of 30 that plain reading comes to.
 template <class Architecture, class Layout>
 void prefetch_next(const std::byte* codes, const row_segment& segment) noexcept {
+  if constexpr (Layout::is_unpacked) return;
   NIBBLE_UNROLL
   for (std::size_t ahead = 0; ahead < simd::lanes<Architecture> * Layout::stride_bytes;
        ahead += simd::line_bytes) {
@@ -542,14 +546,14 @@ template <class Architecture, Codec Codec, Activation Value>
   constexpr std::size_t stride_bytes = pass_row<Codec, Value>::stride_bytes;
   if constexpr (PlainCodec<Codec>) {
     using loader = float_loader<Architecture, typename Codec::stored_type>;
-    return segment_layout<loader, code_packing::signed_bytes, stride_bytes, false>{};
+    return segment_layout<loader, code_packing::signed_bytes, stride_bytes, false, BitCodec<Codec>>{};
   } else if constexpr (decodes_to_f32_first<Codec, Value>()) {
     using loader = float_loader<Architecture, float>;
-    return segment_layout<loader, code_packing::signed_bytes, stride_bytes, false>{};
+    return segment_layout<loader, code_packing::signed_bytes, stride_bytes, false, BitCodec<Codec>>{};
   } else {
     constexpr code_packing packing = load_packing_of<Codec, Value>();
     return segment_layout<code_loader<Architecture, packing>, packing, stride_bytes,
-                          has_scales_in_blocks<Codec>()>{};
+                          has_scales_in_blocks<Codec>(), BitCodec<Codec>>{};
   }
 }
 
@@ -564,11 +568,9 @@ void multiply_small_batch(const tensor_view& weight, row_range rows, const activ
   const std::size_t blocks = blocks_in(static_cast<std::size_t>(weight.cols()));
   const std::size_t pass =
       std::min(pass_limit_blocks<Codec, Value>, pass_blocks(x.rows, sizeof(Value)));
-  // Memory answers while two rows are multiplied, or as many float weights as take longer. Unpacked codes are
-  // in a cache already.
+  // Memory answers while two rows are multiplied, or 8 KiB of float weights where those are less.
   constexpr std::size_t least_next_bytes = PlainCodec<Codec> ? 8192 : 0;
-  const std::size_t next_bytes =
-      BitCodec<Codec> ? 0 : std::max(2 * blocks * layout::stride_bytes, least_next_bytes);
+  const std::size_t next_bytes = std::max(2 * blocks * layout::stride_bytes, least_next_bytes);
   block_scales scales;
   alignas(64) std::array<std::byte, std::max<std::size_t>(1, row_type::memory_bytes)> memory;
   for (std::size_t first = 0; first < blocks; first += pass) {

@@ -84,13 +84,16 @@ inline constexpr std::size_t super_block_pass = 32;
 /// late. Measured: twice as fast with q6_k and four rows of activations out of cache, whose passes are
 /// parts of rows, too far apart for processors to see which come next.
 inline constexpr std::size_t super_blocks_ahead_bytes = 3072;
-/// The same for one row of activations. Super-blocks of 4 bits a weight and more are multiplied faster than
-/// memory answers, which then drops what it is asked for: they are asked for once more. Measured on Zen 4
-/// from memory, 1024 and 4096 columns: q4_k and q5_k faster by an eighth, q6_k by half.
-inline constexpr std::size_t one_row_ahead_bytes = 8192;
-inline constexpr std::size_t second_ahead_bytes = 4096;
+/// The same for one row of activations. Measured on Zen 4 from memory, 1024 and 4096 columns, with what is
+/// asked twice: q4_k and q5_k faster by an eighth, q6_k by half.
+inline constexpr std::size_t super_block_row_ahead_bytes = 8192;
+/// The same for what is asked a second time.
+inline constexpr std::size_t super_block_row_second_bytes = 4096;
+/// Whether memory is asked twice for super-blocks: those of 4 bits a weight and more are multiplied faster
+/// than processors take requests on, and some are dropped.
 template <BitCodec Codec>
-inline constexpr bool asks_twice = sizeof(typename Codec::block) * 8 >= 4 * simd::super_block_codes;
+inline constexpr bool asks_twice_for_super_blocks = sizeof(typename Codec::block) * 8 >=
+                                                    4 * simd::super_block_codes;
 
 /// The order in which the vectors of a super-block have its blocks.
 template <class Architecture, BitCodec Codec>
@@ -291,8 +294,8 @@ class unpacked_super_block {
 };
 
 /// sums[m] = the products of `count` super-blocks with row m of `rows` rows of activations, which lie side
-/// by side for a super-block; but for `rest`. Memory is asked for what lies `ahead` behind, in bytes, the
-/// second number of them for one row alone.
+/// by side for a super-block; but for `rest`. Memory is asked for what lies ahead_bytes[0] behind
+/// and, where it is asked twice for one row, ahead_bytes[1].
 template <class Architecture, BitCodec Codec, bool OneRow>
 void multiply_super_block_row(const std::byte* stored, std::size_t count,
                               const std::array<std::size_t, 2>& ahead_bytes, std::size_t rows,
@@ -307,7 +310,7 @@ void multiply_super_block_row(const std::byte* stored, std::size_t count,
     NIBBLE_UNROLL
     for (std::size_t line = 0; line < sizeof(typename Codec::block); line += simd::line_bytes) {
       simd::prefetch_to_second_level(stored, ahead_bytes[0] + line);
-      if constexpr (OneRow && asks_twice<Codec>) {
+      if constexpr (OneRow && asks_twice_for_super_blocks<Codec>) {
         simd::prefetch_to_second_level(stored, ahead_bytes[1] + line);
       }
     }
@@ -354,8 +357,8 @@ void multiply_super_blocks(const tensor_view& weight, row_range rows,
       return static_cast<std::size_t>((bytes / (count * stored_bytes) + 1) * stride_bytes);
     };
     const std::array<std::size_t, 2> ahead_bytes{
-        rows_of(x.rows == 1 ? one_row_ahead_bytes : super_blocks_ahead_bytes),
-        rows_of(second_ahead_bytes)};
+        rows_of(x.rows == 1 ? super_block_row_ahead_bytes : super_blocks_ahead_bytes),
+        rows_of(super_block_row_second_bytes)};
     const std::int8_t* const codes = x.values + first * x.rows * simd::super_block_codes;
     for (std::size_t m = 0; m < x.rows; ++m) {
       const std::size_t first_block = m * x.row_blocks + first * blocks_of_super_block;
