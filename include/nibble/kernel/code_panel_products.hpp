@@ -266,11 +266,10 @@ void multiply_code_panel(panel_blocks panel, block_range blocks, const activatio
   floats offset_unit(0.0F);
   // Measured with AVX-512: one row's products with whole bytes are slower for asking, all others faster.
   constexpr bool asks_ahead = Rows > 1 || Bits.count() < 8 || width < 16;
-  // Measured from memory, in the second-level cache (the first one gains nothing): with AVX-512 by a third to
-  // nine tenths faster than without, with AVX2 up to a fifth. One row's products in 16 lanes ask for lines
-  // faster than memory takes them on, and some are dropped: asked a second time,
-  // they are a tenth to a fifth faster again with 4 to 6 bits a code, and a fiftieth with fewer (Zen 4; 512
-  // to 4096 columns).
+  // Measured from memory, in the second-level cache: with AVX-512 by a third to nine tenths faster than
+  // without, with AVX2 up to a fifth. One row's products in 16 lanes ask for lines faster than memory takes
+  // them on. Asked a second time they are faster again: with 4 to 6 bits a code by a twentieth to a fifth,
+  // with fewer by a fiftieth to a twentieth (Zen 4; 512 to 4096 columns).
   constexpr std::size_t far_bytes = 16384;
   constexpr std::size_t second_bytes = 6144;
   constexpr bool asks_twice = Rows == 1 && width == 16;
